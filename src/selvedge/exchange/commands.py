@@ -1,0 +1,216 @@
+"""The ports of the story: what it asks of the world, and what the world may answer.
+
+Commands are imperative, replies past tense. The PoP interprets commands with sockets and disks,
+the simulator with a virtual clock, a test with a script. Every reply carries ``at_us``, the moment
+it was known (integer microseconds UTC): the story has no clock of its own. A client that hangs up
+and a deadline that passes are replies like any other, never exceptions thrown into the generator.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from selvedge.cache import Candidate, Scope
+from selvedge.fabric import Ask, Attestation, Attested, Head, Personal, Receipt, Refused, Usage
+from selvedge.routing import Attempt
+
+
+class ReadBody(msgspec.Struct, frozen=True):
+    """Read the body, at most ``bytes_max``. -> `BodyRead`, `BodyRefused` or `ClientLeft`."""
+
+    bytes_max: int
+
+
+class Recall(msgspec.Struct, frozen=True):
+    """Search kept answers, in this scope only. -> `Recalled`."""
+
+    scope: Scope
+    ask: Ask
+
+
+class Intend(msgspec.Struct, frozen=True):
+    """Write down, before the first byte leaves, the receipt that stands if we die now.
+
+    -> `Written` or `NotWritten`.
+    """
+
+    receipt: Receipt
+    personal: Personal
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a relay needs besides the attempts; the same for every attempt of one request."""
+
+    head: Head
+    ask: Ask
+    body: bytes
+    tenant: str
+    data_class: str
+    rule: str
+    allowed: tuple[str, ...]
+    for_peer: bool = False
+
+
+class Relay(msgspec.Struct, frozen=True):
+    """Ask an engine (or its PoP) and pump its answer to the client; hold back the answer's end.
+
+    One attempt a command for now; several with ``hedge_after_ms`` are a race, run by the shell.
+    -> `Relayed`, `Failed` or `Gone`.
+    """
+
+    attempts: tuple[Attempt, ...]
+    job: Job
+    hedge_after_ms: int | None = None
+
+
+class Remember(msgspec.Struct, frozen=True):
+    """Keep the answer just given, in this scope. -> `Written` or `NotWritten`; neither matters."""
+
+    scope: Scope
+    ask: Ask
+
+
+class Record(msgspec.Struct, frozen=True):
+    """Seal and write the receipt. -> `Written` or `NotWritten`."""
+
+    receipt: Receipt
+    personal: Personal
+
+
+class Attest(msgspec.Struct, frozen=True):
+    """Write down and sign what this PoP did for a peer. -> `Vouched` or `NotWritten`."""
+
+    attestation: Attestation
+    ingress: str
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """Count a refusal that has no receipt, because nobody is known to have asked. -> `Written`."""
+
+    code: str
+
+
+Command: TypeAlias = ReadBody | Recall | Intend | Relay | Remember | Record | Attest | Tally
+
+
+class BodyRead(msgspec.Struct, frozen=True):
+    """The whole body."""
+
+    body: bytes
+    at_us: int
+
+
+class BodyRefused(msgspec.Struct, frozen=True):
+    """The body is too large, too slow, malformed, or there is no room for it now."""
+
+    refused: Refused
+    at_us: int
+
+
+class ClientLeft(msgspec.Struct, frozen=True):
+    """The client hung up before its request was complete."""
+
+    at_us: int
+
+
+class Recalled(msgspec.Struct, frozen=True):
+    """Kept answers that may fit, best first; empty without a cache."""
+
+    candidates: tuple[Candidate, ...]
+    at_us: int
+
+
+class Written(msgspec.Struct, frozen=True):
+    """``write(2)`` has returned: it survives ``kill -9``."""
+
+    at_us: int
+
+
+class NotWritten(msgspec.Struct, frozen=True):
+    """The write failed, or may have."""
+
+    reason: str
+    at_us: int
+
+
+class Vouched(msgspec.Struct, frozen=True):
+    """The attestation with its MAC, written down."""
+
+    attested: Attested
+    at_us: int
+
+
+class Served(msgspec.Struct, frozen=True):
+    """Who answered: known from the start of an answer."""
+
+    pop: str
+    engine: str | None
+    country: str
+    entity: str
+    model_digest: str | None
+
+
+class _Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How an attempt ended. ``tokens`` counts what reached the client, not what was generated."""
+
+    started_us: int
+    at_us: int
+    tokens: int = 0
+    first_token_us: int | None = None
+    served: Served | None = None
+    usage: Usage | None = None
+    attested: Attested | None = None
+
+
+class Relayed(_Ended, frozen=True, kw_only=True):
+    """The engine's answer is complete; its end is held back until the receipt is written."""
+
+    finish_reason: str | None
+
+
+class Failed(_Ended, frozen=True, kw_only=True):
+    """The engine, the way to it, or the deadline failed."""
+
+    refused: Refused
+
+
+class Gone(_Ended, frozen=True, kw_only=True):
+    """The client hung up; the engine has been cancelled."""
+
+
+Ended: TypeAlias = Relayed | Failed | Gone
+Reply: TypeAlias = (
+    BodyRead
+    | BodyRefused
+    | ClientLeft
+    | Recalled
+    | Written
+    | NotWritten
+    | Vouched
+    | Relayed
+    | Failed
+    | Gone
+)
+
+
+class Deliver(msgspec.Struct, frozen=True):
+    """Send what `Relay` held back: the last chunk and ``[DONE]``, or the whole JSON answer."""
+
+    attested: Attested | None = None
+
+
+class Refuse(msgspec.Struct, frozen=True):
+    """Send this refusal: as the response, or in-band where a stream has begun."""
+
+    refused: Refused
+    receipt: bool = True
+    """Whether a receipt was written, whose id the response names."""
+
+
+class Drop(msgspec.Struct, frozen=True):
+    """Send nothing more and close: the client has left, or its receipt could not be written."""
+
+
+Ending: TypeAlias = Deliver | Refuse | Drop

@@ -1,0 +1,127 @@
+"""The serving side of a forwarded request: a ticket in, an attestation out.
+
+The serving PoP trusts the ingress for who asks and nothing else: its own release must allow the
+same (the intersection of both holds), only its own engines are asked, nothing is forwarded twice.
+The billing receipt is the ingress's; this PoP writes down its attestation.
+"""
+
+from __future__ import annotations
+
+from selvedge.exchange.commands import (
+    Attest,
+    BodyRead,
+    BodyRefused,
+    Deliver,
+    Drop,
+    Ended,
+    Failed,
+    Gone,
+    Job,
+    NotWritten,
+    ReadBody,
+    Refuse,
+    Relayed,
+    Tally,
+    Vouched,
+)
+from selvedge.exchange.story import Story, relay_in_turn
+from selvedge.exchange.view import FleetView
+from selvedge.fabric import Ask, Attestation, BadTicket, Head, Outcome, Refused, Usage
+from selvedge.wire import Ticket, TicketBook, body_hash, parse, read_unverified
+
+
+def serve_peer(
+    head: Head, written_ticket: str, view: FleetView, book: TicketBook, body_bytes_max: int
+) -> Story:
+    """One request that another PoP forwarded here."""
+    ticket = _checked(head, written_ticket, view, book)
+    if isinstance(ticket, Refused):
+        yield Tally(ticket.code)
+        return Refuse(ticket, receipt=False)
+    denied = _denied(ticket, view)
+    if denied is not None:
+        return Refuse(denied, receipt=False)
+
+    arrived = yield ReadBody(body_bytes_max)
+    if isinstance(arrived, BodyRefused):
+        return Refuse(arrived.refused, receipt=False)
+    if not isinstance(arrived, BodyRead):
+        return Drop()
+    if body_hash(arrived.body) != ticket.body_sha256:
+        yield Tally("ticket_refused")
+        return Refuse(Refused("ticket_refused", "The body is not the ticket's."), receipt=False)
+    ask = parse(head.route, arrived.body)
+    if isinstance(ask, Refused):
+        return Refuse(ask, receipt=False)
+
+    plan = view.routes.rank(ask, (view.here,), view.load, local_only=True)
+    if isinstance(plan, Refused):
+        return Refuse(plan, receipt=False)
+    job = Job(
+        head, ask, arrived.body, ticket.tenant, ticket.data_class, ticket.rule, (), for_peer=True
+    )
+    ended, _ = yield from relay_in_turn(plan, job)
+    vouched = yield Attest(_attestation(ticket, view, ask, ended), ticket.ingress)
+    return _ending(ended, vouched if isinstance(vouched, Vouched | NotWritten) else None)
+
+
+def _checked(head: Head, written: str, view: FleetView, book: TicketBook) -> Ticket | Refused:
+    try:
+        ticket, signed, mac = read_unverified(written)
+        pair_key = view.pair_keys.get(ticket.ingress)
+        if pair_key is None:
+            raise BadTicket(f"no PoP {ticket.ingress!r} in this release")
+        book.check(ticket, signed, mac, pair_key, head.received_us)
+        if ticket.route is not head.route:
+            raise BadTicket("the ticket is for another route")
+    except BadTicket as error:
+        return Refused("ticket_refused", f"{str(error)[:1].upper()}{str(error)[1:]}.")
+    return ticket
+
+
+def _denied(ticket: Ticket, view: FleetView) -> Refused | None:
+    """What this PoP's own release has against the request."""
+    allowed = view.rules.allowed(ticket.tenant, ticket.data_class, ticket.ingress)
+    if isinstance(allowed, Refused):
+        return allowed
+    both = allowed.bits & view.rules.bits(ticket.allowed)
+    if not both & view.rules.bits((view.here.id,)):
+        return Refused(
+            "residency_no_allowed_pop",
+            f"PoP {view.here.id!r} may not process for rule {ticket.rule!r} by both releases.",
+            rule=ticket.rule,
+        )
+    return None
+
+
+def _attestation(ticket: Ticket, view: FleetView, ask: Ask, ended: Ended) -> Attestation:
+    outcome = Outcome.COMPLETE
+    if isinstance(ended, Gone):
+        outcome = Outcome.CLIENT_GONE
+    elif isinstance(ended, Failed):
+        outcome = Outcome.FAILED
+    return Attestation(
+        ticket=ticket.id,
+        request_id=ticket.request_id,
+        pop=view.here.id,
+        country=view.here.country,
+        entity=view.here.entity,
+        engine=(ended.served.engine if ended.served else None) or "",
+        model=ask.model,
+        model_digest=view.models[ask.model].digest,
+        release_hash=view.release_hash,
+        outcome=outcome,
+        usage=ended.usage or Usage(),
+        started_us=ended.started_us,
+        ended_us=ended.at_us,
+    )
+
+
+def _ending(ended: Ended, vouched: Vouched | NotWritten | None) -> Deliver | Refuse | Drop:
+    if isinstance(ended, Gone):
+        return Drop()
+    if isinstance(ended, Failed):
+        return Refuse(ended.refused, receipt=False)
+    if isinstance(vouched, Vouched) and isinstance(ended, Relayed):
+        return Deliver(vouched.attested)
+    return Drop()

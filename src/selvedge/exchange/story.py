@@ -1,0 +1,287 @@
+"""The story of one request, told once, top to bottom.
+
+`serve` is a generator that yields commands and receives replies; it does no I/O, reads no clock
+and never sees a token. Whoever runs it (the PoP, the simulator, a test) interprets the commands. One
+path leads through all endings: every authenticated request reaches `Record` exactly once, whether
+it was served, refused, failed or left by its client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Final, TypeAlias
+
+import msgspec
+
+from selvedge.cache import Scope, admits, judge
+from selvedge.exchange.commands import (
+    BodyRead,
+    BodyRefused,
+    Command,
+    Deliver,
+    Drop,
+    Ended,
+    Ending,
+    Failed,
+    Gone,
+    Intend,
+    Job,
+    NotWritten,
+    ReadBody,
+    Recall,
+    Recalled,
+    Record,
+    Refuse,
+    Relay,
+    Relayed,
+    Remember,
+    Reply,
+    Tally,
+)
+from selvedge.exchange.view import FleetView
+from selvedge.fabric import Ask, Head, Outcome, Personal, Receipt, Refused, Tried, TriedOutcome
+from selvedge.ledger import Admitted
+from selvedge.residency import Allowed
+from selvedge.routing import Attempt, Plan
+from selvedge.wire import is_callers_fault, parse
+
+Story: TypeAlias = Generator[Command, Reply, Ending]
+
+RETRY_AFTER_MS: Final = 1000
+
+
+def serve(head: Head, view: FleetView, body_bytes_max: int) -> Story:
+    """One request of a client, from its head to its receipt."""
+    admitted = view.keyring.admit(head.authorization, head.received_us)
+    if isinstance(admitted, Refused):
+        yield Tally(admitted.code)
+        return Refuse(admitted, receipt=False)
+    draft = open_receipt(head, view, admitted)
+
+    allowed = view.rules.allowed(admitted.tenant, admitted.data_class, view.here.id)
+    if isinstance(allowed, Refused):
+        return (yield from _refuse(head, draft, allowed, head.received_us))
+    draft = msgspec.structs.replace(
+        draft,
+        rule=allowed.rule.name,
+        zone=allowed.rule.zone,
+        transit=allowed.transit,
+        allowed_pops=allowed.bits.bit_count(),
+    )
+
+    arrived = yield ReadBody(body_bytes_max)
+    if isinstance(arrived, BodyRefused):
+        return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
+    if not isinstance(arrived, BodyRead):
+        return (yield from _left(head, draft, arrived.at_us))
+    ask = parse(head.route, arrived.body)
+    if isinstance(ask, Refused):
+        return (yield from _refuse(head, draft, ask, arrived.at_us))
+    draft = _asked(draft, ask, view)
+
+    scope = Scope(admitted.tenant, admitted.data_class, allowed.rule.zone)
+    recalled = yield Recall(scope, ask)
+    cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
+    draft = msgspec.structs.replace(draft, cache=cached)
+
+    plan = view.routes.rank(ask, view.rules.members(allowed.bits), view.load)
+    if isinstance(plan, Refused):
+        return (yield from _refuse(head, draft, plan, recalled.at_us, ask))
+    draft = msgspec.structs.replace(draft, planned=tuple(one.pop for one in plan.attempts))
+
+    intended = yield Intend(draft, _personal(head, ask))
+    if isinstance(intended, NotWritten):
+        return Refuse(_unwritable(intended), receipt=False)
+
+    job = _job(head, ask, arrived.body, allowed, view)
+    ended, tried = yield from relay_in_turn(plan, job)
+    if admits(ask, cached) and isinstance(ended, Relayed):
+        yield Remember(scope, ask)
+    return (yield from _settle(draft, head, ask, ended, tried))
+
+
+def relay_in_turn(
+    plan: Plan, job: Job
+) -> Generator[Command, Reply, tuple[Ended, tuple[Tried, ...]]]:
+    """Try the plan's attempts in order until one answers, the client leaves, or none is left.
+
+    A failure moves on unseen only while the client has nothing of the answer and another engine
+    could do better. (A broken answer will be continued elsewhere from here, where the model's
+    settings permit it; until then it ends in-band.)
+    """
+    tried: tuple[Tried, ...] = ()
+    for attempt in plan.attempts[:-1]:
+        ended = _answer(yield Relay((attempt,), job))
+        tried += (_tried(attempt, ended),)
+        if not isinstance(ended, Failed) or not _worth_another(ended):
+            return ended, tried
+    last = plan.attempts[-1]
+    ended = _answer(yield Relay((last,), job))
+    return ended, (*tried, _tried(last, ended))
+
+
+def _answer(reply: Reply) -> Ended:
+    if not isinstance(reply, Relayed | Failed | Gone):
+        raise TypeError(f"{type(reply).__name__} is not an answer to Relay")
+    return reply
+
+
+def _worth_another(failed: Failed) -> bool:
+    return (
+        failed.tokens == 0
+        and not is_callers_fault(failed.refused)
+        and failed.refused.code != "deadline_exceeded"
+    )
+
+
+def _settle(draft: Receipt, head: Head, ask: Ask, ended: Ended, tried: tuple[Tried, ...]) -> Story:
+    """The one path from the last attempt to the receipt and the ending."""
+    receipt = _with_end(draft, ended, tried)
+    match ended:
+        case Relayed():
+            ending: Ending = Deliver()
+            receipt = msgspec.structs.replace(
+                receipt,
+                outcome=Outcome.COMPLETE,
+                status=200,
+                finish_reason=ended.finish_reason,
+            )
+        case Gone():
+            ending = Drop()
+            seen = 200 if ended.first_token_us is not None and ask.stream else 0
+            receipt = msgspec.structs.replace(receipt, outcome=Outcome.CLIENT_GONE, status=seen)
+        case Failed():
+            refused = _final_refusal(ended)
+            ending = Refuse(refused)
+            callers = is_callers_fault(refused)
+            receipt = msgspec.structs.replace(
+                receipt,
+                outcome=Outcome.REFUSED if callers else Outcome.FAILED,
+                status=200 if ended.tokens else refused.kind.status,
+                code=refused.code,
+            )
+    recorded = yield Record(receipt, _personal(head, ask))
+    if isinstance(recorded, NotWritten):
+        return _unrecorded(ended, recorded)
+    return ending
+
+
+def _unrecorded(ended: Ended, recorded: NotWritten) -> Ending:
+    """Without a receipt nothing is acknowledged: the answer's end is not sent."""
+    if isinstance(ended, Gone) or ended.tokens:
+        return Drop()
+    return Refuse(_unwritable(recorded), receipt=False)
+
+
+def _final_refusal(failed: Failed) -> Refused:
+    refused = failed.refused
+    if failed.tokens or is_callers_fault(refused) or refused.code == "deadline_exceeded":
+        return refused
+    return Refused(
+        "no_engine_available",
+        f"No engine that may process this request answered; the last one: {refused.message}",
+        retry_after_ms=refused.retry_after_ms or RETRY_AFTER_MS,
+    )
+
+
+def _refuse(
+    head: Head, draft: Receipt, refused: Refused, at_us: int, ask: Ask | None = None
+) -> Story:
+    """Refuse an authenticated request before anything left the PoP: receipt, then words."""
+    receipt = msgspec.structs.replace(
+        draft,
+        outcome=Outcome.REFUSED,
+        status=refused.kind.status,
+        code=refused.code,
+        rule=refused.rule or draft.rule,
+        ended_us=at_us,
+    )
+    recorded = yield Record(receipt, _personal(head, ask))
+    if isinstance(recorded, NotWritten):
+        return Refuse(_unwritable(recorded), receipt=False)
+    return Refuse(refused)
+
+
+def _left(head: Head, draft: Receipt, at_us: int) -> Story:
+    receipt = msgspec.structs.replace(draft, outcome=Outcome.CLIENT_GONE, ended_us=at_us)
+    yield Record(receipt, _personal(head, None))
+    return Drop()
+
+
+def _unwritable(reply: NotWritten) -> Refused:
+    return Refused(
+        "receipt_unwritable",
+        f"The request cannot be written down ({reply.reason}), so it is not served; retry.",
+        retry_after_ms=RETRY_AFTER_MS,
+    )
+
+
+def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
+    """The receipt as far as the head tells it."""
+    return Receipt(
+        id=head.receipt_id,
+        request_id=head.request_id,
+        tenant=admitted.tenant,
+        project=admitted.project,
+        key=admitted.key,
+        data_class=admitted.data_class,
+        route=head.route.value,
+        ingress_pop=view.here.id,
+        ingress_country=view.here.country,
+        rule=f"{admitted.tenant}/{admitted.data_class}",
+        zone="",
+        release=view.release.version,
+        release_hash=view.release_hash,
+        received_us=head.received_us,
+        transit=False,
+    )
+
+
+def _asked(draft: Receipt, ask: Ask, view: FleetView) -> Receipt:
+    model = view.models.get(ask.model)
+    return msgspec.structs.replace(
+        draft,
+        model=ask.model if model is not None else None,
+        model_digest=model.digest if model is not None else None,
+        stream=ask.stream,
+        body_bytes=ask.prompt_bytes,
+    )
+
+
+def _with_end(draft: Receipt, ended: Ended, tried: tuple[Tried, ...]) -> Receipt:
+    served = ended.served
+    return msgspec.structs.replace(
+        draft,
+        attempts=tried,
+        served_pop=served.pop if served else None,
+        served_engine=served.engine if served else None,
+        served_entity=served.entity if served else None,
+        processed_in=served.country if served else None,
+        usage=ended.usage,
+        attested=ended.attested,
+        first_token_us=ended.first_token_us,
+        ended_us=ended.at_us,
+    )
+
+
+def _tried(attempt: Attempt, ended: Ended) -> Tried:
+    outcome: TriedOutcome = "relayed"
+    reason = attempt.reason
+    if isinstance(ended, Gone):
+        outcome = "gone"
+    elif isinstance(ended, Failed):
+        reason = ended.refused.code
+        outcome = "rejected" if is_callers_fault(ended.refused) else "failed"
+        outcome = "deadline" if reason == "deadline_exceeded" else outcome
+    engine = ended.served.engine if ended.served else attempt.engine
+    return Tried(attempt.pop, engine, outcome, reason, ended.tokens, ended.started_us, ended.at_us)
+
+
+def _personal(head: Head, ask: Ask | None) -> Personal:
+    return Personal(head.client_ip, ask.end_user if ask else None, head.client_request_id)
+
+
+def _job(head: Head, ask: Ask, body: bytes, allowed: Allowed, view: FleetView) -> Job:
+    tenant, _, data_class = allowed.rule.name.partition("/")
+    names = tuple(pop.id for pop in view.rules.members(allowed.bits))
+    return Job(head, ask, body, tenant, data_class, allowed.rule.name, names)

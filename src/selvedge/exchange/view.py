@@ -1,0 +1,60 @@
+"""What a PoP knows when a request arrives: one immutable view, swapped whole with the release."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from selvedge.fabric import Model, PoP, Release
+from selvedge.ledger import Keyring
+from selvedge.residency import Rules
+from selvedge.routing import FleetMap, Load
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """What a PoP holds beside the release: the pepper of key hashes, the keys it shares."""
+
+    pepper: bytes
+    pair_keys: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+
+class FleetView(msgspec.Struct, frozen=True):
+    """A release, compiled for one PoP, with the load it knows of.
+
+    ``pair_keys`` are the ticket keys this PoP shares with each other PoP, by PoP id.
+    """
+
+    release: Release
+    release_hash: str
+    here: PoP
+    rules: Rules
+    keyring: Keyring
+    routes: FleetMap
+    load: Load
+    models: Mapping[str, Model]
+    pair_keys: Mapping[str, bytes]
+
+
+def compile_view(
+    release: Release,
+    release_hash: str,
+    here: str,
+    secrets: Secrets,
+    load: Load,
+) -> FleetView:
+    """Compile a release for the PoP ``here``. Raises `KeyError` where the release lacks it."""
+    return FleetView(
+        release=release,
+        release_hash=release_hash,
+        here=release.pop(here),
+        rules=Rules(release),
+        keyring=Keyring(release.keys, secrets.pepper),
+        routes=FleetMap(release, here),
+        load=load,
+        models={model.id: model for model in release.models},
+        pair_keys=secrets.pair_keys,
+    )

@@ -1,0 +1,82 @@
+"""Floor 0: the nouns of the house and their own rules. Pure; imports nothing of Selvedge above."""
+
+from selvedge.fabric.countries import COUNTRIES, GROUPS, is_country
+from selvedge.fabric.errors import (
+    BadRelease,
+    BadSetting,
+    BadTicket,
+    SelvedgeError,
+    StaleRelease,
+    StoreCorrupt,
+    StoreFailed,
+)
+from selvedge.fabric.fleet import (
+    NAME_PATTERN,
+    DataClass,
+    Engine,
+    Ingress,
+    Key,
+    Model,
+    ModelKind,
+    PoP,
+    Release,
+    Served,
+    Tenant,
+    Wan,
+    Zone,
+)
+from selvedge.fabric.geography import WanModel, great_circle_km
+from selvedge.fabric.receipt import (
+    Attestation,
+    Attested,
+    Outcome,
+    Personal,
+    Receipt,
+    Tried,
+    TriedOutcome,
+)
+from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
+from selvedge.fabric.request import Ask, Head, Provenance, Route, Usage
+
+__all__ = [
+    "COUNTRIES",
+    "GROUPS",
+    "NAME_PATTERN",
+    "REFUSALS",
+    "Ask",
+    "Attestation",
+    "Attested",
+    "BadRelease",
+    "BadSetting",
+    "BadTicket",
+    "DataClass",
+    "Engine",
+    "Head",
+    "Ingress",
+    "Key",
+    "Model",
+    "ModelKind",
+    "Outcome",
+    "Personal",
+    "PoP",
+    "Provenance",
+    "Receipt",
+    "RefusalKind",
+    "Refused",
+    "Release",
+    "Route",
+    "SelvedgeError",
+    "Served",
+    "StaleRelease",
+    "StoreCorrupt",
+    "StoreFailed",
+    "Tenant",
+    "Tried",
+    "TriedOutcome",
+    "Usage",
+    "Wan",
+    "WanModel",
+    "Zone",
+    "great_circle_km",
+    "is_country",
+]

@@ -1,0 +1,48 @@
+"""What can break, as one small tree. Expected refusals are values (`Refused`), not these.
+
+SelvedgeError                 one sentence a person can act on
+  BadSetting                  a setting or command-line value
+  BadRelease                  a fleet configuration or release, with the field
+    StaleRelease              older than, or as old as, the one that serves
+  BadTicket                   a peer's ticket that does not hold
+  StoreFailed                 a write did not happen, or may not have happened
+  StoreCorrupt                what was read back is not what was written
+"""
+
+from __future__ import annotations
+
+
+class SelvedgeError(Exception):
+    """Root of everything Selvedge raises on purpose; its text is one sentence for a person."""
+
+
+class BadSetting(SelvedgeError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"setting {name}: {why}")
+        self.name = name
+
+
+class BadRelease(SelvedgeError):
+    """A fleet description that cannot be served; ``field`` is the dotted path into it."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}")
+        self.field = field
+
+
+class StaleRelease(BadRelease):
+    """A release that is not newer than the one that serves."""
+
+
+class BadTicket(SelvedgeError):
+    """A ticket with a wrong MAC, a wrong binding, or one that was used before."""
+
+
+class StoreFailed(SelvedgeError):
+    """A write failed. The caller must treat it as not written, and say so."""
+
+
+class StoreCorrupt(SelvedgeError):
+    """Stored bytes fail their own check."""

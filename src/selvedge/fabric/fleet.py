@@ -1,0 +1,237 @@
+"""The fleet as nouns: models, engines, PoPs, zones, tenants, keys, and the release of them all.
+
+A release is the one frozen value the control plane hands to a PoP. It checks itself on build: an
+invalid one cannot exist. The order of ``Release.pops`` numbers the PoPs; the bitsets of the
+residency room count in that order. Secrets are never in a release: keys appear as keyed hashes,
+PoPs by their public keys.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+from selvedge.fabric.countries import is_country
+from selvedge.fabric.errors import BadRelease
+
+NAME_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
+"""Names of PoPs, tenants, zones and keys: lower case, digits, dots and dashes, at most 64."""
+
+ModelKind = Literal["chat", "embedding"]
+Ingress = Literal["in-zone", "transit-allowed"]
+
+
+def _check_name(what: str, name: str) -> None:
+    if not NAME_PATTERN.fullmatch(name):
+        raise BadRelease(
+            what, f"{name!r} is not a name: use a-z, 0-9, '.' and '-', at most 64 characters"
+        )
+
+
+def _check_country(what: str, code: str) -> None:
+    if not is_country(code):
+        raise BadRelease(what, f"{code!r} is not an ISO 3166-1 alpha-2 country code, as 'SG'")
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model as it is sold: its name, the digest of its weights, and its limits in tokens."""
+
+    id: str
+    kind: ModelKind
+    digest: str
+    """``sha256:`` of the weights file, or ``unknown`` where a third party serves it."""
+    quantisation: str
+    context_tokens_max: int
+    owner: str = "selvedge"
+    resume: bool = False
+    """Whether a broken answer may be continued at another engine (its seat: not used yet)."""
+
+    def __post_init__(self) -> None:
+        if not self.id or len(self.id) > 128:
+            raise BadRelease("models", "a model id has 1 to 128 characters")
+        if self.context_tokens_max < 1:
+            raise BadRelease(f"models.{self.id}.context_tokens_max", "must be at least 1")
+
+
+class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model at one engine: ``name`` is what the engine itself calls it."""
+
+    model: str
+    name: str
+
+
+class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A server that speaks the OpenAI API, at a PoP or a third party's.
+
+    ``profile`` names a row of the wire's engine profiles; ``api_key_env`` names the environment
+    variable of the serving PoP that holds the engine's key.
+    """
+
+    id: str
+    url: str
+    profile: str
+    serves: tuple[Served, ...]
+    in_flight_max: int = 64
+    prefill_tokens_per_s: int = 100
+    api_key_env: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_name("engines", self.id)
+        if not self.serves:
+            raise BadRelease(f"engines.{self.id}.serves", "an engine serves at least one model")
+        if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.url):
+            raise BadRelease(f"engines.{self.id}.url", f"{self.url!r} is not an http(s) URL")
+        if self.in_flight_max < 1 or self.prefill_tokens_per_s < 1:
+            raise BadRelease(f"engines.{self.id}", "limits and rates are at least 1")
+
+    def name_of(self, model: str) -> str | None:
+        """What this engine calls ``model``, or None where it does not serve it."""
+        return next((one.name for one in self.serves if one.model == model), None)
+
+
+class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A point of presence: a site, its address for clients, its address for peers."""
+
+    id: str
+    city: str
+    country: str
+    latitude: float
+    longitude: float
+    url: str
+    """Base URL for clients, without ``/v1``."""
+    peer: str
+    """``host:port`` for other PoPs."""
+    public_key: str
+    """X25519 public key, base64: the pairwise keys of tickets are derived from it."""
+    entity: str = "unknown"
+    """The legal entity that operates the site."""
+    engines: tuple[Engine, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_name("pops", self.id)
+        _check_country(f"pops.{self.id}.country", self.country)
+        if not (-90 <= self.latitude <= 90 and -180 <= self.longitude <= 180):
+            raise BadRelease(f"pops.{self.id}", "latitude is -90..90, longitude -180..180 degrees")
+        _check_unique(f"pops.{self.id}.engines", [engine.id for engine in self.engines])
+
+
+class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Countries in which a scope may live."""
+
+    id: str
+    countries: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check_name("zones", self.id)
+        for code in self.countries:
+            _check_country(f"zones.{self.id}", code)
+
+
+class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant's rule for one kind of data: where it may be processed, where it may enter."""
+
+    id: str
+    zone: str
+    ingress: Ingress
+
+    def __post_init__(self) -> None:
+        _check_name("classes", self.id)
+
+
+class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who is served and billed, with its data classes."""
+
+    id: str
+    classes: tuple[DataClass, ...]
+
+    def __post_init__(self) -> None:
+        _check_name("tenants", self.id)
+        if not self.classes:
+            raise BadRelease(f"tenants.{self.id}.classes", "a tenant has at least one data class")
+        _check_unique(f"tenants.{self.id}.classes", [one.id for one in self.classes])
+
+
+class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An API key as the fleet knows it: HMAC-SHA-256 of its secret, in hex, never the secret."""
+
+    id: str
+    tenant: str
+    data_class: str
+    hash: str
+    project: str = "default"
+    expires_us: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_name("keys", self.id)
+        if not re.fullmatch(r"[0-9a-f]{64}", self.hash):
+            raise BadRelease(f"keys.{self.id}.hash", "is 64 hexadecimal digits")
+
+
+class Wan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the fleet assumes of the network between its sites; see `WanModel`."""
+
+    path_inflation: float = 1.6
+    fixed_ms: float = 1.0
+
+
+class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fleet, complete and frozen. ``version`` only grows; an older one is refused."""
+
+    fleet: str
+    version: int
+    made_us: int
+    models: tuple[Model, ...]
+    pops: tuple[PoP, ...]
+    zones: tuple[Zone, ...]
+    tenants: tuple[Tenant, ...]
+    keys: tuple[Key, ...]
+    wan: Wan = Wan()
+
+    def __post_init__(self) -> None:
+        _check_name("fleet", self.fleet)
+        if self.version < 1:
+            raise BadRelease("version", "counts from 1")
+        for what in ("models", "pops", "zones", "tenants", "keys"):
+            _check_unique(what, [one.id for one in getattr(self, what)])
+        if not self.pops:
+            raise BadRelease("pops", "a fleet has at least one PoP")
+        self._check_references()
+
+    def _check_references(self) -> None:
+        models = {model.id for model in self.models}
+        zones = {zone.id for zone in self.zones}
+        classes = {(tenant.id, one.id) for tenant in self.tenants for one in tenant.classes}
+        for pop in self.pops:
+            for engine in pop.engines:
+                for served in engine.serves:
+                    if served.model not in models:
+                        raise BadRelease(
+                            f"pops.{pop.id}.engines.{engine.id}",
+                            f"serves {served.model!r}, which is not under models",
+                        )
+        for tenant in self.tenants:
+            for one in tenant.classes:
+                if one.zone not in zones:
+                    raise BadRelease(
+                        f"tenants.{tenant.id}.classes.{one.id}.zone",
+                        f"{one.zone!r} is not under zones",
+                    )
+        for key in self.keys:
+            if (key.tenant, key.data_class) not in classes:
+                raise BadRelease(
+                    f"keys.{key.id}", f"tenant {key.tenant!r} has no data class {key.data_class!r}"
+                )
+
+    def pop(self, pop_id: str) -> PoP:
+        """The PoP with this id; raises `KeyError` where there is none."""
+        return next(pop for pop in self.pops if pop.id == pop_id)
+
+
+def _check_unique(what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise BadRelease(what, f"{name!r} appears twice")
+        seen.add(name)

@@ -1,0 +1,127 @@
+"""The receipt: the one record of a request, and the attestation a serving PoP adds to it.
+
+Proposal 0001 fixes the encoding. All values are strings, booleans, nulls and integers below 2**53,
+so that the canonical JSON of RFC 8785 needs no float rules. No prompt and no answer text is ever
+in a receipt; personal fields are a commitment here and a ciphertext beside it.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+import msgspec
+
+from selvedge.fabric.request import Usage
+
+
+class Outcome(enum.StrEnum):
+    """How a request ended."""
+
+    COMPLETE = "complete"
+    FAILED = "failed"
+    """An engine failed and no other could answer, before or after the first token."""
+    CLIENT_GONE = "client_gone"
+    REFUSED = "refused"
+    INTERRUPTED = "interrupted"
+    """The PoP died between intent and record."""
+
+
+TriedOutcome = Literal["relayed", "failed", "gone", "rejected", "deadline"]
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """One attempt: which PoP (and engine, where this PoP chose it), when, and how it went."""
+
+    pop: str
+    engine: str | None
+    outcome: TriedOutcome
+    reason: str
+    tokens: int
+    started_us: int
+    ended_us: int
+
+
+class Attestation(msgspec.Struct, frozen=True):
+    """The serving PoP's own word for one request it processed for a peer."""
+
+    ticket: str
+    request_id: str
+    pop: str
+    country: str
+    entity: str
+    engine: str
+    model: str
+    model_digest: str
+    release_hash: str
+    outcome: Outcome
+    usage: Usage
+    started_us: int
+    ended_us: int
+    v: int = 1
+
+
+class Attested(msgspec.Struct, frozen=True):
+    """An attestation with its MAC (HMAC-SHA-256 under the pairwise key, base64url)."""
+
+    attestation: Attestation
+    mac: str
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Who asked what, where it entered and was processed, under which rule, and how it ended.
+
+    ``seq`` counts the receipts of one tenant at one PoP from 1 without gaps; 0 means not yet
+    sealed. Times are integer microseconds UTC. ``status`` is the HTTP status the client saw, 0
+    where it saw none.
+    """
+
+    id: str
+    request_id: str
+    tenant: str
+    project: str
+    key: str
+    data_class: str
+    route: str
+    ingress_pop: str
+    ingress_country: str
+    rule: str
+    zone: str
+    release: int
+    release_hash: str
+    received_us: int
+    transit: bool
+    """The request entered outside its zone, as its rule allows, and was forwarded."""
+    seq: int = 0
+    model: str | None = None
+    model_digest: str | None = None
+    stream: bool = False
+    body_bytes: int = 0
+    allowed_pops: int = 0
+    planned: tuple[str, ...] = ()
+    """PoPs of the whole list of attempts, in order, as written down before the first byte left."""
+    attempts: tuple[Tried, ...] = ()
+    served_pop: str | None = None
+    served_engine: str | None = None
+    served_entity: str | None = None
+    processed_in: str | None = None
+    cache: str = "off"
+    outcome: Outcome = Outcome.INTERRUPTED
+    status: int = 0
+    code: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    first_token_us: int | None = None
+    ended_us: int = 0
+    attested: Attested | None = None
+    personal: str | None = None
+    """SHA-256, in hex, of the ciphertext of the personal fields."""
+    v: int = 1
+
+
+class Personal(msgspec.Struct, frozen=True):
+    """The fields that point at a person: encrypted per subject, never in the clear on disk."""
+
+    client_ip: str
+    end_user: str | None
+    client_request_id: str | None

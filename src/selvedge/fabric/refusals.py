@@ -1,0 +1,93 @@
+"""Every way a request can be refused, as one table.
+
+A refusal is an ordinary value: the story yields it, the wire renders it, the receipt keeps its
+code. The table decides status, OpenAI error type, whether an unchanged retry can help, and the
+fault domain that metrics count. The documentation is generated from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+
+class RefusalKind(msgspec.Struct, frozen=True):
+    """One row: how a refusal with this code looks to the client and to the operator."""
+
+    code: str
+    status: int
+    type: str
+    fault: str
+    """Fault domain for metrics: ``caller``, ``policy``, ``engine``, ``capacity``, ``selvedge``."""
+    should_retry: bool
+    meaning: str
+
+
+def _rows() -> Mapping[str, RefusalKind]:
+    bad, auth, perm, srv = (
+        "invalid_request_error",
+        "authentication_error",
+        "permission_error",
+        "server_error",
+    )
+    rows = (
+        ("missing_api_key", 401, auth, "caller", False, "no key was sent"),
+        ("invalid_api_key", 401, auth, "caller", False, "the key is unknown or revoked"),
+        ("key_expired", 401, auth, "caller", False, "the key is past its end"),
+        ("unknown_url", 404, bad, "caller", False, "no such path"),
+        ("method_not_allowed", 405, bad, "caller", False, "the path exists, not with this method"),
+        ("request_too_large", 413, bad, "caller", False, "the body exceeds `body_bytes_max`"),
+        ("length_required", 411, bad, "caller", False, "a POST without a body length"),
+        ("unsupported_media_type", 415, bad, "caller", False, "the body is not JSON"),
+        ("invalid_json", 400, bad, "caller", False, "the body is not JSON, or not UTF-8"),
+        ("invalid_type", 400, bad, "caller", False, "a field has the wrong type"),
+        ("invalid_value", 400, bad, "caller", False, "a field is out of its range"),
+        ("missing_field", 400, bad, "caller", False, "a required field is absent"),
+        ("invalid_header", 400, bad, "caller", False, "a header cannot be read"),
+        ("context_length_exceeded", 400, bad, "caller", False, "the prompt exceeds the context"),
+        ("engine_rejected", 400, bad, "caller", False, "the engine found the request invalid"),
+        ("model_not_found", 404, bad, "caller", False, "no such model for this key"),
+        ("unsupported_route", 400, bad, "caller", False, "the model does not serve this route"),
+        ("residency_no_allowed_pop", 451, perm, "policy", False, "the rule allows no PoP"),
+        ("residency_ingress", 451, perm, "policy", False, "the rule forbids entry at this PoP"),
+        ("residency_model", 451, perm, "policy", False, "the model is served outside the rule"),
+        ("ticket_refused", 403, perm, "policy", False, "a peer's ticket did not hold"),
+        ("no_engine_available", 503, srv, "capacity", True, "no allowed engine answered"),
+        ("overloaded", 503, srv, "capacity", True, "retained bodies reached their limit"),
+        ("engine_failed", 502, srv, "engine", True, "the engine broke before it answered"),
+        ("engine_interrupted", 502, srv, "engine", True, "the engine broke during its answer"),
+        ("deadline_exceeded", 504, srv, "capacity", False, "the deadline passed"),
+        ("receipt_unwritable", 503, srv, "selvedge", True, "the receipt could not be written"),
+        ("not_ready", 503, srv, "selvedge", True, "the PoP has no valid release yet"),
+        ("internal_error", 500, srv, "selvedge", True, "a fault of ours"),
+    )
+    return MappingProxyType({row[0]: RefusalKind(*row) for row in rows})
+
+
+REFUSALS: Final[Mapping[str, RefusalKind]] = _rows()
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A refusal of one request: a row of the table with the words for this case.
+
+    ``message`` names the field, the limit and the remedy; it never quotes a prompt or a secret.
+    ``retry_after_ms`` says when a retry may help, for rows whose ``should_retry`` is true.
+    """
+
+    code: str
+    message: str
+    param: str | None = None
+    retry_after_ms: int | None = None
+    rule: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.code not in REFUSALS:
+            raise ValueError(f"refusal code {self.code!r} is not in the table")
+
+    @property
+    def kind(self) -> RefusalKind:
+        """The table row of this refusal."""
+        return REFUSALS[self.code]

@@ -1,0 +1,84 @@
+"""A request and what it used: the facts that decide, never the prompt."""
+
+from __future__ import annotations
+
+import enum
+from typing import Literal
+
+import msgspec
+
+
+class Route(enum.StrEnum):
+    """The routes that ask an engine for work."""
+
+    CHAT = "/v1/chat/completions"
+    COMPLETIONS = "/v1/completions"
+    EMBEDDINGS = "/v1/embeddings"
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What is known before the body: all that admission needs.
+
+    Times are integer microseconds UTC; ``deadline_us`` is absolute on this PoP's clock.
+    """
+
+    request_id: str
+    receipt_id: str
+    route: Route
+    authorization: str | None
+    content_length: int | None
+    received_us: int
+    deadline_us: int
+    client_ip: str = ""
+    client_request_id: str | None = None
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """The fields of a parsed body that decide something.
+
+    ``prompt_bytes`` is the size of the whole body: an upper bound from which routing estimates
+    prompt tokens without a tokenizer.
+    """
+
+    route: Route
+    model: str
+    stream: bool = False
+    include_usage: bool = False
+    choices: int = 1
+    output_tokens_max: int | None = None
+    end_user: str | None = None
+    prompt_bytes: int = 0
+
+
+Provenance = Literal["reported", "counted"]
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens in one normal form: the five counts never overlap.
+
+    OpenAI's ``prompt_tokens`` is ``input_uncached + cache_read + cache_write``; its
+    ``completion_tokens`` is ``output + reasoning``. ``reported`` comes from the engine,
+    ``counted`` from the deltas that were delivered.
+    """
+
+    input_uncached: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+    provenance: Provenance = "counted"
+
+    def __post_init__(self) -> None:
+        counts = (self.input_uncached, self.cache_read, self.cache_write)
+        if min(*counts, self.output, self.reasoning) < 0:
+            raise ValueError("token counts are not negative")
+
+    @property
+    def input(self) -> int:
+        """All prompt tokens."""
+        return self.input_uncached + self.cache_read + self.cache_write
+
+    @property
+    def generated(self) -> int:
+        """All completion tokens."""
+        return self.output + self.reasoning

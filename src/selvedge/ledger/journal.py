@@ -1,0 +1,145 @@
+"""The PoP's journal as text: one line a record, each with its own checksum. No I/O here.
+
+    <kind> <crc32 of the JSON, 8 hex digits> <JSON>\\n
+
+Kinds: ``H`` opens a segment and carries what recovery needs of earlier ones (sequence numbers),
+``I`` is an intent, ``R`` a sealed receipt, ``A`` an attestation given to a peer, ``S`` a summary of
+unauthenticated refusals. A line that was not wholly written fails its checksum and can only be the
+last; anything after a bad line is corruption and is reported, not skipped.
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from selvedge.fabric import Attested, Receipt, StoreCorrupt
+from selvedge.ledger.receipts import Sealed
+
+
+class Kind(enum.StrEnum):
+    """What a line of the journal is."""
+
+    HEADER = "H"
+    INTENT = "I"
+    RECEIPT = "R"
+    ATTESTATION = "A"
+    SUMMARY = "S"
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """An intent is the receipt that stands if nothing more is ever written, and its secrets."""
+
+    receipt: Receipt
+    personal: str | None = None
+
+
+class SegmentHeader(msgspec.Struct, frozen=True):
+    """First line of a segment: the sequence numbers reached, and the intents still open."""
+
+    pop: str
+    segment: int
+    seqs: dict[str, int]
+    open: tuple[Intent, ...] = ()
+    v: int = 1
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Unauthenticated refusals of one minute: a flood must not become permanent."""
+
+    pop: str
+    minute_us: int
+    counts: dict[str, int]
+    v: int = 1
+
+
+Record = SegmentHeader | Intent | Sealed | Attested | Summary
+
+_KIND_OF: Final[dict[type, Kind]] = {
+    SegmentHeader: Kind.HEADER,
+    Intent: Kind.INTENT,
+    Sealed: Kind.RECEIPT,
+    Attested: Kind.ATTESTATION,
+    Summary: Kind.SUMMARY,
+}
+_encoder: Final = msgspec.json.Encoder(order="sorted")
+_DECODERS: Final[dict[bytes, msgspec.json.Decoder[Record]]] = {
+    kind.value.encode(): msgspec.json.Decoder(type_) for type_, kind in _KIND_OF.items()
+}
+_PREFIX_BYTES: Final = len("K 01234567 ")
+
+
+def write_line(record: Record) -> bytes:
+    """One record as one line."""
+    payload = _encoder.encode(record)
+    return b"%b %08x %b\n" % (_KIND_OF[type(record)].value.encode(), zlib.crc32(payload), payload)
+
+
+def read_line(line: bytes) -> Record:
+    """The record of one line without its line end; raises `StoreCorrupt`."""
+    decoder = _DECODERS.get(line[:1])
+    payload = line[_PREFIX_BYTES:]
+    if decoder is None or line[1:2] != b" " or line[10:11] != b" ":
+        raise StoreCorrupt("a line of the journal has no known kind")
+    if b"%08x" % zlib.crc32(payload) != line[2:10]:
+        raise StoreCorrupt("a line of the journal fails its checksum")
+    try:
+        record: Record = decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise StoreCorrupt(f"a line of the journal is not a record: {error}") from error
+    return record
+
+
+class Recovery(msgspec.Struct):
+    """What one segment leaves behind: sequence numbers, open intents, and a torn tail's length."""
+
+    seqs: dict[str, int]
+    open: dict[str, Intent]
+    segment: int = 0
+    whole_bytes: int = 0
+    torn_bytes: int = 0
+
+
+def recover(data: bytes) -> Recovery:
+    """Fold a segment's bytes; raises `StoreCorrupt` for damage other than a torn last line."""
+    found = Recovery({}, {})
+    lines = data.split(b"\n")
+    tail = lines.pop()
+    for number, line in enumerate(lines, 1):
+        try:
+            record = read_line(line)
+        except StoreCorrupt as error:
+            raise StoreCorrupt(f"segment line {number}: {error}") from error
+        _apply(found, record)
+        found.whole_bytes += len(line) + 1
+    found.torn_bytes = len(tail)
+    return found
+
+
+def _apply(found: Recovery, record: Record) -> None:
+    match record:
+        case SegmentHeader():
+            found.segment = record.segment
+            found.seqs.update(record.seqs)
+            found.open.update((intent.receipt.id, intent) for intent in record.open)
+        case Intent():
+            found.open[record.receipt.id] = record
+        case Sealed():
+            receipt = record.decode()
+            found.open.pop(receipt.id, None)
+            found.seqs[receipt.tenant] = max(found.seqs.get(receipt.tenant, 0), receipt.seq)
+        case _:
+            pass
+
+
+def receipts_of(lines: Iterable[bytes]) -> Iterable[Sealed]:
+    """The sealed receipts among lines, in order; a torn last line is passed over."""
+    for line in lines:
+        if line.startswith(b"R ") and line.endswith(b"\n"):
+            record = read_line(line[:-1])
+            if isinstance(record, Sealed):
+                yield record

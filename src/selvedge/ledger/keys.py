@@ -1,0 +1,70 @@
+"""API keys: how one is written, hashed, and found again in memory.
+
+A key reads ``sk-<id>-<secret>``. The id finds the row, the secret is compared in constant time by
+its keyed hash (HMAC-SHA-256 under the fleet's pepper, RFC 2104). Missing data is never a 401: a PoP
+without a release does not get here. This module refuses to know quotas; they come with leases.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from selvedge.fabric import Key, Refused
+
+PREFIX: Final = "sk-"
+_BEARER: Final = "bearer "
+_HOW: Final = "send it as 'Authorization: Bearer sk-…'"
+_DUMMY_HASH: Final = "0" * 64
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """A key that holds: who asks, for which project, under which data class."""
+
+    key: str
+    tenant: str
+    project: str
+    data_class: str
+
+
+def hash_secret(pepper: bytes, key_id: str, secret: str) -> str:
+    """The keyed hash under which a key's secret is stored, in hex."""
+    return hmac.digest(pepper, f"{key_id}:{secret}".encode(), "sha256").hex()
+
+
+def write_key(key_id: str, secret: str) -> str:
+    """The key as its owner sees it once."""
+    return f"{PREFIX}{key_id}-{secret}"
+
+
+class Keyring:
+    """All keys of a release, by id. Immutable after build; swapped with the release."""
+
+    __slots__ = ("_keys", "_pepper")
+
+    def __init__(self, keys: Iterable[Key], pepper: bytes) -> None:
+        self._keys = {key.id: key for key in keys}
+        self._pepper = pepper
+
+    def admit(self, authorization: str | None, now_us: int) -> Admitted | Refused:
+        """The holder of the key in an ``Authorization`` header, or why there is none."""
+        if not authorization:
+            return Refused("missing_api_key", f"No API key was sent; {_HOW}.")
+        if authorization[: len(_BEARER)].lower() != _BEARER:
+            return Refused("missing_api_key", f"The Authorization header has no key; {_HOW}.")
+        written = authorization[len(_BEARER) :].strip()
+        key_id, _, secret = written.removeprefix(PREFIX).rpartition("-")
+        key = self._keys.get(key_id) if written.startswith(PREFIX) else None
+        stored = key.hash if key else _DUMMY_HASH
+        same = hmac.compare_digest(hash_secret(self._pepper, key_id, secret), stored)
+        if key is None or not same:
+            return Refused(
+                "invalid_api_key",
+                "The API key is unknown or revoked; check it or ask for a new one.",
+            )
+        if key.expires_us is not None and now_us >= key.expires_us:
+            return Refused("key_expired", f"API key {key.id!r} has expired; ask for a new one.")
+        return Admitted(key.id, key.tenant, key.project, key.data_class)

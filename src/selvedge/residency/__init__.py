@@ -1,0 +1,5 @@
+"""Floor 1: where data may be processed. Rules in, bitsets out; fails closed."""
+
+from selvedge.residency.rules import Allowed, Rule, Rules
+
+__all__ = ["Allowed", "Rule", "Rules"]

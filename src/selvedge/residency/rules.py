@@ -1,0 +1,106 @@
+"""Rules compiled to bitsets: which PoPs may process a tenant's data of one class.
+
+A rule is (tenant, data class) -> a set of countries and an ingress mode. Compiled once per release
+to an integer with one bit per PoP, in the release's order; the hot path is a dictionary look-up and
+a bitwise AND. Default is deny: what has no rule has no PoP, and there is no default region.
+This module refuses to know engines and load: it says where a request *may* go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One compiled rule. ``allowed`` has bit *i* set where ``Release.pops[i]`` may process."""
+
+    name: str
+    zone: str
+    countries: frozenset[str]
+    ingress_in_zone: bool
+    allowed: int
+
+
+class Allowed(msgspec.Struct, frozen=True):
+    """The allowed set of one request: a non-empty bitset and the rule it comes from."""
+
+    rule: Rule
+    bits: int
+    transit: bool
+    """The ingress lies outside the zone and forwards, as the rule permits."""
+
+    def __post_init__(self) -> None:
+        if not self.bits:
+            raise ValueError("an allowed set is not empty: that is a refusal")
+
+
+class Rules:
+    """All rules of a release, and the PoPs they count over. Immutable after build."""
+
+    __slots__ = ("_index", "_pops", "_rules")
+
+    def __init__(self, release: Release) -> None:
+        self._pops = release.pops
+        self._index: Mapping[str, int] = {pop.id: bit for bit, pop in enumerate(release.pops)}
+        zones = {zone.id: frozenset(zone.countries) for zone in release.zones}
+        self._rules = {
+            (tenant.id, one.id): _compile(tenant, one, zones[one.zone], release.pops)
+            for tenant in release.tenants
+            for one in tenant.classes
+        }
+
+    def allowed(self, tenant: str, data_class: str, ingress: str) -> Allowed | Refused:
+        """Where this tenant's data of this class may be processed when it enters at ``ingress``."""
+        rule = self._rules.get((tenant, data_class))
+        if rule is None:
+            name = f"{tenant}/{data_class}"
+            return Refused("residency_no_allowed_pop", f"No rule {name!r} exists.", rule=name)
+        inside = bool(rule.allowed >> self._index[ingress] & 1)
+        if rule.ingress_in_zone and not inside:
+            return self._wrong_ingress(rule, ingress)
+        if not rule.allowed:
+            return Refused(
+                "residency_no_allowed_pop",
+                f"Rule {rule.name!r} (zone {rule.zone!r}) allows no PoP of this fleet.",
+                rule=rule.name,
+            )
+        return Allowed(rule, rule.allowed, transit=not inside)
+
+    def _wrong_ingress(self, rule: Rule, ingress: str) -> Refused:
+        hosts = [pop.url for pop in self.members(rule.allowed) if pop.engines]
+        hosts = hosts or [pop.url for pop in self.members(rule.allowed)]
+        remedy = f"use {' or '.join(hosts[:3])}" if hosts else "no PoP of this fleet is inside"
+        return Refused(
+            "residency_ingress",
+            f"Rule {rule.name!r} lets requests enter only inside zone {rule.zone!r}; "
+            f"PoP {ingress!r} is outside: {remedy}.",
+            rule=rule.name,
+        )
+
+    def bits(self, pop_ids: Iterable[str]) -> int:
+        """The bitset of these PoPs; ids that the release does not know are left out."""
+        return sum(1 << self._index[one] for one in set(pop_ids) if one in self._index)
+
+    def members(self, bits: int) -> Iterator[PoP]:
+        """The PoPs of a bitset, in the release's order."""
+        while bits:
+            lowest = bits & -bits
+            yield self._pops[lowest.bit_length() - 1]
+            bits ^= lowest
+
+
+def _compile(
+    tenant: Tenant, one: DataClass, countries: frozenset[str], pops: tuple[PoP, ...]
+) -> Rule:
+    allowed = sum(1 << bit for bit, pop in enumerate(pops) if pop.country in countries)
+    return Rule(
+        name=f"{tenant.id}/{one.id}",
+        zone=one.zone,
+        countries=countries,
+        ingress_in_zone=one.ingress == "in-zone",
+        allowed=allowed,
+    )

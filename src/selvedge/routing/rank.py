@@ -1,0 +1,144 @@
+"""Rank the engines a request may reach by predicted time to first token.
+
+First form: predicted TTFT = round trip + prefill of the work already in flight there + prefill of
+this prompt. In-flight work is this PoP's own, un-acknowledged; peers' load reports come later and
+take the same seat. Tokens are estimated from bytes, never by a tokenizer on the event loop.
+The router sees only the allowed set it is given: it cannot name a PoP outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from typing import Final
+
+import msgspec
+
+from selvedge.fabric import Ask, Engine, PoP, Refused, Release, WanModel
+
+BYTES_PER_TOKEN: Final = 4
+"""English prose at common vocabularies; learned per model later."""
+ATTEMPTS_MAX: Final = 3
+RETRY_AFTER_MS: Final = 1000
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One engine to try. ``engine`` is None where the serving PoP chooses among its own."""
+
+    pop: str
+    country: str
+    engine: str | None
+    ttft_us: int
+    reason: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A short, ordered list of attempts, best first; never empty."""
+
+    attempts: tuple[Attempt, ...]
+
+    def __post_init__(self) -> None:
+        if not self.attempts:
+            raise ValueError("a plan has at least one attempt: otherwise it is a refusal")
+
+
+def place(pop: str, engine: str | None) -> str:
+    """The name under which load is counted: an engine of this PoP, or a whole peer."""
+    return f"{pop}/{engine}" if engine else pop
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What this PoP knows of load: its own unanswered prompt tokens, and who just failed.
+
+    Both are keyed by `place`. The mapping and set are the shell's own, read here, never written.
+    """
+
+    tokens_in_flight: Mapping[str, int]
+    cooling: Set[str]
+
+    def is_cooling(self, attempt: Attempt) -> bool:
+        """Whether this attempt's engine or PoP failed a moment ago."""
+        return place(attempt.pop, attempt.engine) in self.cooling
+
+
+class FleetMap:
+    """Distances of one PoP to all, and which engines serve which model. Built per release."""
+
+    __slots__ = ("_here", "_models", "_rtt_us")
+
+    def __init__(self, release: Release, here: str) -> None:
+        origin = release.pop(here)
+        wan = WanModel(path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms)
+        self._here = here
+        self._rtt_us = {
+            pop.id: 0 if pop.id == here else _rtt_us(wan, origin, pop) for pop in release.pops
+        }
+        self._models = {model.id: model for model in release.models}
+
+    def rank(
+        self, ask: Ask, allowed: Iterable[PoP], load: Load, local_only: bool = False
+    ) -> Plan | Refused:
+        """The attempts for ``ask`` among ``allowed``, or why there is none.
+
+        An engine that just failed comes last, it is not left out: a plan must not be empty because
+        of a guess. ``local_only`` is the serving side of a forwarded request.
+        """
+        if ask.model not in self._models:
+            return Refused(
+                "model_not_found",
+                f"Model {ask.model!r} is not offered; GET /v1/models lists what is.",
+                param="model",
+            )
+        scored = [
+            attempt
+            for pop in allowed
+            if pop.id == self._here or not local_only
+            for attempt in self._attempts_at(pop, ask, load)
+        ]
+        if not scored:
+            return Refused(
+                "no_engine_available" if local_only else "residency_model",
+                f"Model {ask.model!r} is served, but at no PoP that may process this request.",
+                param="model",
+                retry_after_ms=RETRY_AFTER_MS if local_only else None,
+            )
+        scored.sort(key=lambda one: (load.is_cooling(one), one.ttft_us, one.pop, one.engine or ""))
+        return Plan(tuple(scored[:ATTEMPTS_MAX]))
+
+    def rtt_us(self, pop_id: str) -> int:
+        """Predicted round trip from this PoP, in microseconds; 0 to itself."""
+        return self._rtt_us[pop_id]
+
+    def _attempts_at(self, pop: PoP, ask: Ask, load: Load) -> Iterable[Attempt]:
+        engines = [engine for engine in pop.engines if engine.name_of(ask.model) is not None]
+        if pop.id == self._here:
+            for engine in engines:
+                waiting = load.tokens_in_flight.get(place(pop.id, engine.id), 0)
+                yield self._attempt(pop, engine, ask, waiting)
+        elif engines:
+            best = max(engines, key=lambda engine: engine.prefill_tokens_per_s)
+            yield self._attempt(pop, best, ask, load.tokens_in_flight.get(pop.id, 0))
+
+    def _attempt(self, pop: PoP, engine: Engine, ask: Ask, waiting_tokens: int) -> Attempt:
+        here = pop.id == self._here
+        rtt_us = self._rtt_us[pop.id]
+        prompt_tokens = prompt_tokens_of(ask)
+        prefill_us = prompt_tokens * 1_000_000 // engine.prefill_tokens_per_s
+        wait_us = waiting_tokens * 1_000_000 // engine.prefill_tokens_per_s
+        return Attempt(
+            pop=pop.id,
+            country=pop.country,
+            engine=engine.id if here else None,
+            ttft_us=rtt_us + wait_us + prefill_us,
+            reason=f"rtt {rtt_us // 1000} ms + wait {wait_us // 1000} ms"
+            f" + prefill {prefill_us // 1000} ms",
+        )
+
+
+def prompt_tokens_of(ask: Ask) -> int:
+    """Prompt tokens estimated from the body's bytes."""
+    return ask.prompt_bytes // BYTES_PER_TOKEN + 1
+
+
+def _rtt_us(wan: WanModel, a: PoP, b: PoP) -> int:
+    ends = (a.latitude, a.longitude), (b.latitude, b.longitude)
+    return round(wan.rtt_ms(*ends) * 1000)
