@@ -1,9 +1,9 @@
 """The story of one request, told once, top to bottom.
 
 `serve` is a generator that yields commands and receives replies; it does no I/O, reads no clock
-and never sees a token. Whoever runs it (the PoP, the simulator, a test) interprets the commands. One
-path leads through all endings: every authenticated request reaches `Record` exactly once, whether
-it was served, refused, failed or left by its client.
+and never sees a token. Whoever runs it (the PoP, the simulator, a test) interprets the commands.
+One path leads through all endings: every authenticated request reaches `Record` exactly once,
+whether it was served, refused, failed or left by its client.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def serve(head: Head, view: FleetView, body_bytes_max: int) -> Story:
         yield Tally(admitted.code)
         return Refuse(admitted, receipt=False)
     draft = open_receipt(head, view, admitted)
+    if head.fault is not None:
+        return (yield from _refuse(head, draft, head.fault, head.received_us))
 
     allowed = view.rules.allowed(admitted.tenant, admitted.data_class, view.here.id)
     if isinstance(allowed, Refused):
@@ -91,7 +93,7 @@ def serve(head: Head, view: FleetView, body_bytes_max: int) -> Story:
 
     intended = yield Intend(draft, _personal(head, ask))
     if isinstance(intended, NotWritten):
-        return Refuse(_unwritable(intended), receipt=False)
+        return (yield from _refuse(head, draft, _unwritable(intended), intended.at_us, ask))
 
     job = _job(head, ask, arrived.body, allowed, view)
     ended, tried = yield from relay_in_turn(plan, job)
@@ -110,14 +112,14 @@ def relay_in_turn(
     settings permit it; until then it ends in-band.)
     """
     tried: tuple[Tried, ...] = ()
-    for attempt in plan.attempts[:-1]:
-        ended = _answer(yield Relay((attempt,), job))
+    left = list(plan.attempts)
+    while True:
+        attempt = left.pop(0)
+        reply = yield Relay((attempt,), job)
+        ended = _answer(reply)
         tried += (_tried(attempt, ended),)
-        if not isinstance(ended, Failed) or not _worth_another(ended):
+        if not left or not isinstance(ended, Failed) or not _worth_another(ended):
             return ended, tried
-    last = plan.attempts[-1]
-    ended = _answer(yield Relay((last,), job))
-    return ended, (*tried, _tried(last, ended))
 
 
 def _answer(reply: Reply) -> Ended:

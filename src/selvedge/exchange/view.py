@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -21,6 +22,9 @@ class Secrets(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return "Secrets(…)"
 
+    def __rich_repr__(self) -> list[tuple[str, Any]]:  # Any: msgspec's own signature
+        return []
+
 
 class FleetView(msgspec.Struct, frozen=True):
     """A release, compiled for one PoP, with the load it knows of.
@@ -37,6 +41,9 @@ class FleetView(msgspec.Struct, frozen=True):
     load: Load
     models: Mapping[str, Model]
     pair_keys: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"FleetView({self.release.fleet} version {self.release.version})"
 
 
 def compile_view(

@@ -36,13 +36,14 @@ from selvedge.fabric.receipt import (
     TriedOutcome,
 )
 from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
-from selvedge.fabric.request import Ask, Head, Provenance, Route, Usage
+from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Route, Usage
 
 __all__ = [
     "COUNTRIES",
     "GROUPS",
     "NAME_PATTERN",
     "REFUSALS",
+    "TOKENS_MAX",
     "Ask",
     "Attestation",
     "Attested",

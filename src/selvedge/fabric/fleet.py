@@ -15,6 +15,7 @@ import msgspec
 
 from selvedge.fabric.countries import is_country
 from selvedge.fabric.errors import BadRelease
+from selvedge.fabric.geography import WanModel
 
 NAME_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 """Names of PoPs, tenants, zones and keys: lower case, digits, dots and dashes, at most 64."""
@@ -45,6 +46,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quantisation: str
     context_tokens_max: int
     owner: str = "selvedge"
+    media: bool = False
+    """Whether messages may hold more than text (images, audio)."""
     resume: bool = False
     """Whether a broken answer may be continued at another engine (its seat: not used yet)."""
 
@@ -175,6 +178,12 @@ class Wan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path_inflation: float = 1.6
     fixed_ms: float = 1.0
 
+    def __post_init__(self) -> None:
+        try:
+            WanModel(path_inflation=self.path_inflation, fixed_ms=self.fixed_ms)
+        except ValueError as error:
+            raise BadRelease("wan", str(error)) from error
+
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The fleet, complete and frozen. ``version`` only grows; an older one is refused."""
@@ -226,7 +235,10 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def pop(self, pop_id: str) -> PoP:
         """The PoP with this id; raises `KeyError` where there is none."""
-        return next(pop for pop in self.pops if pop.id == pop_id)
+        for pop in self.pops:
+            if pop.id == pop_id:
+                return pop
+        raise KeyError(pop_id)
 
 
 def _check_unique(what: str, names: list[str]) -> None:

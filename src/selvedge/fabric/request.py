@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+from selvedge.fabric.refusals import Refused
 
 
 class Route(enum.StrEnum):
@@ -31,6 +33,11 @@ class Head(msgspec.Struct, frozen=True):
     deadline_us: int
     client_ip: str = ""
     client_request_id: str | None = None
+    fault: Refused | None = None
+    """What is wrong with the head itself; told only to who may ask."""
+
+    def __repr__(self) -> str:
+        return f"Head({self.request_id})"  # Neither the key nor the person.
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -45,12 +52,17 @@ class Ask(msgspec.Struct, frozen=True):
     stream: bool = False
     include_usage: bool = False
     choices: int = 1
+    media: bool = False
+    """Whether a message holds more than text."""
     output_tokens_max: int | None = None
     end_user: str | None = None
     prompt_bytes: int = 0
 
 
 Provenance = Literal["reported", "counted"]
+
+TOKENS_MAX: Final = 2**50
+"""The most tokens one count may hold: sums of them stay integers that every JSON reader keeps."""
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -69,9 +81,10 @@ class Usage(msgspec.Struct, frozen=True):
     provenance: Provenance = "counted"
 
     def __post_init__(self) -> None:
-        counts = (self.input_uncached, self.cache_read, self.cache_write)
-        if min(*counts, self.output, self.reasoning) < 0:
-            raise ValueError("token counts are not negative")
+        prompt = (self.input_uncached, self.cache_read, self.cache_write)
+        counts = (*prompt, self.output, self.reasoning)
+        if min(counts) < 0 or max(counts) > TOKENS_MAX:
+            raise ValueError(f"a token count is from 0 to {TOKENS_MAX}")
 
     @property
     def input(self) -> int:

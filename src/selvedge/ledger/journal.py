@@ -111,10 +111,9 @@ def recover(data: bytes) -> Recovery:
     tail = lines.pop()
     for number, line in enumerate(lines, 1):
         try:
-            record = read_line(line)
-        except StoreCorrupt as error:
+            _apply(found, read_line(line))
+        except (StoreCorrupt, msgspec.MsgspecError) as error:
             raise StoreCorrupt(f"segment line {number}: {error}") from error
-        _apply(found, record)
         found.whole_bytes += len(line) + 1
     found.torn_bytes = len(tail)
     return found

@@ -36,7 +36,9 @@ def hash_secret(pepper: bytes, key_id: str, secret: str) -> str:
 
 
 def write_key(key_id: str, secret: str) -> str:
-    """The key as its owner sees it once."""
+    """The key as its owner sees it once. A dash ends the id, so a secret holds none."""
+    if not secret or "-" in secret:
+        raise ValueError("a secret is not empty and holds no dash")
     return f"{PREFIX}{key_id}-{secret}"
 
 

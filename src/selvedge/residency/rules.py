@@ -59,8 +59,9 @@ class Rules:
         if rule is None:
             name = f"{tenant}/{data_class}"
             return Refused("residency_no_allowed_pop", f"No rule {name!r} exists.", rule=name)
-        inside = bool(rule.allowed >> self._index[ingress] & 1)
-        if rule.ingress_in_zone and not inside:
+        bit = self._index.get(ingress)
+        inside = bit is not None and bool(rule.allowed >> bit & 1)
+        if bit is None or (rule.ingress_in_zone and not inside):
             return self._wrong_ingress(rule, ingress)
         if not rule.allowed:
             return Refused(
@@ -80,6 +81,10 @@ class Rules:
             f"PoP {ingress!r} is outside: {remedy}.",
             rule=rule.name,
         )
+
+    def all(self) -> Iterator[Rule]:
+        """Every rule, in the release's order."""
+        return iter(self._rules.values())
 
     def bits(self, pop_ids: Iterable[str]) -> int:
         """The bitset of these PoPs; ids that the release does not know are left out."""

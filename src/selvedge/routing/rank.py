@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from selvedge.fabric import Ask, Engine, PoP, Refused, Release, WanModel
+from selvedge.fabric import Ask, Engine, PoP, Refused, Release, Route, WanModel
 
 BYTES_PER_TOKEN: Final = 4
 """English prose at common vocabularies; learned per model later."""
@@ -82,12 +82,9 @@ class FleetMap:
         An engine that just failed comes last, it is not left out: a plan must not be empty because
         of a guess. ``local_only`` is the serving side of a forwarded request.
         """
-        if ask.model not in self._models:
-            return Refused(
-                "model_not_found",
-                f"Model {ask.model!r} is not offered; GET /v1/models lists what is.",
-                param="model",
-            )
+        unfit = self._unfit(ask)
+        if unfit is not None:
+            return unfit
         scored = [
             attempt
             for pop in allowed
@@ -103,6 +100,20 @@ class FleetMap:
             )
         scored.sort(key=lambda one: (load.is_cooling(one), one.ttft_us, one.pop, one.engine or ""))
         return Plan(tuple(scored[:ATTEMPTS_MAX]))
+
+    def _unfit(self, ask: Ask) -> Refused | None:
+        """Why no engine of any PoP could serve this, as a matter of the model."""
+        model = self._models.get(ask.model)
+        if model is None:
+            words = f"Model {ask.model!r} is not offered; GET /v1/models lists what is."
+            return Refused("model_not_found", words, param="model")
+        if (model.kind == "embedding") != (ask.route is Route.EMBEDDINGS):
+            words = f"Model {ask.model!r} is a model of kind {model.kind!r}; use its own route."
+            return Refused("unsupported_route", words, param="model")
+        if ask.media and not model.media:
+            words = f"Model {ask.model!r} takes text alone; leave images and audio out."
+            return Refused("invalid_value", words, param="messages")
+        return None
 
     def rtt_us(self, pop_id: str) -> int:
         """Predicted round trip from this PoP, in microseconds; 0 to itself."""

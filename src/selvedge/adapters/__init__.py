@@ -1,0 +1,94 @@
+"""Floor 3: the world. Engines, processes, disks and emulated distance; decides nothing.
+
+`embedded_engine` and `wan_link` are mains of processes of their own (`python -m`) and are not
+exported: importing them here would import them twice there.
+"""
+
+from selvedge.adapters.bundled_models import (
+    BUNDLED,
+    ModelUnavailable,
+    default_cache_dir,
+    model_digest,
+    model_path,
+)
+from selvedge.adapters.fleet_config import (
+    Facts,
+    FleetConfig,
+    make_release,
+    one_line,
+    read_config,
+    read_yaml,
+)
+from selvedge.adapters.http_client import (
+    Call,
+    ClientSettings,
+    HttpClient,
+    TransportFailed,
+)
+from selvedge.adapters.identities import (
+    keep_secret,
+    operator_public_key,
+    pair_keys,
+    pop_public_key,
+    read_secret,
+)
+from selvedge.adapters.journal_store import (
+    FileAppender,
+    MemoryAppender,
+    find_receipt,
+    find_sealed,
+    read_segments,
+)
+from selvedge.adapters.links import READY, BadLinks, Link, render_links
+from selvedge.adapters.processes import ChildFailed, ChildProcess, die_with_parent
+from selvedge.adapters.receipt_book import ReceiptBook
+from selvedge.adapters.release_store import (
+    Held,
+    ReleaseStore,
+    open_release,
+    seal_release,
+    write_atomically,
+)
+from selvedge.adapters.vault import Vault
+
+__all__ = [
+    "BUNDLED",
+    "READY",
+    "BadLinks",
+    "Call",
+    "ChildFailed",
+    "ChildProcess",
+    "ClientSettings",
+    "Facts",
+    "FileAppender",
+    "FleetConfig",
+    "Held",
+    "HttpClient",
+    "Link",
+    "MemoryAppender",
+    "ModelUnavailable",
+    "ReceiptBook",
+    "ReleaseStore",
+    "TransportFailed",
+    "Vault",
+    "default_cache_dir",
+    "die_with_parent",
+    "find_receipt",
+    "find_sealed",
+    "keep_secret",
+    "make_release",
+    "model_digest",
+    "model_path",
+    "one_line",
+    "open_release",
+    "operator_public_key",
+    "pair_keys",
+    "pop_public_key",
+    "read_config",
+    "read_secret",
+    "read_segments",
+    "read_yaml",
+    "render_links",
+    "seal_release",
+    "write_atomically",
+]

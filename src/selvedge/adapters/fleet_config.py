@@ -1,0 +1,268 @@
+"""The fleet as an operator writes it: a YAML file -> a checked description -> a release.
+
+YAML 1.2 (``NO`` is Norway, not false), duplicate keys and unknown keys are errors, and every error
+is one line that names file, field, limit and remedy. What is not the operator's to write (key
+hashes, public keys, weight digests, ports of embedded engines) comes to `make_release` as `Facts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from selvedge.fabric import (
+    GROUPS,
+    BadRelease,
+    DataClass,
+    Engine,
+    Ingress,
+    Key,
+    Model,
+    ModelKind,
+    PoP,
+    Release,
+    Served,
+    Tenant,
+    Wan,
+    Zone,
+)
+from selvedge.wire import PROFILES
+
+CONFIG_BYTES_MAX = 16 * 1024 * 1024
+
+
+class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model on offer. ``weights`` names bundled weights or a GGUF file; absent for a URL's."""
+
+    kind: ModelKind
+    context_tokens_max: int
+    quantisation: str = "unknown"
+    weights: str | None = None
+    digest: str | None = None
+    owner: str = "selvedge"
+    media: bool = False
+
+
+class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """llama.cpp in a process of its own, started by ``selvedge up`` or ``selvedge engine``."""
+
+    model: str
+    slots: int = 4
+    threads: int = 1
+    prompt_batch_tokens: int = 64
+    port: int | None = None
+
+
+class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An engine: either ``embedded``, or the ``url`` of a server that speaks the OpenAI API."""
+
+    embedded: EmbeddedEngine | None = None
+    url: str | None = None
+    profile: str = "openai"
+    serves: dict[str, str] = {}
+    in_flight_max: int = 32
+    prefill_tokens_per_s: int | None = None
+    api_key_env: str | None = None
+
+
+class PoPConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A point of presence and where its process listens."""
+
+    city: str
+    country: str
+    latitude: float
+    longitude: float
+    listen: str
+    entity: str = "unknown"
+    url: str | None = None
+    peer: str | None = None
+    engines: dict[str, EngineConfig] = {}
+
+
+class ZoneConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Countries by code, or by the name of a group."""
+
+    countries: list[str] = []
+    groups: list[str] = []
+
+
+class ClassConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant's rule for one kind of data."""
+
+    zone: str
+    ingress: Ingress
+
+
+class TenantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tenant and its data classes."""
+
+    classes: dict[str, ClassConfig]
+
+
+class KeyConfig(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"data_class": "class"}
+):
+    """An API key's holder; its secret is minted, not written here."""
+
+    tenant: str
+    data_class: str
+    project: str = "default"
+
+
+class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    fleet: str
+    models: dict[str, ModelConfig]
+    pops: dict[str, PoPConfig]
+    zones: dict[str, ZoneConfig]
+    tenants: dict[str, TenantConfig]
+    keys: dict[str, KeyConfig]
+    wan: Wan = Wan()
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a release needs beyond the file. Keyed by id; engines as ``pop/engine``."""
+
+    version: int
+    made_us: int
+    key_hashes: Mapping[str, str]
+    public_keys: Mapping[str, str]
+    digests: Mapping[str, str]
+    engine_ports: Mapping[str, int]
+    listen: Mapping[str, str] = {}
+
+
+def read_config(path: Path) -> FleetConfig:
+    """Read and check a fleet file. Raises `BadRelease` with one line that says what is wrong."""
+    try:
+        if path.stat().st_size > CONFIG_BYTES_MAX:
+            raise BadRelease(str(path), f"exceeds {CONFIG_BYTES_MAX} bytes")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadRelease(str(path), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadRelease(str(path), f"is not UTF-8 at byte {error.start}") from error
+    try:
+        return msgspec.convert(read_yaml(text), FleetConfig)
+    except (YAMLError, msgspec.ValidationError) as error:
+        raise BadRelease(str(path), one_line(error)) from error
+
+
+def read_yaml(text: str) -> object:
+    """YAML 1.2 -> plain values; duplicate keys are errors. Raises `ruamel.yaml.error.YAMLError`."""
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def one_line(error: YAMLError | msgspec.ValidationError) -> str:
+    """What is wrong and where, on one line."""
+    if isinstance(error, MarkedYAMLError):
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}: " if mark is not None else ""
+        return f"{where}{(error.problem or 'not YAML').splitlines()[0]}"
+    words, _, at = str(error).partition(" - at `$")
+    field = at.rstrip("`").removeprefix(".").replace("[...]", "")
+    return f"{field}: {words}" if field else words.splitlines()[0]
+
+
+def make_release(config: FleetConfig, facts: Facts) -> Release:
+    """The release of a file. Raises `BadRelease` with the field that does not hold."""
+    return Release(
+        fleet=config.fleet,
+        version=facts.version,
+        made_us=facts.made_us,
+        models=tuple(_model(name, one, facts) for name, one in config.models.items()),
+        pops=tuple(_pop(name, one, config, facts) for name, one in config.pops.items()),
+        zones=tuple(_zone(name, one) for name, one in config.zones.items()),
+        tenants=tuple(
+            Tenant(
+                name,
+                tuple(
+                    DataClass(class_name, rule.zone, rule.ingress)
+                    for class_name, rule in one.classes.items()
+                ),
+            )
+            for name, one in config.tenants.items()
+        ),
+        keys=tuple(
+            Key(name, one.tenant, one.data_class, facts.key_hashes[name], one.project)
+            for name, one in config.keys.items()
+        ),
+        wan=config.wan,
+    )
+
+
+def _model(name: str, one: ModelConfig, facts: Facts) -> Model:
+    digest = one.digest or facts.digests.get(name, "unknown")
+    return Model(
+        id=name,
+        kind=one.kind,
+        digest=digest,
+        quantisation=one.quantisation,
+        context_tokens_max=one.context_tokens_max,
+        owner=one.owner,
+        media=one.media,
+    )
+
+
+def _zone(name: str, one: ZoneConfig) -> Zone:
+    codes = set(one.countries)
+    for group in one.groups:
+        if group not in GROUPS:
+            known = ", ".join(sorted(GROUPS))
+            raise BadRelease(f"zones.{name}.groups", f"{group!r} is not one of {known}")
+        codes |= GROUPS[group]
+    return Zone(name, tuple(sorted(codes)))
+
+
+def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
+    listen = facts.listen.get(name, one.listen)
+    return PoP(
+        id=name,
+        city=one.city,
+        country=one.country,
+        latitude=one.latitude,
+        longitude=one.longitude,
+        url=one.url or f"http://{listen}",
+        peer=one.peer or listen,
+        public_key=facts.public_keys[name],
+        entity=one.entity,
+        engines=tuple(
+            _engine(name, engine_name, engine, config, facts)
+            for engine_name, engine in one.engines.items()
+        ),
+    )
+
+
+def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: Facts) -> Engine:
+    field = f"pops.{pop}.engines.{name}"
+    if (one.embedded is None) == (one.url is None):
+        raise BadRelease(field, "has either 'embedded' or 'url'")
+    if one.profile not in PROFILES:
+        raise BadRelease(f"{field}.profile", f"is one of {', '.join(PROFILES)}")
+    if one.embedded is None:
+        if not one.serves:
+            raise BadRelease(
+                f"{field}.serves", "name at least one model, as 'model: its name there'"
+            )
+        served = tuple(Served(model, known_as) for model, known_as in one.serves.items())
+        speed = one.prefill_tokens_per_s or 1000
+        return Engine(
+            name, one.url or "", one.profile, served, one.in_flight_max, speed, one.api_key_env
+        )
+    model = one.embedded.model
+    if model not in config.models or config.models[model].weights is None:
+        raise BadRelease(f"{field}.embedded.model", f"{model!r} is not a model with weights")
+    port = one.embedded.port or facts.engine_ports[f"{pop}/{name}"]
+    return Engine(
+        id=name,
+        url=f"http://127.0.0.1:{port}",
+        profile="llama.cpp",
+        serves=(Served(model, model),),
+        in_flight_max=one.in_flight_max,
+        prefill_tokens_per_s=one.prefill_tokens_per_s or 100,
+    )

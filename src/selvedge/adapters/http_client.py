@@ -1,0 +1,430 @@
+"""A pooled HTTP/1.1 client for engines and peers: callbacks, keep-alive, no task per chunk.
+
+``send`` returns at once; the answer comes through a sink. ``Call.cancel`` closes the connection of
+an unfinished answer with a reset, so that the engine notices at once. Only the pool closes idle
+connections, never one in use. A kept connection that its server closed just before our request is
+replaced once by a fresh one, if no byte of an answer was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Sequence
+from typing import Final, Literal, Protocol, cast
+
+import msgspec
+
+from selvedge.fabric import SelvedgeError
+from selvedge.wire import (
+    BodyPart,
+    EndOfMessage,
+    HeadLimits,
+    ProtocolViolation,
+    ResponseHead,
+    ResponseReader,
+    render_request_head,
+)
+
+Kind = Literal["connect", "connect_timeout", "reset", "truncated", "protocol", "too_large"]
+_LINGER_RESET: Final = struct.pack("ii", 1, 0)
+
+
+class TransportFailed(SelvedgeError):
+    """The way to a server, or back, broke; ``bytes_sent`` says whether it may have begun."""
+
+    def __init__(self, kind: Kind, words: str, *, bytes_sent: bool) -> None:
+        super().__init__(words)
+        self.kind = kind
+        self.bytes_sent = bytes_sent
+
+
+class ClientSettings(msgspec.Struct, frozen=True):
+    """Limits of a client; milliseconds and seconds."""
+
+    connect_ms_max: int = 2_000
+    idle_s: float = 60.0
+    idle_per_host_max: int = 1_024
+    limits: HeadLimits = HeadLimits()
+
+
+class Response(msgspec.Struct, frozen=True):
+    """A whole answer."""
+
+    head: ResponseHead
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        """The answer's status."""
+        return self.head.status
+
+
+class ResponseSink(Protocol):
+    """Takes one answer: ``head``, any number of ``data``, then ``end`` or ``failed``, once."""
+
+    def head(self, head: ResponseHead) -> None:
+        """The server answers."""
+
+    def data(self, part: bytes) -> None:
+        """A part of the body."""
+
+    def end(self) -> None:
+        """The answer is complete."""
+
+    def failed(self, error: TransportFailed) -> None:
+        """There will be no (more) answer."""
+
+
+class Call:
+    """One request on its way. After ``cancel`` the sink hears nothing more."""
+
+    __slots__ = ("_connection", "_paused", "_place", "done", "message", "method", "retried", "sink")
+
+    def __init__(self, place: _Place, method: str, message: bytes, sink: ResponseSink) -> None:
+        self._place = place
+        self._connection: _Connection | None = None
+        self._paused = False
+        self.method = method
+        self.message = message
+        self.sink = sink
+        self.retried = False
+        self.done = False
+
+    @property
+    def sent(self) -> bool:
+        """Whether the request was written to a connection."""
+        return self._connection is not None
+
+    def cancel(self) -> None:
+        """Give up; an unfinished answer's connection is reset."""
+        if self.done:
+            return
+        self.done = True
+        if self._connection is not None:
+            self._connection.reset()
+
+    def pause(self) -> None:
+        """Take no more bytes of the answer for now."""
+        self._paused = True
+        if self._connection is not None:
+            self._connection.reading(False)
+
+    def resume(self) -> None:
+        """Go on taking bytes."""
+        self._paused = False
+        if self._connection is not None:
+            self._connection.reading(True)
+
+    def bind(self, connection: _Connection) -> None:
+        """This connection carries the call."""
+        self._connection = connection
+        if self._paused:
+            connection.reading(False)
+
+    def fail(self, error: TransportFailed) -> None:
+        """Tell the sink, unless cancelled."""
+        if not self.done:
+            self.done = True
+            self.sink.failed(error)
+
+
+class _Place:
+    """One server, and the idle connections to it, newest last."""
+
+    __slots__ = ("host", "idle", "port", "tls")
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        self.host = host
+        self.port = port
+        self.tls = tls
+        self.idle: list[_Connection] = []
+
+
+class HttpClient:
+    """The pool. Owned by one event loop."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self._settings = settings
+        self._places: dict[tuple[str, int, bool], _Place] = {}
+        self._dialling: set[asyncio.Task[None]] = set()
+        self._open: set[_Connection] = set()
+        self._closed = False
+
+    def send(
+        self,
+        host: str,
+        port: int,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        sink: ResponseSink,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> Call:
+        """Send a request; its answer comes through ``sink``. ``headers`` name the host."""
+        framing = [b"content-length: %d" % len(body)] if body or method == "POST" else []
+        message = render_request_head(method, target, headers, framing) + body
+        call = Call(self._place(host, port, tls), method, message, sink)
+        self._start(call)
+        return call
+
+    async def fetch(
+        self,
+        host: str,
+        port: int,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes = b"",
+        *,
+        bytes_max: int = 1_000_000,
+        timeout_s: float = 10.0,
+    ) -> Response:
+        """A whole answer. Raises `TransportFailed` or `TimeoutError`."""
+        sink = _Whole(bytes_max)
+        call = self.send(host, port, method, target, headers, body, sink)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await sink.result
+        finally:
+            call.cancel()
+
+    async def close(self) -> None:
+        """Close every connection; calls under way fail."""
+        self._closed = True
+        for task in list(self._dialling):
+            task.cancel()
+        await asyncio.gather(*self._dialling, return_exceptions=True)
+        for connection in list(self._open):
+            connection.reset()
+        await asyncio.sleep(0)
+
+    def _place(self, host: str, port: int, tls: ssl.SSLContext | None) -> _Place:
+        key = (host, port, tls is not None)
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = _Place(host, port, tls)
+        return place
+
+    def _start(self, call: Call) -> None:
+        idle = call._place.idle
+        while idle:
+            connection = idle.pop()
+            if connection.usable(self._settings.idle_s):
+                connection.carry(call, reused=True)
+                return
+            connection.reset()
+        self._dial(call)
+
+    def _dial(self, call: Call) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect(call))
+        self._dialling.add(task)
+        task.add_done_callback(self._dialling.discard)
+
+    async def _connect(self, call: Call) -> None:
+        place = call._place
+        where = f"{place.host}:{place.port}"
+        try:
+            async with asyncio.timeout(self._settings.connect_ms_max / 1000):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    lambda: _Connection(self, place), place.host, place.port, ssl=place.tls
+                )
+        except TimeoutError:
+            words = f"{where} did not accept within {self._settings.connect_ms_max} ms"
+            call.fail(TransportFailed("connect_timeout", words, bytes_sent=False))
+        except OSError as error:
+            words = f"{where} refused the connection ({error.strerror or type(error).__name__})"
+            call.fail(TransportFailed("connect", words, bytes_sent=False))
+        else:
+            if call.done:
+                connection.keep_or_close(keep=True)
+            else:
+                connection.carry(call, reused=False)
+
+    def retry(self, call: Call) -> None:
+        """A kept connection turned out closed: once more, on a fresh one."""
+        call.retried = True
+        self._dial(call)
+
+    def opened(self, connection: _Connection) -> None:
+        """A connection exists."""
+        self._open.add(connection)
+
+    def lost(self, connection: _Connection) -> None:
+        """A connection is no more."""
+        self._open.discard(connection)
+        if connection in connection.place.idle:
+            connection.place.idle.remove(connection)
+
+    def keeps(self, place: _Place) -> bool:
+        """Whether another idle connection may be kept."""
+        return not self._closed and len(place.idle) < self._settings.idle_per_host_max
+
+    @property
+    def limits(self) -> HeadLimits:
+        """Limits of response heads."""
+        return self._settings.limits
+
+
+class _Connection(asyncio.Protocol):
+    """One connection: carries one call at a time, then waits in the pool."""
+
+    def __init__(self, client: HttpClient, place: _Place) -> None:
+        self._client = client
+        self.place = place
+        self._transport: asyncio.Transport | None = None
+        self._reader: ResponseReader | None = None
+        self._call: Call | None = None
+        self._reused = False
+        self._keep_alive = True
+        self._idle_since = 0.0
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports implement the class without deriving from it.
+        transport = cast(asyncio.Transport, transport)
+        self._transport = transport
+        self._client.opened(self)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def carry(self, call: Call, *, reused: bool) -> None:
+        """Send this call's request."""
+        self._call = call
+        self._reused = reused
+        self._reader = ResponseReader(call.method, self._client.limits)
+        call.bind(self)
+        if self._transport is not None:
+            self._transport.write(call.message)
+
+    def usable(self, idle_s: float) -> bool:
+        """Whether it is open and was used recently."""
+        fresh = time.monotonic() - self._idle_since < idle_s
+        return fresh and self._transport is not None and not self._transport.is_closing()
+
+    def reading(self, wanted: bool) -> None:
+        """Take bytes from the socket, or leave them there."""
+        if self._transport is None or self._transport.is_closing() or self._paused is not wanted:
+            return
+        self._paused = not wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def reset(self) -> None:
+        """Close with a reset: the other side learns at once that nobody listens."""
+        self._call = None
+        if self._transport is None:
+            return
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        call, reader = self._call, self._reader
+        if call is None or reader is None:
+            self.reset()
+            return
+        try:
+            events = reader.feed(data)
+        except ProtocolViolation as violation:
+            self._deliver(call, violation.before)
+            call.fail(TransportFailed("protocol", f"not HTTP/1.1: {violation}", bytes_sent=True))
+            self.reset()
+        else:
+            self._deliver(call, events)
+
+    def _deliver(self, call: Call, events: object) -> None:
+        assert isinstance(events, list | tuple)
+        for event in events:
+            if call.done:
+                return
+            if isinstance(event, BodyPart):
+                call.sink.data(event.data)
+            elif isinstance(event, ResponseHead):
+                self._keep_alive = event.keep_alive
+                call.sink.head(event)
+            elif isinstance(event, EndOfMessage):
+                self._finish(call)
+
+    def _finish(self, call: Call) -> None:
+        surplus = self._reader is not None and self._reader.surplus
+        self._call = self._reader = None
+        call.done = True
+        self.reading(True)
+        self.keep_or_close(keep=self._keep_alive and not surplus)
+        call.sink.end()
+
+    def keep_or_close(self, *, keep: bool) -> None:
+        """Back into the pool, or closed."""
+        self._idle_since = time.monotonic()
+        if keep and self._transport is not None and self._client.keeps(self.place):
+            self.place.idle.append(self)
+        elif self._transport is not None:
+            self._transport.close()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._client.lost(self)
+        call, reader = self._call, self._reader
+        self._call = None
+        if call is None or reader is None or call.done:
+            return
+        if exc is None:
+            with contextlib.suppress(ProtocolViolation):
+                self._deliver(call, reader.eof())
+            if call.done:
+                return
+        if self._reused and not reader.started and not call.retried:
+            self._client.retry(call)
+            return
+        kind: Kind = "truncated" if reader.started and exc is None else "reset"
+        where = f"{self.place.host}:{self.place.port}"
+        words = (
+            f"{where} closed the connection {'during' if reader.started else 'before'} its answer"
+        )
+        call.fail(TransportFailed(kind, words, bytes_sent=True))
+
+
+class _Whole:
+    """Collects a whole answer."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._bytes_max = bytes_max
+        self._head: ResponseHead | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def head(self, head: ResponseHead) -> None:
+        self._head = head
+
+    def data(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._size <= self._bytes_max:
+            self._parts.append(part)
+
+    def end(self) -> None:
+        if self.result.done() or self._head is None:
+            return
+        if self._size > self._bytes_max:
+            words = f"the answer exceeds {self._bytes_max} bytes"
+            self.result.set_exception(TransportFailed("too_large", words, bytes_sent=True))
+        else:
+            self.result.set_result(Response(self._head, b"".join(self._parts)))
+
+    def failed(self, error: TransportFailed) -> None:
+        if not self.result.done():
+            self.result.set_exception(error)

@@ -1,0 +1,251 @@
+"""The journal on disk: append-only segments, group fsync, recovery. And its memory twin.
+
+``write`` returns when ``write(2)`` has: what it wrote survives ``kill -9``. A thread fsyncs within
+``fsync_ms`` of the first unsynced byte, off the event loop. A write that fails or is cut short is
+undone by truncation; where even that fails the journal closes itself to writing, because a torn
+line in the middle would make the rest unreadable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+from selvedge.fabric import Receipt, StoreCorrupt, StoreFailed
+from selvedge.ledger import (
+    Recovery,
+    Sealed,
+    SegmentHeader,
+    receipts_of,
+    recover,
+    write_line,
+)
+
+SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
+_NAME: Final = "receipts-{:08d}.log"
+_GLOB: Final = "receipts-*.log"
+
+
+class Appender(Protocol):
+    """Where records go. A promise: after ``append`` returned, the line survives ``kill -9``."""
+
+    def append(self, line: bytes) -> None:
+        """Write one line whole; raises `StoreFailed` and then nothing of it is there."""
+
+    def roll(self, header: SegmentHeader) -> bool:
+        """Start a new segment if the current one is full; whether it did."""
+
+    def close(self) -> None:
+        """Sync and close."""
+
+
+class FileAppender:
+    """Segments in a directory that one process owns, by a lock.
+
+    ``on_trouble`` is told, from the syncing thread, of an fsync that failed.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        fsync_ms: int = 5,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+        on_trouble: Callable[[OSError], None] = lambda _: None,
+    ) -> None:
+        self._directory = directory
+        self._fsync_s = fsync_ms / 1000
+        self._bytes_max = segment_bytes_max
+        self._on_trouble = on_trouble
+        self._fd = -1
+        self._size = 0
+        self._broken: str | None = None
+        self._dirty = threading.Event()
+        self._closed = threading.Event()
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock_fd = _lock(directory)
+        self._thread = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
+
+    def open(self) -> Recovery:
+        """Read the newest segment, cut a torn tail, and go on appending to it.
+
+        Raises `StoreCorrupt` where anything but the tail is damaged.
+        """
+        segments = sorted(self._directory.glob(_GLOB))
+        found = Recovery({}, {})
+        if segments:
+            found = self._recover(segments[-1])
+            self._fd = os.open(segments[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            self._size = found.whole_bytes
+        self._thread.start()
+        return found
+
+    def _recover(self, path: Path) -> Recovery:
+        try:
+            found = recover(path.read_bytes())
+        except StoreCorrupt as error:
+            raise StoreCorrupt(f"{path}: {error}; restore it or move it away") from error
+        if found.torn_bytes:
+            with path.open("r+b") as file:
+                file.truncate(found.whole_bytes)
+                os.fsync(file.fileno())
+        return found
+
+    def append(self, line: bytes) -> None:
+        """Write one line whole, or nothing of it; raises `StoreFailed`."""
+        if self._broken is not None:
+            raise StoreFailed(self._broken)
+        try:
+            written = os.write(self._fd, line)
+        except OSError as error:
+            raise StoreFailed(f"the journal cannot be written: {error.strerror}") from error
+        if written != len(line):
+            self._undo(written)
+            raise StoreFailed("the journal cannot be written: the disk is full")
+        self._size += written
+        self._dirty.set()
+
+    def _undo(self, written: int) -> None:
+        try:
+            os.ftruncate(self._fd, self._size)
+        except OSError as error:
+            self._broken = f"the journal holds {written} bytes of a torn line: {error.strerror}"
+
+    def roll(self, header: SegmentHeader) -> bool:
+        """Start the first or next segment with ``header``; whether it was time to."""
+        if self._fd >= 0 and self._size < self._bytes_max:
+            return False
+        path = self._directory / _NAME.format(header.segment)
+        draft = path.with_suffix(".tmp")
+        line = write_line(header)
+        try:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(path)
+            _sync_directory(self._directory)
+            new_fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except OSError as error:
+            if self._fd >= 0:
+                return False
+            raise StoreFailed(f"the journal cannot be started: {error.strerror}") from error
+        old_fd, self._fd, self._size = self._fd, new_fd, len(line)
+        if old_fd >= 0:
+            os.fsync(old_fd)
+            os.close(old_fd)
+        return True
+
+    def _sync_loop(self) -> None:
+        while not self._closed.is_set():
+            self._dirty.wait()
+            self._closed.wait(self._fsync_s)
+            self._dirty.clear()
+            self._sync()
+
+    def _sync(self) -> None:
+        fd = self._fd
+        if fd < 0:
+            return
+        try:
+            os.fdatasync(fd)
+        except OSError as error:
+            # EBADF: the segment was rolled meanwhile, which synced it.
+            if fd == self._fd:
+                self._broken = f"the journal cannot be synced: {error.strerror}"
+                self._on_trouble(error)
+
+    def close(self) -> None:
+        """Sync and close; the directory may then be opened by another process."""
+        self._closed.set()
+        self._dirty.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._sync()
+        for fd in (self._fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._lock_fd = -1
+
+
+class MemoryAppender:
+    """The twin for tests. ``fault`` may name, per append, how it fails.
+
+    ``"lost"``: failed, not written; ``"kept"``: failed, but written (the caller must not care).
+    """
+
+    def __init__(self, fault: Callable[[int], str | None] = lambda _: None) -> None:
+        self.lines: list[bytes] = []
+        self._fault = fault
+        self._count = 0
+        self._started = False
+
+    def append(self, line: bytes) -> None:
+        """Keep one line, or fail as the hook says."""
+        self._count += 1
+        fault = self._fault(self._count)
+        if fault != "lost":
+            self.lines.append(line)
+        if fault is not None:
+            raise StoreFailed(f"fault hook: {fault}")
+
+    def roll(self, header: SegmentHeader) -> bool:
+        """One segment only."""
+        if self._started:
+            return False
+        self._started = True
+        self.lines.append(write_line(header))
+        return True
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def _lock(directory: Path) -> int:
+    fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(fd)
+        raise StoreFailed(
+            f"{directory} is in use by another process; stop it or choose another state directory"
+        ) from error
+    return fd
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_segments(directory: Path) -> Iterator[bytes]:
+    """Lines of all segments, oldest first, with their line ends; for readers of a live journal."""
+    for path in sorted(directory.glob(_GLOB)):
+        with contextlib.closing(path.open("rb")) as file:
+            yield from file
+
+
+def find_sealed(directory: Path, receipt_id: str) -> Sealed | None:
+    """The sealed receipt with this id, newest segment first; None where there is none."""
+    needle = f'"id":"{receipt_id}"'.encode()
+    for path in sorted(directory.glob(_GLOB), reverse=True):
+        with path.open("rb") as file:
+            hits = (line for line in file if needle in line)
+            for sealed in receipts_of(hits):
+                if sealed.decode().id == receipt_id:
+                    return sealed
+    return None
+
+
+def find_receipt(directory: Path, receipt_id: str) -> Receipt | None:
+    """The receipt with this id, or None."""
+    sealed = find_sealed(directory, receipt_id)
+    return sealed.decode() if sealed is not None else None

@@ -1,0 +1,133 @@
+"""``selvedge ask``: a question through a PoP, the answer as it streams, then path and receipt."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from selvedge.adapters import find_receipt
+from selvedge.cli.client import Answer, Question, ask_once
+from selvedge.cli.home_option import home_option, json_option
+from selvedge.control import Home, Running
+from selvedge.fabric import Receipt, SelvedgeError
+
+
+@click.command()
+@click.argument("prompt")
+@click.option("--via", default=None, help="PoP to enter at (default: one without engines).")
+@click.option("--tenant", default="asean", show_default=True, help="Key to ask with, by its id.")
+@click.option("--model", default=None, help="Model (default: the first chat model offered).")
+@click.option("--max-tokens", default=120, show_default=True, help="Longest answer, in tokens.")
+@home_option
+@json_option
+def ask(
+    prompt: str,
+    via: str | None,
+    tenant: str,
+    model: str | None,
+    max_tokens: int,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Ask a running fabric; shows the answer, its path and its receipt."""
+    files = Home(home)
+    question = make_question(files, files.running(), prompt, via, tenant, model, max_tokens)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        failed = runner.run(ask_and_show(files, question, as_json=as_json))
+    if failed:
+        sys.exit(1)
+
+
+def make_question(
+    home: Home,
+    running: Running,
+    prompt: str,
+    via: str | None,
+    tenant: str,
+    model: str | None,
+    max_tokens: int,
+) -> Question:
+    """What to ask of which PoP, with which key. Raises `SelvedgeError` for unknown names."""
+    without = [pop_id for pop_id, pop in running.pops.items() if not pop.engines]
+    entry = via or (without or list(running.pops))[0]
+    if entry not in running.pops:
+        raise SelvedgeError(f"no PoP {entry!r} runs; there are {', '.join(running.pops)}")
+    keys = home.keys()
+    if tenant not in keys:
+        raise SelvedgeError(f"no key {tenant!r}; there are {', '.join(sorted(keys))}")
+    return Question(running.pops[entry].url, entry, keys[tenant], prompt, model, max_tokens)
+
+
+async def ask_and_show(home: Home, question: Question, *, as_json: bool) -> bool:
+    """Ask, print, and say whether it failed."""
+
+    def show(text: str) -> None:
+        if not as_json:
+            click.echo(text, nl=False)
+
+    answer = await ask_once(question, show)
+    # Written before the answer's end was sent: it is there.
+    receipts = home.pop(question.via) / "receipts"
+    receipt = find_receipt(receipts, answer.receipt_id) if answer.receipt_id else None
+    if as_json:
+        _print_json(answer, receipt)
+    else:
+        _print(question, answer, receipt)
+    return answer.error is not None
+
+
+def _print_json(answer: Answer, receipt: Receipt | None) -> None:
+    click.echo(msgspec.json.encode({"answer": answer, "receipt": receipt}))
+
+
+def _print(question: Question, answer: Answer, receipt: Receipt | None) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print()
+    if answer.error is not None:
+        console.print(f"[red]{answer.status}[/red] {answer.code}: ", end="")
+        console.print(answer.error, markup=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _path(question, answer, receipt):
+        table.add_row(f"[dim]{name}[/dim]", value)
+    console.print(table)
+
+
+def _path(question: Question, answer: Answer, receipt: Receipt | None) -> list[tuple[str, str]]:
+    rows = [("entered at", question.via)]
+    if receipt is None:
+        rows.append(("receipt", answer.receipt_id or "none: the key is not known"))
+        return rows
+    rows.append(("rule", f"{receipt.rule} (zone {receipt.zone or '-'})"))
+    if receipt.served_pop:
+        engine = f"{receipt.served_pop}/{receipt.served_engine or '*'}"
+        rows.append(("served by", engine))
+        rows.append(("processed_in", receipt.processed_in or "-"))
+    rows.append(("outcome", f"{receipt.outcome.value}, status {receipt.status}"))
+    if receipt.usage is not None:
+        used = receipt.usage
+        rows.append(
+            (
+                "tokens",
+                f"{used.input} in ({used.cache_read} cached), "
+                f"{used.generated} out, {used.provenance}",
+            )
+        )
+    if answer.first_token_ms is not None:
+        rows.append(("first token", f"{answer.first_token_ms:.0f} ms"))
+    attested = receipt.attested.attestation if receipt.attested else None
+    if attested is not None:
+        rows.append(("attested", f"by {attested.pop}, {attested.country}, {attested.entity}"))
+    rows.append(
+        (
+            "receipt",
+            f"{receipt.id} (no. {receipt.seq} of {receipt.tenant} at {receipt.ingress_pop})",
+        )
+    )
+    return rows

@@ -1,0 +1,83 @@
+"""``selvedge fleet``: what a fabric on this machine is made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from selvedge.adapters import open_release, operator_public_key, read_config
+from selvedge.cli.home_option import home_option, json_option
+from selvedge.control import Home
+from selvedge.fabric import Release, SelvedgeError
+from selvedge.residency import Rules
+
+
+@click.group()
+def fleet() -> None:
+    """Look at the fleet."""
+
+
+@fleet.command()
+@home_option
+@json_option
+def show(home: Path, as_json: bool) -> None:
+    """Show the release: PoPs, engines, rules and the PoPs each rule allows."""
+    files = Home(home)
+    try:
+        data = files.release_file.read_bytes()
+    except OSError as error:
+        raise SelvedgeError(f"no release under {home}; 'selvedge up' makes one") from error
+    held = open_release(data, operator_public_key(files.operator_key()))
+    if as_json:
+        click.echo(msgspec.json.encode({"hash": held.hash, "release": held.release}))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"fleet {held.release.fleet}, release {held.release.version}, {held.hash}\n")
+    console.print(_pops(held.release))
+    console.print()
+    console.print(_rules(held.release))
+
+
+@fleet.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@json_option
+def check(config: Path, as_json: bool) -> None:
+    """Check a fleet file; the first thing wrong is one line and exit code 1."""
+    found = read_config(config)
+    facts = {"fleet": found.fleet, "pops": len(found.pops), "tenants": len(found.tenants)}
+    if as_json:
+        click.echo(msgspec.json.encode(facts))
+    else:
+        click.echo(
+            f"{config}: fleet {found.fleet}, {len(found.pops)} PoPs, "
+            f"{len(found.tenants)} tenants: it holds"
+        )
+
+
+def _pops(release: Release) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("PoP", "site", "entity", "address", "engines"):
+        table.add_column(name)
+    for pop in release.pops:
+        engines = "; ".join(
+            f"{engine.id} ({', '.join(one.model for one in engine.serves)})"
+            for engine in pop.engines
+        )
+        table.add_row(pop.id, f"{pop.city}, {pop.country}", pop.entity, pop.url, engines or "none")
+    return table
+
+
+def _rules(release: Release) -> Table:
+    rules = Rules(release)
+    table = Table(box=None, pad_edge=False)
+    for name in ("tenant/class", "zone", "ingress", "may be processed at"):
+        table.add_column(name)
+    for rule in rules.all():
+        ingress = "in-zone" if rule.ingress_in_zone else "transit-allowed"
+        members = ", ".join(pop.id for pop in rules.members(rule.allowed))
+        table.add_row(rule.name, rule.zone, ingress, members or "nowhere")
+    return table

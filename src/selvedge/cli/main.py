@@ -1,0 +1,58 @@
+"""The command group, and the one place where an error becomes one sentence and an exit code."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import click
+import msgspec
+
+from selvedge import __version__
+from selvedge.cli.ask import ask
+from selvedge.cli.doctor import doctor
+from selvedge.cli.documents import docs
+from selvedge.cli.engine import engine
+from selvedge.cli.fleet import fleet
+from selvedge.cli.pop import pop
+from selvedge.cli.receipts import receipts
+from selvedge.cli.up import up
+from selvedge.fabric import SelvedgeError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def commands() -> None:
+    """Selvedge: an edge inference fabric."""
+
+
+@commands.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def version(as_json: bool) -> None:
+    """Print the version."""
+    facts = {"selvedge": __version__, "python": platform.python_version()}
+    if as_json:
+        click.echo(msgspec.json.encode(facts))
+    else:
+        click.echo(f"selvedge {__version__} on Python {facts['python']}")
+
+
+for command in (up, pop, engine, ask, fleet, receipts, doctor, docs):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one sentence on stderr and exit code 1."""
+    try:
+        commands(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SelvedgeError as error:
+        click.echo(f"selvedge: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

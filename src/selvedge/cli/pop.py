@@ -1,0 +1,32 @@
+"""``selvedge pop``: one PoP process."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+from pathlib import Path
+
+import click
+import uvloop
+
+from selvedge.adapters import die_with_parent
+from selvedge.pop import load_settings, run_pop
+
+
+@click.command()
+@click.option("--settings", "file", type=click.Path(path_type=Path), help="Settings file (YAML).")
+@click.option("--listen", help="host:port to serve on.")
+@click.option("--state-dir", help="Directory of receipts, keys and the kept release.")
+@click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning"]))
+def pop(file: Path | None, listen: str | None, state_dir: str | None, log_level: str) -> None:
+    """Run one PoP until SIGTERM. Settings: file < SELVEDGE_* < flags; see docs/settings.md."""
+    die_with_parent()
+    logging.basicConfig(
+        level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    settings = load_settings(file, os.environ, {"listen": listen, "state_dir": state_dir})
+    gc.freeze()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_pop(settings, os.environ))

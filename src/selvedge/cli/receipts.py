@@ -1,0 +1,116 @@
+"""``selvedge receipts``: what a PoP wrote down, read from its disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from selvedge.adapters import find_sealed, read_segments
+from selvedge.cli.home_option import home_option, json_option
+from selvedge.control import Home
+from selvedge.fabric import Receipt, SelvedgeError
+from selvedge.ledger import Sealed, receipts_of
+
+FOLLOW_S = 0.3
+
+
+@click.group()
+def receipts() -> None:
+    """Read the receipts of the PoPs on this machine."""
+
+
+@receipts.command()
+@click.option("--pop", "pop_id", default=None, help="One PoP (default: all).")
+@click.option("-n", "count", default=10, show_default=True, help="How many of the last ones.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as they are written; Ctrl-C ends it.")
+@home_option
+@json_option
+def tail(pop_id: str | None, count: int, follow: bool, home: Path, as_json: bool) -> None:
+    """Show the last receipts, oldest first."""
+    pops = _pops(Home(home), pop_id)
+    found = [sealed.decode() for one in pops for sealed in _read(one)]
+    found.sort(key=lambda receipt: receipt.ended_us)
+    _show(found[-count:] if count else [], as_json=as_json)
+    seen = {receipt.id for receipt in found}
+    while follow:
+        time.sleep(FOLLOW_S)
+        new = [
+            receipt
+            for one in pops
+            for receipt in (sealed.decode() for sealed in _read(one))
+            if receipt.id not in seen
+        ]
+        seen.update(receipt.id for receipt in new)
+        _show(new, as_json=as_json, header=False)
+
+
+@receipts.command()
+@click.argument("receipt_id", metavar="ID")
+@home_option
+@json_option
+def show(receipt_id: str, home: Path, as_json: bool) -> None:
+    """Show one receipt whole, with its salt and its leaf."""
+    for directory in _pops(Home(home), None):
+        sealed = find_sealed(directory, receipt_id)
+        if sealed is not None:
+            facts = {
+                "receipt": sealed.receipt,
+                "salt": sealed.salt,
+                "leaf": sealed.leaf().hex(),
+                "personal": sealed.personal,
+            }
+            text = msgspec.json.encode(facts)
+            click.echo(text if as_json else msgspec.json.format(text))
+            return
+    raise SelvedgeError(f"no receipt {receipt_id!r} under {home}; see 'selvedge receipts tail'")
+
+
+def _pops(home: Home, pop_id: str | None) -> list[Path]:
+    root = home.directory / "pops"
+    found = sorted(one / "receipts" for one in root.glob(pop_id or "*") if one.is_dir())
+    if not found:
+        which = f"PoP {pop_id!r}" if pop_id else "PoP"
+        raise SelvedgeError(f"no receipts of any {which} under {home.directory}")
+    return found
+
+
+def _read(directory: Path) -> Iterator[Sealed]:
+    return iter(receipts_of(read_segments(directory)))
+
+
+def _show(found: list[Receipt], *, as_json: bool, header: bool = True) -> None:
+    if as_json:
+        for receipt in found:
+            click.echo(msgspec.json.encode(receipt))
+        return
+    if not found and not header:
+        return
+    table = Table(show_header=header, box=None, pad_edge=False)
+    for name in ("time", "id", "tenant", "in", "served by", "country", "tokens", "outcome"):
+        table.add_column(name, no_wrap=True)
+    for receipt in found:
+        table.add_row(*_row(receipt))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+def _row(receipt: Receipt) -> tuple[str, ...]:
+    when = datetime.fromtimestamp(receipt.ended_us / 1e6, UTC).strftime("%H:%M:%S.%f")[:-3]
+    used = receipt.usage
+    served = f"{receipt.served_pop}/{receipt.served_engine or '*'}" if receipt.served_pop else "-"
+    return (
+        when,
+        receipt.id,
+        receipt.tenant,
+        receipt.ingress_pop,
+        served,
+        receipt.processed_in or "-",
+        f"{used.input}+{used.generated}" if used else "-",
+        receipt.outcome.value + (f" ({receipt.code})" if receipt.code else ""),
+    )

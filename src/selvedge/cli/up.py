@@ -1,0 +1,201 @@
+"""``selvedge up``: a whole fleet on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from selvedge.adapters import default_cache_dir, read_config
+from selvedge.cli.ask import ask_and_show, make_question
+from selvedge.cli.home_option import home_option, json_option
+from selvedge.control import Home, LocalFabric, Running
+from selvedge.fabric import SelvedgeError
+
+EXAMPLE = Path("examples/three-pops/fleet.yaml")
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--wan",
+    type=click.Choice(["on", "off"]),
+    default="on",
+    show_default=True,
+    help="Emulate the distance between PoPs.",
+)
+@click.option("--once", metavar="PROMPT", help="Start, ask this, print answer and receipt, stop.")
+@click.option("--via", default=None, help="With --once: PoP to enter at.")
+@click.option("--tenant", default="asean", show_default=True, help="With --once: key to ask with.")
+@click.option("--any-port", is_flag=True, help="Let PoPs listen on free ports, not the file's.")
+@home_option
+@json_option
+def up(
+    config: Path | None,
+    wan: str,
+    once: str | None,
+    via: str | None,
+    tenant: str,
+    any_port: bool,
+    home: Path,
+    as_json: bool,
+) -> None:
+    """Run the fleet of CONFIG (default: the three-PoP example) on this machine."""
+    description = read_config(config or _example())
+    fabric = LocalFabric(Home(home), description, wan=wan == "on", any_port=any_port)
+    console = Console(stderr=True, highlight=False)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_run(fabric, Home(home), console, once, via, tenant, as_json))
+    sys.exit(code)
+
+
+def _example() -> Path:
+    if EXAMPLE.is_file():
+        return EXAMPLE
+    raise SelvedgeError(f"name a fleet file: {EXAMPLE} is not in this directory")
+
+
+async def _run(
+    fabric: LocalFabric,
+    home: Home,
+    console: Console,
+    once: str | None,
+    via: str | None,
+    tenant: str,
+    as_json: bool,
+) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        working = asyncio.create_task(
+            _serve(fabric, home, console, once, via, tenant, as_json, stop)
+        )
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+        try:
+            return await working
+        except asyncio.CancelledError:
+            return 130 if once is not None else 0
+    finally:
+        stopping.cancel()
+        with console.status("stopping"):
+            await fabric.stop()
+        console.print("stopped; nothing is left running")
+
+
+async def _serve(
+    fabric: LocalFabric,
+    home: Home,
+    console: Console,
+    once: str | None,
+    via: str | None,
+    tenant: str,
+    as_json: bool,
+    stop: asyncio.Event,
+) -> int:
+    with console.status("starting") as status:
+
+        def say(step: str) -> None:
+            console.print(f"[green]✓[/green] {step}")
+            status.update("starting")
+
+        running = await fabric.start(default_cache_dir(), say)
+    if once is not None:
+        question = make_question(home, running, once, via, tenant, None, 120)
+        return 1 if await ask_and_show(home, question, as_json=as_json) else 0
+    if as_json:
+        click.echo(msgspec.json.encode({"running": running, "keys": home.keys()}))
+    else:
+        _welcome(running, home)
+    dead = await fabric.first_death()
+    if stop.is_set():
+        return 0
+    console.print(f"[red]{dead.name} ended[/red] (code {dead.exit_code}); see {dead.log_path}")
+    await stop.wait()
+    return 0
+
+
+def _welcome(running: Running, home: Home) -> None:
+    """Endpoints, keys, and lines that work as they are printed."""
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(
+        title=f"fleet {running.fleet}, release {running.release}",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for name in ("PoP", "site", "base_url", "engines"):
+        table.add_column(name)
+    for pop_id, pop in running.pops.items():
+        table.add_row(
+            pop_id,
+            f"{pop.city}, {pop.country}",
+            f"{pop.url}/v1",
+            ", ".join(pop.engines) or "none: content only",
+        )
+    console.print()
+    console.print(table)
+    _print_links(console, running)
+    keys = home.keys()
+    console.print("\nkeys")
+    for key_id, key in keys.items():
+        console.print(f"  {key_id:<12} {key}", markup=False)
+    entry = next(
+        (one for one in running.pops if not running.pops[one].engines), next(iter(running.pops))
+    )
+    url, key = running.pops[entry].url, next(iter(keys.values()))
+    console.print(f"\ntry it, through {entry}")
+    console.print(escape(_curl(url, key)))
+    console.print("\nor, after 'pip install openai'")
+    console.print(escape(_python(url, key)))
+    console.print(f"\nor   {_command('ask')} 'Name three uses of a selvedge.' --via {entry}")
+    console.print(f"then {_command('receipts')} tail")
+    console.print("\nCtrl-C stops everything")
+
+
+def _print_links(console: Console, running: Running) -> None:
+    if not running.wan:
+        console.print("\nlinks between PoPs: loopback, no distance")
+        return
+    pairs = {"-".join(sorted(name.split("-"))): rtt for name, rtt in running.wan.items()}
+    shown = ", ".join(f"{name} {rtt:.0f} ms" for name, rtt in pairs.items())
+    console.print(f"\nlinks between PoPs (emulated round trips): {shown}")
+
+
+def _command(verb: str) -> str:
+    """How the user reaches this command again, whether or not the environment is active."""
+    program = Path(sys.argv[0])
+    local = Path(os.path.relpath(program)) if program.name == "selvedge" else Path("selvedge")
+    return f"{local} {verb}"
+
+
+def _curl(url: str, key: str) -> str:
+    return (
+        f"  curl -s {url}/v1/chat/completions -H 'Authorization: Bearer {key}' "
+        "-H 'Content-Type: application/json' "
+        """-d '{"model":"smollm2-135m-instruct","max_tokens":60,"""
+        """"messages":[{"role":"user","content":"Name three uses of a selvedge."}]}'"""
+    )
+
+
+def _python(url: str, key: str) -> str:
+    return (
+        "  from openai import OpenAI\n"
+        f'  client = OpenAI(base_url="{url}/v1", api_key="{key}")\n'
+        '  answer = client.chat.completions.create(model="smollm2-135m-instruct", max_tokens=60,\n'
+        '      messages=[{"role": "user", "content": "Name three uses of a selvedge."}])\n'
+        "  print(answer.choices[0].message.content)"
+    )

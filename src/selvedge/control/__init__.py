@@ -1,0 +1,6 @@
+"""Floor 5: the control plane. For now its embedded form: one machine, one fleet, files."""
+
+from selvedge.control.home import DEFAULT_HOME, Home, Running, RunningPoP
+from selvedge.control.local import LocalFabric, free_port
+
+__all__ = ["DEFAULT_HOME", "Home", "LocalFabric", "Running", "RunningPoP", "free_port"]

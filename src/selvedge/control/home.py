@@ -1,0 +1,189 @@
+"""The files of one fleet on one machine: keys, the signed release, what runs. The embedded control.
+
+operator.key      signs releases (Ed25519)
+pepper.key        keys the hashes of API keys
+keys.json         the API keys themselves, minted here, readable by the owner alone
+release.json      the signed release that every PoP watches
+run.json          what runs now: addresses and process ids
+pops/<id>/        each PoP's own disk: settings, identity, receipts, kept release
+logs/             one file a process
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from selvedge.adapters import (
+    Facts,
+    FleetConfig,
+    keep_secret,
+    make_release,
+    open_release,
+    operator_public_key,
+    pop_public_key,
+    seal_release,
+    write_atomically,
+)
+from selvedge.fabric import BadRelease, Release, SelvedgeError
+from selvedge.ledger import hash_secret, write_key
+
+DEFAULT_HOME: Final = ".selvedge"
+RUN_FILE: Final = "run.json"
+
+
+class RunningPoP(msgspec.Struct, frozen=True):
+    """One PoP process, as clients and tools find it."""
+
+    url: str
+    country: str
+    city: str
+    pid: int
+    engines: dict[str, str]
+    """Engine id -> its URL."""
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What ``selvedge up`` runs."""
+
+    fleet: str
+    pid: int
+    started_us: int
+    release: int
+    wan: dict[str, float]
+    """Emulated round trips in milliseconds, by ``a-b``; empty without emulation."""
+    pops: dict[str, RunningPoP]
+    processes: dict[str, int]
+    """Name -> process id, of everything started."""
+
+
+class Home:
+    """The directory of one fleet."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._lock_fd = -1
+
+    @property
+    def release_file(self) -> Path:
+        """Where the signed release lies."""
+        return self.directory / "release.json"
+
+    @property
+    def pepper_file(self) -> Path:
+        """Where the pepper of key hashes lies."""
+        return self.directory / "pepper.key"
+
+    def pop(self, pop_id: str) -> Path:
+        """A PoP's own directory."""
+        return self.directory / "pops" / pop_id
+
+    def log(self, name: str) -> Path:
+        """A process's log file."""
+        return self.directory / "logs" / f"{name}.log"
+
+    def lock(self) -> None:
+        """Own this directory until the process ends. Raises `SelvedgeError` if another does."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.directory / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SelvedgeError(
+                f"a fabric already runs from {self.directory}; stop it or give another --home"
+            ) from error
+        except OSError as error:
+            raise SelvedgeError(f"{self.directory} cannot be used: {error.strerror}") from error
+        self._lock_fd = fd
+
+    def operator_key(self) -> bytes:
+        """The private key that signs releases; made on first use."""
+        return keep_secret(self.directory / "operator.key", os.urandom(32))
+
+    def keys(self) -> dict[str, str]:
+        """The API keys minted so far, by id."""
+        try:
+            return msgspec.json.decode((self.directory / "keys.json").read_bytes(), type=dict)
+        except FileNotFoundError:
+            return {}
+
+    def mint_keys(self, key_ids: list[str]) -> dict[str, str]:
+        """The API keys of these ids, minted where they are missing."""
+        keys = self.keys()
+        missing = [key_id for key_id in key_ids if key_id not in keys]
+        for key_id in missing:
+            keys[key_id] = write_key(key_id, secrets.token_hex(24))
+        if missing:
+            path = self.directory / "keys.json"
+            write_atomically(path, msgspec.json.format(msgspec.json.encode(keys)))
+            path.chmod(0o600)
+        return keys
+
+    def publish(
+        self,
+        config: FleetConfig,
+        digests: Mapping[str, str],
+        engine_ports: Mapping[str, int],
+        listen: Mapping[str, str],
+    ) -> Release:
+        """Make, check, sign and lay down the next release. Raises `BadRelease`."""
+        pepper = keep_secret(self.pepper_file, os.urandom(32))
+        operator = self.operator_key()
+        keys = self.mint_keys(list(config.keys))
+        facts = Facts(
+            version=self._version(operator) + 1,
+            made_us=time.time_ns() // 1000,
+            key_hashes={
+                key_id: hash_secret(pepper, key_id, keys[key_id].rpartition("-")[2])
+                for key_id in config.keys
+            },
+            public_keys={
+                pop_id: pop_public_key(
+                    keep_secret(self.pop(pop_id) / "identity.key", os.urandom(32))
+                )
+                for pop_id in config.pops
+            },
+            digests=digests,
+            engine_ports=engine_ports,
+            listen=listen,
+        )
+        release = make_release(config, facts)
+        write_atomically(self.release_file, seal_release(release, operator))
+        return release
+
+    def _version(self, operator: bytes) -> int:
+        try:
+            held = open_release(self.release_file.read_bytes(), operator_public_key(operator))
+        except FileNotFoundError:
+            return 0
+        except BadRelease as error:
+            raise SelvedgeError(
+                f"{self.release_file} does not hold ({error}); restore it or use another --home"
+            ) from error
+        return held.release.version
+
+    def write_running(self, running: Running) -> None:
+        """Say what runs."""
+        data = msgspec.json.format(msgspec.json.encode(running))
+        write_atomically(self.directory / RUN_FILE, data)
+
+    def forget_running(self) -> None:
+        """Say that nothing runs."""
+        (self.directory / RUN_FILE).unlink(missing_ok=True)
+
+    def running(self) -> Running:
+        """What runs. Raises `SelvedgeError` where nothing does."""
+        try:
+            data = (self.directory / RUN_FILE).read_bytes()
+        except OSError as error:
+            raise SelvedgeError(
+                f"no fabric runs from {self.directory}; start one with 'selvedge up'"
+            ) from error
+        return msgspec.json.decode(data, type=Running)

@@ -1,0 +1,260 @@
+"""A whole fleet on one machine: its engines, emulated links and PoPs, started and stopped together.
+
+This is what ``selvedge up`` runs. Every process is the one a real site runs; only the links between
+PoPs are emulated, and only because loopback has no distance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from selvedge.adapters import (
+    BUNDLED,
+    READY,
+    ChildProcess,
+    FleetConfig,
+    Link,
+    model_digest,
+    model_path,
+    operator_public_key,
+    render_links,
+)
+from selvedge.control.home import Home, Running, RunningPoP
+from selvedge.fabric import Release, SelvedgeError, WanModel
+
+ENGINE_READY_S: Final = 120.0
+POP_READY_S: Final = 30.0
+FREE_DISK_BYTES_MIN: Final = 200_000_000
+
+Say = Callable[[str], None]
+
+
+class LocalFabric:
+    """Starts a fleet's processes and stops every one of them."""
+
+    def __init__(self, home: Home, config: FleetConfig, *, wan: bool, any_port: bool) -> None:
+        self._home = home
+        self._config = config
+        self._wan = wan
+        self._listen = {
+            pop_id: f"127.0.0.1:{free_port()}" if any_port else pop.listen
+            for pop_id, pop in config.pops.items()
+        }
+        self._children: list[ChildProcess] = []
+        self._engine_urls: dict[str, dict[str, str]] = {}
+        self._rtts: dict[str, float] = {}
+
+    async def start(self, cache_dir: Path, say: Say) -> Running:
+        """Start everything; returns when all of it answers. ``say`` is told of each step."""
+        self._home.lock()
+        self._check_machine()
+        digests = self._digests(cache_dir, say)
+        ports = self._engine_ports()
+        release = self._home.publish(self._config, digests, ports, self._listen)
+        say(f"release {release.version} signed")
+        await self._start_engines(ports, cache_dir, say)
+        addresses = await self._start_links(release, say)
+        await self._start_pops(release, addresses, say)
+        running = self._running(release)
+        self._home.write_running(running)
+        return running
+
+    async def stop(self) -> None:
+        """End every process that was started, PoPs first, and wait for each."""
+        self._home.forget_running()
+        pops = [one for one in self._children if one.name.startswith("pop ")]
+        others = [one for one in self._children if one not in pops]
+        for group in (pops, others):
+            await asyncio.gather(*(child.stop() for child in group))
+        self._children.clear()
+
+    async def first_death(self) -> ChildProcess:
+        """Wait until a process ends that should not have."""
+        waits = {asyncio.create_task(child.wait()): child for child in self._children}
+        try:
+            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return waits[done.pop()]
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    def _check_machine(self) -> None:
+        disk = os.statvfs(self._home.directory)
+        if disk.f_bavail * disk.f_frsize < FREE_DISK_BYTES_MIN:
+            raise SelvedgeError(
+                f"the disk of {self._home.directory} has less than "
+                f"{FREE_DISK_BYTES_MIN // 1_000_000} MB free; make room or give another --home"
+            )
+        for pop_id, listen in self._listen.items():
+            host, _, port = listen.rpartition(":")
+            if not _is_free(host, int(port)):
+                raise SelvedgeError(
+                    f"port {port} of PoP {pop_id} is taken; stop what uses it, "
+                    f"or run with --any-port"
+                )
+
+    def _digests(self, cache_dir: Path, say: Say) -> dict[str, str]:
+        digests: dict[str, str] = {}
+        for model_id, model in self._config.models.items():
+            if model.weights is not None:
+                say(f"weights of {model_id}")
+                path = _weights(model.weights, cache_dir)
+                digests[model_id] = model_digest(path, cache_dir)
+        return digests
+
+    def _engine_ports(self) -> dict[str, int]:
+        return {
+            f"{pop_id}/{engine_id}": engine.embedded.port or free_port()
+            for pop_id, pop in self._config.pops.items()
+            for engine_id, engine in pop.engines.items()
+            if engine.embedded is not None
+        }
+
+    async def _start_engines(self, ports: dict[str, int], cache_dir: Path, say: Say) -> None:
+        started: list[tuple[str, ChildProcess, str]] = []
+        for place, port in ports.items():
+            pop_id, _, engine_id = place.partition("/")
+            argv = self._engine_argv(pop_id, engine_id, port, cache_dir)
+            url = f"http://127.0.0.1:{port}"
+            child = await self._spawn(f"engine {place}", argv)
+            self._engine_urls.setdefault(pop_id, {})[engine_id] = url
+            started.append((place, child, url))
+        for place, child, url in started:
+            await child.wait_ready(f"{url}/health", deadline_s=ENGINE_READY_S)
+            say(f"engine {place}")
+
+    def _engine_argv(self, pop_id: str, engine_id: str, port: int, cache_dir: Path) -> list[str]:
+        embedded = self._config.pops[pop_id].engines[engine_id].embedded
+        if embedded is None:
+            raise ValueError(f"{pop_id}/{engine_id} is not embedded")
+        model = self._config.models[embedded.model]
+        argv = [sys.executable, "-m", "selvedge.adapters.embedded_engine"]
+        argv += ["--model", model.weights or "", "--alias", embedded.model, "--port", str(port)]
+        argv += ["--slots", str(embedded.slots), "--threads", str(embedded.threads)]
+        argv += ["--context-per-slot", str(model.context_tokens_max)]
+        argv += ["--cache-dir", str(cache_dir)]
+        if model.kind == "embedding":
+            return [*argv, "--embeddings"]
+        return [*argv, "--batch", str(embedded.prompt_batch_tokens)]
+
+    async def _start_links(self, release: Release, say: Say) -> dict[str, dict[str, str]]:
+        """Emulated links between all pairs; gives each PoP the addresses of its peers."""
+        if not self._wan or len(release.pops) < 2:
+            return {}
+        model = WanModel(path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms)
+        links: list[Link] = []
+        addresses: dict[str, dict[str, str]] = {}
+        for a in release.pops:
+            for b in release.pops:
+                if a.id == b.id:
+                    continue
+                rtt_ms = model.rtt_ms((a.latitude, a.longitude), (b.latitude, b.longitude))
+                host, _, port = b.peer.rpartition(":")
+                link = Link(f"{a.id}-{b.id}", free_port(), host, int(port), round(rtt_ms, 3))
+                links.append(link)
+                addresses.setdefault(a.id, {})[b.id] = f"127.0.0.1:{link.listen_port}"
+                self._rtts[link.name] = link.rtt_ms
+        spec = self._home.directory / "links.json"
+        spec.write_bytes(render_links(tuple(links)))
+        argv = [sys.executable, "-m", "selvedge.adapters.wan_link", "--spec", str(spec)]
+        child = await self._spawn("links", argv)
+        await child.wait_said(READY, deadline_s=POP_READY_S)
+        say("emulated links")
+        return addresses
+
+    async def _start_pops(
+        self, release: Release, addresses: dict[str, dict[str, str]], say: Say
+    ) -> None:
+        public = operator_public_key(self._home.operator_key())
+        started = []
+        for pop in release.pops:
+            settings = self._write_settings(pop.id, public, addresses.get(pop.id, {}))
+            argv = [sys.executable, "-m", "selvedge", "pop", "--settings", str(settings)]
+            started.append((pop, await self._spawn(f"pop {pop.id}", argv)))
+        for pop, child in started:
+            url = f"http://{self._listen[pop.id]}/readyz"
+            await child.wait_ready(url, deadline_s=POP_READY_S)
+            say(f"PoP {pop.id}")
+
+    def _write_settings(self, pop_id: str, public: str, addresses: dict[str, str]) -> Path:
+        directory = self._home.pop(pop_id)
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / "settings.yaml"
+        values = {
+            "pop": pop_id,
+            "listen": self._listen[pop_id],
+            "state_dir": str(directory.resolve()),
+            "release_file": str(self._home.release_file.resolve()),
+            "operator_public_key": public,
+            "pepper_file": str(self._home.pepper_file.resolve()),
+            "peer_addresses": addresses,
+            "wan_emulated": bool(addresses),
+        }
+        # JSON is YAML.
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(values)) + b"\n")
+        return path
+
+    async def _spawn(self, name: str, argv: list[str]) -> ChildProcess:
+        log = self._home.log(name.replace(" ", "-").replace("/", "-"))
+        child = await ChildProcess.start(name, argv, env=os.environ, log_path=log)
+        self._children.append(child)
+        return child
+
+    def _running(self, release: Release) -> Running:
+        pids = {child.name: child.pid for child in self._children}
+        return Running(
+            fleet=release.fleet,
+            pid=os.getpid(),
+            started_us=time.time_ns() // 1000,
+            release=release.version,
+            wan=dict(self._rtts),
+            pops={
+                pop.id: RunningPoP(
+                    url=f"http://{self._listen[pop.id]}",
+                    country=pop.country,
+                    city=pop.city,
+                    pid=pids[f"pop {pop.id}"],
+                    engines=self._engine_urls.get(pop.id, {}),
+                )
+                for pop in release.pops
+            },
+            processes=pids,
+        )
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _weights(name: str, cache_dir: Path) -> Path:
+    if name in BUNDLED:
+        return model_path(name, cache_dir)
+    path = Path(name)
+    if not path.is_file():
+        known = ", ".join(BUNDLED)
+        raise SelvedgeError(f"weights {name!r} are neither a file nor bundled ({known})")
+    return path

@@ -1,0 +1,260 @@
+"""Every path of a PoP: heads in, stories or small pages out.
+
+A request for work becomes a `Head` and a story; nothing of its body has been read by then. Health,
+models and metrics are answered here and never wait for an engine.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from selvedge.exchange import FleetView, serve, serve_peer
+from selvedge.fabric import BadTicket, Head, Model, Refused, Route
+from selvedge.pop.downstream import JSON_TYPE, retry_headers
+from selvedge.pop.http_server import Inbound
+from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
+from selvedge.pop.state import PopState, now_us
+from selvedge.wire import read_unverified, render_error
+
+DEADLINE_HEADER: Final = "selvedge-deadline-ms"
+CLIENT_ID_CHARS_MAX: Final = 512
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def new_id(prefix: str, at_us: int) -> str:
+    """An id that sorts by time: milliseconds in 12 hex digits, then 80 random bits."""
+    return f"{prefix}_{at_us // 1000:012x}{os.urandom(10).hex()}"
+
+
+class App:
+    """The handler of one PoP process."""
+
+    def __init__(self, state: PopState) -> None:
+        self._state = state
+        self._started = time.monotonic()
+        self._work = {route.value: route for route in Route}
+        self._pages: dict[str, Callable[[Inbound], None]] = {
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            "/health": self._health,
+            "/health/liveliness": self._healthz,
+            "/health/liveness": self._healthz,
+            "/health/readiness": self._readyz,
+            "/metrics": self._metrics,
+            "/v1/models": self._models,
+        }
+
+    async def handle(self, inbound: Inbound) -> None:
+        """Answer one request."""
+        path = inbound.head.target.partition("?")[0]
+        route = self._work.get(path)
+        if route is not None:
+            await self._work_or_refuse(inbound, route)
+        elif path in self._pages or path.startswith("/v1/models/"):
+            self._page(inbound, path)
+        else:
+            shown = path[:100]
+            self._refuse(inbound, Refused("unknown_url", f"There is no {shown!r}; see the README."))
+
+    async def _work_or_refuse(self, inbound: Inbound, route: Route) -> None:
+        if inbound.head.method != "POST":
+            self._wrong_method(inbound, "POST")
+            return
+        view = self._state.view
+        if view is None:
+            words = "This PoP has no valid release yet; retry."
+            self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
+            return
+        self._state.metrics.running.inc()
+        try:
+            await self._run(inbound, route, view)
+        finally:
+            self._state.metrics.running.dec()
+
+    def _run(self, inbound: Inbound, route: Route, view: FleetView) -> Awaitable[None]:
+        body_max = self._state.settings.body_bytes_max
+        ticket = inbound.head.headers.get(TICKET_HEADER)
+        if ticket is None:
+            head = self._head(inbound, route)
+            story = serve(head, view, body_max)
+        else:
+            head = self._peer_head(inbound, route, ticket)
+            story = serve_peer(head, ticket, view, self._state.tickets, body_max)
+        interpreter = Interpreter(self._state, view, inbound, head, for_peer=ticket is not None)
+        return interpreter.run(story)
+
+    def _head(self, inbound: Inbound, route: Route) -> Head:
+        get = inbound.head.headers.get
+        at_us = inbound.received_us
+        settings = self._state.settings
+        deadline_ms, fault = settings.deadline_ms_default, _head_fault(inbound)
+        written = get(DEADLINE_HEADER)
+        if written is not None:
+            if written.isascii() and written.isdigit() and len(written) < 16:
+                deadline_ms = min(int(written), settings.deadline_ms_max)
+            else:
+                words = f"Header {DEADLINE_HEADER} is a whole number of milliseconds."
+                fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
+        client_id = get("x-client-request-id")
+        return Head(
+            request_id=new_id("req", at_us),
+            receipt_id=new_id("rcpt", at_us),
+            route=route,
+            authorization=get("authorization"),
+            content_length=inbound.head.content_length,
+            received_us=at_us,
+            deadline_us=at_us + deadline_ms * 1000,
+            client_ip=str(inbound.peer[0]),
+            client_request_id=client_id[:CLIENT_ID_CHARS_MAX] if client_id else None,
+            fault=fault,
+        )
+
+    def _peer_head(self, inbound: Inbound, route: Route, written: str) -> Head:
+        """Id and deadline are the ticket's word; the story checks the ticket before all else."""
+        at_us = inbound.received_us
+        request_id, deadline_ms = new_id("req", at_us), 1
+        try:
+            ticket, _, _ = read_unverified(written)
+            request_id, deadline_ms = ticket.request_id[:64], ticket.deadline_ms
+        except BadTicket:
+            pass  # The story refuses it, with the reason.
+        deadline_ms = max(0, min(deadline_ms, self._state.settings.deadline_ms_max))
+        return Head(
+            request_id=request_id,
+            receipt_id="",
+            route=route,
+            authorization=None,
+            content_length=inbound.head.content_length,
+            received_us=at_us,
+            deadline_us=at_us + deadline_ms * 1000,
+        )
+
+    # Pages.
+
+    def _page(self, inbound: Inbound, path: str) -> None:
+        if inbound.head.method not in ("GET", "HEAD"):
+            self._wrong_method(inbound, "GET, HEAD")
+        elif path in self._pages:
+            self._pages[path](inbound)
+        else:
+            self._model(inbound, path.removeprefix("/v1/models/"))
+
+    def _healthz(self, inbound: Inbound) -> None:
+        _json(inbound, 200, {"status": "ok"})
+
+    def _readyz(self, inbound: Inbound) -> None:
+        ready = self._state.view is not None
+        _json(inbound, 200 if ready else 503, {"status": "ready" if ready else "no release"})
+
+    def _health(self, inbound: Inbound) -> None:
+        view = self._state.view
+        facts: dict[str, object] = {
+            "status": "ok" if view is not None else "no release",
+            "pop": self._state.settings.pop,
+            "uptime_s": int(time.monotonic() - self._started),
+            "wan_emulated": self._state.settings.wan_emulated,
+            "open_intents": self._state.book.open_intents,
+        }
+        if view is not None:
+            facts["country"] = view.here.country
+            facts["release"] = {"version": view.release.version, "hash": view.release_hash}
+            facts["engines"] = {
+                engine.id: {
+                    "models": [one.model for one in engine.serves],
+                    "in_flight": self._state.in_flight.get(f"{view.here.id}/{engine.id}", 0),
+                }
+                for engine in view.here.engines
+            }
+        _json(inbound, 200, facts)
+
+    def _metrics(self, inbound: Inbound) -> None:
+        kind = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
+        inbound.respond(200, [kind], self._state.metrics.render())
+
+    def _models(self, inbound: Inbound) -> None:
+        offered = self._offered(inbound)
+        if offered is not None:
+            view, models = offered
+            rows = [_model_row(model, view) for model in models]
+            _json(inbound, 200, {"object": "list", "data": rows})
+
+    def _model(self, inbound: Inbound, name: str) -> None:
+        offered = self._offered(inbound)
+        if offered is None:
+            return
+        view, models = offered
+        found = next((model for model in models if model.id == name), None)
+        if found is None:
+            words = f"Model {name[:128]!r} is not offered; GET /v1/models lists what is."
+            self._refuse(inbound, Refused("model_not_found", words, param="model"))
+        else:
+            _json(inbound, 200, _model_row(found, view))
+
+    def _offered(self, inbound: Inbound) -> tuple[FleetView, list[Model]] | None:
+        """The models that a key's rule can reach from here; None where it was refused."""
+        view = self._state.view
+        if view is None:
+            words = "This PoP has no valid release yet; retry."
+            self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
+            return None
+        admitted = view.keyring.admit(inbound.head.headers.get("authorization"), now_us())
+        if isinstance(admitted, Refused):
+            self._state.tally(admitted.code)
+            self._refuse(inbound, admitted)
+            return None
+        allowed = view.rules.allowed(admitted.tenant, admitted.data_class, view.here.id)
+        if isinstance(allowed, Refused):
+            self._refuse(inbound, allowed)
+            return None
+        reachable = {
+            served.model
+            for pop in view.rules.members(allowed.bits)
+            for engine in pop.engines
+            for served in engine.serves
+        }
+        return view, [model for model in view.release.models if model.id in reachable]
+
+    def _wrong_method(self, inbound: Inbound, allow: str) -> None:
+        method = inbound.head.method[:16]
+        refused = Refused("method_not_allowed", f"{method} is not possible here; use {allow}.")
+        self._refuse(inbound, refused, [("allow", allow)])
+
+    def _refuse(
+        self, inbound: Inbound, refused: Refused, extra: list[tuple[str, str]] | None = None
+    ) -> None:
+        headers = [
+            JSON_TYPE,
+            ("x-request-id", new_id("req", inbound.received_us)),
+            ("selvedge-pop", self._state.settings.pop),
+            *retry_headers(refused),
+            *(extra or []),
+        ]
+        inbound.respond(refused.kind.status, headers, render_error(refused))
+
+
+def _head_fault(inbound: Inbound) -> Refused | None:
+    kind = inbound.head.headers.get("content-type")
+    if kind is not None and "json" not in kind.lower():
+        words = f"The body is {kind[:64]!r}; send 'application/json'."
+        return Refused("unsupported_media_type", words, param="content-type")
+    if inbound.head.content_length is None and not inbound.head.chunked:
+        return Refused("length_required", "A POST says its length; send Content-Length.")
+    return None
+
+
+def _json(inbound: Inbound, status: int, body: object) -> None:
+    inbound.respond(status, [JSON_TYPE], _encode(body))
+
+
+def _model_row(model: Model, view: FleetView) -> dict[str, object]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": view.release.made_us // 1_000_000,
+        "owned_by": model.owner,
+    }

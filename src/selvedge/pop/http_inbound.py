@@ -1,0 +1,223 @@
+"""One request and its answer, as the handler sees them.
+
+The body is not read before the handler asks for it, so that a request that may not go on costs
+nothing but its head. The answer is written here, in order, with back-pressure told to whoever feeds
+it. Refuses to know paths, keys and JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from selvedge.fabric import SelvedgeError
+from selvedge.wire import (
+    CONTINUE,
+    LAST_CHUNK,
+    HeaderPair,
+    ProtocolViolation,
+    RequestHead,
+    chunk,
+    render_response_head,
+)
+
+BODY_HELD_MAX: Final = 64 * 1024
+"""Bytes of a body that are taken from the socket before the handler asks for them."""
+
+
+class BodyTooLarge(SelvedgeError):
+    """The body is, or would be, larger than the handler allows."""
+
+
+class ClientGone(SelvedgeError):
+    """The client hung up before its body was complete."""
+
+
+class Connection(Protocol):
+    """What an inbound request needs of its connection."""
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the client reads more slowly than it is written to."""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes."""
+
+    def reading(self, wanted: bool) -> None:
+        """Take bytes from the socket, or leave them there."""
+
+    def finished(self, inbound: Inbound, *, keep: bool) -> None:
+        """The answer is complete; go on with the next request or close."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Inbound:
+    """A request whose head is here. ``on_gone`` is called once if the client leaves early."""
+
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_connection",
+        "_ended",
+        "_expects",
+        "_held",
+        "_keep",
+        "_size",
+        "_violation",
+        "_waiter",
+        "body_complete",
+        "gone",
+        "head",
+        "on_gone",
+        "on_pause",
+        "on_resume",
+        "peer",
+        "received_us",
+        "started",
+    )
+
+    def __init__(
+        self, head: RequestHead, peer: tuple[str, int], received_us: int, connection: Connection
+    ) -> None:
+        self.head = head
+        self.peer = peer
+        self.received_us = received_us
+        self.gone = False
+        self.started = False
+        self.body_complete = False
+        self.on_gone: Callable[[], None] | None = None
+        self.on_pause: Callable[[], None] | None = None
+        self.on_resume: Callable[[], None] | None = None
+        self._connection = connection
+        self._body: list[bytes] = []
+        self._size = 0
+        self._held = 0
+        self._chunked = False
+        self._ended = False
+        self._keep = False
+        self._expects = head.expect_continue
+        self._violation: ProtocolViolation | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    # The handler's side.
+
+    @property
+    def write_paused(self) -> bool:
+        """Whether the client reads more slowly than it is written to."""
+        return self._connection.write_paused
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer is complete."""
+        return self._ended
+
+    async def read_body(self, bytes_max: int) -> bytes:
+        """The whole body. Raises `BodyTooLarge`, `ClientGone` or `ProtocolViolation`."""
+        length = self.head.content_length
+        if length is not None and length > bytes_max:
+            raise BodyTooLarge(f"the body has {length} bytes, the limit is {bytes_max}")
+        if self._expects and not self.body_complete:
+            self._connection.write(CONTINUE)
+        self._expects = False
+        while not self.body_complete:
+            if self._violation is not None:
+                raise self._violation
+            if self.gone:
+                raise ClientGone("the client hung up before its body was complete")
+            if self._size > bytes_max:
+                break
+            self._connection.reading(True)
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._size > bytes_max:
+            raise BodyTooLarge(f"the body has over {bytes_max} bytes, the limit")
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body = []
+        return body
+
+    def start(self, status: int, headers: Sequence[HeaderPair], content_length: int | None) -> None:
+        """Begin the answer; chunked where the length is not known (HTTP/1.0: until close)."""
+        self.started = True
+        framing = self._framing(content_length)
+        self._chunked = b"transfer-encoding: chunked" in framing
+        self._connection.write(render_response_head(status, headers, framing))
+
+    def write(self, data: bytes) -> None:
+        """A part of the answer."""
+        if data and not self.gone and self.head.method != "HEAD":
+            self._connection.write(chunk(data) if self._chunked else data)
+
+    def end(self) -> None:
+        """The answer is complete."""
+        if self._chunked and not self.gone and self.head.method != "HEAD":
+            self._connection.write(LAST_CHUNK)
+        self._finish()
+
+    def respond(self, status: int, headers: Sequence[HeaderPair], body: bytes) -> None:
+        """A whole answer in one write."""
+        self.started = True
+        head = render_response_head(status, headers, self._framing(len(body)))
+        self._connection.write(head if self.head.method == "HEAD" else head + body)
+        self._finish()
+
+    def abort(self) -> None:
+        """Close the connection; the client sees that the answer is not whole."""
+        self._ended = True
+        self._connection.abort()
+
+    def _framing(self, content_length: int | None) -> list[bytes]:
+        self._keep = self._keeps(content_length)
+        lines = [] if self._keep else [b"connection: close"]
+        if content_length is not None:
+            lines.append(b"content-length: %d" % content_length)
+        elif self.head.version == "1.1":
+            lines.append(b"transfer-encoding: chunked")
+        return lines
+
+    def _keeps(self, content_length: int | None) -> bool:
+        whole = self.body_complete and self.head.keep_alive
+        return whole and (content_length is not None or self.head.version == "1.1")
+
+    def _finish(self) -> None:
+        self._ended = True
+        self._connection.finished(self, keep=self._keep)
+
+    # The connection's side.
+
+    def body_part(self, data: bytes) -> None:
+        """Bytes of the body have come."""
+        if self._ended:
+            return
+        self._body.append(data)
+        self._size += len(data)
+        if self._waiter is None:
+            self._held += len(data)
+            if self._held > BODY_HELD_MAX:
+                self._connection.reading(False)
+        self._wake()
+
+    def body_end(self) -> None:
+        """The body is complete."""
+        self.body_complete = True
+        self._wake()
+
+    def violated(self, violation: ProtocolViolation) -> None:
+        """The body broke HTTP/1.1."""
+        self._violation = violation
+        self._wake()
+
+    def lost(self) -> None:
+        """The client hung up."""
+        if self.gone or self._ended:
+            return
+        self.gone = True
+        self._wake()
+        if self.on_gone is not None:
+            self.on_gone()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,348 @@
+"""The PoP's HTTP/1.1 server: a uvloop protocol over the wire's sans-IO reader.
+
+One task a request, none a chunk. Pipelined requests are answered in order. Time is kept by one
+coarse sweep a second over all connections: slow heads, slow bodies and idle connections are closed.
+HTTP/2 and 3 are terminated in front.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
+
+import msgspec
+
+from selvedge.pop.http_inbound import BodyTooLarge, ClientGone, Inbound
+from selvedge.wire import (
+    BodyPart,
+    HeadLimits,
+    ProtocolViolation,
+    RequestHead,
+    RequestReader,
+    render_response_head,
+)
+
+LINGER_S: Final = 2.0
+SWEEP_S: Final = 1.0
+
+Handler = Callable[[Inbound], Awaitable[None]]
+OnError = Callable[[BaseException], None]
+
+
+class ServerSettings(msgspec.Struct, frozen=True):
+    """Limits of a server; seconds and bytes."""
+
+    limits: HeadLimits = HeadLimits()
+    idle_s: float = 75.0
+    head_s: float = 10.0
+    body_s: float = 60.0
+    connections_max: int = 10_000
+    write_high_water: int = 256 * 1024
+
+
+class Server:
+    """A listening server and its connections."""
+
+    def __init__(self, handler: Handler, settings: ServerSettings, on_error: OnError) -> None:
+        self.handler = handler
+        self.settings = settings
+        self.on_error = on_error
+        self.connections: set[_Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.draining = False
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def listen(self, host: str, port: int, sock: socket.socket | None) -> None:
+        """Open the socket, or take the one that was handed over."""
+        loop = asyncio.get_running_loop()
+
+        def connect() -> _Connection:
+            return _Connection(self)
+
+        if sock is not None:
+            self._listener = await loop.create_server(connect, sock=sock, backlog=4096)
+        else:
+            self._listener = await loop.create_server(connect, host, port, backlog=4096)
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+    @property
+    def port(self) -> int:
+        """The port of the first socket."""
+        port: int = self.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The listening sockets."""
+        return list(self._listener.sockets) if self._listener is not None else []
+
+    def close(self) -> None:
+        """Accept no more connections; running requests go on."""
+        if self._listener is not None:
+            self._listener.close()
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for running requests, then close what is left."""
+        if self.tasks:
+            await asyncio.wait(set(self.tasks), timeout=timeout_s)
+        for connection in list(self.connections):
+            connection.abort()
+        if self.tasks:
+            await asyncio.wait(set(self.tasks), timeout=timeout_s)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+
+    def _sweep(self) -> None:
+        now = time.monotonic()
+        for connection in list(self.connections):
+            connection.check_time(now)
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+
+async def start_server(
+    handler: Handler,
+    host: str,
+    port: int,
+    settings: ServerSettings,
+    on_error: OnError,
+    sock: socket.socket | None = None,
+) -> Server:
+    """Listen and serve. Raises `OSError` where the address cannot be had."""
+    server = Server(handler, settings, on_error)
+    await server.listen(host, port, sock)
+    return server
+
+
+class _Connection(asyncio.Protocol):
+    """One client's connection."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._reader = RequestReader(server.settings.limits)
+        self._transport: asyncio.Transport | None = None
+        self._peer: tuple[str, int] = ("", 0)
+        self._queue: deque[Inbound] = deque()
+        self._current: Inbound | None = None
+        self._receiving: Inbound | None = None
+        self._refusal: ProtocolViolation | None = None
+        self._paused = False
+        self._lingering = False
+        self._quiet_since = time.monotonic()
+        self.write_paused = False
+
+    # From the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports implement the class without deriving from it.
+        transport = cast(asyncio.Transport, transport)
+        self._transport = transport
+        peer = transport.get_extra_info("peername") or ("", 0)
+        self._peer = (str(peer[0]), int(peer[1]))
+        transport.set_write_buffer_limits(high=self._server.settings.write_high_water)
+        _no_delay(transport)
+        self._server.connections.add(self)
+        if len(self._server.connections) > self._server.settings.connections_max:
+            body = _error("overloaded", "This PoP has connections_max connections; retry.")
+            self._refuse_and_close(503, body, [("retry-after", "1")])
+
+    def data_received(self, data: bytes) -> None:
+        self._quiet_since = time.monotonic()
+        if self._lingering or self._refusal is not None:
+            return
+        try:
+            events = self._reader.feed(data)
+        except ProtocolViolation as violation:
+            self._take(violation.before)
+            self._violated(violation)
+        else:
+            self._take(events)
+        self._advance()
+
+    def eof_received(self) -> bool:
+        """A client that closes its side before its answer is complete has hung up."""
+        self._lose()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport = None
+        self._lose()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        if self._current is not None and self._current.on_pause is not None:
+            self._current.on_pause()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self._current is not None and self._current.on_resume is not None:
+            self._current.on_resume()
+
+    # From the request.
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; dropped once the client is gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def reading(self, wanted: bool) -> None:
+        """Take bytes from the socket, or leave them there."""
+        if self._transport is None or self._transport.is_closing() or self._paused is not wanted:
+            return
+        self._paused = not wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def finished(self, inbound: Inbound, *, keep: bool) -> None:
+        """An answer is complete: the next request, or the end."""
+        if inbound is not self._current:
+            return
+        self._current = None
+        self._quiet_since = time.monotonic()
+        if keep and not self._server.draining:
+            self.reading(True)
+            asyncio.get_running_loop().call_soon(self._go_on)
+        else:
+            self._close(linger=not inbound.body_complete)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Between requests: close."""
+        if self._current is None and not self._queue:
+            self._close(linger=False)
+
+    def check_time(self, now: float) -> None:
+        """Called about once a second: end what is too slow."""
+        quiet = now - self._quiet_since
+        settings = self._server.settings
+        if self._current is None and not self._queue:
+            limit = settings.idle_s if self._reader.idle else settings.head_s
+            if quiet > limit:
+                self.abort()
+            return
+        waiting = self._receiving is not None and not self._receiving.body_complete
+        if waiting and not self._paused and quiet > settings.body_s and self._receiving is not None:
+            self._receiving.violated(
+                ProtocolViolation(408, "timeout", f"no body byte for {settings.body_s:g} s")
+            )
+
+    # Within.
+
+    def _take(self, events: object) -> None:
+        assert isinstance(events, list | tuple)
+        for event in events:
+            if isinstance(event, RequestHead):
+                at_us = time.time_ns() // 1000
+                self._receiving = Inbound(event, self._peer, at_us, self)
+                self._queue.append(self._receiving)
+            elif self._receiving is None:
+                continue
+            elif isinstance(event, BodyPart):
+                self._receiving.body_part(event.data)
+            else:
+                self._receiving.body_end()
+                self._receiving = None
+        if self._reader.stalled:
+            self.reading(False)
+
+    def _violated(self, violation: ProtocolViolation) -> None:
+        if self._receiving is not None:
+            self._receiving.violated(violation)
+        self._refusal = violation
+
+    def _go_on(self) -> None:
+        if self._reader.stalled:
+            self.data_received(b"")
+        else:
+            self._advance()
+
+    def _advance(self) -> None:
+        """Start the next request; at the end of a broken stream, say why it is closed."""
+        if self._current is not None or self._transport is None:
+            return
+        if self._queue:
+            self._current = self._queue.popleft()
+            task = asyncio.get_running_loop().create_task(self._serve(self._current))
+            self._server.tasks.add(task)
+            task.add_done_callback(self._server.tasks.discard)
+        elif self._refusal is not None and not self._lingering:
+            body = _error(self._refusal.code, self._refusal.message)
+            self._refuse_and_close(self._refusal.status, body, [])
+
+    async def _serve(self, inbound: Inbound) -> None:
+        try:
+            await self._server.handler(inbound)
+        except Exception as error:
+            self._server.on_error(error)
+            self._after_fault(inbound)
+            return
+        if not inbound.ended:
+            self._server.on_error(RuntimeError("a handler returned without an answer"))
+            self._after_fault(inbound)
+
+    def _after_fault(self, inbound: Inbound) -> None:
+        if inbound.started or inbound.gone:
+            self.abort()
+            return
+        body = _error("internal_error", "A fault of ours; it has been noted.", "server_error")
+        inbound.respond(500, [("content-type", "application/json")], body)
+
+    def _lose(self) -> None:
+        for inbound in (self._current, *self._queue):
+            if inbound is not None:
+                inbound.lost()
+        self._queue.clear()
+
+    def _refuse_and_close(self, status: int, body: bytes, extra: list[tuple[str, str]]) -> None:
+        headers = [("content-type", "application/json"), *extra]
+        framing = [b"connection: close", b"content-length: %d" % len(body)]
+        self.write(render_response_head(status, headers, framing) + body)
+        self._close(linger=True)
+
+    def _close(self, *, linger: bool) -> None:
+        """Close after what was written; lingering lets a client that still sends read it."""
+        if self._transport is None or self._lingering:
+            return
+        if not linger or not self._transport.can_write_eof():
+            self._transport.close()
+            return
+        self._lingering = True
+        self.reading(True)
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, self.abort)
+
+
+def _no_delay(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _error(code: str, message: str, kind: str = "invalid_request_error") -> bytes:
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return json.dumps({"error": error}).encode()
+
+
+__all__ = [
+    "BodyTooLarge",
+    "ClientGone",
+    "Inbound",
+    "Server",
+    "ServerSettings",
+    "start_server",
+]

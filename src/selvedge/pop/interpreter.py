@@ -1,0 +1,289 @@
+"""Commands of the exchange, carried out with sockets and a disk.
+
+The story decides, this room acts: one method a command, one table that finds it. Two commands take
+time (`ReadBody`, `Relay`); the others return at once. This is one of three interpreters: the
+simulator and the tests have their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from selvedge.adapters import Call
+from selvedge.exchange import (
+    Attest,
+    BodyRead,
+    BodyRefused,
+    ClientLeft,
+    Command,
+    Deliver,
+    Ended,
+    Ending,
+    Failed,
+    FleetView,
+    Intend,
+    Job,
+    NotWritten,
+    ReadBody,
+    Recall,
+    Recalled,
+    Record,
+    Refuse,
+    Relay,
+    Remember,
+    Reply,
+    Served,
+    Story,
+    Tally,
+    Vouched,
+    Written,
+)
+from selvedge.fabric import Head, Refused, StoreFailed
+from selvedge.pop.downstream import Downstream
+from selvedge.pop.http_server import BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.relay import Relaying
+from selvedge.pop.state import PopState, Target, now_us
+from selvedge.routing import Attempt, place, prompt_tokens_of
+from selvedge.wire import (
+    PROFILES,
+    ProtocolViolation,
+    Ticket,
+    attest,
+    body_hash,
+    engine_body,
+    engine_streams,
+    holds,
+    issue,
+)
+
+TICKET_HEADER: Final = "selvedge-ticket"
+
+
+class Interpreter:
+    """Runs one story to its ending and sends that ending."""
+
+    def __init__(
+        self, state: PopState, view: FleetView, inbound: Inbound, head: Head, *, for_peer: bool
+    ) -> None:
+        self._state = state
+        self._view = view
+        self._inbound = inbound
+        self._head = head
+        self._down = Downstream(inbound, head, view.here.id, for_peer=for_peer)
+        self._relaying: Relaying | None = None
+        self._held_bytes = 0
+
+    async def run(self, story: Story) -> None:
+        """Carry out the story's commands until it ends, then send its ending."""
+        try:
+            ending = await self._interpret(story)
+            self._send(ending)
+        finally:
+            self._state.bodies.give_back(self._held_bytes)
+
+    async def _interpret(self, story: Story) -> Ending:
+        command = next(story)
+        while True:
+            try:
+                match command:
+                    case Relay():
+                        reply: Reply = await self._relay(command)
+                    case ReadBody():
+                        reply = await self._read_body(command)
+                    case _:
+                        reply = _AT_ONCE[type(command)](self, command)
+                command = story.send(reply)
+            except StopIteration as end:
+                ending: Ending = end.value
+                return ending
+
+    def _send(self, ending: Ending) -> None:
+        match ending:
+            case Deliver(attested) if self._relaying is not None:
+                self._relaying.deliver(attested)
+            case Refuse(refused, receipt):
+                self._down.refuse(refused, receipt=receipt)
+            case _:
+                self._down.drop()
+
+    async def _read_body(self, command: ReadBody) -> Reply:
+        size = self._head.content_length
+        reserve = command.bytes_max if size is None else min(size, command.bytes_max)
+        if not self._state.bodies.take(reserve):
+            words = "The bodies held at once reached bodies_bytes_max; retry."
+            return BodyRefused(Refused("overloaded", words, retry_after_ms=1000), now_us())
+        self._held_bytes = reserve
+        try:
+            return BodyRead(await self._inbound.read_body(command.bytes_max), now_us())
+        except BodyTooLarge:
+            words = f"The body exceeds body_bytes_max, {command.bytes_max} bytes; send less."
+            return BodyRefused(Refused("request_too_large", words), now_us())
+        except ProtocolViolation as error:
+            return BodyRefused(Refused("invalid_header", str(error)), now_us())
+        except ClientGone:
+            return ClientLeft(now_us())
+
+    async def _relay(self, command: Relay) -> Ended:
+        (attempt,) = command.attempts
+        job = command.job
+        self._down.relay_started_us = now_us()
+        where = place(attempt.pop, attempt.engine)
+        tokens = prompt_tokens_of(job.ask)
+        relaying = self._relaying = self._new_relaying(attempt, job)
+        self._state.enter(where, tokens)
+        remaining_s = max(0, self._head.deadline_us - now_us()) / 1e6
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(remaining_s, relaying.deadline_passed)
+        try:
+            if self._down.gone:
+                relaying.client_left()
+            else:
+                self._begin(relaying, attempt, job)
+            ended = await relaying.ended
+        finally:
+            timer.cancel()
+            self._state.leave(where, tokens)
+        if isinstance(ended, Failed):
+            self._state.metrics.attempts_failed.labels(ended.refused.code).inc()
+            if ended.refused.kind.fault in ("engine", "capacity") and not ended.tokens:
+                self._state.cool(where)
+        return self._checked(ended, attempt)
+
+    def _checked(self, ended: Ended, attempt: Attempt) -> Ended:
+        """A peer's attestation is embedded only if its MAC holds and it names this request."""
+        if ended.attested is None:
+            return ended
+        words = ended.attested.attestation
+        key = self._view.pair_keys.get(attempt.pop)
+        mine = words.request_id == self._head.request_id and words.pop == attempt.pop
+        if key is not None and mine and holds(ended.attested, key):
+            return ended
+        return Failed(
+            started_us=ended.started_us,
+            at_us=ended.at_us,
+            tokens=ended.tokens,
+            first_token_us=ended.first_token_us,
+            served=ended.served,
+            usage=ended.usage,
+            refused=Refused("engine_interrupted", "The peer's attestation does not hold."),
+        )
+
+    def _new_relaying(self, attempt: Attempt, job: Job) -> Relaying:
+        here = attempt.pop == self._view.here.id
+        model = self._view.models[job.ask.model]
+        served = Served(
+            pop=attempt.pop,
+            engine=attempt.engine,
+            country=attempt.country,
+            entity=self._view.release.pop(attempt.pop).entity,
+            model_digest=model.digest,
+        )
+        streams = job.ask.stream
+        if here:
+            engine = next(one for one in self._view.here.engines if one.id == attempt.engine)
+            streams = engine_streams(job.ask, PROFILES[engine.profile])
+        return Relaying(
+            job,
+            served,
+            self._down,
+            streams=streams,
+            from_peer=not here,
+            answer_bytes_max=self._state.settings.answer_bytes_max,
+        )
+
+    def _begin(self, relaying: Relaying, attempt: Attempt, job: Job) -> None:
+        if attempt.pop != self._view.here.id:
+            target = self._state.peer_target(attempt.pop, self._view)
+            ticket = ("selvedge-ticket", self._ticket(attempt, job))
+            relaying.begin(self._post(target, job, job.body, [ticket], relaying))
+            return
+        engine = next(one for one in self._view.here.engines if one.id == attempt.engine)
+        if self._state.in_flight[place(attempt.pop, attempt.engine)] > engine.in_flight_max:
+            words = f"Engine {engine.id!r} is at its in_flight_max, {engine.in_flight_max}."
+            relaying.refuse(Refused("no_engine_available", words, retry_after_ms=1000))
+            return
+        name = engine.name_of(job.ask.model) or job.ask.model
+        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name)
+        key = self._state.engine_keys.get(engine.api_key_env or "")
+        extra = [("authorization", f"Bearer {key}")] if key else []
+        relaying.begin(self._post(self._state.engine_target(engine), job, body, extra, relaying))
+
+    def _post(
+        self, target: Target, job: Job, body: bytes, extra: list[tuple[str, str]], sink: Relaying
+    ) -> Call:
+        headers = [
+            ("host", f"{target.host}:{target.port}"),
+            ("content-type", "application/json"),
+            *extra,
+        ]
+        path = target.path + job.ask.route.value
+        return self._state.client.send(
+            target.host, target.port, "POST", path, headers, body, sink, tls=target.tls
+        )
+
+    def _ticket(self, attempt: Attempt, job: Job) -> str:
+        at_us = now_us()
+        ticket = Ticket(
+            id=secrets.token_hex(16),
+            request_id=self._head.request_id,
+            ingress=self._view.here.id,
+            serving=attempt.pop,
+            tenant=job.tenant,
+            data_class=job.data_class,
+            rule=job.rule,
+            allowed=job.allowed,
+            release=self._view.release.version,
+            release_hash=self._view.release_hash,
+            route=job.ask.route,
+            model=job.ask.model,
+            body_sha256=body_hash(job.body),
+            deadline_ms=max(1, (self._head.deadline_us - at_us) // 1000),
+            issued_us=at_us,
+        )
+        return issue(ticket, self._view.pair_keys[attempt.pop])
+
+    def _recall(self, _: Recall) -> Reply:
+        return Recalled((), now_us())
+
+    def _remember(self, _: Remember) -> Reply:
+        return NotWritten("no cache", now_us())
+
+    def _intend(self, command: Intend) -> Reply:
+        return self._write(lambda: self._state.book.intend(command.receipt, command.personal))
+
+    def _record(self, command: Record) -> Reply:
+        reply = self._write(lambda: self._state.book.record(command.receipt, command.personal))
+        if isinstance(reply, Written):
+            self._state.metrics.recorded(command.receipt)
+        return reply
+
+    def _attest(self, command: Attest) -> Reply:
+        attested = attest(command.attestation, self._view.pair_keys[command.ingress])
+        reply = self._write(lambda: self._state.book.attest(attested))
+        self._state.metrics.peers_served.labels(command.attestation.outcome.value).inc()
+        return Vouched(attested, reply.at_us) if isinstance(reply, Written) else reply
+
+    def _tally(self, command: Tally) -> Reply:
+        self._state.tally(command.code)
+        return Written(now_us())
+
+    def _write(self, write: Callable[[], None]) -> Written | NotWritten:
+        try:
+            write()
+        except StoreFailed as error:
+            self._state.metrics.store_failures.inc()
+            return NotWritten(str(error), now_us())
+        return Written(now_us())
+
+
+_AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {
+    Recall: Interpreter._recall,
+    Remember: Interpreter._remember,
+    Intend: Interpreter._intend,
+    Record: Interpreter._record,
+    Attest: Interpreter._attest,
+    Tally: Interpreter._tally,
+}

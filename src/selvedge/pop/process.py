@@ -1,0 +1,180 @@
+"""The PoP process: opens its book, takes its release, serves, drains, closes. Started by the CLI.
+
+Order matters and is told once, in `run_pop`: interrupted receipts are written before the socket
+opens, the socket closes before the book does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from selvedge.adapters import (
+    ClientSettings,
+    FileAppender,
+    Held,
+    HttpClient,
+    ReceiptBook,
+    ReleaseStore,
+    Vault,
+    keep_secret,
+    pair_keys,
+    read_secret,
+)
+from selvedge.exchange import Secrets
+from selvedge.fabric import BadRelease, SelvedgeError, StaleRelease, StoreFailed
+from selvedge.pop.app import App
+from selvedge.pop.http_server import Server, ServerSettings, start_server
+from selvedge.pop.settings import Settings
+from selvedge.pop.state import PopState, now_us
+
+RELEASE_POLL_S: Final = 1.0
+IDENTITY_FILE: Final = "identity.key"
+
+log: Final = logging.getLogger("selvedge.pop")
+
+
+class ReleaseKeeper:
+    """Looks for a newer release and swaps it in whole; a bad one is refused and said so once."""
+
+    def __init__(self, state: PopState, store: ReleaseStore, settings: Settings) -> None:
+        self._state = state
+        self._store = store
+        self._held: Held | None = None
+        self._pepper = read_secret(Path(settings.pepper_file))
+        self._identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
+
+    def load(self) -> None:
+        """Start with the release kept from before, then with what the inbox holds."""
+        try:
+            held = self._store.load()
+            if held is not None:
+                self._serve(held)
+        except BadRelease as error:
+            log.error("the kept release is refused: %s", error)
+        self.look()
+
+    def look(self) -> None:
+        """Take a newer release from the inbox, if there is one."""
+        if not self._store.changed():
+            return
+        try:
+            held = self._store.take(self._held)
+            self._serve(held)
+            self._store.keep()
+        except StaleRelease as error:
+            log.info("release not taken: %s", error)
+        except (BadRelease, StoreFailed) as error:
+            self._state.metrics.releases_refused.inc()
+            log.error("release refused, the last good one serves on: %s", error)
+
+    def _serve(self, held: Held) -> None:
+        here = self._state.settings.pop
+        if all(pop.id != here for pop in held.release.pops):
+            raise BadRelease("pops", f"this PoP, {here!r}, is not among them")
+        secrets = Secrets(self._pepper, pair_keys(held.release, here, self._identity))
+        self._state.swap(held, secrets)
+        self._held = held
+        log.info("serving by release %d (%s)", held.release.version, held.hash[:19])
+
+    async def watch(self) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.sleep(RELEASE_POLL_S)
+            self.look()
+
+
+def open_book(settings: Settings) -> ReceiptBook:
+    """The receipts of this PoP, with every interrupted request given its receipt."""
+    directory = Path(settings.state_dir)
+    appender = FileAppender(
+        directory / "receipts",
+        settings.fsync_ms,
+        settings.segment_bytes_max,
+        on_trouble=lambda error: log.error("receipts cannot be synced: %s", error),
+    )
+    found = appender.open()
+    book = ReceiptBook(settings.pop, appender, Vault(directory / "subjects.jsonl"), found)
+    left = book.close_interrupted(now_us())
+    if left or found.torn_bytes:
+        log.warning(
+            "after an unclean end: %d interrupted requests, %d torn bytes", left, found.torn_bytes
+        )
+    return book
+
+
+async def run_pop(settings: Settings, environment: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `SelvedgeError` where it cannot start."""
+    book = open_book(settings)
+    client = HttpClient(ClientSettings(connect_ms_max=settings.connect_ms_max))
+    try:
+        state = PopState(settings, book, client, environment)
+        keeper = ReleaseKeeper(state, _store(settings), settings)
+        keeper.load()
+        server = await _listen(state, settings)
+        log.info("PoP %s serves on %s", settings.pop, settings.listen)
+        await _until_signal(keeper, state)
+        server.close()
+        await server.drain(settings.drain_ms / 1000)
+    finally:
+        await client.close()
+        book.close()
+
+
+def _store(settings: Settings) -> ReleaseStore:
+    return ReleaseStore(
+        Path(settings.state_dir) / "release",
+        Path(settings.release_file),
+        settings.operator_public_key,
+    )
+
+
+async def _listen(state: PopState, settings: Settings) -> Server:
+    host, port = settings.address
+
+    def fault(error: BaseException) -> None:
+        state.metrics.faults.inc()
+        log.error("a fault of ours: %s", type(error).__name__, exc_info=error)
+
+    try:
+        return await start_server(
+            App(state).handle,
+            host,
+            port,
+            ServerSettings(connections_max=settings.connections_max),
+            on_error=fault,
+        )
+    except OSError as error:
+        raise SelvedgeError(
+            f"PoP {settings.pop} cannot listen on {settings.listen}: {error.strerror}; "
+            "stop what uses it or change 'listen'"
+        ) from error
+
+
+async def _until_signal(keeper: ReleaseKeeper, state: PopState) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    watching = [asyncio.create_task(keeper.watch()), asyncio.create_task(_minutes(state))]
+    try:
+        await stop.wait()
+    finally:
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+
+
+async def _minutes(state: PopState) -> None:
+    """Write the summary of unauthenticated refusals once a minute."""
+    while True:
+        await asyncio.sleep(60)
+        try:
+            state.book.flush_tally()
+        except StoreFailed:
+            state.metrics.store_failures.inc()

@@ -1,0 +1,255 @@
+"""One attempt: an engine's answer on its way to the client. The hot path, flat and callback-driven.
+
+Bytes come in from the engine (or the peer in front of it), go through a pure scanner, and leave for
+the client in the same call; no task runs per chunk. The end of the answer is held back: `deliver`
+sends it once the receipt is written. What happened becomes one reply to the story.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, TypedDict
+
+import msgspec
+
+from selvedge.adapters import Call, TransportFailed
+from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served
+from selvedge.fabric import Attested, Refused, Usage
+from selvedge.pop.downstream import Downstream
+from selvedge.pop.state import now_us
+from selvedge.wire import (
+    ResponseHead,
+    StreamScan,
+    assemble,
+    read_answer,
+    read_attested,
+    refusal_of_answer,
+    render_done,
+    render_stream,
+)
+
+ERROR_BYTES_MAX: Final = 64 * 1024
+ATTESTED_HEADER: Final = "selvedge-attested"
+RETRY_AFTER_MS: Final = 1000
+
+
+class _Facts(TypedDict):
+    started_us: int
+    at_us: int
+    tokens: int
+    first_token_us: int | None
+    served: Served | None
+    usage: Usage | None
+    attested: Attested | None
+
+
+class Relaying:
+    """The sink of one engine's response. ``ended`` resolves to the reply, exactly once.
+
+    ``streams`` says that the engine was asked for a stream, ``from_peer`` that the answer comes
+    through another PoP, whose error codes are ours and whose attestation may follow.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        served: Served,
+        down: Downstream,
+        *,
+        streams: bool,
+        from_peer: bool,
+        answer_bytes_max: int,
+    ) -> None:
+        # A peer is always given usage: the ingress needs it, and strips it for its client.
+        ask = msgspec.structs.replace(job.ask, include_usage=True) if job.for_peer else job.ask
+        self._ask = ask
+        self._served = served
+        self._down = down
+        self._from_peer = from_peer
+        self._answer_bytes_max = answer_bytes_max
+        self._scan = StreamScan(ask, from_peer=from_peer) if streams else None
+        self._started_us = now_us()
+        self._first_token_us: int | None = None
+        self._head: ResponseHead | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._attested: Attested | None = None
+        self._answer: bytes | None = None
+        self._call: Call | None = None
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        down.on_gone = self.client_left
+
+    def begin(self, call: Call) -> None:
+        """The request is on its way as ``call``."""
+        self._call = call
+        self._down.flow_to(call)
+        if self.ended.done():
+            call.cancel()
+
+    # What the engine does.
+
+    def head(self, head: ResponseHead) -> None:
+        """The engine answers."""
+        self._head = head
+        engine = head.headers.get("selvedge-engine") if self._from_peer else None
+        if engine:
+            self._served = msgspec.structs.replace(self._served, engine=engine[:64])
+
+    def data(self, part: bytes) -> None:
+        """A part of the engine's answer."""
+        if self.ended.done() or self._head is None:
+            return
+        if self._head.status != 200 or self._scan is None:
+            self._hold(part)
+            return
+        self._pass_on(self._scan, self._scan.feed(part))
+        if self._scan.fault is not None:
+            self._fail(self._scan.fault)
+
+    def end(self) -> None:
+        """The engine's answer is over."""
+        if self.ended.done():
+            return
+        if self._head is None or self._head.status != 200:
+            self._fail(self._refusal())
+        elif self._scan is not None:
+            self._end_stream(self._scan)
+        else:
+            self._end_json(self._head)
+
+    def failed(self, error: TransportFailed) -> None:
+        """The way to the engine, or back, broke."""
+        if self.ended.done():
+            return
+        if self._scan is not None and self._scan.whole and self._head is not None:
+            self._end_stream(self._scan)
+            return
+        code = "engine_interrupted" if self._tokens() else "engine_failed"
+        place = f"{self._served.pop}/{self._served.engine or '*'}"
+        self._fail(Refused(code, f"{place}: {error}.", retry_after_ms=RETRY_AFTER_MS))
+
+    # What else may happen.
+
+    def client_left(self) -> None:
+        """The client hung up: stop the engine now."""
+        if not self.ended.done():
+            self._stop()
+            self._resolve(Gone(**self._facts()))
+
+    def deadline_passed(self) -> None:
+        """The request's deadline is over: stop the engine now."""
+        if not self.ended.done():
+            self._stop()
+            self._fail(Refused("deadline_exceeded", "The request's deadline has passed."))
+
+    def refuse(self, refused: Refused) -> None:
+        """The attempt cannot even begin."""
+        self._fail(refused)
+
+    def deliver(self, attested: Attested | None) -> None:
+        """Send what was held back: the end of the stream, or the whole JSON answer."""
+        if self._ask.stream and self._scan is not None:
+            tail = render_stream(self._scan.tail()) + render_done(attested)
+            self._down.finish_stream(self._served, tail)
+        else:
+            self._down.answer(self._served, self._answer or b"", attested)
+
+    # How it is done.
+
+    def _hold(self, part: bytes) -> None:
+        self._held.append(part)
+        self._held_bytes += len(part)
+        refused = self._head is None or self._head.status != 200
+        limit = ERROR_BYTES_MAX if refused else self._answer_bytes_max
+        if self._held_bytes > limit:
+            self._stop()
+            words = f"The engine's answer exceeds {limit} bytes; ask for a stream."
+            self._fail(self._refusal() if refused else Refused("engine_failed", words))
+
+    def _pass_on(self, scan: StreamScan, payloads: list[bytes]) -> None:
+        if scan.started and self._first_token_us is None:
+            self._first_token_us = now_us()
+            if self._ask.stream:
+                self._down.start_stream(self._served, self._first_token_us - self._started_us)
+        if not payloads:
+            return
+        if self._ask.stream:
+            self._down.write(render_stream(payloads))
+            return
+        self._held += payloads
+        self._held_bytes += sum(map(len, payloads))
+        if self._held_bytes > self._answer_bytes_max:
+            self._stop()
+            self._fail(
+                Refused("engine_failed", f"The answer exceeds {self._answer_bytes_max} bytes.")
+            )
+
+    def _end_stream(self, scan: StreamScan) -> None:
+        self._pass_on(scan, scan.close())
+        if self.ended.done():
+            return
+        if scan.fault is not None:
+            self._fail(scan.fault)
+            return
+        self._attested = scan.attested
+        usage = self._usage()
+        if not self._ask.stream:
+            tail = [one for one in scan.tail() if b'"choices":[]' not in one]
+            self._answer = assemble(self._ask, self._held + tail, usage)
+        reason = scan.finish_reason
+        self._resolve(Relayed(**self._facts(), finish_reason=reason))
+
+    def _end_json(self, head: ResponseHead) -> None:
+        read = read_answer(self._ask, b"".join(self._held))
+        if read is None:
+            self._fail(Refused("engine_failed", "The engine's answer is not JSON."))
+            return
+        facts, self._answer = read
+        if self._from_peer:
+            written = head.headers.get(ATTESTED_HEADER)
+            self._attested = read_attested(written.encode()) if written else None
+        self._first_token_us = now_us()
+        ended = self._facts()
+        ended["usage"] = facts.usage or ended["usage"]
+        self._resolve(Relayed(**ended, finish_reason=facts.finish_reason))
+
+    def _refusal(self) -> Refused:
+        status = self._head.status if self._head is not None else 502
+        return refusal_of_answer(status, b"".join(self._held), ours=self._from_peer)
+
+    def _tokens(self) -> int:
+        """Tokens that reached the client."""
+        return self._scan.tokens if self._scan is not None and self._ask.stream else 0
+
+    def _usage(self) -> Usage:
+        if self._attested is not None:
+            return self._attested.attestation.usage
+        if self._scan is None:
+            return Usage()
+        return self._scan.usage or self._scan.counted()
+
+    def _facts(self) -> _Facts:
+        delivered = self._ask.stream or self._answer is not None
+        return {
+            "started_us": self._started_us,
+            "at_us": now_us(),
+            "tokens": self._tokens(),
+            "first_token_us": self._first_token_us if delivered else None,
+            "served": self._served if self._head is not None else None,
+            "usage": self._usage() if self._head is not None else None,
+            "attested": self._attested,
+        }
+
+    def _fail(self, refused: Refused) -> None:
+        if not self.ended.done():
+            self._stop()
+            self._resolve(Failed(**self._facts(), refused=refused))
+
+    def _stop(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+
+    def _resolve(self, ended: Ended) -> None:
+        self._down.on_gone = None
+        self._down.flow_to(None)
+        self.ended.set_result(ended)

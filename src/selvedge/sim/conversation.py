@@ -1,0 +1,120 @@
+"""One story under way at one virtual PoP, and the other side of it: a client, or an ingress PoP."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from selvedge.exchange import Ending, FleetView, Served, Story
+from selvedge.fabric import Head, Receipt
+from selvedge.sim.engines import Answering, Work
+from selvedge.sim.journal import Journal
+from selvedge.sim.load import LoadBook
+from selvedge.sim.traffic import Arrival
+from selvedge.wire import TicketBook
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VirtualPoP:
+    """What a PoP process holds while it runs."""
+
+    view: FleetView
+    load: LoadBook
+    journal: Journal
+    tickets: TicketBook
+    tallied: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def id(self) -> str:
+        """The PoP's id."""
+        return self.view.here.id
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """A caller's request and plans, in absolute times; the same for every PoP on the way.
+
+    ``watch_tokens`` is the token at which the client will hang up, if it plans so.
+    """
+
+    key: str
+    ingress: str
+    body: bytes
+    work: Work
+    body_us: int
+    leaves_us: int | None = None
+    watch_tokens: int | None = None
+
+
+class Caller(Protocol):
+    """The other side of a conversation."""
+
+    @property
+    def wants(self) -> Wants:
+        """What it asks."""
+
+    def began(self, answering: Answering) -> None:
+        """An engine has taken the request."""
+
+    def hear(self, count: int, served: Served) -> bool:
+        """Token number ``count`` of a stream is sent; whether the caller hangs up on it."""
+
+    def ended(self, ending: Ending) -> None:
+        """The story is over, and this is sent."""
+
+
+class Pump(Protocol):
+    """A relay under way."""
+
+    def leave(self) -> None:
+        """The caller has hung up."""
+
+
+@dataclass(slots=True, eq=False)
+class Conversation:
+    """A story and what has been seen of it. ``recorded`` is the receipt of its last `Record`."""
+
+    pop: VirtualPoP
+    caller: Caller
+    head: Head
+    story: Story
+    relay: Pump | None = None
+    tallied: str | None = None
+    recorded: Receipt | None = None
+    unwritten: bool = False
+    ending: Ending | None = None
+
+    def leave(self) -> None:
+        """The caller has hung up; without a relay under way there is nothing to stop."""
+        if self.relay is not None:
+            self.relay.leave()
+
+
+class Client:
+    """A client of the fabric, as traffic planned it."""
+
+    __slots__ = ("wants",)
+
+    def __init__(self, arrival: Arrival) -> None:
+        leaves = arrival.leaves_after_us
+        self.wants = Wants(
+            key=arrival.key,
+            ingress=arrival.ingress,
+            body=arrival.body,
+            work=arrival.work,
+            body_us=arrival.at_us + arrival.body_after_us,
+            leaves_us=None if leaves is None else arrival.at_us + leaves,
+            watch_tokens=arrival.leaves_after_tokens,
+        )
+
+    def began(self, answering: Answering) -> None:
+        """A client does not see engines."""
+
+    def hear(self, count: int, served: Served) -> bool:
+        """It leaves at the token it planned to."""
+        watch = self.wants.watch_tokens
+        return watch is not None and count >= watch
+
+    def ended(self, ending: Ending) -> None:
+        """It has what it gets."""

@@ -1,0 +1,138 @@
+"""An attempt at a peer: a real ticket over a link, the peer's own story, and its word back.
+
+The serving PoP runs `exchange.serve_peer` with its own view and ticket book. Both directions of the
+link keep bytes in order and take their time; a token that is on the way when the client leaves has
+not been delivered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from selvedge.exchange import Deliver, Ending, Job, Refuse, Served
+from selvedge.fabric import Head, Refused
+from selvedge.routing import Attempt
+from selvedge.sim.conversation import Conversation, Wants
+from selvedge.sim.engines import Answering
+from selvedge.sim.relay import Relaying, World
+from selvedge.wire import Ticket, body_hash, holds, issue
+
+
+class Forward(Relaying):
+    """The ingress's end of a forwarded request."""
+
+    def __init__(
+        self, world: World, conversation: Conversation, attempt: Attempt, job: Job
+    ) -> None:
+        super().__init__(world, conversation, attempt, job)
+        here, there = conversation.pop.id, attempt.pop
+        self._pair_key = conversation.pop.view.pair_keys[there]
+        self._there_us, self.back_us = world.links.ways_us(here, there)
+        self._line = Line(self, conversation.caller.wants)
+        self._at_peer: Conversation | None = None
+        self.ticket = ""
+
+    def open(self) -> Refused | None:
+        """Send ticket and body."""
+        self.ticket = issue(self._ticket(), self._pair_key)
+        self.world.clock.after(self._there_us, self._arrive)
+        return None
+
+    def cut(self) -> None:
+        """Close the connection; the peer learns of it one way later."""
+        self.world.clock.after(self._there_us, self._close)
+
+    def generated(self) -> int:
+        """What had left the peer one way ago."""
+        answering = self._line.answering
+        return answering.tokens_at(self.world.clock.now_us - self.back_us) if answering else 0
+
+    def hear(self, count: int, served: Served) -> None:
+        """A token of the peer's stream has come over the link."""
+        self.served = served
+        self.token(count)
+
+    def hear_end(self, ending: Ending) -> None:
+        """The peer's story ended, one way ago."""
+        if self.over:
+            return
+        match ending:
+            case Deliver(attested=attested) if attested is not None:
+                word = attested.attestation
+                assert holds(attested, self._pair_key), "a peer's word does not hold"
+                assert word.request_id == self.conversation.head.request_id
+                self.served = Served(
+                    word.pop, word.engine, word.country, word.entity, word.model_digest
+                )
+                self.end(self.relayed(word.usage, attested))
+            case Refuse(refused=refused):
+                self.end(self.failed(refused))
+            case _:
+                self.break_off(f"PoP {self.attempt.pop!r}")
+
+    def _arrive(self) -> None:
+        head, now_us = self.conversation.head, self.world.clock.now_us
+        at_peer = Head(
+            request_id=head.request_id,
+            receipt_id=head.receipt_id,
+            route=head.route,
+            authorization=None,
+            content_length=head.content_length,
+            received_us=now_us,
+            deadline_us=now_us + self._deadline_ms() * 1000,
+        )
+        self._at_peer = self.world.call(self.attempt.pop, at_peer, self.ticket, self._line)
+
+    def _close(self) -> None:
+        if self._at_peer is not None:
+            self._at_peer.leave()
+
+    def _deadline_ms(self) -> int:
+        return (self.conversation.head.deadline_us - self._started_us) // 1000
+
+    def _ticket(self) -> Ticket:
+        head, job, view = self.conversation.head, self.job, self.conversation.pop.view
+        return Ticket(
+            id=f"{head.request_id}-{self._started_us}-{self.attempt.pop}",
+            request_id=head.request_id,
+            ingress=view.here.id,
+            serving=self.attempt.pop,
+            tenant=job.tenant,
+            data_class=job.data_class,
+            rule=job.rule,
+            allowed=job.allowed,
+            release=view.release.version,
+            release_hash=view.release_hash,
+            route=head.route,
+            model=job.ask.model,
+            body_sha256=body_hash(job.body),
+            deadline_ms=self._deadline_ms(),
+            issued_us=self._started_us,
+        )
+
+
+class Line:
+    """The ingress as the serving PoP sees it: a caller at the other end of a link."""
+
+    __slots__ = ("_forward", "answering", "wants")
+
+    def __init__(self, forward: Forward, wants: Wants) -> None:
+        self._forward = forward
+        # The ingress closes the line when its client leaves or its own clock says so.
+        self.wants = dataclasses.replace(wants, leaves_us=None, body_us=0)
+        self.answering: Answering | None = None
+
+    def began(self, answering: Answering) -> None:
+        """Which answer's tokens are on the line."""
+        self.answering = answering
+
+    def hear(self, count: int, served: Served) -> bool:
+        """A token enters the link; what the client makes of it shows at the ingress."""
+        forward = self._forward
+        forward.world.clock.after(forward.back_us, lambda: forward.hear(count, served))
+        return False
+
+    def ended(self, ending: Ending) -> None:
+        """The end of the answer enters the link."""
+        forward = self._forward
+        forward.world.clock.after(forward.back_us, lambda: forward.hear_end(ending))

@@ -1,0 +1,73 @@
+"""The memory twin of a PoP's journal, with a fault hook: what is written stays, in order.
+
+A receipt gets its number here, per tenant and without gaps, when it is written and not before.
+Nothing is sealed: salts and ciphertexts hide nothing in a simulation. It refuses to know stories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+import msgspec
+
+from selvedge.fabric import Attested, Receipt
+
+WriteKind = Literal["intend", "record", "attest"]
+_FAILED: Final = "fault hook: failed, not written"
+_FAILED_BUT: Final = "fault hook: failed, but written"
+
+
+class WriteFault(msgspec.Struct, frozen=True):
+    """The ``nth`` write of this kind at a PoP (from 1) fails; ``written``: it is there all the
+    same."""
+
+    pop: str
+    kind: WriteKind
+    nth: int
+    written: bool = False
+
+
+class Journal:
+    """Intents, receipts and attestations of one PoP. Each write returns None, or why it failed."""
+
+    __slots__ = ("_faults", "_seqs", "_writes", "attestations", "open", "receipts")
+
+    def __init__(self, pop: str, faults: Iterable[WriteFault] = ()) -> None:
+        self._faults = {(one.kind, one.nth): one.written for one in faults if one.pop == pop}
+        self._writes: dict[WriteKind, int] = {"intend": 0, "record": 0, "attest": 0}
+        self._seqs: dict[str, int] = {}
+        self.open: dict[str, Receipt] = {}
+        """Intents without a receipt, by receipt id: what recovery would find."""
+        self.receipts: list[Receipt] = []
+        self.attestations: list[Attested] = []
+
+    def intend(self, receipt: Receipt) -> str | None:
+        """Write down what stands if the PoP dies now."""
+        fault = self._fault("intend")
+        if fault != _FAILED:
+            self.open[receipt.id] = receipt
+        return fault
+
+    def record(self, receipt: Receipt) -> str | None:
+        """Number a receipt and write it."""
+        fault = self._fault("record")
+        if fault != _FAILED:
+            seq = self._seqs[receipt.tenant] = self._seqs.get(receipt.tenant, 0) + 1
+            self.receipts.append(msgspec.structs.replace(receipt, seq=seq))
+            self.open.pop(receipt.id, None)
+        return fault
+
+    def attest(self, attested: Attested) -> str | None:
+        """Write down an attestation given to a peer."""
+        fault = self._fault("attest")
+        if fault != _FAILED:
+            self.attestations.append(attested)
+        return fault
+
+    def _fault(self, kind: WriteKind) -> str | None:
+        self._writes[kind] += 1
+        written = self._faults.get((kind, self._writes[kind]))
+        if written is None:
+            return None
+        return _FAILED_BUT if written else _FAILED

@@ -1,0 +1,47 @@
+"""Links between PoPs: what one way takes, by the fleet's own model of the network.
+
+The round trip is `WanModel`'s, with the release's numbers; on top of it each way may get a jitter,
+drawn from an exponential distribution, which is never negative: the model is the floor. It refuses
+to know bandwidth and loss; they come when something large is sent.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from selvedge.fabric import PoP, Release, WanModel
+
+
+class Links:
+    """One-way delays in microseconds. ``jitter_us`` is the jitter's mean; 0 draws nothing."""
+
+    __slots__ = ("_jitter_us", "_pops", "_random", "_rtt_us", "_wan")
+
+    def __init__(self, release: Release, jitter_us: int, random: Random) -> None:
+        self._pops: dict[str, PoP] = {pop.id: pop for pop in release.pops}
+        self._wan = WanModel(
+            path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms
+        )
+        self._jitter_us = jitter_us
+        self._random = random
+        self._rtt_us: dict[tuple[str, str], int] = {}
+
+    def rtt_us(self, a: str, b: str) -> int:
+        """The round trip between two PoPs without jitter."""
+        pair = (a, b) if a <= b else (b, a)
+        known = self._rtt_us.get(pair)
+        if known is None:
+            ends = [(self._pops[one].latitude, self._pops[one].longitude) for one in pair]
+            known = self._rtt_us[pair] = round(self._wan.rtt_ms(*ends) * 1000)
+        return known
+
+    def ways_us(self, a: str, b: str) -> tuple[int, int]:
+        """There and back for one connection; bytes on it stay in order, so it is drawn once."""
+        rtt_us = self.rtt_us(a, b)
+        there_us = rtt_us // 2
+        return there_us + self._jitter(), rtt_us - there_us + self._jitter()
+
+    def _jitter(self) -> int:
+        if not self._jitter_us:
+            return 0
+        return round(self._random.expovariate(1 / self._jitter_us))

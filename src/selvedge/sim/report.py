@@ -1,0 +1,213 @@
+"""What a run showed, and the laws it must keep: counts, times to first token, conservation.
+
+The report is a fold over receipts, as invoices and SLA reports are; what it is compared with is
+counted apart, at the clients and at the border. A broken law is a bug of ours and stops the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+
+import msgspec
+
+from selvedge.exchange import Deliver, Ending, Refuse
+from selvedge.fabric import Attested, Outcome, Receipt
+from selvedge.ledger import canonical
+from selvedge.sim.border import Border
+from selvedge.sim.conversation import Conversation, VirtualPoP
+
+UNRECORDED: Final = "unrecorded"
+"""Ended without its receipt written: only where a write failed."""
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """Nearest-rank quantiles of times in microseconds."""
+
+    p50: int
+    p95: int
+    p99: int
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """The report as numbers. All keys of the tables are sorted where they are written."""
+
+    seed: int
+    arrived: int
+    running: int
+    outcomes: Mapping[str, int]
+    codes: Mapping[str, int]
+    served: Mapping[str, int]
+    """Complete answers by serving PoP."""
+    endings: Mapping[str, int]
+    """What clients got last: ``deliver``, ``refuse`` or ``drop``."""
+    unauthenticated: int
+    in_band_errors: int
+    """Streams that broke after the first token and ended in an error event."""
+    moved_on: int
+    """Requests answered after an attempt had failed unseen."""
+    forwarded: int
+    tokens: int
+    """Tokens that clients got or were billed, output only."""
+    crossings: int
+    out_of_zone: int
+    ttft_us: Quantiles | None
+    ended_us: int
+    receipts_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The figures, and what they were folded from, by PoP."""
+
+    figures: Figures
+    receipts: Mapping[str, tuple[Receipt, ...]]
+    attestations: Mapping[str, tuple[Attested, ...]]
+    open_intents: Mapping[str, tuple[Receipt, ...]]
+
+    def canonical(self) -> bytes:
+        """The same bytes for the same release, scenario and seed; they cover every receipt."""
+        return msgspec.json.encode(self.figures, order="sorted")
+
+
+@dataclass(slots=True)
+class Tallies:
+    """Counted at the clients, while the run goes on."""
+
+    arrived: int = 0
+    ended: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    endings: Counter[str] = field(default_factory=Counter)
+    unauthenticated: int = 0
+    in_band_errors: int = 0
+    running: set[str] = field(default_factory=set)
+    recorded: set[str] = field(default_factory=set)
+    unrecorded: set[str] = field(default_factory=set)
+
+    def arrive(self) -> int:
+        """A request arrives; its number, from 1."""
+        self.arrived += 1
+        self.running.add(f"rcpt-{self.arrived:08d}")
+        return self.arrived
+
+    def end(self, conversation: Conversation, ending: Ending) -> None:
+        """A client's story is over."""
+        receipt, receipt_id = conversation.recorded, conversation.head.receipt_id
+        self.running.remove(receipt_id)
+        self.endings[type(ending).__name__.lower()] += 1
+        if conversation.tallied is not None:
+            self.unauthenticated += 1
+            self.outcomes[Outcome.REFUSED] += 1
+            self.codes[conversation.tallied] += 1
+        elif receipt is None or conversation.unwritten:
+            self.outcomes[UNRECORDED] += 1
+            self.unrecorded.add(receipt_id)
+        else:
+            self.recorded.add(receipt_id)
+            self.outcomes[receipt.outcome] += 1
+            if receipt.code is not None:
+                self.codes[receipt.code] += 1
+            _check_ending(receipt, ending)
+            self.in_band_errors += isinstance(ending, Refuse) and receipt.status == 200
+
+
+def report_of(seed: int, tallies: Tallies, border: Border, pops: Collection[VirtualPoP]) -> Report:
+    """Check the laws and fold the receipts. Raises `AssertionError` where a law is broken."""
+    ordered = sorted(pops, key=lambda pop: pop.id)
+    receipts = {pop.id: tuple(pop.journal.receipts) for pop in ordered}
+    every = [receipt for pop in ordered for receipt in pop.journal.receipts]
+    check_conservation(tallies)
+    check_receipts(tallies, ordered)
+    assert border.outside == 0, f"{border.outside} attempts outside their zone"
+    return Report(
+        figures=_figures(seed, tallies, border, every),
+        receipts=receipts,
+        attestations={pop.id: tuple(pop.journal.attestations) for pop in ordered},
+        open_intents={pop.id: tuple(pop.journal.open.values()) for pop in ordered},
+    )
+
+
+def check_conservation(tallies: Tallies) -> None:
+    """Arrived = complete + refused + failed + gone + running (+ unrecorded, after failed writes).
+
+    Each side is counted where it happens; nothing is derived from the other.
+    """
+    ended = sum(tallies.outcomes.values())
+    assert tallies.arrived == ended + len(tallies.running), "requests are not conserved"
+    assert sum(tallies.endings.values()) == ended, "not every request had one ending"
+    assert tallies.endings["deliver"] == tallies.outcomes[Outcome.COMPLETE], (
+        "delivered is what was recorded complete, and no more"
+    )
+
+
+def check_receipts(tallies: Tallies, pops: Iterable[VirtualPoP]) -> None:
+    """One receipt for each authenticated request; numbers without gaps per tenant and PoP."""
+    seen: set[str] = set()
+    for pop in pops:
+        numbers: dict[str, count[int]] = {}
+        for receipt in pop.journal.receipts:
+            assert receipt.ingress_pop == pop.id, "a receipt is the ingress's"
+            assert receipt.id not in seen, f"{receipt.id} has two receipts"
+            seen.add(receipt.id)
+            assert receipt.seq == next(numbers.setdefault(receipt.tenant, count(1))), "a gap"
+            away = receipt.served_pop not in (None, pop.id)
+            if receipt.outcome is Outcome.COMPLETE:
+                assert (receipt.attested is not None) == away, "a peer's answer has its word"
+        assert not seen.intersection(pop.journal.open), "an intent is open beside its receipt"
+    missing = tallies.recorded - seen
+    assert not missing, f"without a receipt: {sorted(missing)[:3]}"
+    surplus = seen - tallies.recorded - tallies.unrecorded
+    assert not surplus, f"receipts of nobody: {sorted(surplus)[:3]}"
+
+
+def _check_ending(receipt: Receipt, ending: Ending) -> None:
+    """What the client got last is what its receipt says."""
+    match receipt.outcome:
+        case Outcome.COMPLETE:
+            assert isinstance(ending, Deliver)
+        case Outcome.CLIENT_GONE:
+            assert not isinstance(ending, Deliver | Refuse)
+        case _:
+            assert isinstance(ending, Refuse)
+            assert ending.refused.code == receipt.code
+
+
+def _figures(seed: int, tallies: Tallies, border: Border, every: list[Receipt]) -> Figures:
+    complete = [one for one in every if one.outcome is Outcome.COMPLETE]
+    digest = hashlib.sha256()
+    for receipt in every:
+        digest.update(canonical(receipt))
+    return Figures(
+        seed=seed,
+        arrived=tallies.arrived,
+        running=len(tallies.running),
+        outcomes=dict(tallies.outcomes),
+        codes=dict(tallies.codes),
+        served=dict(Counter(one.served_pop or "" for one in complete)),
+        endings=dict(tallies.endings),
+        unauthenticated=tallies.unauthenticated,
+        in_band_errors=tallies.in_band_errors,
+        moved_on=sum(len(one.attempts) > 1 for one in complete),
+        forwarded=sum(one.served_pop != one.ingress_pop for one in complete),
+        tokens=sum(one.usage.output for one in every if one.usage),
+        crossings=border.crossings,
+        out_of_zone=border.outside,
+        ttft_us=_quantiles(every),
+        ended_us=max((one.ended_us for one in every), default=0),
+        receipts_sha256=digest.hexdigest(),
+    )
+
+
+def _quantiles(every: Iterable[Receipt]) -> Quantiles | None:
+    times = sorted(
+        one.first_token_us - one.received_us for one in every if one.first_token_us is not None
+    )
+    if not times:
+        return None
+    p50, p95, p99 = (times[-(-len(times) * part // 100) - 1] for part in (50, 95, 99))
+    return Quantiles(p50, p95, p99)

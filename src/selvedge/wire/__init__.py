@@ -1,0 +1,92 @@
+"""Floor 1: bytes on the wire <-> nouns. OpenAI's JSON and SSE, HTTP/1.1, tickets. No sockets."""
+
+from selvedge.wire.answers import (
+    AnswerFacts,
+    assemble,
+    read_answer,
+    read_attested,
+    render_error,
+    write_attested,
+)
+from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
+from selvedge.wire.http1 import (
+    EndOfInput,
+    RequestReader,
+    ResponseReader,
+)
+from selvedge.wire.http1_body import BodyPart, EndOfMessage
+from selvedge.wire.http1_head import (
+    HeadLimits,
+    ProtocolViolation,
+    RequestHead,
+    ResponseHead,
+)
+from selvedge.wire.http1_render import (
+    CONTINUE,
+    LAST_CHUNK,
+    HeaderPair,
+    chunk,
+    render_request_head,
+    render_response_head,
+)
+from selvedge.wire.profiles import PROFILES, Profile
+from selvedge.wire.requests import engine_body, engine_streams, parse
+from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
+from selvedge.wire.stream import StreamScan, render_done, render_stream
+from selvedge.wire.tickets import (
+    Ticket,
+    TicketBook,
+    attest,
+    body_hash,
+    holds,
+    issue,
+    read_unverified,
+)
+from selvedge.wire.usage import render_usage
+
+__all__ = [
+    "CONTINUE",
+    "DONE",
+    "LAST_CHUNK",
+    "PROFILES",
+    "AnswerFacts",
+    "BodyPart",
+    "EndOfInput",
+    "EndOfMessage",
+    "Event",
+    "EventTooLarge",
+    "HeadLimits",
+    "HeaderPair",
+    "Profile",
+    "ProtocolViolation",
+    "RequestHead",
+    "RequestReader",
+    "ResponseHead",
+    "ResponseReader",
+    "SseReader",
+    "StreamScan",
+    "Ticket",
+    "TicketBook",
+    "assemble",
+    "attest",
+    "body_hash",
+    "chunk",
+    "engine_body",
+    "engine_streams",
+    "frame",
+    "holds",
+    "is_callers_fault",
+    "issue",
+    "parse",
+    "read_answer",
+    "read_attested",
+    "read_unverified",
+    "refusal_of_answer",
+    "render_done",
+    "render_error",
+    "render_request_head",
+    "render_response_head",
+    "render_stream",
+    "render_usage",
+    "write_attested",
+]

@@ -1,0 +1,80 @@
+"""Errors of engines -> refusals of ours. Engines disagree on shape, status and type of ``code``.
+
+A client's fault stays a client's fault (4xx) and reaches the client with the engine's words; all
+else is the engine's fault and is retried elsewhere. Nothing here quotes more than `WORDS_MAX`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from selvedge.fabric import REFUSALS, Refused
+
+WORDS_MAX: Final = 500
+
+
+class _Error(msgspec.Struct):
+    message: str | None = None
+    type: str | None = None
+    param: str | None = None
+    code: str | int | None = None
+
+
+class _Envelope(msgspec.Struct):
+    error: _Error | str | None = None
+    message: str | None = None
+    detail: str | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(_Envelope)
+
+_CONTEXT_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+# Statuses by which an engine says that the request itself is at fault.
+_CALLER_STATUSES: Final = frozenset({400, 413, 415, 422, 501})
+_BUSY_STATUSES: Final = frozenset({429, 503})
+_CODES: Final[Mapping[int, str]] = MappingProxyType({413: "request_too_large"})
+
+
+def refusal_of_answer(status: int, body: bytes, *, ours: bool = False) -> Refused:
+    """What an engine's non-2xx answer means to the client; ``ours`` where a PoP gave it."""
+    error = _read(body)
+    if ours and isinstance(error.code, str) and error.code in REFUSALS:
+        words = (error.message or "")[:WORDS_MAX]
+        return Refused(error.code, words, error.param, retry_after_ms=1000)
+    words = (error.message or f"The engine answered {status}.")[:WORDS_MAX]
+    if {str(error.type), str(error.code)} & _CONTEXT_CODES:
+        return Refused("context_length_exceeded", words, param="messages")
+    if status in _CALLER_STATUSES:
+        return Refused(_CODES.get(status, "engine_rejected"), words, param=error.param)
+    if status in _BUSY_STATUSES:
+        return Refused("no_engine_available", f"The engine is busy: {words}", retry_after_ms=1000)
+    return Refused("engine_failed", f"The engine failed with status {status}.", retry_after_ms=1000)
+
+
+def refusal_of_event(data: bytes, *, started: bool) -> Refused:
+    """What an in-band error event means; before the first token it may be the client's fault."""
+    error = _read(data)
+    status = error.code if isinstance(error.code, int) else None
+    if not started and (status is not None or {str(error.type), str(error.code)} & _CONTEXT_CODES):
+        return refusal_of_answer(status or 400, data)
+    code = "engine_interrupted" if started else "engine_failed"
+    return Refused(code, "The engine reported an error during its answer.", retry_after_ms=1000)
+
+
+def is_callers_fault(refused: Refused) -> bool:
+    """Whether another engine would refuse the same request as well."""
+    return refused.kind.fault == "caller"
+
+
+def _read(body: bytes) -> _Error:
+    try:
+        envelope = _decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Error()
+    if isinstance(envelope.error, _Error):
+        return envelope.error
+    return _Error(message=envelope.error or envelope.message or envelope.detail)

@@ -1,0 +1,53 @@
+"""How engines differ, as a table: a new kind of engine is a new row.
+
+Everything an engine may need that OpenAI's API does not say is a field here; no code elsewhere
+asks for an engine by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """One kind of engine.
+
+    ``always_stream``: the engine notices a vanished client only while it streams, so it is asked
+    for a stream even where our client wants one JSON answer, which is then assembled.
+    ``stream_extras``: top-level fields added to streaming requests, as raw JSON.
+    ``usage_in_stream``: understands ``stream_options.include_usage``.
+    """
+
+    name: str
+    always_stream: bool = False
+    stream_extras: Mapping[str, bytes] = {}
+    usage_in_stream: bool = True
+    health_path: str = "/v1/models"
+    meaning: str = ""
+
+
+def _rows() -> Mapping[str, Profile]:
+    rows = (
+        Profile(
+            "llama.cpp",
+            always_stream=True,
+            # A progress event per prompt batch: the only moment at which the server looks whether
+            # its client is still there before the first token.
+            stream_extras={"return_progress": b"true"},
+            health_path="/health",
+            meaning="llama.cpp's server, embedded (xllamacpp) or `llama-server`",
+        ),
+        Profile("openai", meaning="any server that speaks the OpenAI API as OpenAI documents it"),
+        Profile("vllm", health_path="/health", meaning="vLLM"),
+        Profile("sglang", health_path="/health", meaning="SGLang"),
+        Profile("tgi", health_path="/health", meaning="Hugging Face Text Generation Inference"),
+        Profile("ollama", meaning="Ollama's OpenAI-compatible API"),
+    )
+    return MappingProxyType({row.name: row for row in rows})
+
+
+PROFILES: Final[Mapping[str, Profile]] = _rows()

@@ -1,0 +1,238 @@
+"""Request bodies: bytes in, the fields that decide out; and the bytes an engine is to be sent.
+
+The body is decoded once, typed, and its bytes are kept: what decides nothing passes through
+untouched. Every complaint names the field, the limit and the remedy, and never quotes a prompt.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from selvedge.fabric import Ask, Refused, Route
+from selvedge.wire.profiles import Profile
+
+CHOICES_MAX: Final = 16
+PROMPTS_MAX: Final = 16
+MODEL_NAME_MAX: Final = 128
+END_USER_MAX: Final = 512
+
+
+class _StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class _Part(msgspec.Struct, frozen=True):
+    type: str
+
+
+class _Message(msgspec.Struct, frozen=True):
+    role: str
+    content: str | list[_Part] | None = None
+
+
+class _Tool(msgspec.Struct, frozen=True):
+    type: str
+
+
+class _Generation(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    top_logprobs: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    user: str | None = None
+
+
+class _Chat(_Generation, frozen=True, kw_only=True):
+    messages: list[_Message]
+    tools: list[_Tool] | None = None
+
+
+class _Completion(_Generation, frozen=True, kw_only=True):
+    prompt: str | list[str | int | list[int]]
+
+
+class _Embedding(msgspec.Struct, frozen=True, kw_only=True):
+    model: str
+    input: str | list[str | int | list[int]]
+    encoding_format: str | None = None
+    dimensions: int | None = None
+    user: str | None = None
+
+
+_Body = _Chat | _Completion | _Embedding
+
+_DECODERS: Final[Mapping[Route, msgspec.json.Decoder[_Body]]] = {
+    Route.CHAT: msgspec.json.Decoder(_Chat),
+    Route.COMPLETIONS: msgspec.json.Decoder(_Completion),
+    Route.EMBEDDINGS: msgspec.json.Decoder(_Embedding),
+}
+_fields_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encoder: Final = msgspec.json.Encoder()
+
+_RANGES: Final[tuple[tuple[str, float, float], ...]] = (
+    ("n", 1, CHOICES_MAX),
+    ("max_tokens", 0, 2**31 - 1),
+    ("max_completion_tokens", 0, 2**31 - 1),
+    ("temperature", 0, 2),
+    ("top_p", 0, 1),
+    ("presence_penalty", -2, 2),
+    ("frequency_penalty", -2, 2),
+    ("top_logprobs", 0, 20),
+    ("seed", -(2**63), 2**63 - 1),
+)
+_ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+_TEXT_PARTS: Final = frozenset({"text", "refusal"})
+_ENCODINGS: Final = ("float", "base64")
+_FIELD_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`")
+_MISSING: Final = re.compile(r"missing required field `([^`]*)`")
+
+
+def parse(route: Route, body: bytes) -> Ask | Refused:
+    """The facts of a body, or the refusal that says what is wrong with it."""
+    try:
+        if not body.isascii():
+            body.decode()
+        fields = _DECODERS[route].decode(body)
+    except UnicodeDecodeError as error:
+        return Refused(
+            "invalid_json", f"The body is not UTF-8 at byte {error.start}; encode it so."
+        )
+    except msgspec.ValidationError as error:
+        return _wrong_shape(str(error))
+    except msgspec.DecodeError as error:
+        return Refused("invalid_json", f"The body is not valid JSON: {error}.")
+    except RecursionError:
+        return Refused("invalid_json", "The body is nested too deeply; flatten it.")
+    return _check(fields) or _ask(route, fields, len(body))
+
+
+def _wrong_shape(words: str) -> Refused:
+    at = _FIELD_PATH.search(words)
+    path = at.group(1) if at else None
+    what = _FIELD_PATH.sub("", words)
+    missing = _MISSING.search(words)
+    if missing:
+        field = f"{path}.{missing.group(1)}" if path else missing.group(1)
+        return Refused("missing_field", f"Field {field!r} is required.", param=field)
+    named = f"Field {path!r}" if path else "The body"
+    return Refused("invalid_type", f"{named} is of the wrong type: {what}.", param=path)
+
+
+def _check(fields: _Body) -> Refused | None:
+    if not fields.model or len(fields.model) > MODEL_NAME_MAX:
+        return _out_of_range("model", f"has 1 to {MODEL_NAME_MAX} characters")
+    if fields.user is not None and len(fields.user) > END_USER_MAX:
+        return _out_of_range("user", f"has at most {END_USER_MAX} characters")
+    if isinstance(fields, _Embedding):
+        if fields.input in ("", []):
+            return _out_of_range("input", "is not empty")
+        if fields.encoding_format not in (None, *_ENCODINGS):
+            return _out_of_range("encoding_format", "is 'float' or 'base64'")
+        if fields.dimensions is not None and fields.dimensions < 1:
+            return _out_of_range("dimensions", "is at least 1")
+        return None
+    wrong = _check_messages(fields.messages) if isinstance(fields, _Chat) else None
+    if wrong is not None:
+        return wrong
+    if isinstance(fields, _Completion) and not 1 <= _prompts(fields.prompt) <= PROMPTS_MAX:
+        return _out_of_range("prompt", f"is a text or a list of 1 to {PROMPTS_MAX}")
+    if isinstance(fields.stop, list) and len(fields.stop) > 16:
+        return _out_of_range("stop", "has at most 16 strings")
+    for name, low, high in _RANGES:
+        value = getattr(fields, name)
+        if value is not None and not low <= value <= high:
+            return _out_of_range(name, f"is from {low} to {high}")
+    if fields.stream_options is not None and not fields.stream:
+        return _out_of_range("stream_options", "goes only with 'stream': true")
+    return None
+
+
+def _check_messages(messages: list[_Message]) -> Refused | None:
+    if not messages:
+        return _out_of_range("messages", "has at least one message")
+    for index, message in enumerate(messages):
+        if message.role not in _ROLES:
+            return _out_of_range(f"messages[{index}].role", f"is one of {', '.join(_ROLES)}")
+    return None
+
+
+def _out_of_range(field: str, rule: str) -> Refused:
+    return Refused("invalid_value", f"Field {field!r} {rule}.", param=field)
+
+
+def _ask(route: Route, fields: _Body, body_bytes: int) -> Ask:
+    if isinstance(fields, _Embedding):
+        return Ask(route, fields.model, end_user=fields.user, prompt_bytes=body_bytes)
+    options = fields.stream_options
+    prompts = _prompts(fields.prompt) if isinstance(fields, _Completion) else 1
+    return Ask(
+        route,
+        fields.model,
+        stream=bool(fields.stream),
+        include_usage=bool(options and options.include_usage),
+        choices=(fields.n or 1) * prompts,
+        media=isinstance(fields, _Chat) and _has_media(fields.messages),
+        output_tokens_max=fields.max_completion_tokens or fields.max_tokens,
+        end_user=fields.user,
+        prompt_bytes=body_bytes,
+    )
+
+
+def _prompts(prompt: str | list[str | int | list[int]]) -> int:
+    """How many prompts: each is answered by `n` choices. A list of numbers is one, as tokens."""
+    return 1 if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)) else len(prompt)
+
+
+def _has_media(messages: list[_Message]) -> bool:
+    return any(
+        part.type not in _TEXT_PARTS
+        for message in messages
+        if isinstance(message.content, list)
+        for part in message.content
+    )
+
+
+def engine_streams(ask: Ask, profile: Profile) -> bool:
+    """Whether an engine of this profile is asked for a stream for this request."""
+    return ask.route is not Route.EMBEDDINGS and (ask.stream or profile.always_stream)
+
+
+def engine_body(ask: Ask, body: bytes, profile: Profile, name: str) -> bytes:
+    """The body for one engine: the client's bytes, changed only where it must be.
+
+    Usage is always asked of the engine in a stream; the engine's own name replaces the model's.
+    Untouched bytes are returned as they are; otherwise the top level alone is rebuilt, which also
+    drops duplicate keys (the last one counts, as it did when the body was parsed).
+    """
+    streams = engine_streams(ask, profile)
+    if not streams and name == ask.model:
+        return body
+    fields = _fields_decoder.decode(body)
+    if name != ask.model:
+        fields["model"] = msgspec.Raw(_encoder.encode(name))
+    if streams:
+        fields["stream"] = msgspec.Raw(b"true")
+        if profile.usage_in_stream:
+            fields["stream_options"] = _with_usage(fields.get("stream_options"))
+        for key, value in profile.stream_extras.items():
+            fields.setdefault(key, msgspec.Raw(value))
+    return _encoder.encode(fields)
+
+
+def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    known = _fields_decoder.decode(options) if options and bytes(options) != b"null" else {}
+    known["include_usage"] = msgspec.Raw(b"true")
+    return msgspec.Raw(_encoder.encode(known))

@@ -1,0 +1,321 @@
+"""A stream on its way through a PoP: read once, made regular, counted.
+
+What comes out is exactly OpenAI's framing whatever the engine's habits: nothing before the first
+token, one terminal chunk per choice, the usage chunk only for clients that asked, ``[DONE]`` when
+the story says so. Chunks pass as the engine's bytes; they are rebuilt only where they break a rule.
+This module refuses to know sockets and time.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from selvedge.fabric import Ask, Attested, Refused, Route, Usage
+from selvedge.wire.engine_errors import refusal_of_event
+from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
+from selvedge.wire.usage import EngineUsage, render_usage
+
+ATTESTED_EVENT: Final = b"selvedge.attested"
+HELD_BYTES_MAX: Final = 1024 * 1024
+_EMPTY_REASON: Final = re.compile(rb'"finish_reason"\s*:\s*""')
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    tool_calls: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+    def carries(self) -> bool:
+        """Whether there is anything of the answer in it, beyond the role."""
+        return bool(
+            self.content
+            or self.refusal
+            or self.reasoning_content
+            or self.reasoning
+            or _present(self.tool_calls)
+            or _present(self.function_call)
+        )
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+    def carries(self) -> bool:
+        return bool(self.text) or (self.delta is not None and self.delta.carries())
+
+
+class _Progress(msgspec.Struct):
+    total: int = 0
+    cache: int = 0
+
+
+class _Chunk(msgspec.Struct):
+    id: str | None = None
+    object: str | None = None
+    created: int | float | None = None
+    model: str | None = None
+    choices: list[_Choice] | None = None
+    usage: EngineUsage | None = None
+    error: msgspec.Raw = msgspec.Raw()
+    prompt_progress: _Progress | None = None
+
+
+def _present(raw: msgspec.Raw) -> bool:
+    return bytes(raw) not in (b"", b"null", b"[]", b"{}")
+
+
+_chunk_decoder: Final = msgspec.json.Decoder(_Chunk)
+_attested_decoder: Final = msgspec.json.Decoder(Attested)
+_dict_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_pieces_decoder: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_encoder: Final = msgspec.json.Encoder()
+
+
+class StreamScan:
+    """Reads one engine's (or peer's) stream and gives what may be delivered of it.
+
+    ``tokens`` counts chunks that carried a part of the answer, ``finish_reason`` is that of the
+    last choice to finish, ``fault`` is set once the stream cannot be trusted any more.
+    """
+
+    __slots__ = (
+        "_ask",
+        "_finished",
+        "_from_peer",
+        "_held",
+        "_held_bytes",
+        "_last",
+        "_progress",
+        "_reader",
+        "_usages",
+        "attested",
+        "done",
+        "fault",
+        "finish_reason",
+        "started",
+        "tokens",
+        "usage",
+    )
+
+    def __init__(self, ask: Ask, *, from_peer: bool = False) -> None:
+        self._ask = ask
+        self._from_peer = from_peer
+        self._reader = SseReader()
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._finished: set[int] = set()
+        self._last = _Chunk()
+        self._usages: list[Usage] = []
+        self._progress = _Progress()
+        self.started = False
+        self.done = False
+        self.tokens = 0
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.fault: Refused | None = None
+        self.attested: Attested | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the engine said that the answer is complete."""
+        return self.fault is None and (self.done or len(self._finished) >= self._ask.choices)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Payloads (chunks without framing) that may be delivered now; none before a token."""
+        try:
+            events = self._reader.feed(data)
+        except EventTooLarge as error:
+            self.fault = Refused("engine_interrupted", f"The engine's stream broke: {error}.")
+            return []
+        return self._take(events)
+
+    def close(self) -> list[bytes]:
+        """The engine closed its stream: what it left unfinished, and whether that is a fault."""
+        ready = self._take(self._reader.close())
+        if not self.whole and self.fault is None:
+            self.fault = Refused(
+                "engine_interrupted", "The engine's stream ended before the answer was complete."
+            )
+        return ready
+
+    def tail(self) -> list[bytes]:
+        """Payloads that close a whole stream: missing terminal chunks, usage where asked."""
+        ready = [
+            self._terminal(index)
+            for index in range(self._ask.choices)
+            if index not in self._finished
+        ]
+        if self._ask.include_usage:
+            ready.append(self._skeleton([], self.usage or self.counted()))
+        return ready
+
+    def counted(self) -> Usage:
+        """Usage counted from what was read: tokens delivered, and the prompt where its progress
+        was told."""
+        progress = self._progress
+        return Usage(
+            input_uncached=max(progress.total - progress.cache, 0),
+            cache_read=max(progress.cache, 0),
+            output=self.tokens,
+            provenance="counted",
+        )
+
+    def _take(self, events: list[Event]) -> list[bytes]:
+        ready: list[bytes] = []
+        for event in events:
+            if self.done or self.fault is not None:
+                break
+            payload = self._one(event)
+            if payload is not None:
+                ready.append(payload)
+        if not self.started:
+            return self._hold(ready)
+        if self._held:
+            ready = self._held + ready
+            self._held = []
+        return ready
+
+    def _hold(self, ready: list[bytes]) -> list[bytes]:
+        self._held += ready
+        self._held_bytes += sum(map(len, ready))
+        if self._held_bytes > HELD_BYTES_MAX:
+            self.fault = Refused("engine_failed", "The engine sent chunks without any answer.")
+        return []
+
+    def _one(self, event: Event) -> bytes | None:
+        """The payload to deliver for one event, if any; what it says is noted."""
+        if event.data == b"[DONE]":
+            self.done = True
+            self.started = self.started or self.whole
+            return None
+        try:
+            if self._from_peer and event.name == ATTESTED_EVENT:
+                self.attested = _attested_decoder.decode(event.data)
+                return None
+            chunk = _chunk_decoder.decode(event.data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            self.fault = Refused("engine_interrupted", "The engine sent a chunk that is not JSON.")
+            return None
+        if _present(chunk.error) or chunk.object == "error":
+            self.fault = refusal_of_event(event.data, started=self.started)
+            return None
+        if chunk.usage is not None:
+            self._count(chunk.usage.normal(), chunk.choices or [])
+        if not chunk.choices:
+            return None
+        return self._deliverable(chunk, chunk.choices, event.data)
+
+    def _count(self, usage: Usage, choices: list[_Choice]) -> None:
+        """One usage is the answer's; llama.cpp gives one a choice, the prompt in each."""
+        if self._ask.choices > 1 and not any(not one.finish_reason for one in choices):
+            self._usages.append(usage)
+        self.usage = usage
+        if len(self._usages) == self._ask.choices > 1:
+            self.usage = msgspec.structs.replace(
+                self._usages[0],
+                output=sum(one.output for one in self._usages),
+                reasoning=sum(one.reasoning for one in self._usages),
+            )
+
+    def _deliverable(self, chunk: _Chunk, choices: list[_Choice], data: bytes) -> bytes | None:
+        self._last = chunk
+        carries = any(choice.carries() for choice in choices)
+        if carries:
+            self.tokens += 1
+        elif chunk.prompt_progress is not None:
+            self._progress = chunk.prompt_progress
+            if self._held:
+                return None
+        over = {one.index for one in choices} & self._finished
+        for choice in choices:
+            if choice.finish_reason and choice.index not in over:
+                self._finished.add(choice.index)
+                self.finish_reason = choice.finish_reason
+        if carries or self._finished:
+            self.started = True
+        kept = _finished_once(choices, over, data) if over else data
+        return self._regular(chunk, kept) if kept else None
+
+    def _regular(self, chunk: _Chunk, data: bytes) -> bytes:
+        """The chunk's own bytes, mended only where they would break a client."""
+        if chunk.model is not None and chunk.model != self._ask.model:
+            old, new = _encoder.encode(chunk.model), _encoder.encode(self._ask.model)
+            data = data.replace(b'"model":' + old, b'"model":' + new, 1)
+            data = data.replace(b'"model": ' + old, b'"model":' + new, 1)
+            if b'"model":' + new not in data:
+                fields = _dict_decoder.decode(data)
+                data = _encoder.encode(fields | {"model": msgspec.Raw(new)})
+        if any(one.finish_reason == "" for one in chunk.choices or ()):
+            data = _EMPTY_REASON.sub(b'"finish_reason":null', data)
+        if chunk.usage is not None or chunk.prompt_progress is not None or b'"usage"' in data:
+            fields = _dict_decoder.decode(data)
+            fields.pop("usage", None)
+            fields.pop("prompt_progress", None)
+            data = _encoder.encode(fields)
+        if self._ask.include_usage:
+            data = data.rstrip()[:-1] + b',"usage":null}'
+        return data
+
+    def _terminal(self, index: int) -> bytes:
+        self.finish_reason = self.finish_reason or "stop"
+        body: dict[str, object] = {"index": index, "finish_reason": "stop"}
+        if self._ask.route is Route.CHAT:
+            body["delta"] = {}
+        else:
+            body["text"] = ""
+        return self._skeleton([body], None)
+
+    def _skeleton(self, choices: list[dict[str, object]], usage: Usage | None) -> bytes:
+        chunk: dict[str, object] = {
+            "id": self._last.id or "",
+            "object": _OBJECTS[self._ask.route],
+            "created": self._last.created or 0,
+            "model": self._ask.model,
+            "choices": choices,
+        }
+        if self._ask.include_usage:
+            chunk["usage"] = render_usage(usage) if usage is not None else None
+        return _encoder.encode(chunk)
+
+
+_OBJECTS: Final = {
+    Route.CHAT: "chat.completion.chunk",
+    Route.COMPLETIONS: "text_completion",
+    Route.EMBEDDINGS: "list",
+}
+
+
+def _finished_once(choices: list[_Choice], over: set[int], data: bytes) -> bytes | None:
+    """The chunk without what ends a choice again; what it still says of the answer stays."""
+    fields = _dict_decoder.decode(data)
+    kept = []
+    for choice, piece in zip(choices, _pieces_decoder.decode(fields["choices"]), strict=True):
+        if choice.index in over:
+            piece["finish_reason"] = msgspec.Raw(b"null")
+        if choice.index not in over or choice.carries():
+            kept.append(piece)
+    if not kept:
+        return None
+    return _encoder.encode(fields | {"choices": msgspec.Raw(_encoder.encode(kept))})
+
+
+def render_stream(payloads: list[bytes]) -> bytes:
+    """Chunks as they go on the wire."""
+    return b"".join(map(frame, payloads))
+
+
+def render_done(attested: Attested | None = None) -> bytes:
+    """The end of a whole stream; a peer is also given the attestation, before ``[DONE]``."""
+    if attested is None:
+        return DONE
+    event = b"event: " + ATTESTED_EVENT + b"\n" + frame(_encoder.encode(attested))
+    return event + DONE
