@@ -23,6 +23,7 @@ from selvedge.adapters.http_client import (
     Call,
     ClientSettings,
     HttpClient,
+    Outgoing,
     TransportFailed,
 )
 from selvedge.adapters.identities import (
@@ -67,6 +68,7 @@ __all__ = [
     "Link",
     "MemoryAppender",
     "ModelUnavailable",
+    "Outgoing",
     "ReceiptBook",
     "ReleaseStore",
     "TransportFailed",

@@ -52,6 +52,18 @@ class ClientSettings(msgspec.Struct, frozen=True):
     limits: HeadLimits = HeadLimits()
 
 
+class Outgoing(msgspec.Struct, frozen=True):
+    """One request: where it goes and what it says. Host and length are written for it."""
+
+    host: str
+    port: int
+    method: str
+    target: str
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+    tls: ssl.SSLContext | None = None
+
+
 class Response(msgspec.Struct, frozen=True):
     """A whole answer."""
 
@@ -155,40 +167,25 @@ class HttpClient:
         self._open: set[_Connection] = set()
         self._closed = False
 
-    def send(
-        self,
-        host: str,
-        port: int,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes,
-        sink: ResponseSink,
-        *,
-        tls: ssl.SSLContext | None = None,
-    ) -> Call:
-        """Send a request; its answer comes through ``sink``. ``headers`` name the host."""
-        framing = [b"content-length: %d" % len(body)] if body or method == "POST" else []
-        message = render_request_head(method, target, headers, framing) + body
-        call = Call(self._place(host, port, tls), method, message, sink)
+    def send(self, request: Outgoing, sink: ResponseSink) -> Call:
+        """Send a request; its answer comes through ``sink``."""
+        sized = request.body or request.method == "POST"
+        framing = [b"content-length: %d" % len(request.body)] if sized else []
+        host = ("host", f"{request.host}:{request.port}")
+        head = render_request_head(
+            request.method, request.target, [host, *request.headers], framing
+        )
+        place = self._place(request.host, request.port, request.tls)
+        call = Call(place, request.method, head + request.body, sink)
         self._start(call)
         return call
 
     async def fetch(
-        self,
-        host: str,
-        port: int,
-        method: str,
-        target: str,
-        headers: Sequence[tuple[str, str]],
-        body: bytes = b"",
-        *,
-        bytes_max: int = 1_000_000,
-        timeout_s: float = 10.0,
+        self, request: Outgoing, *, bytes_max: int = 1_000_000, timeout_s: float = 10.0
     ) -> Response:
         """A whole answer. Raises `TransportFailed` or `TimeoutError`."""
         sink = _Whole(bytes_max)
-        call = self.send(host, port, method, target, headers, body, sink)
+        call = self.send(request, sink)
         try:
             async with asyncio.timeout(timeout_s):
                 return await sink.result

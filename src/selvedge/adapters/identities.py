@@ -1,7 +1,8 @@
 """Keys of PoPs and of the release: X25519 for tickets, Ed25519 for the release's signature.
 
 A PoP's private key never leaves its disk; the release carries the public ones, and each pair of
-PoPs derives its ticket key by X25519 (RFC 7748) and HKDF-SHA-256 (RFC 5869). A release holds no secret.
+PoPs derives its ticket key by X25519 (RFC 7748) and HKDF-SHA-256 (RFC 5869): a release
+holds no secret.
 """
 
 from __future__ import annotations

@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 import msgspec
 import uvloop
-from rich.console import Console
 from rich.table import Table
 
 from selvedge.adapters import find_receipt
 from selvedge.cli.client import Answer, Question, ask_once
 from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.tables import console
 from selvedge.control import Home, Running
 from selvedge.fabric import Receipt, SelvedgeError
 
@@ -28,6 +28,7 @@ from selvedge.fabric import Receipt, SelvedgeError
 @home_option
 @json_option
 def ask(
+    *,
     prompt: str,
     via: str | None,
     tenant: str,
@@ -38,31 +39,35 @@ def ask(
 ) -> None:
     """Ask a running fabric; shows the answer, its path and its receipt."""
     files = Home(home)
-    question = make_question(files, files.running(), prompt, via, tenant, model, max_tokens)
+    wish = Wish(prompt, tenant, via, model, max_tokens)
+    question = make_question(files, files.running(), wish)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         failed = runner.run(ask_and_show(files, question, as_json=as_json))
     if failed:
         sys.exit(1)
 
 
-def make_question(
-    home: Home,
-    running: Running,
-    prompt: str,
-    via: str | None,
-    tenant: str,
-    model: str | None,
-    max_tokens: int,
-) -> Question:
+class Wish(msgspec.Struct, frozen=True):
+    """What the user typed: a prompt, the key's id, and what they left to us."""
+
+    prompt: str
+    tenant: str
+    via: str | None = None
+    model: str | None = None
+    max_tokens: int = 120
+
+
+def make_question(home: Home, running: Running, wish: Wish) -> Question:
     """What to ask of which PoP, with which key. Raises `SelvedgeError` for unknown names."""
     without = [pop_id for pop_id, pop in running.pops.items() if not pop.engines]
-    entry = via or (without or list(running.pops))[0]
+    entry = wish.via or (without or list(running.pops))[0]
     if entry not in running.pops:
         raise SelvedgeError(f"no PoP {entry!r} runs; there are {', '.join(running.pops)}")
     keys = home.keys()
-    if tenant not in keys:
-        raise SelvedgeError(f"no key {tenant!r}; there are {', '.join(sorted(keys))}")
-    return Question(running.pops[entry].url, entry, keys[tenant], prompt, model, max_tokens)
+    if wish.tenant not in keys:
+        raise SelvedgeError(f"no key {wish.tenant!r}; there are {', '.join(sorted(keys))}")
+    url, key = running.pops[entry].url, keys[wish.tenant]
+    return Question(url, entry, key, wish.prompt, wish.model, wish.max_tokens)
 
 
 async def ask_and_show(home: Home, question: Question, *, as_json: bool) -> bool:
@@ -88,15 +93,15 @@ def _print_json(answer: Answer, receipt: Receipt | None) -> None:
 
 
 def _print(question: Question, answer: Answer, receipt: Receipt | None) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    console.print()
+    out = console()
+    out.print()
     if answer.error is not None:
-        console.print(f"[red]{answer.status}[/red] {answer.code}: ", end="")
-        console.print(answer.error, markup=False)
+        out.print(f"[red]{answer.status}[/red] {answer.code}: ", end="")
+        out.print(answer.error, markup=False)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _path(question, answer, receipt):
         table.add_row(f"[dim]{name}[/dim]", value)
-    console.print(table)
+    out.print(table)
 
 
 def _path(question: Question, answer: Answer, receipt: Receipt | None) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from selvedge.adapters import ClientSettings, HttpClient, TransportFailed
+from selvedge.adapters import ClientSettings, HttpClient, Outgoing, TransportFailed
 from selvedge.fabric import SelvedgeError
 from selvedge.wire import ResponseHead, SseReader
 
@@ -115,16 +115,7 @@ async def ask_once(question: Question, show: Callable[[str], None]) -> Answer:
             }
         )
         listener = _Listener(show)
-        host, port = address(question.url)
-        client.send(
-            host,
-            port,
-            "POST",
-            "/v1/chat/completions",
-            _headers(question, len(body)),
-            body,
-            listener,
-        )
+        client.send(_request(question, "/v1/chat/completions", body), listener)
         async with asyncio.timeout(ANSWER_S_MAX):
             await listener.done
         return listener.answer
@@ -133,21 +124,17 @@ async def ask_once(question: Question, show: Callable[[str], None]) -> Answer:
 
 
 async def _first_chat_model(client: HttpClient, question: Question) -> str:
-    host, port = address(question.url)
-    headers = _headers(question, None)
-    answer = await client.fetch(host, port, "GET", "/v1/models", headers)
+    answer = await client.fetch(_request(question, "/v1/models", b""))
     found = msgspec.json.decode(answer.body)
     rows = found.get("data", []) if isinstance(found, dict) else []
     # A refusal here is met again, with its receipt, when the question itself is asked.
     return str(rows[0]["id"]) if rows else "default"
 
 
-def _headers(question: Question, length: int | None) -> list[tuple[str, str]]:
+def _request(question: Question, path: str, body: bytes) -> Outgoing:
     host, port = address(question.url)
-    headers = [("host", f"{host}:{port}"), ("authorization", f"Bearer {question.key}")]
-    if length is not None:
-        headers.append(("content-type", "application/json"))
-    return headers
+    headers = [("authorization", f"Bearer {question.key}"), ("content-type", "application/json")]
+    return Outgoing(host, port, "POST" if body else "GET", path, headers, body)
 
 
 def address(url: str) -> tuple[str, int]:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from selvedge.adapters import BUNDLED, ModelUnavailable, default_cache_dir, model_path
 from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.tables import console
 
 DISK_BYTES_MIN = 500_000_000
 MEMORY_BYTES_MIN = 2_000_000_000
@@ -58,7 +58,7 @@ def _print(findings: list[Finding]) -> None:
     for one in findings:
         sign = "[red]✗[/red]" if one.remedy else "[green]✓[/green]"
         table.add_row(sign, one.what, one.found, one.remedy)
-    Console(highlight=False, soft_wrap=True).print(table)
+    console().print(table)
 
 
 def _python() -> Finding:

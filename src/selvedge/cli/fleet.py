@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from selvedge.adapters import open_release, operator_public_key, read_config
 from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.tables import console
 from selvedge.control import Home
 from selvedge.fabric import Release, SelvedgeError
 from selvedge.residency import Rules
@@ -35,11 +35,11 @@ def show(home: Path, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode({"hash": held.hash, "release": held.release}))
         return
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"fleet {held.release.fleet}, release {held.release.version}, {held.hash}\n")
-    console.print(_pops(held.release))
-    console.print()
-    console.print(_rules(held.release))
+    out = console()
+    out.print(f"fleet {held.release.fleet}, release {held.release.version}, {held.hash}\n")
+    out.print(_pops(held.release))
+    out.print()
+    out.print(_rules(held.release))
 
 
 @fleet.command()

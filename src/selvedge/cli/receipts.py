@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
 from rich.table import Table
 
 from selvedge.adapters import find_sealed, read_segments
 from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.tables import console
 from selvedge.control import Home
 from selvedge.fabric import Receipt, SelvedgeError
 from selvedge.ledger import Sealed, receipts_of
@@ -97,7 +97,7 @@ def _show(found: list[Receipt], *, as_json: bool, header: bool = True) -> None:
         table.add_column(name, no_wrap=True)
     for receipt in found:
         table.add_row(*_row(receipt))
-    Console(highlight=False, soft_wrap=True).print(table)
+    console().print(table)
 
 
 def _row(receipt: Receipt) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selvedge.adapters import default_cache_dir, read_config
-from selvedge.cli.ask import ask_and_show, make_question
+from selvedge.cli.ask import Wish, ask_and_show, make_question
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.control import Home, LocalFabric, Running
 from selvedge.fabric import SelvedgeError
@@ -40,6 +40,7 @@ EXAMPLE = Path("examples/three-pops/fleet.yaml")
 @home_option
 @json_option
 def up(
+    *,
     config: Path | None,
     wan: str,
     once: str | None,
@@ -52,10 +53,10 @@ def up(
     """Run the fleet of CONFIG (default: the three-PoP example) on this machine."""
     description = read_config(config or _example())
     fabric = LocalFabric(Home(home), description, wan=wan == "on", any_port=any_port)
-    console = Console(stderr=True, highlight=False)
+    wish = Wish(once, tenant, via) if once is not None else None
+    session = Session(fabric, Home(home), wish, as_json=as_json)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_run(fabric, Home(home), console, once, via, tenant, as_json))
-    sys.exit(code)
+        sys.exit(runner.run(session.run()))
 
 
 def _example() -> Path:
@@ -64,68 +65,56 @@ def _example() -> Path:
     raise SelvedgeError(f"name a fleet file: {EXAMPLE} is not in this directory")
 
 
-async def _run(
-    fabric: LocalFabric,
-    home: Home,
-    console: Console,
-    once: str | None,
-    via: str | None,
-    tenant: str,
-    as_json: bool,
-) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
-    stopping = asyncio.create_task(stop.wait())
-    try:
-        working = asyncio.create_task(
-            _serve(fabric, home, console, once, via, tenant, as_json, stop)
-        )
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            working.cancel()
+class Session:
+    """One ``selvedge up``: start, serve or ask once, stop. Whatever happens, it stops."""
+
+    def __init__(
+        self, fabric: LocalFabric, home: Home, wish: Wish | None, *, as_json: bool
+    ) -> None:
+        self._fabric = fabric
+        self._home = home
+        self._wish = wish
+        self._as_json = as_json
+        self._console = Console(stderr=True, highlight=False)
+        self._stop = asyncio.Event()
+
+    async def run(self) -> int:
+        """The exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        working = asyncio.create_task(self._work())
+        stopping = asyncio.create_task(self._stop.wait())
         try:
-            return await working
-        except asyncio.CancelledError:
-            return 130 if once is not None else 0
-    finally:
-        stopping.cancel()
-        with console.status("stopping"):
-            await fabric.stop()
-        console.print("stopped; nothing is left running")
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            return 0 if self._wish is None else 130
+        finally:
+            for task in (working, stopping):
+                task.cancel()
+            await asyncio.gather(working, stopping, return_exceptions=True)
+            with self._console.status("stopping"):
+                await self._fabric.stop()
+            self._console.print("stopped; nothing is left running")
 
+    async def _work(self) -> int:
+        with self._console.status("starting"):
+            running = await self._fabric.start(default_cache_dir(), self._say)
+        if self._wish is not None:
+            question = make_question(self._home, running, self._wish)
+            return 1 if await ask_and_show(self._home, question, as_json=self._as_json) else 0
+        if self._as_json:
+            click.echo(msgspec.json.encode({"running": running, "keys": self._home.keys()}))
+        else:
+            _welcome(running, self._home)
+        while True:
+            dead = await self._fabric.next_death()
+            words = f"[red]{dead.name} ended[/red] (code {dead.exit_code}); see {dead.log_path}"
+            self._console.print(words)
 
-async def _serve(
-    fabric: LocalFabric,
-    home: Home,
-    console: Console,
-    once: str | None,
-    via: str | None,
-    tenant: str,
-    as_json: bool,
-    stop: asyncio.Event,
-) -> int:
-    with console.status("starting") as status:
-
-        def say(step: str) -> None:
-            console.print(f"[green]✓[/green] {step}")
-            status.update("starting")
-
-        running = await fabric.start(default_cache_dir(), say)
-    if once is not None:
-        question = make_question(home, running, once, via, tenant, None, 120)
-        return 1 if await ask_and_show(home, question, as_json=as_json) else 0
-    if as_json:
-        click.echo(msgspec.json.encode({"running": running, "keys": home.keys()}))
-    else:
-        _welcome(running, home)
-    dead = await fabric.first_death()
-    if stop.is_set():
-        return 0
-    console.print(f"[red]{dead.name} ended[/red] (code {dead.exit_code}); see {dead.log_path}")
-    await stop.wait()
-    return 0
+    def _say(self, step: str) -> None:
+        self._console.print(f"[green]✓[/green] {step}")
 
 
 def _welcome(running: Running, home: Home) -> None:

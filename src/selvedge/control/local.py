@@ -50,6 +50,7 @@ class LocalFabric:
             for pop_id, pop in config.pops.items()
         }
         self._children: list[ChildProcess] = []
+        self._dead: list[ChildProcess] = []
         self._engine_urls: dict[str, dict[str, str]] = {}
         self._rtts: dict[str, float] = {}
 
@@ -77,16 +78,21 @@ class LocalFabric:
             await asyncio.gather(*(child.stop() for child in group))
         self._children.clear()
 
-    async def first_death(self) -> ChildProcess:
-        """Wait until a process ends that should not have."""
-        waits = {asyncio.create_task(child.wait()): child for child in self._children}
+    async def next_death(self) -> ChildProcess:
+        """Wait until a process ends that should not have; each is told of once."""
+        alive = [child for child in self._children if child not in self._dead]
+        waits = {asyncio.create_task(child.wait()): child for child in alive}
+        if not waits:
+            await asyncio.Event().wait()
         try:
             done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            return waits[done.pop()]
         finally:
             for task in waits:
                 task.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
+        dead = waits[done.pop()]
+        self._dead.append(dead)
+        return dead
 
     def _check_machine(self) -> None:
         disk = os.statvfs(self._home.directory)

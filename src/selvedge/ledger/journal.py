@@ -1,6 +1,6 @@
 """The PoP's journal as text: one line a record, each with its own checksum. No I/O here.
 
-    <kind> <crc32 of the JSON, 8 hex digits> <JSON>\\n
+    <kind> <crc32 of kind and JSON, 8 hex digits> <JSON>\\n
 
 Kinds: ``H`` opens a segment and carries what recovery needs of earlier ones (sequence numbers),
 ``I`` is an intent, ``R`` a sealed receipt, ``A`` an attestation given to a peer, ``S`` a summary of
@@ -75,8 +75,8 @@ _PREFIX_BYTES: Final = len("K 01234567 ")
 
 def write_line(record: Record) -> bytes:
     """One record as one line."""
-    payload = _encoder.encode(record)
-    return b"%b %08x %b\n" % (_KIND_OF[type(record)].value.encode(), zlib.crc32(payload), payload)
+    kind, payload = _KIND_OF[type(record)].value.encode(), _encoder.encode(record)
+    return b"%b %08x %b\n" % (kind, _checksum(kind, payload), payload)
 
 
 def read_line(line: bytes) -> Record:
@@ -85,13 +85,17 @@ def read_line(line: bytes) -> Record:
     payload = line[_PREFIX_BYTES:]
     if decoder is None or line[1:2] != b" " or line[10:11] != b" ":
         raise StoreCorrupt("a line of the journal has no known kind")
-    if b"%08x" % zlib.crc32(payload) != line[2:10]:
+    if b"%08x" % _checksum(line[:1], payload) != line[2:10]:
         raise StoreCorrupt("a line of the journal fails its checksum")
     try:
         record: Record = decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise StoreCorrupt(f"a line of the journal is not a record: {error}") from error
     return record
+
+
+def _checksum(kind: bytes, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(kind))
 
 
 class Recovery(msgspec.Struct):
@@ -140,5 +144,5 @@ def receipts_of(lines: Iterable[bytes]) -> Iterable[Sealed]:
     for line in lines:
         if line.startswith(b"R ") and line.endswith(b"\n"):
             record = read_line(line[:-1])
-            if isinstance(record, Sealed):
-                yield record
+            assert isinstance(record, Sealed), "the kind says so"
+            yield record

@@ -112,6 +112,7 @@ async def start_server(
     handler: Handler,
     host: str,
     port: int,
+    *,
     settings: ServerSettings,
     on_error: OnError,
     sock: socket.socket | None = None,
@@ -287,7 +288,7 @@ class _Connection(asyncio.Protocol):
     async def _serve(self, inbound: Inbound) -> None:
         try:
             await self._server.handler(inbound)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (counted, logged, and answered with a 500)
             self._server.on_error(error)
             self._after_fault(inbound)
             return

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.adapters import Call
+from selvedge.adapters import Call, Outgoing
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -214,15 +214,16 @@ class Interpreter:
     def _post(
         self, target: Target, job: Job, body: bytes, extra: list[tuple[str, str]], sink: Relaying
     ) -> Call:
-        headers = [
-            ("host", f"{target.host}:{target.port}"),
-            ("content-type", "application/json"),
-            *extra,
-        ]
-        path = target.path + job.ask.route.value
-        return self._state.client.send(
-            target.host, target.port, "POST", path, headers, body, sink, tls=target.tls
+        request = Outgoing(
+            host=target.host,
+            port=target.port,
+            method="POST",
+            target=target.path + job.ask.route.value,
+            headers=[("content-type", "application/json"), *extra],
+            body=body,
+            tls=target.tls,
         )
+        return self._state.client.send(request, sink)
 
     def _ticket(self, attempt: Attempt, job: Job) -> str:
         at_us = now_us()

@@ -146,7 +146,7 @@ async def _listen(state: PopState, settings: Settings) -> Server:
             App(state).handle,
             host,
             port,
-            ServerSettings(connections_max=settings.connections_max),
+            settings=ServerSettings(connections_max=settings.connections_max),
             on_error=fault,
         )
     except OSError as error:

@@ -43,8 +43,11 @@ class Work(msgspec.Struct, frozen=True):
 
 
 class EngineModel(msgspec.Struct, frozen=True):
-    """An engine as numbers. ``decode_tokens_per_s`` is of one answer alone; with all slots busy
-    the answers together reach ``decode_batched_tokens_per_s``."""
+    """An engine as numbers.
+
+    ``decode_tokens_per_s`` is of one answer alone; with all slots busy the answers together reach
+    ``decode_batched_tokens_per_s``.
+    """
 
     slots: int = 8
     in_flight_max: int = 64

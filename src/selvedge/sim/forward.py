@@ -84,8 +84,8 @@ class Forward(Relaying):
         self._at_peer = self.world.call(self.attempt.pop, at_peer, self.ticket, self._line)
 
     def _close(self) -> None:
-        if self._at_peer is not None:
-            self._at_peer.leave()
+        assert self._at_peer is not None, "bytes on a link stay in order"
+        self._at_peer.leave()
 
     def _deadline_ms(self) -> int:
         return (self.conversation.head.deadline_us - self._started_us) // 1000

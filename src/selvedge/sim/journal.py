@@ -19,8 +19,10 @@ _FAILED_BUT: Final = "fault hook: failed, but written"
 
 
 class WriteFault(msgspec.Struct, frozen=True):
-    """The ``nth`` write of this kind at a PoP (from 1) fails; ``written``: it is there all the
-    same."""
+    """The ``nth`` write of this kind at a PoP fails, counted from 1.
+
+    ``written``: it is there all the same.
+    """
 
     pop: str
     kind: WriteKind

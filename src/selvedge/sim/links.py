@@ -15,15 +15,15 @@ from selvedge.fabric import PoP, Release, WanModel
 class Links:
     """One-way delays in microseconds. ``jitter_us`` is the jitter's mean; 0 draws nothing."""
 
-    __slots__ = ("_jitter_us", "_pops", "_random", "_rtt_us", "_wan")
+    __slots__ = ("_jitter_us", "_pops", "_rng", "_rtt_us", "_wan")
 
-    def __init__(self, release: Release, jitter_us: int, random: Random) -> None:
+    def __init__(self, release: Release, jitter_us: int, rng: Random) -> None:
         self._pops: dict[str, PoP] = {pop.id: pop for pop in release.pops}
         self._wan = WanModel(
             path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms
         )
         self._jitter_us = jitter_us
-        self._random = random
+        self._rng = rng
         self._rtt_us: dict[tuple[str, str], int] = {}
 
     def rtt_us(self, a: str, b: str) -> int:
@@ -44,4 +44,4 @@ class Links:
     def _jitter(self) -> int:
         if not self._jitter_us:
             return 0
-        return round(self._random.expovariate(1 / self._jitter_us))
+        return round(self._rng.expovariate(1 / self._jitter_us))

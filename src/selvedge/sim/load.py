@@ -10,7 +10,6 @@ from typing import Final
 from selvedge.exchange import Ended, Failed
 from selvedge.routing import Load
 from selvedge.sim.clock import Clock
-from selvedge.wire import is_callers_fault
 
 COOLING_US: Final = 5_000_000
 
@@ -63,6 +62,6 @@ def cools(ended: Ended) -> bool:
     return (
         isinstance(ended, Failed)
         and ended.tokens == 0
-        and not is_callers_fault(ended.refused)
+        and ended.refused.kind.fault in ("engine", "capacity")
         and ended.refused.code != "deadline_exceeded"
     )

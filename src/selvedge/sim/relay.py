@@ -212,8 +212,8 @@ class LocalRelay(Relaying):
 
     def cut(self) -> None:
         """Free the engine's slot."""
-        if self._answering is not None:
-            self._answering.cancel()
+        assert self._answering is not None
+        self._answering.cancel()
 
     def generated(self) -> int:
         """The engine is here: what it has generated has come."""

@@ -94,34 +94,34 @@ def arrivals(flows: tuple[Flow, ...], seed: int, start_us: int) -> Iterator[Arri
     return heapq.merge(*streams, key=lambda arrival: arrival.at_us)
 
 
-def _flow(flow: Flow, random: Random, start_us: int) -> Iterator[Arrival]:
+def _flow(flow: Flow, rng: Random, start_us: int) -> Iterator[Arrival]:
     at_us = float(start_us)
     sizes = [tokens for tokens, _ in flow.prompts]
     weights = list(accumulate(weight for _, weight in flow.prompts))
     while flow.per_hour > 0:
-        at_us += random.expovariate(flow.per_hour / (3600 * SECOND_US))
-        prompt_tokens = random.choices(sizes, cum_weights=weights)[0]
-        yield _arrival(flow, random, round(at_us), prompt_tokens)
+        at_us += rng.expovariate(flow.per_hour / (3600 * SECOND_US))
+        prompt_tokens = rng.choices(sizes, cum_weights=weights)[0]
+        yield _arrival(flow, rng, round(at_us), prompt_tokens)
 
 
-def _arrival(flow: Flow, random: Random, at_us: int, prompt_tokens: int) -> Arrival:
+def _arrival(flow: Flow, rng: Random, at_us: int, prompt_tokens: int) -> Arrival:
     shares = flow.shares
-    output_tokens = 1 + int(random.expovariate(1 / flow.output_tokens_mean))
+    output_tokens = 1 + int(rng.expovariate(1 / flow.output_tokens_mean))
     output_tokens = min(output_tokens, flow.output_tokens_max)
-    streams = random.random() < shares.streams
-    model = UNKNOWN_MODEL if random.random() < shares.unknown_model else flow.model
+    streams = rng.random() < shares.streams
+    model = UNKNOWN_MODEL if rng.random() < shares.unknown_model else flow.model
     body = chat_body(model, prompt_tokens, streams)
-    after_tokens = random.random() < shares.leaves_after_tokens
-    after_time = random.random() < shares.leaves_after_time
-    short = random.random() < shares.short_deadline
-    patience_us = 1 + int(random.expovariate(1 / flow.patience_us))
+    after_tokens = rng.random() < shares.leaves_after_tokens
+    after_time = rng.random() < shares.leaves_after_time
+    short = rng.random() < shares.short_deadline
+    patience_us = 1 + int(rng.expovariate(1 / flow.patience_us))
     return Arrival(
         at_us=at_us,
         ingress=flow.ingress,
-        key="" if random.random() < shares.unknown_key else flow.key,
-        body=MALFORMED if random.random() < shares.malformed else body,
+        key="" if rng.random() < shares.unknown_key else flow.key,
+        body=MALFORMED if rng.random() < shares.malformed else body,
         work=Work(prompt_tokens, output_tokens),
         leaves_after_us=patience_us if after_time else None,
-        leaves_after_tokens=random.randint(1, output_tokens) if after_tokens else None,
+        leaves_after_tokens=rng.randint(1, output_tokens) if after_tokens else None,
         deadline_after_us=patience_us if short else DEADLINE_US,
     )

@@ -111,7 +111,7 @@ class ChunkedBody:
 
     # Each step returns the new position, or -1 when it needs more bytes.
 
-    def _size(self, data: bytes, at: int, _parts: list[bytes]) -> int:
+    def _size(self, data: bytes, at: int, parts: list[bytes]) -> int:
         end = data.find(b"\r\n", at, at + _CHUNK_LINE_BYTES_MAX)
         if end < 0:
             _check_open_line(data, at, _CHUNK_LINE_BYTES_MAX)
@@ -122,7 +122,10 @@ class ChunkedBody:
         if line[2] is not None:
             self._spend(len(line[2]))
         self._left = int(line[1], 16)
-        self._step = self._data if self._left else self._trailer
+        if self._left:
+            self._step = self._data
+        else:
+            self._step = self._trailer
         return end + 2
 
     def _data(self, data: bytes, at: int, parts: list[bytes]) -> int:
@@ -135,7 +138,7 @@ class ChunkedBody:
             self._step = self._data_end
         return at + len(part)
 
-    def _data_end(self, data: bytes, at: int, _parts: list[bytes]) -> int:
+    def _data_end(self, data: bytes, at: int, parts: list[bytes]) -> int:
         end = data[at : at + 2]
         if end == b"\r\n":
             self._step = self._size
@@ -144,7 +147,7 @@ class ChunkedBody:
             raise malformed("a chunk does not end where its size says")
         return -1
 
-    def _trailer(self, data: bytes, at: int, _parts: list[bytes]) -> int:
+    def _trailer(self, data: bytes, at: int, parts: list[bytes]) -> int:
         end = data.find(b"\r\n", at, at + self._extra_left + 2)
         if end < 0:
             _check_open_line(data, at, self._extra_left + 2)

@@ -1,0 +1,31 @@
+"""The table of engines: rows are complete and raw extras are JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from selvedge.wire import PROFILES, Profile
+
+
+@pytest.mark.parametrize("row", PROFILES.values(), ids=lambda row: row.name)
+def test_rows(row: Profile) -> None:
+    assert PROFILES[row.name] is row
+    assert row.meaning
+    assert row.health_path.startswith("/")
+    for key, value in row.stream_extras.items():
+        assert key
+        json.loads(value)
+
+
+def test_the_engines_of_the_house() -> None:
+    assert set(PROFILES) == {"llama.cpp", "openai", "vllm", "sglang", "tgi", "ollama"}
+    # The only moments at which llama.cpp notices that its client has left.
+    assert [name for name, row in PROFILES.items() if row.always_stream] == ["llama.cpp"]
+    assert PROFILES["llama.cpp"].stream_extras == {"return_progress": b"true"}
+
+
+def test_the_table_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        PROFILES["x"] = Profile("x")  # type: ignore[index]
