@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.fleets import IDLE, make_pop, make_release
 
 from selvedge.fabric import Ask, Engine, Model, Refused, Release, Route, Served, WanModel
 from selvedge.routing import Attempt, FleetMap, Load, Plan, place, prompt_tokens_of
+from tests.support.fleets import IDLE, make_pop, make_release
 
 RELEASE = make_release()
 ASK = Ask(Route.CHAT, "chat", prompt_bytes=400)

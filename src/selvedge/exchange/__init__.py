@@ -28,6 +28,7 @@ from selvedge.exchange.commands import (
     Tally,
     Vouched,
     Written,
+    cools,
 )
 from selvedge.exchange.peer import serve_peer
 from selvedge.exchange.story import Story, serve
@@ -65,6 +66,7 @@ __all__ = [
     "Vouched",
     "Written",
     "compile_view",
+    "cools",
     "serve",
     "serve_peer",
 ]

@@ -153,7 +153,9 @@ class Served(msgspec.Struct, frozen=True):
 
 
 class _Ended(msgspec.Struct, frozen=True, kw_only=True):
-    """How an attempt ended. ``tokens`` counts what reached the client, not what was generated."""
+    """How an attempt ended. ``tokens`` counts what had reached the client by then, not what was
+    generated: 0 for an answer that is not streamed.
+    """
 
     started_us: int
     at_us: int
@@ -195,6 +197,20 @@ Reply: TypeAlias = (
 )
 
 
+def cools(ended: Ended) -> bool:
+    """Whether an ending says that the engine or PoP is unwell.
+
+    A deadline does not: it is the client's number, and one impatient client could otherwise cool
+    an engine for all.
+    """
+    return (
+        isinstance(ended, Failed)
+        and ended.tokens == 0
+        and ended.refused.kind.fault in ("engine", "capacity")
+        and ended.refused.code != "deadline_exceeded"
+    )
+
+
 class Deliver(msgspec.Struct, frozen=True):
     """Send what `Relay` held back: the last chunk and ``[DONE]``, or the whole JSON answer."""
 
@@ -207,6 +223,8 @@ class Refuse(msgspec.Struct, frozen=True):
     refused: Refused
     receipt: bool = True
     """Whether a receipt was written, whose id the response names."""
+    attested: Attested | None = None
+    """For a peer whose stream has begun: this PoP's word on the broken answer."""
 
 
 class Drop(msgspec.Struct, frozen=True):

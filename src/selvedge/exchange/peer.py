@@ -20,7 +20,6 @@ from selvedge.exchange.commands import (
     NotWritten,
     ReadBody,
     Refuse,
-    Relayed,
     Tally,
     Vouched,
 )
@@ -118,10 +117,12 @@ def _attestation(ticket: Ticket, view: FleetView, ask: Ask, ended: Ended) -> Att
 
 
 def _ending(ended: Ended, vouched: Vouched | NotWritten | None) -> Deliver | Refuse | Drop:
+    attested = vouched.attested if isinstance(vouched, Vouched) else None
     if isinstance(ended, Gone):
         return Drop()
     if isinstance(ended, Failed):
-        return Refuse(ended.refused, receipt=False)
-    if isinstance(vouched, Vouched) and isinstance(ended, Relayed):
-        return Deliver(vouched.attested)
-    return Drop()
+        return Refuse(ended.refused, receipt=False, attested=attested)
+    if attested is None:
+        words = "The attestation cannot be written, so the answer is not given."
+        return Refuse(Refused("receipt_unwritable", words, retry_after_ms=1000), receipt=False)
+    return Deliver(attested)

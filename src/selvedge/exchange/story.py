@@ -190,9 +190,10 @@ def _refuse(
     head: Head, draft: Receipt, refused: Refused, at_us: int, ask: Ask | None = None
 ) -> Story:
     """Refuse an authenticated request before anything left the PoP: receipt, then words."""
+    ours = refused.kind.fault not in ("caller", "policy")
     receipt = msgspec.structs.replace(
         draft,
-        outcome=Outcome.REFUSED,
+        outcome=Outcome.FAILED if ours else Outcome.REFUSED,
         status=refused.kind.status,
         code=refused.code,
         rule=refused.rule or draft.rule,

@@ -19,6 +19,7 @@ from selvedge.pop.downstream import JSON_TYPE, retry_headers
 from selvedge.pop.http_server import Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.state import PopState, now_us
+from selvedge.routing import place
 from selvedge.wire import read_unverified, render_error
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
@@ -70,6 +71,7 @@ class App:
             words = "This PoP has no valid release yet; retry."
             self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
             return
+        self._state.load.warm(inbound.received_us)
         self._state.metrics.running.inc()
         try:
             await self._run(inbound, route, view)
@@ -166,7 +168,7 @@ class App:
             facts["engines"] = {
                 engine.id: {
                     "models": [one.model for one in engine.serves],
-                    "in_flight": self._state.in_flight.get(f"{view.here.id}/{engine.id}", 0),
+                    "in_flight": self._state.load.requests(place(view.here.id, engine.id)),
                 }
                 for engine in view.here.engines
             }

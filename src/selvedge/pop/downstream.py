@@ -13,7 +13,7 @@ from selvedge.exchange import Served
 from selvedge.fabric import Attested, Head, Refused
 from selvedge.pop.http_server import Inbound
 from selvedge.pop.state import now_us
-from selvedge.wire import frame, render_error, write_attested
+from selvedge.wire import frame, render_attested, render_error, write_attested
 
 Headers = list[tuple[str, str]]
 
@@ -75,14 +75,14 @@ class Downstream:
             headers.append(("selvedge-attested", write_attested(attested).decode()))
         self._inbound.respond(200, headers, body)
 
-    def refuse(self, refused: Refused, *, receipt: bool) -> None:
+    def refuse(self, refused: Refused, *, receipt: bool, attested: Attested | None = None) -> None:
         """An error: with its status while nothing has been sent, in-band afterwards.
 
         A stream that ends in an error has no ``[DONE]``: nobody may take it for a whole answer.
         """
         body = render_error(refused)
         if self._inbound.started:
-            self._inbound.write(frame(body))
+            self._inbound.write(render_attested(attested) + frame(body))
             self._inbound.end()
             return
         headers = [JSON_TYPE, *retry_headers(refused), *self._own(receipt)]

@@ -40,6 +40,7 @@ from selvedge.exchange import (
     Tally,
     Vouched,
     Written,
+    cools,
 )
 from selvedge.fabric import Head, Refused, StoreFailed
 from selvedge.pop.downstream import Downstream
@@ -104,8 +105,8 @@ class Interpreter:
         match ending:
             case Deliver(attested) if self._relaying is not None:
                 self._relaying.deliver(attested)
-            case Refuse(refused, receipt):
-                self._down.refuse(refused, receipt=receipt)
+            case Refuse(refused, receipt, attested):
+                self._down.refuse(refused, receipt=receipt, attested=attested)
             case _:
                 self._down.drop()
 
@@ -116,8 +117,13 @@ class Interpreter:
             words = "The bodies held at once reached bodies_bytes_max; retry."
             return BodyRefused(Refused("overloaded", words, retry_after_ms=1000), now_us())
         self._held_bytes = reserve
+        remaining_s = max(0, self._head.deadline_us - now_us()) / 1e6
         try:
-            return BodyRead(await self._inbound.read_body(command.bytes_max), now_us())
+            async with asyncio.timeout(remaining_s):
+                return BodyRead(await self._inbound.read_body(command.bytes_max), now_us())
+        except TimeoutError:
+            words = "The request's deadline passed while its body was read."
+            return BodyRefused(Refused("deadline_exceeded", words), now_us())
         except BodyTooLarge:
             words = f"The body exceeds body_bytes_max, {command.bytes_max} bytes; send less."
             return BodyRefused(Refused("request_too_large", words), now_us())
@@ -133,7 +139,7 @@ class Interpreter:
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask)
         relaying = self._relaying = self._new_relaying(attempt, job)
-        self._state.enter(where, tokens)
+        self._state.load.enter(where, tokens)
         remaining_s = max(0, self._head.deadline_us - now_us()) / 1e6
         loop = asyncio.get_running_loop()
         timer = loop.call_later(remaining_s, relaying.deadline_passed)
@@ -145,11 +151,11 @@ class Interpreter:
             ended = await relaying.ended
         finally:
             timer.cancel()
-            self._state.leave(where, tokens)
+            self._state.load.leave(where, tokens)
         if isinstance(ended, Failed):
             self._state.metrics.attempts_failed.labels(ended.refused.code).inc()
-            if ended.refused.kind.fault in ("engine", "capacity") and not ended.tokens:
-                self._state.cool(where)
+        if cools(ended):
+            self._state.load.cool(where, ended.at_us + self._state.settings.cooling_ms * 1000)
         return self._checked(ended, attempt)
 
     def _checked(self, ended: Ended, attempt: Attempt) -> Ended:
@@ -201,7 +207,7 @@ class Interpreter:
             relaying.begin(self._post(target, job, job.body, [ticket], relaying))
             return
         engine = next(one for one in self._view.here.engines if one.id == attempt.engine)
-        if self._state.in_flight[place(attempt.pop, attempt.engine)] > engine.in_flight_max:
+        if self._state.load.requests(place(attempt.pop, attempt.engine)) > engine.in_flight_max:
             words = f"Engine {engine.id!r} is at its in_flight_max, {engine.in_flight_max}."
             relaying.refuse(Refused("no_engine_available", words, retry_after_ms=1000))
             return

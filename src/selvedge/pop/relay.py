@@ -191,7 +191,6 @@ class Relaying:
         if scan.fault is not None:
             self._fail(scan.fault)
             return
-        self._attested = scan.attested
         usage = self._usage()
         if not self._ask.stream:
             tail = [one for one in scan.tail() if b'"choices":[]' not in one]
@@ -222,21 +221,26 @@ class Relaying:
         return self._scan.tokens if self._scan is not None and self._ask.stream else 0
 
     def _usage(self) -> Usage:
-        if self._attested is not None:
-            return self._attested.attestation.usage
+        attested = self._attested or (self._scan.attested if self._scan is not None else None)
+        if attested is not None:
+            return attested.attestation.usage
         if self._scan is None:
             return Usage()
         return self._scan.usage or self._scan.counted()
 
     def _facts(self) -> _Facts:
+        if self._scan is not None and self._scan.attested is not None:
+            self._attested = self._scan.attested
+        reached = self._call is not None and self._call.sent
         delivered = self._ask.stream or self._answer is not None
         return {
             "started_us": self._started_us,
             "at_us": now_us(),
             "tokens": self._tokens(),
             "first_token_us": self._first_token_us if delivered else None,
-            "served": self._served if self._head is not None else None,
-            "usage": self._usage() if self._head is not None else None,
+            # From the moment its bytes went there, the request was processed there.
+            "served": self._served if reached else None,
+            "usage": self._usage() if reached else None,
             "attested": self._attested,
         }
 

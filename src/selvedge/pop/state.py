@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import time
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from selvedge.fabric import Engine, StoreFailed
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.settings import Settings
-from selvedge.routing import Load
+from selvedge.routing import LoadBook
 from selvedge.wire import TicketBook
 
 
@@ -54,33 +53,16 @@ class PopState:
         self.tickets = TicketBook(settings.pop, now_us())
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
-        self.in_flight: dict[str, int] = {}
-        self._tokens: dict[str, int] = {}
-        self._cooling: set[str] = set()
-        self._load = Load(self._tokens, self._cooling)
+        self.load = LoadBook()
         self._targets: dict[str, Target] = {}
 
     def swap(self, held: Held, secrets: Secrets) -> None:
         """Serve by this release from now on; running requests keep the view they began with."""
-        self.view = compile_view(held.release, held.hash, self.settings.pop, secrets, self._load)
+        self.view = compile_view(
+            held.release, held.hash, self.settings.pop, secrets, self.load.view
+        )
         self._targets.clear()
         self.metrics.release.set(held.release.version)
-
-    def enter(self, place: str, tokens: int) -> None:
-        """One request of so many prompt tokens is on its way to ``place``."""
-        self._tokens[place] = self._tokens.get(place, 0) + tokens
-        self.in_flight[place] = self.in_flight.get(place, 0) + 1
-
-    def leave(self, place: str, tokens: int) -> None:
-        """It came back, however it ended."""
-        self._tokens[place] -= tokens
-        self.in_flight[place] -= 1
-
-    def cool(self, place: str) -> None:
-        """``place`` just failed: rank it last for a while."""
-        self._cooling.add(place)
-        loop = asyncio.get_running_loop()
-        loop.call_later(self.settings.cooling_ms / 1000, self._cooling.discard, place)
 
     def engine_target(self, engine: Engine) -> Target:
         """Address of an engine of this PoP."""

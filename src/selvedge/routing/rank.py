@@ -8,12 +8,13 @@ The router sees only the allowed set it is given: it cannot name a PoP outside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from selvedge.fabric import Ask, Engine, PoP, Refused, Release, Route, WanModel
+from selvedge.routing.load import Load, place
 
 BYTES_PER_TOKEN: Final = 4
 """English prose at common vocabularies; learned per model later."""
@@ -39,25 +40,6 @@ class Plan(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.attempts:
             raise ValueError("a plan has at least one attempt: otherwise it is a refusal")
-
-
-def place(pop: str, engine: str | None) -> str:
-    """The name under which load is counted: an engine of this PoP, or a whole peer."""
-    return f"{pop}/{engine}" if engine else pop
-
-
-class Load(msgspec.Struct, frozen=True):
-    """What this PoP knows of load: its own unanswered prompt tokens, and who just failed.
-
-    Both are keyed by `place`. The mapping and set are the shell's own, read here, never written.
-    """
-
-    tokens_in_flight: Mapping[str, int]
-    cooling: Set[str]
-
-    def is_cooling(self, attempt: Attempt) -> bool:
-        """Whether this attempt's engine or PoP failed a moment ago."""
-        return place(attempt.pop, attempt.engine) in self.cooling
 
 
 class FleetMap:
@@ -98,7 +80,7 @@ class FleetMap:
                 param="model",
                 retry_after_ms=RETRY_AFTER_MS if local_only else None,
             )
-        scored.sort(key=lambda one: (load.is_cooling(one), one.ttft_us, one.pop, one.engine or ""))
+        scored.sort(key=lambda one: _order(one, load))
         return Plan(tuple(scored[:ATTEMPTS_MAX]))
 
     def _unfit(self, ask: Ask) -> Refused | None:
@@ -143,6 +125,11 @@ class FleetMap:
             reason=f"rtt {rtt_us // 1000} ms + wait {wait_us // 1000} ms"
             f" + prefill {prefill_us // 1000} ms",
         )
+
+
+def _order(attempt: Attempt, load: Load) -> tuple[bool, int, str]:
+    where = place(attempt.pop, attempt.engine)
+    return where in load.cooling, attempt.ttft_us, where
 
 
 def prompt_tokens_of(ask: Ask) -> int:

@@ -8,9 +8,9 @@ from typing import Protocol
 
 from selvedge.exchange import Ending, FleetView, Served, Story
 from selvedge.fabric import Head, Receipt
+from selvedge.routing import LoadBook
 from selvedge.sim.engines import Answering, Work
 from selvedge.sim.journal import Journal
-from selvedge.sim.load import LoadBook
 from selvedge.sim.traffic import Arrival
 from selvedge.wire import TicketBook
 

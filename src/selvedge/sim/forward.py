@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from selvedge.exchange import Deliver, Ending, Job, Refuse, Served
-from selvedge.fabric import Head, Refused
+from selvedge.fabric import Attested, Head, Refused
 from selvedge.routing import Attempt
 from selvedge.sim.conversation import Conversation, Wants
 from selvedge.sim.engines import Answering
@@ -58,17 +58,22 @@ class Forward(Relaying):
             return
         match ending:
             case Deliver(attested=attested) if attested is not None:
-                word = attested.attestation
-                assert holds(attested, self._pair_key), "a peer's word does not hold"
-                assert word.request_id == self.conversation.head.request_id
-                self.served = Served(
-                    word.pop, word.engine, word.country, word.entity, word.model_digest
-                )
-                self.end(self.relayed(word.usage, attested))
-            case Refuse(refused=refused):
-                self.end(self.failed(refused))
+                self._take_word(attested)
+                self.end(self.relayed(attested.attestation.usage, attested))
+            case Refuse(refused=refused, attested=attested):
+                # Over the wire a peer's word on a broken answer follows its stream, not a status.
+                heard = attested if self.delivered() else None
+                if heard is not None:
+                    self._take_word(heard)
+                self.end(self.failed(refused, heard))
             case _:
                 self.break_off(f"PoP {self.attempt.pop!r}")
+
+    def _take_word(self, attested: Attested) -> None:
+        word = attested.attestation
+        assert holds(attested, self._pair_key), "a peer's word does not hold"
+        assert word.request_id == self.conversation.head.request_id
+        self.served = Served(word.pop, word.engine, word.country, word.entity, word.model_digest)
 
     def _arrive(self) -> None:
         head, now_us = self.conversation.head, self.world.clock.now_us

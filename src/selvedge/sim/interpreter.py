@@ -45,7 +45,7 @@ from selvedge.exchange import (
 )
 from selvedge.fabric import Head, Refused, Release
 from selvedge.ledger import hash_secret, write_key
-from selvedge.routing import place
+from selvedge.routing import LoadBook, place
 from selvedge.sim.border import Border
 from selvedge.sim.clock import Clock
 from selvedge.sim.conversation import Caller, Client, Conversation, VirtualPoP
@@ -53,7 +53,6 @@ from selvedge.sim.engines import ModelledEngine
 from selvedge.sim.forward import Forward
 from selvedge.sim.journal import Journal
 from selvedge.sim.links import Links
-from selvedge.sim.load import LoadBook
 from selvedge.sim.relay import LocalRelay, Relaying
 from selvedge.sim.report import Report, Tallies, report_of
 from selvedge.sim.scenario import Scenario
@@ -112,7 +111,7 @@ class Interpreter:
                 for other in self._release.pops
                 if other.id != pop_id
             }
-            load = LoadBook(self.clock)
+            load = LoadBook()
             secrets = Secrets(PEPPER, keys)
             view = compile_view(self._release, self._release_hash, pop_id, secrets, load.view)
             journal = Journal(pop_id, self._scenario.write_faults)
@@ -167,6 +166,7 @@ class Interpreter:
             received_us=arrival.at_us,
             deadline_us=arrival.at_us + arrival.deadline_after_us,
         )
+        pop.load.warm(self.clock.now_us)
         story = serve(head, pop.view, self._scenario.body_bytes_max)
         self._begin(Conversation(pop, Client(arrival), head, story))
 

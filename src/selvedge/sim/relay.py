@@ -10,9 +10,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served
+from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served, cools
 from selvedge.fabric import Attested, Head, Refused, Usage
-from selvedge.routing import Attempt, place, prompt_tokens_of
+from selvedge.routing import COOLING_US, Attempt, place, prompt_tokens_of
 from selvedge.sim.border import Border
 from selvedge.sim.clock import Clock, Timer
 from selvedge.sim.conversation import Caller, Conversation
@@ -124,7 +124,7 @@ class Relaying(ABC):
             finish_reason="length" if asked_max and usage.output >= asked_max else "stop",
         )
 
-    def failed(self, refused: Refused) -> Failed:
+    def failed(self, refused: Refused, attested: Attested | None = None) -> Failed:
         """The reply for an attempt that did not hold."""
         tokens = self.delivered()
         return Failed(
@@ -133,7 +133,8 @@ class Relaying(ABC):
             tokens=tokens,
             first_token_us=self._first_token_us,
             served=self.served,
-            usage=self._counted(tokens),
+            usage=attested.attestation.usage if attested else self._counted(tokens),
+            attested=attested,
             refused=refused,
         )
 
@@ -167,7 +168,10 @@ class Relaying(ABC):
         self.conversation.relay = None
         for timer in self._timers:
             timer.cancel()
-        self.conversation.pop.load.leave(self._place, self._tokens, ended)
+        load = self.conversation.pop.load
+        load.leave(self._place, self._tokens)
+        if cools(ended):
+            load.cool(self._place, ended.at_us + COOLING_US)
         return ended
 
 

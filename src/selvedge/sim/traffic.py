@@ -18,13 +18,12 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import Route
+from selvedge.routing import BYTES_PER_TOKEN
 from selvedge.sim.engines import SECOND_US, Work
 
 DEADLINE_US: Final = 600 * SECOND_US
 MALFORMED: Final = b'{"model": "malformed", "messages": ['
 UNKNOWN_MODEL: Final = "no-such-model"
-BYTES_PER_TOKEN: Final = 4
-"""English prose, as routing assumes it."""
 _WORDS: Final = "so that every prompt has the bytes its tokens would have, "
 
 

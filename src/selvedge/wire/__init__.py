@@ -32,7 +32,7 @@ from selvedge.wire.http1_render import (
 from selvedge.wire.profiles import PROFILES, Profile
 from selvedge.wire.requests import engine_body, engine_streams, parse
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
-from selvedge.wire.stream import StreamScan, render_done, render_stream
+from selvedge.wire.stream import StreamScan, render_attested, render_done, render_stream
 from selvedge.wire.tickets import (
     Ticket,
     TicketBook,
@@ -82,6 +82,7 @@ __all__ = [
     "read_attested",
     "read_unverified",
     "refusal_of_answer",
+    "render_attested",
     "render_done",
     "render_error",
     "render_request_head",

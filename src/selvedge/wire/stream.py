@@ -16,7 +16,7 @@ import msgspec
 from selvedge.fabric import Ask, Attested, Refused, Route, Usage
 from selvedge.wire.engine_errors import refusal_of_event
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
-from selvedge.wire.usage import EngineUsage, render_usage
+from selvedge.wire.usage import REPORTED_MAX, EngineUsage, render_usage
 
 ATTESTED_EVENT: Final = b"selvedge.attested"
 HELD_BYTES_MAX: Final = 1024 * 1024
@@ -161,10 +161,11 @@ class StreamScan:
     def counted(self) -> Usage:
         """Usage counted from what was read: tokens delivered, and the prompt where its progress
         was told."""
-        progress = self._progress
+        total = min(max(self._progress.total, 0), REPORTED_MAX)
+        cached = min(max(self._progress.cache, 0), total)
         return Usage(
-            input_uncached=max(progress.total - progress.cache, 0),
-            cache_read=max(progress.cache, 0),
+            input_uncached=total - cached,
+            cache_read=cached,
             output=self.tokens,
             provenance="counted",
         )
@@ -313,9 +314,13 @@ def render_stream(payloads: list[bytes]) -> bytes:
     return b"".join(map(frame, payloads))
 
 
+def render_attested(attested: Attested | None) -> bytes:
+    """An attestation as an event between PoPs; nothing where there is none."""
+    if attested is None:
+        return b""
+    return b"event: " + ATTESTED_EVENT + b"\n" + frame(_encoder.encode(attested))
+
+
 def render_done(attested: Attested | None = None) -> bytes:
     """The end of a whole stream; a peer is also given the attestation, before ``[DONE]``."""
-    if attested is None:
-        return DONE
-    event = b"event: " + ATTESTED_EVENT + b"\n" + frame(_encoder.encode(attested))
-    return event + DONE
+    return render_attested(attested) + DONE
