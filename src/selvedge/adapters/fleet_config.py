@@ -45,6 +45,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: str | None = None
     owner: str = "selvedge"
     media: bool = False
+    dimensions: bool = False
 
 
 class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,6 +207,7 @@ def _model(name: str, one: ModelConfig, facts: Facts) -> Model:
         context_tokens_max=one.context_tokens_max,
         owner=one.owner,
         media=one.media,
+        dimensions=one.dimensions,
     )
 
 

@@ -48,6 +48,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner: str = "selvedge"
     media: bool = False
     """Whether messages may hold more than text (images, audio)."""
+    dimensions: bool = False
+    """Whether embedding vectors may be shortened on request."""
     resume: bool = False
     """Whether a broken answer may be continued at another engine (its seat: not used yet)."""
 

@@ -52,6 +52,8 @@ class Ask(msgspec.Struct, frozen=True):
     stream: bool = False
     include_usage: bool = False
     choices: int = 1
+    dimensions: int | None = None
+    """Length of embedding vectors, where the client asks for another than the model's own."""
     media: bool = False
     """Whether a message holds more than text."""
     output_tokens_max: int | None = None

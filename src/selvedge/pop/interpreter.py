@@ -42,7 +42,7 @@ from selvedge.exchange import (
     Written,
     cools,
 )
-from selvedge.fabric import Head, Refused, StoreFailed
+from selvedge.fabric import Engine, Head, Refused, StoreFailed
 from selvedge.pop.downstream import Downstream
 from selvedge.pop.http_server import BodyTooLarge, ClientGone, Inbound
 from selvedge.pop.relay import Relaying
@@ -55,7 +55,6 @@ from selvedge.wire import (
     attest,
     body_hash,
     engine_body,
-    engine_streams,
     holds,
     issue,
 )
@@ -178,7 +177,6 @@ class Interpreter:
         )
 
     def _new_relaying(self, attempt: Attempt, job: Job) -> Relaying:
-        here = attempt.pop == self._view.here.id
         model = self._view.models[job.ask.model]
         served = Served(
             pop=attempt.pop,
@@ -187,26 +185,28 @@ class Interpreter:
             entity=self._view.release.pop(attempt.pop).entity,
             model_digest=model.digest,
         )
-        streams = job.ask.stream
-        if here:
-            engine = next(one for one in self._view.here.engines if one.id == attempt.engine)
-            streams = engine_streams(job.ask, PROFILES[engine.profile])
+        engine = self._engine(attempt)
         return Relaying(
             job,
             served,
             self._down,
-            streams=streams,
-            from_peer=not here,
+            profile=PROFILES[engine.profile] if engine is not None else None,
             answer_bytes_max=self._state.settings.answer_bytes_max,
         )
 
-    def _begin(self, relaying: Relaying, attempt: Attempt, job: Job) -> None:
+    def _engine(self, attempt: Attempt) -> Engine | None:
+        """The engine of an attempt here; None where the attempt goes to a peer."""
         if attempt.pop != self._view.here.id:
+            return None
+        return next(one for one in self._view.here.engines if one.id == attempt.engine)
+
+    def _begin(self, relaying: Relaying, attempt: Attempt, job: Job) -> None:
+        engine = self._engine(attempt)
+        if engine is None:
             target = self._state.peer_target(attempt.pop, self._view)
             ticket = ("selvedge-ticket", self._ticket(attempt, job))
             relaying.begin(self._post(target, job, job.body, [ticket], relaying))
             return
-        engine = next(one for one in self._view.here.engines if one.id == attempt.engine)
         if self._state.load.requests(place(attempt.pop, attempt.engine)) > engine.in_flight_max:
             words = f"Engine {engine.id!r} is at its in_flight_max, {engine.in_flight_max}."
             relaying.refuse(Refused("no_engine_available", words, retry_after_ms=1000))

@@ -18,9 +18,11 @@ from selvedge.fabric import Attested, Refused, Usage
 from selvedge.pop.downstream import Downstream
 from selvedge.pop.state import now_us
 from selvedge.wire import (
+    Profile,
     ResponseHead,
     StreamScan,
     assemble,
+    engine_streams,
     read_answer,
     read_attested,
     refusal_of_answer,
@@ -46,8 +48,8 @@ class _Facts(TypedDict):
 class Relaying:
     """The sink of one engine's response. ``ended`` resolves to the reply, exactly once.
 
-    ``streams`` says that the engine was asked for a stream, ``from_peer`` that the answer comes
-    through another PoP, whose error codes are ours and whose attestation may follow.
+    ``profile`` is the engine's; None where the answer comes through another PoP, whose error codes
+    are ours and whose attestation may follow.
     """
 
     def __init__(
@@ -56,8 +58,7 @@ class Relaying:
         served: Served,
         down: Downstream,
         *,
-        streams: bool,
-        from_peer: bool,
+        profile: Profile | None,
         answer_bytes_max: int,
     ) -> None:
         # A peer is always given usage: the ingress needs it, and strips it for its client.
@@ -65,7 +66,9 @@ class Relaying:
         self._ask = ask
         self._served = served
         self._down = down
-        self._from_peer = from_peer
+        self._profile = profile
+        from_peer = profile is None
+        streams = ask.stream if profile is None else engine_streams(ask, profile)
         self._answer_bytes_max = answer_bytes_max
         self._scan = StreamScan(ask, from_peer=from_peer) if streams else None
         self._started_us = now_us()
@@ -91,7 +94,7 @@ class Relaying:
     def head(self, head: ResponseHead) -> None:
         """The engine answers."""
         self._head = head
-        engine = head.headers.get("selvedge-engine") if self._from_peer else None
+        engine = head.headers.get("selvedge-engine") if self._profile is None else None
         if engine:
             self._served = msgspec.structs.replace(self._served, engine=engine[:64])
 
@@ -204,7 +207,7 @@ class Relaying:
             self._fail(Refused("engine_failed", "The engine's answer is not JSON."))
             return
         facts, self._answer = read
-        if self._from_peer:
+        if self._profile is None:
             written = head.headers.get(ATTESTED_HEADER)
             self._attested = read_attested(written.encode()) if written else None
         self._first_token_us = now_us()
@@ -214,7 +217,10 @@ class Relaying:
 
     def _refusal(self) -> Refused:
         status = self._head.status if self._head is not None else 502
-        return refusal_of_answer(status, b"".join(self._held), ours=self._from_peer)
+        body, profile = b"".join(self._held), self._profile
+        if profile is None:
+            return refusal_of_answer(status, body, ours=True)
+        return refusal_of_answer(status, body, caller_words=profile.caller_words)
 
     def _tokens(self) -> int:
         """Tokens that reached the client."""

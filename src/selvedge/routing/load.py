@@ -1,6 +1,7 @@
 """A PoP's own book of load: prompt tokens on their way, and who just failed.
 
-One for all interpreters, and pure: time comes in as a number. The router reads `LoadBook.view`; only the book writes.
+One for all interpreters, and pure: time comes in as a number. The router reads `LoadBook.view`;
+only the book writes.
 """
 
 from __future__ import annotations

@@ -92,6 +92,9 @@ class FleetMap:
         if (model.kind == "embedding") != (ask.route is Route.EMBEDDINGS):
             words = f"Model {ask.model!r} is a model of kind {model.kind!r}; use its own route."
             return Refused("unsupported_route", words, param="model")
+        if ask.dimensions is not None and not model.dimensions:
+            words = f"Vectors of model {ask.model!r} have one length; leave 'dimensions' out."
+            return Refused("invalid_value", words, param="dimensions")
         if ask.media and not model.media:
             words = f"Model {ask.model!r} takes text alone; leave images and audio out."
             return Refused("invalid_value", words, param="messages")

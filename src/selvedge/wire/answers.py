@@ -23,7 +23,7 @@ class _Answer(msgspec.Struct):
     model: str | None = None
     usage: EngineUsage | None = None
     choices: list[_FinishedChoice] | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
 
 
 class AnswerFacts(msgspec.Struct, frozen=True):
@@ -43,7 +43,10 @@ def read_answer(ask: Ask, body: bytes) -> tuple[AnswerFacts, bytes] | None:
         answer = _answer_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-    if (answer.data if ask.route is Route.EMBEDDINGS else answer.choices) is None:
+    if ask.route is Route.EMBEDDINGS:
+        if not bytes(answer.data).startswith(b"["):
+            return None
+    elif answer.choices is None:
         return None
     reasons = [one.finish_reason for one in answer.choices or () if one.finish_reason]
     if answer.model is not None and answer.model != ask.model:

@@ -39,12 +39,19 @@ _BUSY_STATUSES: Final = frozenset({429, 503})
 _CODES: Final[Mapping[int, str]] = MappingProxyType({413: "request_too_large"})
 
 
-def refusal_of_answer(status: int, body: bytes, *, ours: bool = False) -> Refused:
-    """What an engine's non-2xx answer means to the client; ``ours`` where a PoP gave it."""
+def refusal_of_answer(
+    status: int, body: bytes, *, ours: bool = False, caller_words: tuple[str, ...] = ()
+) -> Refused:
+    """What an engine's non-2xx answer means to the client; ``ours`` where a PoP gave it.
+
+    ``caller_words`` are the engine profile's: words by which it tells a client's fault as a 500.
+    """
     error = _read(body)
-    if ours and isinstance(error.code, str) and error.code in REFUSALS:
-        words = (error.message or "")[:WORDS_MAX]
-        return Refused(error.code, words, error.param, retry_after_ms=1000)
+    own = _own(error) if ours else None
+    if own is not None:
+        return own
+    if any(one in (error.message or "") for one in caller_words):
+        status = 400
     words = (error.message or f"The engine answered {status}.")[:WORDS_MAX]
     if {str(error.type), str(error.code)} & _CONTEXT_CODES:
         return Refused("context_length_exceeded", words, param="messages")
@@ -55,14 +62,24 @@ def refusal_of_answer(status: int, body: bytes, *, ours: bool = False) -> Refuse
     return Refused("engine_failed", f"The engine failed with status {status}.", retry_after_ms=1000)
 
 
-def refusal_of_event(data: bytes, *, started: bool) -> Refused:
+def refusal_of_event(data: bytes, *, started: bool, ours: bool = False) -> Refused:
     """What an in-band error event means; before the first token it may be the client's fault."""
     error = _read(data)
+    own = _own(error) if ours else None
+    if own is not None:
+        return own
     status = error.code if isinstance(error.code, int) else None
     if not started and (status is not None or {str(error.type), str(error.code)} & _CONTEXT_CODES):
         return refusal_of_answer(status or 400, data)
     code = "engine_interrupted" if started else "engine_failed"
     return Refused(code, "The engine reported an error during its answer.", retry_after_ms=1000)
+
+
+def _own(error: _Error) -> Refused | None:
+    if not isinstance(error.code, str) or error.code not in REFUSALS:
+        return None
+    words = (error.message or "")[:WORDS_MAX]
+    return Refused(error.code, words, error.param, retry_after_ms=1000)
 
 
 def is_callers_fault(refused: Refused) -> bool:

@@ -34,8 +34,14 @@ class _Message(msgspec.Struct, frozen=True):
     content: str | list[_Part] | None = None
 
 
+class _Function(msgspec.Struct, frozen=True):
+    name: str
+    parameters: dict[str, msgspec.Raw] | None = None
+
+
 class _Tool(msgspec.Struct, frozen=True):
     type: str
+    function: _Function | None = None
 
 
 class _Generation(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +150,7 @@ def _check(fields: _Body) -> Refused | None:
         if fields.dimensions is not None and fields.dimensions < 1:
             return _out_of_range("dimensions", "is at least 1")
         return None
-    wrong = _check_messages(fields.messages) if isinstance(fields, _Chat) else None
+    wrong = _check_chat(fields) if isinstance(fields, _Chat) else None
     if wrong is not None:
         return wrong
     if isinstance(fields, _Completion) and not 1 <= _prompts(fields.prompt) <= PROMPTS_MAX:
@@ -169,13 +175,29 @@ def _check_messages(messages: list[_Message]) -> Refused | None:
     return None
 
 
+def _check_chat(fields: _Chat) -> Refused | None:
+    for index, tool in enumerate(fields.tools or ()):
+        if tool.type == "function" and tool.function is None:
+            return _out_of_range(f"tools[{index}].function", "is required for type 'function'")
+    if 0 in (fields.max_tokens, fields.max_completion_tokens):
+        name = "max_tokens" if fields.max_tokens == 0 else "max_completion_tokens"
+        return _out_of_range(name, "is at least 1")
+    return _check_messages(fields.messages)
+
+
 def _out_of_range(field: str, rule: str) -> Refused:
     return Refused("invalid_value", f"Field {field!r} {rule}.", param=field)
 
 
 def _ask(route: Route, fields: _Body, body_bytes: int) -> Ask:
     if isinstance(fields, _Embedding):
-        return Ask(route, fields.model, end_user=fields.user, prompt_bytes=body_bytes)
+        return Ask(
+            route,
+            fields.model,
+            dimensions=fields.dimensions,
+            end_user=fields.user,
+            prompt_bytes=body_bytes,
+        )
     options = fields.stream_options
     prompts = _prompts(fields.prompt) if isinstance(fields, _Completion) else 1
     return Ask(

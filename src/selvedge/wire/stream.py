@@ -207,7 +207,7 @@ class StreamScan:
             self.fault = Refused("engine_interrupted", "The engine sent a chunk that is not JSON.")
             return None
         if _present(chunk.error) or chunk.object == "error":
-            self.fault = refusal_of_event(event.data, started=self.started)
+            self.fault = refusal_of_event(event.data, started=self.started, ours=self._from_peer)
             return None
         if chunk.usage is not None:
             self._count(chunk.usage.normal(), chunk.choices or [])
@@ -228,13 +228,13 @@ class StreamScan:
             )
 
     def _deliverable(self, chunk: _Chunk, choices: list[_Choice], data: bytes) -> bytes | None:
-        self._last = chunk
+        first, self._last = self._last.choices is None, chunk
         carries = any(choice.carries() for choice in choices)
         if carries:
             self.tokens += 1
         elif chunk.prompt_progress is not None:
             self._progress = chunk.prompt_progress
-            if self._held:
+            if not first:
                 return None
         over = {one.index for one in choices} & self._finished
         for choice in choices:
