@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from tests.support.fleets import NOW_US, make_pop, make_release
 
 from selvedge.fabric import (
     NAME_PATTERN,
@@ -26,6 +25,7 @@ from selvedge.fabric import (
     Wan,
     Zone,
 )
+from tests.support.fleets import NOW_US, make_pop, make_release
 
 HASH = "0f" * 32
 SERVES = (Served("chat", "small"),)

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ledger.test_receipts import ATTESTATION, RECEIPT, SALT
 
 from selvedge.fabric import Attested, Receipt, StoreCorrupt
 from selvedge.ledger import (
@@ -25,6 +24,7 @@ from selvedge.ledger import (
     seal,
     write_line,
 )
+from tests.ledger.test_receipts import ATTESTATION, RECEIPT, SALT
 
 
 def receipt(number: int, tenant: str = "asean") -> Receipt:
@@ -140,9 +140,7 @@ def test_every_flip_of_a_kind_is_found() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, len(RECORDS) - 1), st.data())
-def test_a_torn_line_is_corruption_anywhere_but_at_the_end(
-    index: int, data: st.DataObject
-) -> None:
+def test_a_torn_line_is_corruption_anywhere_but_at_the_end(index: int, data: st.DataObject) -> None:
     lines = list(map(write_line, RECORDS))
     keep = data.draw(st.integers(1, len(lines[index - 1]) - 1))
     lines[index - 1] = lines[index - 1][:keep]

@@ -8,10 +8,10 @@ import hmac
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.fleets import NOW_US, PEPPER, bearer, make_release
 
 from selvedge.fabric import Key, Refused
 from selvedge.ledger import Admitted, Keyring, hash_secret, keys, write_key
+from tests.support.fleets import NOW_US, PEPPER, bearer, make_release
 
 RING = Keyring(make_release().keys, PEPPER)
 

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.fleets import make_pop, make_release
 
 from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant, Zone
 from selvedge.residency import Allowed, Rules
+from tests.support.fleets import make_pop, make_release
 
 COUNTRIES = ["SG", "DE", "ID", "FR", "US"]
 

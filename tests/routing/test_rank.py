@@ -105,11 +105,19 @@ def test_local_only_is_the_serving_side() -> None:
         (Ask(Route.COMPLETIONS, "embed"), "unsupported_route", "model"),
         (Ask(Route.EMBEDDINGS, "chat"), "unsupported_route", "model"),
         (Ask(Route.CHAT, "chat", media=True), "invalid_value", "messages"),
+        (Ask(Route.EMBEDDINGS, "embed", dimensions=8), "invalid_value", "dimensions"),
     ],
 )
 def test_a_model_that_does_not_fit(ask: Ask, code: str, param: str) -> None:
     refused = refusal(RELEASE, ask, ["sin", "fra"])
     assert (refused.code, refused.param) == (code, param)
+
+
+def test_a_model_that_shortens_its_vectors() -> None:
+    models = (RELEASE.models[0], msgspec.structs.replace(RELEASE.models[1], dimensions=True))
+    release = make_release(models=models)
+    ask = Ask(Route.EMBEDDINGS, "embed", dimensions=8)
+    assert isinstance(FleetMap(release, "sin").rank(ask, release.pops, IDLE), Plan)
 
 
 def test_a_model_that_takes_media() -> None:

@@ -1,9 +1,9 @@
 """A scripted interpreter of the exchange: command, reply, command, reply, ending. No event loop.
 
-    talk = Conversation(serve(head, view, 1000))
-    talk.expect(ReadBody, BodyRead(b"{}", NOW_US))
-    record = talk.expect(Record, Written(NOW_US))
-    assert talk.end() == Deliver()
+talk = Conversation(serve(head, view, 1000))
+talk.expect(ReadBody, BodyRead(b"{}", NOW_US))
+record = talk.expect(Record, Written(NOW_US))
+assert talk.end() == Deliver()
 """
 
 from __future__ import annotations

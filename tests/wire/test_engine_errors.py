@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selvedge.fabric import REFUSALS
-from selvedge.wire import is_callers_fault, refusal_of_answer
+from selvedge.wire import PROFILES, is_callers_fault, refusal_of_answer
 from selvedge.wire.engine_errors import WORDS_MAX, refusal_of_event
 
 WORDS = "temperature must be at least 0"
@@ -118,6 +118,21 @@ def test_a_pop_that_says_something_else() -> None:
 )
 def test_events(data: bytes, started: bool, code: str) -> None:
     assert refusal_of_event(data, started=started).code == code
+
+
+def test_a_pops_word_in_its_stream_keeps_its_code() -> None:
+    data = body(message=WORDS, code="deadline_exceeded")
+    assert refusal_of_event(data, started=True, ours=True).code == "deadline_exceeded"
+    assert refusal_of_event(data, started=True).code == "engine_interrupted"
+    assert refusal_of_event(b"{}", started=True, ours=True).code == "engine_interrupted"
+
+
+def test_words_by_which_an_engine_means_its_caller() -> None:
+    said = body(message="input is too large to process. increase", code=500)
+    words = PROFILES["llama.cpp"].caller_words
+    assert is_callers_fault(refusal_of_answer(500, said, caller_words=words))
+    assert not is_callers_fault(refusal_of_answer(500, said))
+    assert not is_callers_fault(refusal_of_answer(500, body(code=500), caller_words=words))
 
 
 @given(st.binary(), st.integers(300, 599), st.booleans())

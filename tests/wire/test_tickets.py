@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ledger.test_receipts import ATTESTATION
 
 from selvedge.fabric import Attested, BadTicket, Outcome, Route, Usage
 from selvedge.wire import Ticket, TicketBook, attest, body_hash, holds, issue, read_unverified
 from selvedge.wire import tickets as module
+from tests.ledger.test_receipts import ATTESTATION
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 NOW_US = 1_800_000_000_000_000

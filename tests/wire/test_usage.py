@@ -13,6 +13,8 @@ from selvedge.fabric import Usage
 from selvedge.wire import render_usage
 from selvedge.wire.usage import REPORTED_MAX, EngineUsage
 
+REASONING = '"completion_tokens_details":{"reasoning_tokens":%d}'
+
 
 def normal(text: str) -> Usage:
     return msgspec.json.decode(text, type=EngineUsage).normal()
@@ -28,8 +30,8 @@ def normal(text: str) -> Usage:
         ('{"prompt_tokens":7,"prompt_tokens_details":{"cached_tokens":-1}}', (7, 0, 0, 0, 0)),
         ('{"prompt_tokens":7,"prompt_tokens_details":{}}', (7, 0, 0, 0, 0)),
         ('{"prompt_tokens":7,"prompt_tokens_details":null}', (7, 0, 0, 0, 0)),
-        ('{"completion_tokens":9,"completion_tokens_details":{"reasoning_tokens":6}}', (0, 0, 0, 3, 6)),
-        ('{"completion_tokens":9,"completion_tokens_details":{"reasoning_tokens":60}}', (0, 0, 0, 0, 9)),
+        (f'{{"completion_tokens":9,{REASONING % 6}}}', (0, 0, 0, 3, 6)),
+        (f'{{"completion_tokens":9,{REASONING % 60}}}', (0, 0, 0, 0, 9)),
         ('{"prompt_tokens":-3,"completion_tokens":null}', (0, 0, 0, 0, 0)),
         (f'{{"prompt_tokens":{2**70}}}', (REPORTED_MAX, 0, 0, 0, 0)),
     ],

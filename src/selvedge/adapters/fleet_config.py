@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from ruamel.yaml import YAML
@@ -33,13 +35,17 @@ from selvedge.fabric import (
 from selvedge.wire import PROFILES
 
 CONFIG_BYTES_MAX = 16 * 1024 * 1024
+_ANY_HASH = "0" * 64
+
+Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model on offer. ``weights`` names bundled weights or a GGUF file; absent for a URL's."""
 
     kind: ModelKind
-    context_tokens_max: int
+    context_tokens_max: Count
     quantisation: str = "unknown"
     weights: str | None = None
     digest: str | None = None
@@ -52,10 +58,10 @@ class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """llama.cpp in a process of its own, started by ``selvedge up`` or ``selvedge engine``."""
 
     model: str
-    slots: int = 4
-    threads: int = 1
-    prompt_batch_tokens: int = 64
-    port: int | None = None
+    slots: Count = 4
+    threads: Count = 1
+    prompt_batch_tokens: Count = 64
+    port: Port | None = None
 
 
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,8 +71,8 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str | None = None
     profile: str = "openai"
     serves: dict[str, str] = {}
-    in_flight_max: int = 32
-    prefill_tokens_per_s: int | None = None
+    in_flight_max: Count = 32
+    prefill_tokens_per_s: Count | None = None
     api_key_env: str | None = None
 
 
@@ -139,7 +145,10 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def read_config(path: Path) -> FleetConfig:
-    """Read and check a fleet file. Raises `BadRelease` with one line that says what is wrong."""
+    """Read a fleet file and check it in full, as far as no key or weights are needed.
+
+    Raises `BadRelease` with one line that says what is wrong.
+    """
     try:
         if path.stat().st_size > CONFIG_BYTES_MAX:
             raise BadRelease(str(path), f"exceeds {CONFIG_BYTES_MAX} bytes")
@@ -149,22 +158,51 @@ def read_config(path: Path) -> FleetConfig:
     except UnicodeDecodeError as error:
         raise BadRelease(str(path), f"is not UTF-8 at byte {error.start}") from error
     try:
-        return msgspec.convert(read_yaml(text), FleetConfig)
-    except (YAMLError, msgspec.ValidationError) as error:
+        config = msgspec.convert(read_yaml(text), FleetConfig)
+        check_config(config)
+    except (YAMLError, msgspec.ValidationError, BadRelease) as error:
         raise BadRelease(str(path), one_line(error)) from error
+    return config
+
+
+def check_config(config: FleetConfig) -> None:
+    """Make a release with stand-ins for keys, weights and ports. Raises `BadRelease`."""
+    stand_ins = Facts(
+        version=1,
+        made_us=0,
+        key_hashes=dict.fromkeys(config.keys, _ANY_HASH),
+        public_keys=dict.fromkeys(config.pops, ""),
+        digests={},
+        engine_ports={
+            f"{pop_id}/{engine_id}": 1
+            for pop_id, pop in config.pops.items()
+            for engine_id in pop.engines
+        },
+    )
+    try:
+        msgspec.json.encode(make_release(config, stand_ins))
+    except UnicodeEncodeError as error:
+        raise BadRelease("fleet", f"holds a character that is none: {error.reason}") from error
 
 
 def read_yaml(text: str) -> object:
     """YAML 1.2 -> plain values; duplicate keys are errors. Raises `ruamel.yaml.error.YAMLError`."""
-    return YAML(typ="safe", pure=True).load(text)
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except ValueError as error:
+        raise YAMLError(f"a value is not what its form says: {error}") from error
+    except RecursionError as error:
+        raise YAMLError("nests too deeply") from error
 
 
-def one_line(error: YAMLError | msgspec.ValidationError) -> str:
+def one_line(error: YAMLError | msgspec.ValidationError | BadRelease) -> str:
     """What is wrong and where, on one line."""
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark
         where = f"line {mark.line + 1}: " if mark is not None else ""
         return f"{where}{(error.problem or 'not YAML').splitlines()[0]}"
+    if not isinstance(error, msgspec.ValidationError):
+        return str(error).splitlines()[0]
     words, _, at = str(error).partition(" - at `$")
     field = at.rstrip("`").removeprefix(".").replace("[...]", "")
     return f"{field}: {words}" if field else words.splitlines()[0]
@@ -223,6 +261,11 @@ def _zone(name: str, one: ZoneConfig) -> Zone:
 
 def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
     listen = facts.listen.get(name, one.listen)
+    _check_address(f"pops.{name}.listen", listen)
+    if one.peer is not None:
+        _check_address(f"pops.{name}.peer", one.peer)
+    if one.url is not None:
+        _check_url(f"pops.{name}.url", one.url)
     return PoP(
         id=name,
         city=one.city,
@@ -240,6 +283,26 @@ def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
     )
 
 
+def _check_address(field: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not _is_port(port):
+        raise BadRelease(field, f"{address!r} is not host:port, as '127.0.0.1:8101'")
+
+
+def _check_url(field: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or any(char.isspace() for char in url):
+        raise BadRelease(field, f"{url!r} is not an http(s) URL, as 'http://127.0.0.1:8000'")
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 65535
+
+
 def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: Facts) -> Engine:
     field = f"pops.{pop}.engines.{name}"
     if (one.embedded is None) == (one.url is None):
@@ -247,6 +310,7 @@ def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: 
     if one.profile not in PROFILES:
         raise BadRelease(f"{field}.profile", f"is one of {', '.join(PROFILES)}")
     if one.embedded is None:
+        _check_url(f"{field}.url", one.url or "")
         if not one.serves:
             raise BadRelease(
                 f"{field}.serves", "name at least one model, as 'model: its name there'"

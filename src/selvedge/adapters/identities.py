@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,9 @@ _INFO: Final = "selvedge/pair/v1"
 
 def keep_secret(path: Path, make: bytes) -> bytes:
     """The 32 bytes kept at ``path``; where there are none yet, ``make`` is kept and returned."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    if path.exists():
+        return read_secret(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -40,9 +43,11 @@ def keep_secret(path: Path, make: bytes) -> bytes:
         # A link fails where the name is taken: the first to come wins, whole.
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-        draft.unlink()
     except OSError as error:
         raise StoreFailed(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
     return read_secret(path)
 
 
@@ -50,8 +55,10 @@ def read_secret(path: Path) -> bytes:
     """The 32 bytes kept at ``path``. Raises `StoreFailed` where they are not there."""
     try:
         secret = base64.b64decode(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise StoreFailed(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise StoreFailed(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        secret = b""
     if len(secret) != 32:
         raise StoreFailed(f"{path} does not hold a 32-byte key in base64; restore or delete it")
     return secret
@@ -78,11 +85,12 @@ def pair_keys(release: Release, here: str, private: bytes) -> dict[str, bytes]:
 def _pair_key(fleet: str, own: X25519PrivateKey, here: str, there: str, public: str) -> bytes:
     try:
         peer = X25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))
+        shared = own.exchange(peer)
     except ValueError as error:
         raise BadRelease(f"pops.{there}.public_key", "is not an X25519 key in base64") from error
     first, second = sorted((here, there))
     info = f"{_INFO}\n{fleet}\n{first}\n{second}".encode()
-    return HKDF(hashes.SHA256(), 32, None, info).derive(own.exchange(peer))
+    return HKDF(hashes.SHA256(), 32, None, info).derive(shared)
 
 
 def operator_public_key(private: bytes) -> str:

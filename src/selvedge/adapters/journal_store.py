@@ -9,6 +9,7 @@ line in the middle would make the rest unreadable.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -35,7 +36,9 @@ class Appender(Protocol):
     """Where records go. A promise: after ``append`` returned, the line survives ``kill -9``."""
 
     def append(self, line: bytes) -> None:
-        """Write one line whole; raises `StoreFailed` and then nothing of it is there."""
+        """Write one line whole. Raises `StoreFailed`; then either nothing of it is there, or it
+        may be there and every later call is refused: recovery finds out, nothing comes after it.
+        """
 
     def roll(self, header: SegmentHeader) -> bool:
         """Start a new segment if the current one is full; whether it did."""
@@ -66,8 +69,11 @@ class FileAppender:
         self._broken: str | None = None
         self._dirty = threading.Event()
         self._closed = threading.Event()
-        directory.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = _lock(directory)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock_fd = _lock(directory)
+        except OSError as error:
+            raise StoreFailed(f"{directory} cannot be used: {error.strerror}") from error
         self._thread = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
 
     def open(self) -> Recovery:
@@ -78,8 +84,11 @@ class FileAppender:
         segments = sorted(self._directory.glob(_GLOB))
         found = Recovery({}, {})
         if segments:
-            found = self._recover(segments[-1])
-            self._fd = os.open(segments[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            try:
+                found = self._recover(segments[-1])
+                self._fd = os.open(segments[-1], os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            except OSError as error:
+                raise StoreFailed(f"{segments[-1]} cannot be used: {error.strerror}") from error
             self._size = found.whole_bytes
         self._thread.start()
         return found
@@ -89,6 +98,8 @@ class FileAppender:
             found = recover(path.read_bytes())
         except StoreCorrupt as error:
             raise StoreCorrupt(f"{path}: {error}; restore it or move it away") from error
+        if path.name != _NAME.format(found.segment):
+            raise StoreCorrupt(f"{path}: its header is not its own; restore it or move it away")
         if found.torn_bytes:
             with path.open("r+b") as file:
                 file.truncate(found.whole_bytes)
@@ -102,44 +113,69 @@ class FileAppender:
         try:
             written = os.write(self._fd, line)
         except OSError as error:
+            self._undo()
             raise StoreFailed(f"the journal cannot be written: {error.strerror}") from error
         if written != len(line):
-            self._undo(written)
+            self._undo()
             raise StoreFailed("the journal cannot be written: the disk is full")
         self._size += written
         self._dirty.set()
 
-    def _undo(self, written: int) -> None:
+    def _undo(self) -> None:
+        """Cut what a failed write left; a journal that cannot be cut takes no more."""
         try:
             os.ftruncate(self._fd, self._size)
         except OSError as error:
-            self._broken = f"the journal holds {written} bytes of a torn line: {error.strerror}"
+            self._broken = f"the journal ends in a line not written whole: {error.strerror}"
 
     def roll(self, header: SegmentHeader) -> bool:
         """Start the first or next segment with ``header``; whether it was time to."""
-        if self._fd >= 0 and self._size < self._bytes_max:
+        if self._broken is not None or (self._fd >= 0 and self._size < self._bytes_max):
             return False
-        path = self._directory / _NAME.format(header.segment)
-        draft = path.with_suffix(".tmp")
         line = write_line(header)
         try:
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(fd, "wb") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
-            _sync_directory(self._directory)
-            new_fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            new_fd = self._start_segment(self._directory / _NAME.format(header.segment), line)
         except OSError as error:
             if self._fd >= 0:
                 return False
             raise StoreFailed(f"the journal cannot be started: {error.strerror}") from error
         old_fd, self._fd, self._size = self._fd, new_fd, len(line)
         if old_fd >= 0:
-            os.fsync(old_fd)
             os.close(old_fd)
+        try:
+            _sync_directory(self._directory)
+        except OSError as error:
+            self._break(error)
         return True
+
+    def _start_segment(self, path: Path, line: bytes) -> int:
+        """A new segment's descriptor. Nothing that may fail comes after the rename: a segment that
+        has its name is the newest, and recovery will read no other. What came before it is synced.
+        """
+        draft = path.with_suffix(".tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        fd = os.open(draft, flags, 0o600)
+        try:
+            if os.write(fd, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+            self._sync_before_roll()
+            draft.rename(path)
+        except OSError:
+            os.close(fd)
+            with contextlib.suppress(OSError):
+                draft.unlink()
+            raise
+        return fd
+
+    def _sync_before_roll(self) -> None:
+        if self._fd < 0:
+            return
+        try:
+            os.fsync(self._fd)
+        except OSError as error:
+            self._break(error)
+            raise
 
     def _sync_loop(self) -> None:
         while not self._closed.is_set():
@@ -157,8 +193,11 @@ class FileAppender:
         except OSError as error:
             # EBADF: the segment was rolled meanwhile, which synced it.
             if fd == self._fd:
-                self._broken = f"the journal cannot be synced: {error.strerror}"
-                self._on_trouble(error)
+                self._break(error)
+
+    def _break(self, error: OSError) -> None:
+        self._broken = f"the journal cannot be synced: {error.strerror}"
+        self._on_trouble(error)
 
     def close(self) -> None:
         """Sync and close; the directory may then be opened by another process."""
@@ -176,7 +215,7 @@ class FileAppender:
 class MemoryAppender:
     """The twin for tests. ``fault`` may name, per append, how it fails.
 
-    ``"lost"``: failed, not written; ``"kept"``: failed, but written (the caller must not care).
+    ``"lost"``: failed, not written; ``"kept"``: failed, but written, and everything after refused.
     """
 
     def __init__(self, fault: Callable[[int], str | None] = lambda _: None) -> None:
@@ -184,11 +223,15 @@ class MemoryAppender:
         self._fault = fault
         self._count = 0
         self._started = False
+        self._broken = False
 
     def append(self, line: bytes) -> None:
         """Keep one line, or fail as the hook says."""
+        if self._broken:
+            raise StoreFailed("fault hook: broken since a line was kept")
         self._count += 1
         fault = self._fault(self._count)
+        self._broken = fault == "kept"
         if fault != "lost":
             self.lines.append(line)
         if fault is not None:
@@ -210,7 +253,7 @@ def _lock(directory: Path) -> int:
     fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         os.close(fd)
         raise StoreFailed(
             f"{directory} is in use by another process; stop it or choose another state directory"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -58,10 +59,14 @@ def open_release(data: bytes, operator_public: str) -> Held:
         signed = msgspec.json.decode(data, type=SignedRelease)
         body = bytes(signed.release)
         verify(operator_public, base64.b64decode(signed.signature), _DOMAIN + body)
+        if base64.b64encode(base64.b64decode(signed.signature)).decode() != signed.signature:
+            raise InvalidSignature
     except (InvalidSignature, ValueError, binascii.Error) as error:
         if isinstance(error, msgspec.MsgspecError):
             raise BadRelease("release", f"is not a signed release: {error}") from error
         raise BadRelease("signature", "is not the operator's") from error
+    if signed.v != 1:
+        raise BadRelease("v", f"{signed.v} is not a form this version reads; it reads 1")
     if signed.hash != _hash(body):
         raise BadRelease("hash", "is not the hash of the release")
     try:
@@ -77,7 +82,8 @@ class ReleaseStore:
         self._current = directory / "release.json"
         self._inbox = inbox
         self._public = operator_public
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
+        self._taken = b""
         directory.mkdir(parents=True, exist_ok=True)
 
     def load(self) -> Held | None:
@@ -86,6 +92,8 @@ class ReleaseStore:
             return open_release(self._current.read_bytes(), self._public)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise BadRelease("kept release", f"{self._current}: {error.strerror}") from error
 
     def changed(self) -> bool:
         """Whether the inbox holds a file not looked at yet."""
@@ -93,7 +101,7 @@ class ReleaseStore:
             stat = self._inbox.stat()
         except OSError:
             return False
-        now = (stat.st_mtime_ns, stat.st_size)
+        now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if now == self._seen:
             return False
         self._seen = now
@@ -102,7 +110,8 @@ class ReleaseStore:
     def take(self, serving: Held | None) -> Held:
         """Check what is in the inbox. Raises `BadRelease`, and `StaleRelease` where not newer."""
         try:
-            data = self._inbox.read_bytes()
+            with self._inbox.open("rb") as file:
+                data = file.read(RELEASE_BYTES_MAX + 1)
         except OSError as error:
             raise BadRelease("inbox", f"{self._inbox}: {error.strerror}") from error
         held = open_release(data, self._public)
@@ -110,25 +119,28 @@ class ReleaseStore:
             raise StaleRelease(
                 "version", f"{held.release.version} is not newer than {serving.release.version}"
             )
+        self._taken = data
         return held
 
     def keep(self) -> None:
-        """Make the inbox's release the kept one; call it after the release has been compiled."""
-        write_atomically(self._current, self._inbox.read_bytes())
+        """Keep the release taken last; call it after the release has been compiled."""
+        write_atomically(self._current, self._taken)
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace a file whole: a reader sees the old or the new one, also after a crash."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         draft.rename(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
         raise StoreFailed(f"{path} cannot be written: {error.strerror}") from error
 
 

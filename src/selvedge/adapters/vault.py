@@ -27,6 +27,7 @@ from selvedge.fabric import Personal, StoreCorrupt, StoreFailed
 CACHE_MAX: Final = 10_000
 _ID_BYTES: Final = 16
 _NONCE_BYTES: Final = 12
+_LINE_BYTES_MAX: Final = 1024
 _DAY_US: Final = 86_400_000_000
 
 
@@ -48,8 +49,12 @@ class Vault:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._cut_torn_tail()
+        except OSError as error:
+            raise StoreFailed(f"{path} cannot be used: {error.strerror}") from error
         self._recent: OrderedDict[str, tuple[bytes, AESGCM]] = OrderedDict()
         self._secret = self._subject_secret()
 
@@ -82,7 +87,7 @@ class Vault:
         nonce, body = rest[:_NONCE_BYTES], rest[_NONCE_BYTES:]
         try:
             plain = cipher.decrypt(nonce, body, receipt_id.encode())
-        except InvalidTag as error:
+        except (InvalidTag, ValueError) as error:
             raise StoreCorrupt(f"personal fields of {receipt_id} fail their check") from error
         return msgspec.json.decode(plain, type=Personal)
 
@@ -100,27 +105,38 @@ class Vault:
     def _append(self, entry: _Entry) -> None:
         line = msgspec.json.encode(entry) + b"\n"
         try:
+            size = os.fstat(self._fd).st_size
             if os.write(self._fd, line) != len(line):
+                # What is left of it would swallow the next line.
+                os.ftruncate(self._fd, size)
                 raise StoreFailed("a subject's key cannot be kept: the disk is full")
         except OSError as error:
             raise StoreFailed(f"a subject's key cannot be kept: {error.strerror}") from error
 
+    def _cut_torn_tail(self) -> None:
+        """A line that a crash cut short sealed nothing, and would swallow the next."""
+        size = os.fstat(self._fd).st_size
+        tail = os.pread(self._fd, _LINE_BYTES_MAX, max(0, size - _LINE_BYTES_MAX))
+        torn = len(tail) - (tail.rfind(b"\n") + 1)
+        if torn:
+            os.ftruncate(self._fd, size - torn)
+
     def _look_up(self, key_id: str) -> AESGCM | None:
         for entry in self._entries():
-            if entry.id == key_id:
+            if entry.id and entry.id == key_id:
                 return AESGCM(base64.b64decode(entry.key))
         return None
 
     def _entries(self) -> Iterator[_Entry]:
         with self._path.open("rb") as file:
             for line in file:
-                # A line cut short by a full disk sealed nothing.
+                # A damaged line must not take the others with it.
                 with contextlib.suppress(msgspec.MsgspecError):
                     yield _decoder.decode(line)
 
     def _subject_secret(self) -> bytes:
         """The first line keys the subject ids, so that they reveal no end user's name."""
-        first = next(self._entries(), None)
+        first = next((entry for entry in self._entries() if not entry.id), None)
         if first is not None:
             return base64.b64decode(first.key)
         secret = os.urandom(32)

@@ -110,9 +110,14 @@ class Home:
     def keys(self) -> dict[str, str]:
         """The API keys minted so far, by id."""
         try:
-            return msgspec.json.decode((self.directory / "keys.json").read_bytes(), type=dict)
+            data = (self.directory / "keys.json").read_bytes()
+            return msgspec.json.decode(data, type=dict[str, str])
         except FileNotFoundError:
             return {}
+        except (OSError, msgspec.MsgspecError) as error:
+            raise SelvedgeError(
+                f"{self.directory / 'keys.json'} cannot be used ({error}); restore or delete it"
+            ) from error
 
     def mint_keys(self, key_ids: list[str]) -> dict[str, str]:
         """The API keys of these ids, minted where they are missing."""
@@ -122,8 +127,7 @@ class Home:
             keys[key_id] = write_key(key_id, secrets.token_hex(24))
         if missing:
             path = self.directory / "keys.json"
-            write_atomically(path, msgspec.json.format(msgspec.json.encode(keys)))
-            path.chmod(0o600)
+            write_atomically(path, msgspec.json.format(msgspec.json.encode(keys)), 0o600)
         return keys
 
     def publish(
@@ -175,8 +179,9 @@ class Home:
         write_atomically(self.directory / RUN_FILE, data)
 
     def forget_running(self) -> None:
-        """Say that nothing runs."""
-        (self.directory / RUN_FILE).unlink(missing_ok=True)
+        """Say that nothing runs; does nothing where another process owns the directory."""
+        if self._lock_fd >= 0:
+            (self.directory / RUN_FILE).unlink(missing_ok=True)
 
     def running(self) -> Running:
         """What runs. Raises `SelvedgeError` where nothing does."""
@@ -186,4 +191,9 @@ class Home:
             raise SelvedgeError(
                 f"no fabric runs from {self.directory}; start one with 'selvedge up'"
             ) from error
-        return msgspec.json.decode(data, type=Running)
+        try:
+            return msgspec.json.decode(data, type=Running)
+        except msgspec.MsgspecError as error:
+            raise SelvedgeError(
+                f"{self.directory / RUN_FILE} is damaged ({error}); run 'selvedge up' again"
+            ) from error

@@ -152,7 +152,7 @@ def _settle(draft: Receipt, head: Head, ask: Ask, ended: Ended, tried: tuple[Tri
             ending = Drop()
             seen = 200 if ended.first_token_us is not None and ask.stream else 0
             receipt = msgspec.structs.replace(receipt, outcome=Outcome.CLIENT_GONE, status=seen)
-        case Failed():
+        case _:
             refused = _final_refusal(ended)
             ending = Refuse(refused)
             callers = is_callers_fault(refused)

@@ -6,7 +6,9 @@ response has begun, which decides how an error is told: as a status before, as a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Final
 
 from selvedge.adapters import Call
 from selvedge.exchange import Served
@@ -18,6 +20,7 @@ from selvedge.wire import frame, render_attested, render_error, write_attested
 Headers = list[tuple[str, str]]
 
 JSON_TYPE = ("content-type", "application/json")
+_DURATION: Final = re.compile(r"([a-z]+);dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
 SSE_TYPE = ("content-type", "text/event-stream; charset=utf-8")
 
 
@@ -30,6 +33,7 @@ class Downstream:
         self._pop = pop
         self._for_peer = for_peer
         self.relay_started_us = 0
+        self.peer_timing: dict[str, float] = {}
         self.on_gone: Callable[[], None] | None = None
         self._call: Call | None = None
         inbound.on_gone = self._gone
@@ -100,9 +104,7 @@ class Downstream:
         if self._for_peer:
             headers.append(("selvedge-engine", served.engine or ""))
         pop_us = self.relay_started_us - self._head.received_us
-        headers.append(
-            ("server-timing", f"pop;dur={pop_us / 1000:.2f}, engine;dur={engine_us / 1000:.2f}")
-        )
+        headers.append(("server-timing", render_timing(pop_us, engine_us, self.peer_timing)))
         return headers
 
     def _own(self, receipt: bool) -> Headers:
@@ -127,6 +129,26 @@ class Downstream:
     def _resume(self) -> None:
         if self._call is not None:
             self._call.resume()
+
+
+def render_timing(pop_us: int, engine_us: int, peer: dict[str, float]) -> str:
+    """``Server-Timing`` (W3C), in milliseconds: this PoP, and the engine until its first token.
+
+    Through a peer the second part splits into the way there and back, the peer and its engine.
+    """
+    parts = [("pop", pop_us / 1000)]
+    if peer:
+        at_peer, engine = peer.get("pop", 0.0), peer.get("engine", 0.0)
+        way = max(0.0, engine_us / 1000 - at_peer - engine)
+        parts += [("wan", way), ("peer", at_peer), ("engine", engine)]
+    else:
+        parts.append(("engine", engine_us / 1000))
+    return ", ".join(f"{name};dur={value:.2f}" for name, value in parts)
+
+
+def read_timing(value: str) -> dict[str, float]:
+    """The durations of a peer's ``Server-Timing``, in milliseconds."""
+    return {name: float(number) for name, number in _DURATION.findall(value)}
 
 
 def retry_headers(refused: Refused) -> Headers:

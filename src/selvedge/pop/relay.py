@@ -15,7 +15,7 @@ import msgspec
 from selvedge.adapters import Call, TransportFailed
 from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served
 from selvedge.fabric import Attested, Refused, Usage
-from selvedge.pop.downstream import Downstream
+from selvedge.pop.downstream import Downstream, read_timing
 from selvedge.pop.state import now_us
 from selvedge.wire import (
     Profile,
@@ -94,6 +94,8 @@ class Relaying:
     def head(self, head: ResponseHead) -> None:
         """The engine answers."""
         self._head = head
+        if self._profile is None:
+            self._down.peer_timing = read_timing(head.headers.get("server-timing") or "")
         engine = head.headers.get("selvedge-engine") if self._profile is None else None
         if engine:
             self._served = msgspec.structs.replace(self._served, engine=engine[:64])
@@ -198,7 +200,8 @@ class Relaying:
         if not self._ask.stream:
             tail = [one for one in scan.tail() if b'"choices":[]' not in one]
             self._answer = assemble(self._ask, self._held + tail, usage)
-        reason = scan.finish_reason
+        # Where the engine gave none, the terminal chunk that the scan adds says "stop".
+        reason = scan.finish_reason or "stop"
         self._resolve(Relayed(**self._facts(), finish_reason=reason))
 
     def _end_json(self, head: ResponseHead) -> None:

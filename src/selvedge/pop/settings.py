@@ -12,6 +12,7 @@ from typing import Annotated, Final, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
+from ruamel.yaml.error import YAMLError
 
 from selvedge.adapters import one_line, read_yaml
 from selvedge.fabric import BadSetting
@@ -105,8 +106,12 @@ def load_settings(
 def _from_file(file: Path) -> dict[str, object]:
     try:
         found = read_yaml(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadSetting(str(file), f"cannot be read: {error}") from error
+    except OSError as error:
+        raise BadSetting(str(file), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadSetting(str(file), f"is not UTF-8 at byte {error.start}") from error
+    except YAMLError as error:
+        raise BadSetting(str(file), one_line(error)) from error
     if not isinstance(found, dict):
         raise BadSetting(str(file), "is not a table of settings")
     return found
@@ -118,8 +123,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     for name, text in environment.items():
         key = name.removeprefix(ENV_PREFIX).lower()
         if name.startswith(ENV_PREFIX) and key in known:
-            found[key] = msgspec.json.decode(text) if text.startswith("{") else text
+            found[key] = _from_json(name, text) if text.startswith("{") else text
     return found
+
+
+def _from_json(name: str, text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise BadSetting(name, f"is not JSON: {error}") from error
 
 
 def settings_table() -> str:

@@ -8,6 +8,7 @@ Refuses to know: what the bytes mean, heads, sockets.
 """
 
 import re
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -92,7 +93,7 @@ class ChunkedBody:
     __slots__ = ("_count_left", "_extra_left", "_left", "_step", "done")
 
     def __init__(self, limits: HeadLimits, header_count: int) -> None:
-        self._step = self._size
+        self._step: _Step = ChunkedBody._size
         self._left = 0
         self._extra_left = limits.head_bytes_max
         self._count_left = limits.header_count_max - header_count
@@ -100,7 +101,7 @@ class ChunkedBody:
 
     def take(self, data: bytes, at: int, parts: list[bytes]) -> int:
         while not self.done:
-            after = self._step(data, at, parts)
+            after = self._step(self, data, at, parts)
             if after < 0:
                 break
             at = after
@@ -123,9 +124,9 @@ class ChunkedBody:
             self._spend(len(line[2]))
         self._left = int(line[1], 16)
         if self._left:
-            self._step = self._data
+            self._step = ChunkedBody._data
         else:
-            self._step = self._trailer
+            self._step = ChunkedBody._trailer
         return end + 2
 
     def _data(self, data: bytes, at: int, parts: list[bytes]) -> int:
@@ -135,13 +136,13 @@ class ChunkedBody:
         parts.append(part)
         self._left -= len(part)
         if not self._left:
-            self._step = self._data_end
+            self._step = ChunkedBody._data_end
         return at + len(part)
 
     def _data_end(self, data: bytes, at: int, parts: list[bytes]) -> int:
         end = data[at : at + 2]
         if end == b"\r\n":
-            self._step = self._size
+            self._step = ChunkedBody._size
             return at + 2
         if end not in (b"", b"\r"):
             raise malformed("a chunk does not end where its size says")
@@ -167,6 +168,9 @@ class ChunkedBody:
         self._extra_left -= size
         if self._extra_left < 0:
             raise head_too_large("chunk extensions and trailers are too large")
+
+
+_Step = Callable[[ChunkedBody, bytes, int, list[bytes]], int]
 
 
 def _check_open_line(data: bytes, at: int, bytes_max: int) -> None:

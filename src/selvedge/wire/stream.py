@@ -228,14 +228,13 @@ class StreamScan:
             )
 
     def _deliverable(self, chunk: _Chunk, choices: list[_Choice], data: bytes) -> bytes | None:
-        first, self._last = self._last.choices is None, chunk
+        self._last = chunk
         carries = any(choice.carries() for choice in choices)
         if carries:
             self.tokens += 1
         elif chunk.prompt_progress is not None:
             self._progress = chunk.prompt_progress
-            if not first:
-                return None
+            return None
         over = {one.index for one in choices} & self._finished
         for choice in choices:
             if choice.finish_reason and choice.index not in over:

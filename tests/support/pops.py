@@ -1,0 +1,315 @@
+"""Three PoPs in one event loop: the parts of real PoP processes, on real loopback sockets.
+
+    async with rig(tmp_path, sin=Script(Answer(("a", "b")))) as fabric:
+        async with fabric.wire("cgk") as wire:
+            answer = await wire.ask(bearer("asean"), chat())
+        (receipt,) = fabric.pop("cgk").receipts()
+
+Jakarta (`cgk`, ID) has no engine, Singapore (`sin`, SG) and Frankfurt (`fra`, DE) have one scripted
+engine each; tenants and keys are those of `tests.support.fleets`. Links are not emulated. Journals
+are in memory, so a test reads what was written, and can make writes fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from selvedge.adapters import (
+    ClientSettings,
+    HttpClient,
+    MemoryAppender,
+    ReceiptBook,
+    ReleaseStore,
+    Vault,
+    keep_secret,
+    operator_public_key,
+    pop_public_key,
+    seal_release,
+    write_atomically,
+)
+from selvedge.fabric import Attested, Engine, Key, PoP, Receipt, Release, Served, Usage
+from selvedge.ledger import Intent, Recovery, Summary, hash_secret, read_line, receipts_of
+from selvedge.pop.app import App
+from selvedge.pop.http_server import Inbound, Server, ServerSettings, start_server
+from selvedge.pop.process import ReleaseKeeper
+from selvedge.pop.settings import Settings
+from selvedge.pop.state import PopState, now_us
+from tests.support.fleets import KEYS, SITES, make_release
+from tests.support.script import Script
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.wires import Wire
+
+RIG_PEPPER = bytes(range(32))
+NAME_AT_ENGINE = "small"
+UNTIL_S_MAX = 10.0
+
+Amend = Callable[[str, Release], Release]
+SettingsOf = Mapping[str, Mapping[str, Any]]  # Any: values of settings
+
+
+class Journal(MemoryAppender):
+    """A journal in memory. `faults` names, by kind of line, how its writing fails."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: self._failing)
+        self.faults: dict[str, str] = {}
+        self.changed = asyncio.Event()
+        self._failing: str | None = None
+
+    def append(self, line: bytes) -> None:
+        self._failing = self.faults.get(line[:1].decode())
+        self.changed.set()
+        super().append(line)
+
+
+class Accepted(set[Any]):  # Any: the server's own connections
+    """A server's open connections, and how many there ever were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def add(self, connection: object) -> None:
+        self.count += 1
+        super().add(connection)
+
+
+class RunningPop:
+    """One PoP: its state, its server, its journal, and what came to its socket."""
+
+    def __init__(self, pop_id: str, directory: Path, sock: socket.socket) -> None:
+        self.id = pop_id
+        self.directory = directory
+        self.sock = sock
+        self.port: int = sock.getsockname()[1]
+        self.identity = keep_secret(directory / "identity.key", os.urandom(32))
+        self.journal = Journal()
+        self.accepted = Accepted()
+        self.seen: list[Inbound] = []
+        self.faults: list[BaseException] = []
+        self.state: PopState
+        self.keeper: ReleaseKeeper
+        self.server: Server
+        self._book: ReceiptBook
+        self._client: HttpClient
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it, without a path."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def inbox(self) -> Path:
+        """The release file that it watches."""
+        return self.directory / "inbox.json"
+
+    async def start(self, operator_public: str, settings: Mapping[str, object]) -> None:
+        """Serve by the release in the inbox."""
+        pepper_file = self.directory / "pepper.key"
+        keep_secret(pepper_file, RIG_PEPPER)
+        told = {
+            "pop": self.id,
+            "listen": f"127.0.0.1:{self.port}",
+            "state_dir": str(self.directory),
+            "release_file": str(self.inbox),
+            "operator_public_key": operator_public,
+            "pepper_file": str(pepper_file),
+        }
+        made = msgspec.convert(told | dict(settings), Settings)
+        vault = Vault(self.directory / "subjects.jsonl")
+        self._book = ReceiptBook(self.id, self.journal, vault, Recovery({}, {}))
+        self._client = HttpClient(ClientSettings(connect_ms_max=made.connect_ms_max))
+        self.state = PopState(made, self._book, self._client, {})
+        store = ReleaseStore(self.directory / "release", self.inbox, operator_public)
+        self.keeper = ReleaseKeeper(self.state, store, made)
+        self.keeper.load()
+        app = App(self.state)
+
+        async def handle(inbound: Inbound) -> None:
+            self.seen.append(inbound)
+            await app.handle(inbound)
+
+        self.server = await start_server(
+            handle,
+            "127.0.0.1",
+            self.port,
+            settings=ServerSettings(connections_max=made.connections_max),
+            on_error=self.faults.append,
+            sock=self.sock,
+        )
+        self.server.connections = self.accepted
+
+    async def refuse(self) -> None:
+        """Stop listening and drop every connection, as a process that has died."""
+        self.server.close()
+        for connection in list(self.accepted):
+            connection.abort()
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """End everything that was started here."""
+        self.server.close()
+        await self.server.drain(1)
+        await self._client.close()
+        self._book.close()
+
+    def work(self) -> list[Inbound]:
+        """The requests for work that came in, pages left out."""
+        return [one for one in self.seen if one.head.method == "POST"]
+
+    def receipts(self) -> list[Receipt]:
+        """The receipts written, in order."""
+        return [sealed.decode() for sealed in receipts_of(self.journal.lines)]
+
+    def attestations(self) -> list[Attested]:
+        """The attestations given to peers, in order."""
+        return [one for one in self._records() if isinstance(one, Attested)]
+
+    def intents(self) -> list[Receipt]:
+        """The intents written, in order."""
+        return [one.receipt for one in self._records() if isinstance(one, Intent)]
+
+    def tallied(self) -> dict[str, int]:
+        """Refusals without a receipt, by code."""
+        self._book.flush_tally()
+        counts: dict[str, int] = {}
+        for one in self._records():
+            for code, count in one.counts.items() if isinstance(one, Summary) else ():
+                counts[code] = counts.get(code, 0) + count
+        return counts
+
+    def _records(self) -> Iterable[object]:
+        return [read_line(line.rstrip(b"\n")) for line in self.journal.lines]
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        """Returns when `happened()` is true; looks again whenever a line is written.
+
+        Raises:
+            AssertionError: it did not become true in time; the text has the last lines.
+        """
+        try:
+            async with asyncio.timeout(UNTIL_S_MAX):
+                while not happened():
+                    self.journal.changed.clear()
+                    await self.journal.changed.wait()
+        except TimeoutError:
+            lines = b"".join(self.journal.lines[-5:]).decode()
+            raise AssertionError(f"did not happen; last lines:\n{lines}") from None
+
+    async def until_receipts(self, count: int = 1) -> list[Receipt]:
+        """The receipts, once there are so many."""
+        await self.until(lambda: len(self.receipts()) >= count)
+        return self.receipts()
+
+
+class Fabric:
+    """The PoPs and engines of a rig, by PoP id, and the operator's key."""
+
+    def __init__(
+        self, pops: dict[str, RunningPop], engines: dict[str, ScriptedEngine], operator: bytes
+    ) -> None:
+        self.pops = pops
+        self.engines = engines
+        self.operator = operator
+        self.release: Release
+
+    def pop(self, pop_id: str) -> RunningPop:
+        """One PoP."""
+        return self.pops[pop_id]
+
+    def wire(self, pop_id: str) -> contextlib.AbstractAsyncContextManager[Wire]:
+        """A raw connection to a PoP."""
+        return Wire.to(self.pops[pop_id].port)
+
+    def lay_down(self, pop_id: str, release: Release, operator: bytes | None = None) -> None:
+        """Put a signed release into one PoP's inbox; the PoP has not looked yet."""
+        sealed = seal_release(release, operator or self.operator)
+        write_atomically(self.pops[pop_id].inbox, sealed)
+
+    def untouched(self, pop_id: str) -> bool:
+        """Whether not one connection was made to this PoP, nor to its engine."""
+        engine = self.engines.get(pop_id)
+        return self.pops[pop_id].accepted.count == 0 and (engine is None or not engine.connections)
+
+
+@contextlib.asynccontextmanager
+async def rig(
+    directory: Path,
+    *,
+    sin: Script | None = None,
+    fra: Script | None = None,
+    profile: str = "openai",
+    amend: Amend = lambda _, release: release,
+    settings: SettingsOf | None = None,
+) -> AsyncIterator[Fabric]:
+    """The fabric, running. `amend` may give a PoP a release of its own; `settings` are by PoP."""
+    operator = os.urandom(32)
+    public = operator_public_key(operator)
+    pops = {one: RunningPop(one, directory / one, _listening()) for one in ("sin", "fra", "cgk")}
+    engines = {"sin": ScriptedEngine(sin), "fra": ScriptedEngine(fra)}
+    fabric = Fabric(pops, engines, operator)
+    async with contextlib.AsyncExitStack() as stack:
+        for engine in engines.values():
+            await stack.enter_async_context(engine)
+        fabric.release = _release(fabric, profile)
+        for pop in pops.values():
+            fabric.lay_down(pop.id, amend(pop.id, fabric.release))
+            await pop.start(public, (settings or {}).get(pop.id, {}))
+            stack.push_async_callback(pop.stop)
+        yield fabric
+    faults = [fault for pop in pops.values() for fault in pop.faults]
+    assert not faults, f"faults of ours: {faults!r}"
+
+
+def usage_of(receipt: Receipt) -> Usage:
+    """The usage of a receipt that has one."""
+    assert receipt.usage is not None, receipt
+    return receipt.usage
+
+
+def _listening() -> socket.socket:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def _release(fabric: Fabric, profile: str) -> Release:
+    keys = tuple(
+        Key(
+            id=key,
+            tenant=tenant,
+            data_class=data_class,
+            hash=hash_secret(RIG_PEPPER, key, f"secretof{tenant}"),
+            expires_us=1 if key == "old" else None,
+        )
+        for key, (tenant, data_class) in KEYS.items()
+    )
+    pops = tuple(_pop(one, fabric, profile) for one in fabric.pops.values())
+    return make_release(pops=pops, keys=keys, version=1, made_us=now_us())
+
+
+def _pop(running: RunningPop, fabric: Fabric, profile: str) -> PoP:
+    city, country, latitude, longitude = SITES[running.id]
+    engine = fabric.engines.get(running.id)
+    served = (Served("chat", NAME_AT_ENGINE), Served("embed", "embed"))
+    own = (Engine("gpu", engine.url, profile, served, prefill_tokens_per_s=1000),) if engine else ()
+    return PoP(
+        id=running.id,
+        city=city,
+        country=country,
+        latitude=latitude,
+        longitude=longitude,
+        url=running.url,
+        peer=f"127.0.0.1:{running.port}",
+        public_key=pop_public_key(running.identity),
+        entity=f"Example {country}",
+        engines=own,
+    )
