@@ -16,19 +16,33 @@ from selvedge.exchange import (
     ClientLeft,
     Deliver,
     Drop,
+    Ended,
+    Failed,
     FleetView,
     Intend,
     ReadBody,
     Record,
     Refuse,
     Relay,
+    Relayed,
     Reply,
+    Served,
     Tally,
     Vouched,
     serve_peer,
+    take_word,
 )
-from selvedge.fabric import DataClass, Outcome, Refused, Route, Tenant, Usage
-from selvedge.wire import Ticket, TicketBook, attest, body_hash, holds, issue
+from selvedge.fabric import (
+    Attestation,
+    Attested,
+    DataClass,
+    Outcome,
+    Refused,
+    Route,
+    Tenant,
+    Usage,
+)
+from selvedge.wire import Ticket, TicketBook, attest, body_hash, holds, issue, ticket_hash
 from tests.exchange.test_story import FULL, SIN, USAGE, WRITTEN, failed, gone, relayed
 from tests.support.conversation import Conversation
 from tests.support.fleets import (
@@ -59,6 +73,7 @@ TICKET = Ticket(
     deadline_ms=60_000,
     issued_us=NOW_US,
 )
+NAMED = ticket_hash(issue(TICKET, pair_key("cgk", "sin")))
 VIEW = make_view("sin")
 READ = BodyRead(BODY, NOW_US + 10)
 
@@ -110,7 +125,7 @@ def test_a_request_of_a_peer() -> None:
     wanted = vouched(talk)
     words = wanted.attestation
     assert wanted.ingress == "cgk"
-    assert (words.ticket, words.request_id) == ("t1", "req_1")
+    assert (words.ticket, words.request_id) == (NAMED, "req_1")
     assert (words.pop, words.country, words.entity) == ("sin", "SG", "Example SG")
     assert (words.engine, words.model) == ("sin-chat", "chat")
     assert words.model_digest == "sha256:" + "11" * 32
@@ -304,3 +319,65 @@ def test_exactly_one_word_for_what_was_relayed(data: st.DataObject) -> None:
     assert len(talk.said(Attest)) == min(1, len(talk.said(Relay)))
     assert not talk.said(Record) + talk.said(Intend)
     assert all(one.pop == "sin" for relay in talk.said(Relay) for one in relay.attempts)
+
+
+def answer(attested: Attested | None, *, tokens: int = 3) -> Relayed:
+    served = Served("sin", None, "SG", "by the release", None)
+    return Relayed(
+        started_us=1, at_us=9, tokens=tokens, served=served, attested=attested, finish_reason="stop"
+    )
+
+
+def word(**changes: object) -> Attested:
+    wanted = Attestation(
+        ticket=ticket_hash("written"),
+        request_id="req_1",
+        pop="sin",
+        country="SG",
+        entity="Example SG",
+        engine="sin-chat",
+        model="chat",
+        model_digest="sha256:" + "22" * 32,
+        release_hash=RELEASE_HASH,
+        outcome=Outcome.COMPLETE,
+        usage=USAGE,
+        started_us=1,
+        ended_us=2,
+    )
+    return attest(msgspec.structs.replace(wanted, **changes), pair_key("sin", "cgk"))
+
+
+def taken(ended: Ended) -> Ended:
+    peer = make_release().pop("sin")
+    return take_word(ended, "written", pair_key("sin", "cgk"), peer, "req_1")
+
+
+def test_a_peers_word_becomes_what_the_receipt_says() -> None:
+    ended = taken(answer(word()))
+    assert isinstance(ended, Relayed)
+    assert ended.usage == USAGE
+    assert ended.served == Served("sin", "sin-chat", "SG", "Example SG", "sha256:" + "22" * 32)
+    odd = taken(answer(word(engine="NOT A NAME")))
+    assert odd.served is not None
+    assert odd.served.engine is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ticket": "t"}, {"request_id": "req_2"}, {"pop": "fra"}, {"country": "DE"}],
+)
+def test_a_word_on_something_else_is_none(changes: dict[str, object]) -> None:
+    ended = taken(answer(word(**changes)))
+    assert isinstance(ended, Failed)
+    assert (ended.refused.code, ended.tokens) == ("engine_interrupted", 3)
+
+
+def test_a_word_that_does_not_hold_and_none_at_all() -> None:
+    forged = Attested(word().attestation, "x" * 43)
+    for ended in (taken(answer(forged, tokens=0)), taken(answer(None, tokens=0))):
+        assert isinstance(ended, Failed)
+        assert (ended.refused.code, ended.refused.retry_after_ms) == ("engine_failed", 1000)
+    failed = Failed(started_us=1, at_us=2, refused=Refused("engine_failed", "x"))
+    assert taken(failed) is failed
+    nowhere = msgspec.structs.replace(answer(None), served=None)
+    assert isinstance(taken(nowhere), Failed)

@@ -123,6 +123,7 @@ def test_a_complete_request() -> None:
         body_bytes=len(BODY),
         allowed_pops=2,
         planned=("sin",),
+        planned_in=("SG",),
     )
     relay = talk.expect(Relay, relayed())
     assert [one.engine for one in relay.attempts] == ["sin-chat"]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from selvedge.fabric import Attested, Receipt, StoreCorrupt
 from selvedge.ledger import (
+    Entry,
     Intent,
-    Record,
     Recovery,
     Sealed,
     SegmentHeader,
@@ -36,9 +36,9 @@ def sealed(number: int, seq: int, tenant: str = "asean") -> Sealed:
 
 
 HEADER = SegmentHeader("sin", 3, {"asean": 5}, (Intent(receipt(0)),))
-ATTESTED = Attested(ATTESTATION, "bWFj")
+ATTESTED = Attested(msgspec.Raw(msgspec.json.encode(ATTESTATION, order="sorted")), "bWFj")
 SUMMARY = Summary("sin", 60_000_000, {"invalid_api_key": 3})
-RECORDS: list[Record] = [
+RECORDS: list[Entry] = [
     HEADER,
     Intent(receipt(1), "cGVyc29uYWw="),
     ATTESTED,
@@ -51,7 +51,7 @@ RECORDS: list[Record] = [
 SEGMENT = b"".join(map(write_line, RECORDS))
 
 
-def fold(records: list[Record]) -> Recovery:
+def fold(records: list[Entry]) -> Recovery:
     """What recovery should find, told again in other words."""
     found = Recovery({}, {})
     for record in records:
@@ -69,7 +69,7 @@ def fold(records: list[Record]) -> Recovery:
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_lines_survive(record: Record) -> None:
+def test_lines_survive(record: Entry) -> None:
     line = write_line(record)
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
@@ -104,7 +104,7 @@ def test_nothing_at_all() -> None:
 @settings(deadline=None)
 @given(st.integers(0, len(SEGMENT)))
 def test_every_truncation_recovers(cut: int) -> None:
-    whole: list[Record] = []
+    whole: list[Entry] = []
     for record in RECORDS:
         if sum(len(write_line(one)) for one in [*whole, record]) > cut:
             break
@@ -168,8 +168,13 @@ def test_a_true_checksum_over_what_is_no_record() -> None:
 
 
 def test_sequences_only_grow() -> None:
-    lines = [write_line(one) for one in (sealed(1, 9), sealed(2, 4))]
+    lines = [write_line(one) for one in (HEADER, sealed(1, 9), sealed(2, 4))]
     assert recover(b"".join(lines)).seqs == {"asean": 9}
+
+
+def test_a_segment_begins_with_its_header() -> None:
+    with pytest.raises(StoreCorrupt, match="header"):
+        recover(write_line(sealed(1, 1)))
 
 
 def test_receipts_of_passes_over_the_rest_and_a_torn_end() -> None:

@@ -63,7 +63,8 @@ RECEIPT = Receipt(
     body_bytes=64,
     allowed_pops=2,
     planned=("sin",),
-    attempts=(Tried("sin", None, "relayed", "rtt 16 ms", 20, 1, INTEGER_MAX),),
+    planned_in=("SG",),
+    attempts=(Tried("sin", "SG", None, "relayed", "rtt 16 ms", 20, 1, INTEGER_MAX),),
     served_pop="sin",
     served_engine="sin-chat",
     served_entity="\x00\x08\t\n\x0b\x0c\r\x1f\x7f/",
@@ -74,13 +75,13 @@ RECEIPT = Receipt(
     usage=USAGE,
     first_token_us=1_800_000_000_000_500,
     ended_us=1_800_000_000_001_000,
-    attested=Attested(ATTESTATION, "bWFj"),
+    attested=Attested(msgspec.Raw(msgspec.json.encode(ATTESTATION, order="sorted")), "bWFj"),
 )
 
 # Written by hand from RFC 8785, not by the code under test.
 GOLDEN = (
     '{"allowed_pops":2,'
-    '"attempts":[{"ended_us":9007199254740991,"engine":null,"outcome":"relayed","pop":"sin",'
+    '"attempts":[{"country":"SG","ended_us":9007199254740991,"engine":null,"outcome":"relayed","pop":"sin",'
     '"reason":"rtt 16 ms","started_us":1,"tokens":20}],'
     '"attested":{"attestation":{"country":"SG","ended_us":1800000000000900,"engine":"sin-chat",'
     '"entity":"Ünïcode \\"quoted\\" \\\\ €😀\u2028","model":"chat",'
@@ -92,7 +93,7 @@ GOLDEN = (
     '"ended_us":1800000000001000,"finish_reason":"stop","first_token_us":1800000000000500,'
     '"id":"rcpt_1","ingress_country":"ID","ingress_pop":"cgk","key":"asean","model":"chat",'
     '"model_digest":"sha256:' + "11" * 32 + '","outcome":"complete","personal":null,'
-    '"planned":["sin"],"processed_in":"SG","project":"default","received_us":1800000000000000,'
+    '"planned":["sin"],"planned_in":["SG"],"processed_in":"SG","project":"default","received_us":1800000000000000,'
     '"release":7,"release_hash":"' + "ab" * 32 + '","request_id":"req_1",'
     '"route":"/v1/chat/completions","rule":"asean/default","seq":42,"served_engine":"sin-chat",'
     '"served_entity":"\\u0000\\b\\t\\n\\u000b\\f\\r\\u001f\x7f/","served_pop":"sin",'
@@ -100,7 +101,7 @@ GOLDEN = (
     '"usage":{"cache_read":5,"cache_write":0,"input_uncached":10,"output":20,'
     '"provenance":"reported","reasoning":3},"v":1,"zone":"asean"}'
 )
-GOLDEN_LEAF = "a37cceb879c0223084815df0d16968abd67871d38ebf8a2a093b285f159aeb48"
+GOLDEN_LEAF = "6eb82d57247de3bb0b4aadb88ac343900ac85a84f71caaa884a5706fb9a4c421"
 
 
 def jcs(value: Any) -> bytes:  # Any: JSON
@@ -140,6 +141,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 integers = st.integers(0, INTEGER_MAX)
 tried = st.builds(
     Tried,
+    texts,
     texts,
     st.none() | texts,
     st.sampled_from(["relayed", "failed", "gone", "rejected", "deadline"]),

@@ -53,7 +53,7 @@ def test_an_answer_from_a_peer_has_its_word() -> None:
     assert found.ended_us == 1_200_000 + SIN_CGK_US
     assert (found.ingress_pop, found.served_pop, found.processed_in) == ("cgk", "sin", "SG")
     assert found.attested == report.attestations["sin"][0]
-    assert found.attested.attestation.started_us == 1_000_000 + SIN_CGK_US // 2
+    assert found.attested.decode().started_us == 1_000_000 + SIN_CGK_US // 2
     assert report.receipts["sin"] == ()
 
 
@@ -124,7 +124,7 @@ def test_an_engine_that_breaks_after_it_is_an_honest_receipt(ingress: str) -> No
     assert found.ended_us == 1_145_000 + (SIN_CGK_US if ingress == "cgk" else 0)
     assert (report.figures.in_band_errors, report.figures.endings) == (1, {"refuse": 1})
     if ingress == "cgk":
-        assert report.attestations["sin"][0].attestation.outcome is Outcome.FAILED
+        assert report.attestations["sin"][0].decode().outcome is Outcome.FAILED
 
 
 def test_what_is_not_streamed_moves_on_even_in_its_midst() -> None:
@@ -147,7 +147,7 @@ def test_the_peer_hears_of_it_one_way_later() -> None:
     found = only(report)
     assert (found.outcome, found.attempts[0].tokens) == (Outcome.CLIENT_GONE, 6)
     assert found.ended_us == 1_150_000 + SIN_CGK_US
-    word = report.attestations["sin"][0].attestation
+    word = report.attestations["sin"][0].decode()
     assert word.outcome is Outcome.CLIENT_GONE
     assert word.ended_us == found.ended_us + SIN_CGK_US // 2
     assert word.usage.output == 6 + SIN_CGK_US // 10_000, "generated, and never delivered"

@@ -32,7 +32,7 @@ def releases(draw: st.DrawFn) -> Release:
             longitude=draw(st.integers(-180, 180)),
             url="https://x",
             peer="x:1",
-            public_key="",
+            public_key="A" * 43 + "=",
             engines=tuple(engine(one) for one in range(draw(st.integers(0, 2)))),
         )
         for number in range(draw(st.integers(1, 5)))

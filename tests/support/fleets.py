@@ -63,7 +63,7 @@ def make_pop(pop: str, engines: bool = True) -> PoP:
         longitude=longitude,
         url=f"https://{pop}.example.net",
         peer=f"{pop}.example.net:8443",
-        public_key="",
+        public_key="A" * 43 + "=",
         entity=f"Example {country}",
         engines=own if engines else (),
     )

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ RIG_PEPPER = bytes(range(32))
 NAME_AT_ENGINE = "small"
 UNTIL_S_MAX = 10.0
 
-Amend = Callable[[str, Release], Release]
+Amend = Callable[[str, Release], Release | None]
 SettingsOf = Mapping[str, Mapping[str, Any]]  # Any: values of settings
 
 
@@ -142,10 +143,14 @@ class RunningPop:
             "127.0.0.1",
             self.port,
             settings=ServerSettings(connections_max=made.connections_max),
-            on_error=self.faults.append,
+            on_error=self._noted,
             sock=self.sock,
         )
         self.server.connections = self.accepted
+
+    def _noted(self, fault: BaseException) -> None:
+        self.faults.append(fault)
+        traceback.print_exception(fault)  # pytest shows it where the test fails
 
     async def refuse(self) -> None:
         """Stop listening and drop every connection, as a process that has died."""
@@ -250,7 +255,9 @@ async def rig(
     amend: Amend = lambda _, release: release,
     settings: SettingsOf | None = None,
 ) -> AsyncIterator[Fabric]:
-    """The fabric, running. `amend` may give a PoP a release of its own; `settings` are by PoP."""
+    """The fabric, running. `amend` may give a PoP a release of its own, or None; `settings` are
+    by PoP.
+    """
     operator = os.urandom(32)
     public = operator_public_key(operator)
     pops = {one: RunningPop(one, directory / one, _listening()) for one in ("sin", "fra", "cgk")}
@@ -261,7 +268,9 @@ async def rig(
             await stack.enter_async_context(engine)
         fabric.release = _release(fabric, profile)
         for pop in pops.values():
-            fabric.lay_down(pop.id, amend(pop.id, fabric.release))
+            own = amend(pop.id, fabric.release)
+            if own is not None:
+                fabric.lay_down(pop.id, own)
             await pop.start(public, (settings or {}).get(pop.id, {}))
             stack.push_async_callback(pop.stop)
         yield fabric

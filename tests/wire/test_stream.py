@@ -431,7 +431,7 @@ def test_only_a_peer_is_heard() -> None:
     assert (scan.attested, scan.fault) == (None, None)
     peer = StreamScan(ASK, from_peer=True)
     peer.feed(b"event: selvedge.attested\ndata: {}\n\n")
-    assert peer.fault is not None
+    assert (peer.attested, peer.fault) == (None, None), "its lack is noticed at the end"
 
 
 def test_an_answer_of_nothing_has_an_end_and_a_usage() -> None:

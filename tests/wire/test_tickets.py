@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selvedge.fabric import Attested, BadTicket, Outcome, Route, Usage
+from selvedge.fabric import Attestation, Attested, BadTicket, Outcome, Route, Usage
 from selvedge.wire import Ticket, TicketBook, attest, body_hash, holds, issue, read_unverified
 from selvedge.wire import tickets as module
 from tests.ledger.test_receipts import ATTESTATION
@@ -217,6 +217,10 @@ def test_no_text_breaks_the_reading(written: str) -> None:
         check(written)
 
 
+def raw(attestation: Attestation) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(attestation, order="sorted"))
+
+
 def test_attestations() -> None:
     attested = attest(ATTESTATION, KEY)
     assert holds(attested, KEY)
@@ -225,7 +229,8 @@ def test_attestations() -> None:
         msgspec.to_builtins(ATTESTATION), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     ).encode()
     mac = hmac.new(KEY, b"selvedge/attestation/v1\n" + signed, hashlib.sha256).digest()
-    assert attested == Attested(ATTESTATION, unpadded(mac))
+    assert (bytes(attested.attestation), attested.mac) == (signed, unpadded(mac))
+    assert attested.decode() == ATTESTATION
 
 
 FORGED: dict[str, object] = {
@@ -248,7 +253,7 @@ FORGED: dict[str, object] = {
 
 @pytest.mark.parametrize("mac", ["", "é", "💥", "x" * 43])
 def test_what_is_no_mac(mac: str) -> None:
-    assert not holds(Attested(ATTESTATION, mac), KEY)
+    assert not holds(Attested(raw(ATTESTATION), mac), KEY)
 
 
 def test_every_field_of_an_attestation_is_bound() -> None:
@@ -256,4 +261,18 @@ def test_every_field_of_an_attestation_is_bound() -> None:
     mac = attest(ATTESTATION, KEY).mac
     for field, value in FORGED.items():
         forged = msgspec.structs.replace(ATTESTATION, **{field: value})
-        assert not holds(Attested(forged, mac), KEY)
+        assert not holds(Attested(raw(forged), mac), KEY)
+
+
+def test_a_field_that_a_newer_pop_adds_keeps_its_mac() -> None:
+    signed = msgspec.json.encode({**msgspec.to_builtins(ATTESTATION), "zeal": 1}, order="sorted")
+    mac = hmac.new(KEY, b"selvedge/attestation/v1\n" + signed, hashlib.sha256).digest()
+    newer = Attested(msgspec.Raw(signed), unpadded(mac))
+    assert holds(newer, KEY)
+    assert newer.decode() == ATTESTATION
+
+
+def test_only_canonical_bytes_are_embedded() -> None:
+    spaced = bytes(raw(ATTESTATION)).replace(b",", b", ")
+    mac = hmac.new(KEY, b"selvedge/attestation/v1\n" + spaced, hashlib.sha256).digest()
+    assert not holds(Attested(msgspec.Raw(spaced), unpadded(mac)), KEY)

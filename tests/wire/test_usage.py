@@ -17,13 +17,15 @@ REASONING = '"completion_tokens_details":{"reasoning_tokens":%d}'
 
 
 def normal(text: str) -> Usage:
-    return msgspec.json.decode(text, type=EngineUsage).normal()
+    usage = msgspec.json.decode(text, type=EngineUsage).normal()
+    assert usage is not None
+    return usage
 
 
 @pytest.mark.parametrize(
     ("text", "counts"),
     [
-        ("{}", (0, 0, 0, 0, 0)),
+        ('{"prompt_tokens":5.0,"completion_tokens":2.0}', (5, 0, 0, 2, 0)),
         ('{"prompt_tokens":7,"completion_tokens":4,"total_tokens":11}', (7, 0, 0, 4, 0)),
         ('{"prompt_tokens":7,"prompt_tokens_details":{"cached_tokens":5}}', (2, 5, 0, 0, 0)),
         ('{"prompt_tokens":7,"prompt_tokens_details":{"cached_tokens":9}}', (0, 7, 0, 0, 0)),
@@ -38,6 +40,10 @@ def normal(text: str) -> Usage:
 )  # fmt: skip
 def test_normal_form(text: str, counts: tuple[int, ...]) -> None:
     assert normal(text) == Usage(*counts, provenance="reported")
+
+
+def test_nothing_counted_is_not_a_reported_zero() -> None:
+    assert msgspec.json.decode("{}", type=EngineUsage).normal() is None
 
 
 @given(*[st.integers(0, 10**9)] * 4)

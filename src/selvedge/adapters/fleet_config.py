@@ -36,6 +36,7 @@ from selvedge.wire import PROFILES
 
 CONFIG_BYTES_MAX = 16 * 1024 * 1024
 _ANY_HASH = "0" * 64
+_ANY_PUBLIC_KEY: Final = "A" * 43 + "="
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -171,7 +172,7 @@ def check_config(config: FleetConfig) -> None:
         version=1,
         made_us=0,
         key_hashes=dict.fromkeys(config.keys, _ANY_HASH),
-        public_keys=dict.fromkeys(config.pops, ""),
+        public_keys=dict.fromkeys(config.pops, _ANY_PUBLIC_KEY),
         digests={},
         engine_ports={
             f"{pop_id}/{engine_id}": 1

@@ -126,7 +126,7 @@ def _path(question: Question, answer: Answer, receipt: Receipt | None) -> list[t
         )
     if answer.first_token_ms is not None:
         rows.append(("first token", f"{answer.first_token_ms:.0f} ms"))
-    attested = receipt.attested.attestation if receipt.attested else None
+    attested = receipt.attested.decode() if receipt.attested else None
     if attested is not None:
         rows.append(("attested", f"by {attested.pop}, {attested.country}, {attested.entity}"))
     rows.append(

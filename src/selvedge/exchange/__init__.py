@@ -30,7 +30,7 @@ from selvedge.exchange.commands import (
     Written,
     cools,
 )
-from selvedge.exchange.peer import serve_peer
+from selvedge.exchange.peer import serve_peer, take_word
 from selvedge.exchange.story import Story, serve
 from selvedge.exchange.view import FleetView, Secrets, compile_view
 
@@ -69,4 +69,5 @@ __all__ = [
     "cools",
     "serve",
     "serve_peer",
+    "take_word",
 ]

@@ -7,6 +7,8 @@ The billing receipt is the ingress's; this PoP writes down its attestation.
 
 from __future__ import annotations
 
+import msgspec
+
 from selvedge.exchange.commands import (
     Attest,
     BodyRead,
@@ -20,13 +22,33 @@ from selvedge.exchange.commands import (
     NotWritten,
     ReadBody,
     Refuse,
+    Relayed,
+    Served,
     Tally,
     Vouched,
 )
-from selvedge.exchange.story import Story, relay_in_turn
+from selvedge.exchange.story import RETRY_AFTER_MS, Story, relay_in_turn
 from selvedge.exchange.view import FleetView
-from selvedge.fabric import Ask, Attestation, BadTicket, Head, Outcome, Refused, Usage
-from selvedge.wire import Ticket, TicketBook, body_hash, parse, read_unverified
+from selvedge.fabric import (
+    NAME_PATTERN,
+    Ask,
+    Attestation,
+    BadTicket,
+    Head,
+    Outcome,
+    PoP,
+    Refused,
+    Usage,
+)
+from selvedge.wire import (
+    Ticket,
+    TicketBook,
+    body_hash,
+    holds,
+    parse,
+    read_unverified,
+    ticket_hash,
+)
 
 
 def serve_peer(
@@ -60,7 +82,8 @@ def serve_peer(
         head, ask, arrived.body, ticket.tenant, ticket.data_class, ticket.rule, (), for_peer=True
     )
     ended, _ = yield from relay_in_turn(plan, job)
-    vouched = yield Attest(_attestation(ticket, view, ask, ended), ticket.ingress)
+    attestation = _attestation(ticket, ticket_hash(written_ticket), view, ask, ended)
+    vouched = yield Attest(attestation, ticket.ingress)
     return _ending(ended, vouched if isinstance(vouched, Vouched | NotWritten) else None)
 
 
@@ -93,14 +116,16 @@ def _denied(ticket: Ticket, view: FleetView) -> Refused | None:
     return None
 
 
-def _attestation(ticket: Ticket, view: FleetView, ask: Ask, ended: Ended) -> Attestation:
+def _attestation(
+    ticket: Ticket, named: str, view: FleetView, ask: Ask, ended: Ended
+) -> Attestation:
     outcome = Outcome.COMPLETE
     if isinstance(ended, Gone):
         outcome = Outcome.CLIENT_GONE
     elif isinstance(ended, Failed):
         outcome = Outcome.FAILED
     return Attestation(
-        ticket=ticket.id,
+        ticket=named,
         request_id=ticket.request_id,
         pop=view.here.id,
         country=view.here.country,
@@ -113,6 +138,41 @@ def _attestation(ticket: Ticket, view: FleetView, ask: Ask, ended: Ended) -> Att
         usage=ended.usage or Usage(),
         started_us=ended.started_us,
         ended_us=ended.at_us,
+    )
+
+
+def take_word(
+    ended: Ended, written_ticket: str, pair_key: bytes, peer: PoP, request_id: str
+) -> Ended:
+    """The ingress's side: what a peer attests becomes what the receipt says, if it holds.
+
+    A complete answer without a word that holds, names this very ticket and comes from where the
+    release says that peer is, counts as broken.
+    """
+    if ended.attested is None:
+        return _broken(ended, "gave no attestation") if isinstance(ended, Relayed) else ended
+    if not holds(ended.attested, pair_key):
+        return _broken(ended, "gave an attestation that does not hold")
+    words = ended.attested.decode()
+    named = (words.ticket, words.request_id, words.pop, words.country)
+    if named != (ticket_hash(written_ticket), request_id, peer.id, peer.country):
+        return _broken(ended, "gave an attestation of something else")
+    engine = words.engine if NAME_PATTERN.fullmatch(words.engine) else None
+    served = Served(words.pop, engine, words.country, words.entity, words.model_digest)
+    return msgspec.structs.replace(ended, served=served, usage=words.usage)
+
+
+def _broken(ended: Ended, words: str) -> Failed:
+    place = ended.served.pop if ended.served else "the peer"
+    code = "engine_interrupted" if ended.tokens else "engine_failed"
+    return Failed(
+        started_us=ended.started_us,
+        at_us=ended.at_us,
+        tokens=ended.tokens,
+        first_token_us=ended.first_token_us,
+        served=ended.served,
+        usage=ended.usage,
+        refused=Refused(code, f"PoP {place!r} {words}.", retry_after_ms=RETRY_AFTER_MS),
     )
 
 

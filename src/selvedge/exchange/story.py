@@ -48,6 +48,9 @@ from selvedge.wire import is_callers_fault, parse
 Story: TypeAlias = Generator[Command, Reply, Ending]
 
 RETRY_AFTER_MS: Final = 1000
+_FINISH_REASONS: Final = frozenset(
+    {None, "stop", "length", "tool_calls", "content_filter", "function_call"}
+)
 
 
 def serve(head: Head, view: FleetView, body_bytes_max: int) -> Story:
@@ -89,7 +92,11 @@ def serve(head: Head, view: FleetView, body_bytes_max: int) -> Story:
     plan = view.routes.rank(ask, view.rules.members(allowed.bits), view.load)
     if isinstance(plan, Refused):
         return (yield from _refuse(head, draft, plan, recalled.at_us, ask))
-    draft = msgspec.structs.replace(draft, planned=tuple(one.pop for one in plan.attempts))
+    draft = msgspec.structs.replace(
+        draft,
+        planned=tuple(one.pop for one in plan.attempts),
+        planned_in=tuple(one.country for one in plan.attempts),
+    )
 
     intended = yield Intend(draft, _personal(head, ask))
     if isinstance(intended, NotWritten):
@@ -146,7 +153,7 @@ def _settle(draft: Receipt, head: Head, ask: Ask, ended: Ended, tried: tuple[Tri
                 receipt,
                 outcome=Outcome.COMPLETE,
                 status=200,
-                finish_reason=ended.finish_reason,
+                finish_reason=_known(ended.finish_reason),
             )
         case Gone():
             ending = Drop()
@@ -260,11 +267,17 @@ def _with_end(draft: Receipt, ended: Ended, tried: tuple[Tried, ...]) -> Receipt
         served_engine=served.engine if served else None,
         served_entity=served.entity if served else None,
         processed_in=served.country if served else None,
+        model_digest=served.model_digest if served else draft.model_digest,
         usage=ended.usage,
         attested=ended.attested,
         first_token_us=ended.first_token_us,
         ended_us=ended.at_us,
     )
+
+
+def _known(finish_reason: str | None) -> str | None:
+    """OpenAI's reasons; an engine's own word never reaches a receipt."""
+    return finish_reason if finish_reason in _FINISH_REASONS else "other"
 
 
 def _tried(attempt: Attempt, ended: Ended) -> Tried:
@@ -277,7 +290,16 @@ def _tried(attempt: Attempt, ended: Ended) -> Tried:
         outcome = "rejected" if is_callers_fault(ended.refused) else "failed"
         outcome = "deadline" if reason == "deadline_exceeded" else outcome
     engine = ended.served.engine if ended.served else attempt.engine
-    return Tried(attempt.pop, engine, outcome, reason, ended.tokens, ended.started_us, ended.at_us)
+    return Tried(
+        pop=attempt.pop,
+        country=attempt.country,
+        engine=engine,
+        outcome=outcome,
+        reason=reason,
+        tokens=ended.tokens,
+        started_us=ended.started_us,
+        ended_us=ended.at_us,
+    )
 
 
 def _personal(head: Head, ask: Ask | None) -> Personal:

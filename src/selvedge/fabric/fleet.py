@@ -20,6 +20,10 @@ from selvedge.fabric.geography import WanModel
 NAME_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 """Names of PoPs, tenants, zones and keys: lower case, digits, dots and dashes, at most 64."""
 
+DIGEST_PATTERN: Final = re.compile(r"unknown|sha256:[0-9a-f]{64}")
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
+_PUBLIC_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
+
 ModelKind = Literal["chat", "embedding"]
 Ingress = Literal["in-zone", "transit-allowed"]
 
@@ -56,6 +60,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not self.id or len(self.id) > 128:
             raise BadRelease("models", "a model id has 1 to 128 characters")
+        if not DIGEST_PATTERN.fullmatch(self.digest):
+            raise BadRelease(f"models.{self.id}.digest", "is 'unknown' or 'sha256:' and 64 digits")
         if self.context_tokens_max < 1:
             raise BadRelease(f"models.{self.id}.context_tokens_max", "must be at least 1")
 
@@ -119,6 +125,10 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_country(f"pops.{self.id}.country", self.country)
         if not (-90 <= self.latitude <= 90 and -180 <= self.longitude <= 180):
             raise BadRelease(f"pops.{self.id}", "latitude is -90..90, longitude -180..180 degrees")
+        if not _ADDRESS.fullmatch(self.peer):
+            raise BadRelease(f"pops.{self.id}.peer", f"{self.peer!r} is not host:port")
+        if not _PUBLIC_KEY.fullmatch(self.public_key):
+            raise BadRelease(f"pops.{self.id}.public_key", "is 32 bytes in base64")
         _check_unique(f"pops.{self.id}.engines", [engine.id for engine in self.engines])
 
 

@@ -8,7 +8,7 @@ in a receipt; personal fields are a commitment here and a ciphertext beside it.
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -34,6 +34,7 @@ class Tried(msgspec.Struct, frozen=True):
     """One attempt: which PoP (and engine, where this PoP chose it), when, and how it went."""
 
     pop: str
+    country: str
     engine: str | None
     outcome: TriedOutcome
     reason: str
@@ -46,6 +47,7 @@ class Attestation(msgspec.Struct, frozen=True):
     """The serving PoP's own word for one request it processed for a peer."""
 
     ticket: str
+    """SHA-256, in hex, of the ticket as it travelled, which binds tenant, rule and body."""
     request_id: str
     pop: str
     country: str
@@ -62,10 +64,21 @@ class Attestation(msgspec.Struct, frozen=True):
 
 
 class Attested(msgspec.Struct, frozen=True):
-    """An attestation with its MAC (HMAC-SHA-256 under the pairwise key, base64url)."""
+    """An attestation with its MAC (HMAC-SHA-256 under the pairwise key, base64url).
 
-    attestation: Attestation
+    ``attestation`` is kept as the canonical bytes that were signed: a field that a newer PoP adds
+    neither breaks the MAC nor gets lost.
+    """
+
+    attestation: msgspec.Raw
     mac: str
+
+    def decode(self) -> Attestation:
+        """The attestation; raises `msgspec.MsgspecError` where the bytes are not one."""
+        return _attestation_decoder.decode(self.attestation)
+
+
+_attestation_decoder: Final = msgspec.json.Decoder(Attestation)
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -100,6 +113,8 @@ class Receipt(msgspec.Struct, frozen=True):
     allowed_pops: int = 0
     planned: tuple[str, ...] = ()
     """PoPs of the whole list of attempts, in order, as written down before the first byte left."""
+    planned_in: tuple[str, ...] = ()
+    """Their countries."""
     attempts: tuple[Tried, ...] = ()
     served_pop: str | None = None
     served_engine: str | None = None

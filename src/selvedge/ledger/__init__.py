@@ -1,8 +1,8 @@
 """Floor 1: keys, receipts and their journal. Later: quotas, leases, prices, invoices as folds."""
 
 from selvedge.ledger.journal import (
+    Entry,
     Intent,
-    Record,
     Recovery,
     SegmentHeader,
     Summary,
@@ -28,9 +28,9 @@ __all__ = [
     "LEAF_DOMAIN",
     "SALT_BYTES",
     "Admitted",
+    "Entry",
     "Intent",
     "Keyring",
-    "Record",
     "Recovery",
     "Sealed",
     "SegmentHeader",

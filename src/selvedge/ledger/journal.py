@@ -57,7 +57,7 @@ class Summary(msgspec.Struct, frozen=True):
     v: int = 1
 
 
-Record = SegmentHeader | Intent | Sealed | Attested | Summary
+Entry = SegmentHeader | Intent | Sealed | Attested | Summary
 
 _KIND_OF: Final[dict[type, Kind]] = {
     SegmentHeader: Kind.HEADER,
@@ -67,19 +67,19 @@ _KIND_OF: Final[dict[type, Kind]] = {
     Summary: Kind.SUMMARY,
 }
 _encoder: Final = msgspec.json.Encoder(order="sorted")
-_DECODERS: Final[dict[bytes, msgspec.json.Decoder[Record]]] = {
+_DECODERS: Final[dict[bytes, msgspec.json.Decoder[Entry]]] = {
     kind.value.encode(): msgspec.json.Decoder(type_) for type_, kind in _KIND_OF.items()
 }
 _PREFIX_BYTES: Final = len("K 01234567 ")
 
 
-def write_line(record: Record) -> bytes:
+def write_line(record: Entry) -> bytes:
     """One record as one line."""
     kind, payload = _KIND_OF[type(record)].value.encode(), _encoder.encode(record)
     return b"%b %08x %b\n" % (kind, _checksum(kind, payload), payload)
 
 
-def read_line(line: bytes) -> Record:
+def read_line(line: bytes) -> Entry:
     """The record of one line without its line end; raises `StoreCorrupt`."""
     decoder = _DECODERS.get(line[:1])
     payload = line[_PREFIX_BYTES:]
@@ -88,7 +88,7 @@ def read_line(line: bytes) -> Record:
     if b"%08x" % _checksum(line[:1], payload) != line[2:10]:
         raise StoreCorrupt("a line of the journal fails its checksum")
     try:
-        record: Record = decoder.decode(payload)
+        record: Entry = decoder.decode(payload)
     except msgspec.MsgspecError as error:
         raise StoreCorrupt(f"a line of the journal is not a record: {error}") from error
     return record
@@ -113,6 +113,8 @@ def recover(data: bytes) -> Recovery:
     found = Recovery({}, {})
     lines = data.split(b"\n")
     tail = lines.pop()
+    if lines and not lines[0].startswith(b"H "):
+        raise StoreCorrupt("segment line 1: a segment begins with its header")
     for number, line in enumerate(lines, 1):
         try:
             _apply(found, read_line(line))
@@ -123,7 +125,7 @@ def recover(data: bytes) -> Recovery:
     return found
 
 
-def _apply(found: Recovery, record: Record) -> None:
+def _apply(found: Recovery, record: Entry) -> None:
     match record:
         case SegmentHeader():
             found.segment = record.segment

@@ -7,6 +7,7 @@ models and metrics are answered here and never wait for an engine.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -24,6 +25,7 @@ from selvedge.wire import read_unverified, render_error
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
 CLIENT_ID_CHARS_MAX: Final = 512
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -122,7 +124,10 @@ class App:
         request_id, deadline_ms = new_id("req", at_us), 1
         try:
             ticket, _, _ = read_unverified(written)
-            request_id, deadline_ms = ticket.request_id[:64], ticket.deadline_ms
+            deadline_ms = ticket.deadline_ms
+            # Unverified as yet, and soon in a header: only what can be one of our ids.
+            if _REQUEST_ID.fullmatch(ticket.request_id):
+                request_id = ticket.request_id
         except BadTicket:
             pass  # The story refuses it, with the reason.
         deadline_ms = max(0, min(deadline_ms, self._state.settings.deadline_ms_max))

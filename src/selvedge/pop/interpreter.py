@@ -41,6 +41,7 @@ from selvedge.exchange import (
     Vouched,
     Written,
     cools,
+    take_word,
 )
 from selvedge.fabric import Engine, Head, Refused, StoreFailed
 from selvedge.pop.downstream import Downstream
@@ -55,7 +56,6 @@ from selvedge.wire import (
     attest,
     body_hash,
     engine_body,
-    holds,
     issue,
 )
 
@@ -75,6 +75,7 @@ class Interpreter:
         self._down = Downstream(inbound, head, view.here.id, for_peer=for_peer)
         self._relaying: Relaying | None = None
         self._held_bytes = 0
+        self._written_ticket = ""
 
     async def run(self, story: Story) -> None:
         """Carry out the story's commands until it ends, then send its ending."""
@@ -85,9 +86,9 @@ class Interpreter:
             self._state.bodies.give_back(self._held_bytes)
 
     async def _interpret(self, story: Story) -> Ending:
-        command = next(story)
-        while True:
-            try:
+        try:
+            command = next(story)
+            while True:
                 match command:
                     case Relay():
                         reply: Reply = await self._relay(command)
@@ -96,9 +97,9 @@ class Interpreter:
                     case _:
                         reply = _AT_ONCE[type(command)](self, command)
                 command = story.send(reply)
-            except StopIteration as end:
-                ending: Ending = end.value
-                return ending
+        except StopIteration as end:
+            ending: Ending = end.value
+            return ending
 
     def _send(self, ending: Ending) -> None:
         match ending:
@@ -155,26 +156,10 @@ class Interpreter:
             self._state.metrics.attempts_failed.labels(ended.refused.code).inc()
         if cools(ended):
             self._state.load.cool(where, ended.at_us + self._state.settings.cooling_ms * 1000)
-        return self._checked(ended, attempt)
-
-    def _checked(self, ended: Ended, attempt: Attempt) -> Ended:
-        """A peer's attestation is embedded only if its MAC holds and it names this request."""
-        if ended.attested is None:
+        if attempt.pop == self._view.here.id:
             return ended
-        words = ended.attested.attestation
-        key = self._view.pair_keys.get(attempt.pop)
-        mine = words.request_id == self._head.request_id and words.pop == attempt.pop
-        if key is not None and mine and holds(ended.attested, key):
-            return ended
-        return Failed(
-            started_us=ended.started_us,
-            at_us=ended.at_us,
-            tokens=ended.tokens,
-            first_token_us=ended.first_token_us,
-            served=ended.served,
-            usage=ended.usage,
-            refused=Refused("engine_interrupted", "The peer's attestation does not hold."),
-        )
+        peer, pair_key = self._view.release.pop(attempt.pop), self._view.pair_keys[attempt.pop]
+        return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
 
     def _new_relaying(self, attempt: Attempt, job: Job) -> Relaying:
         model = self._view.models[job.ask.model]
@@ -204,7 +189,8 @@ class Interpreter:
         engine = self._engine(attempt)
         if engine is None:
             target = self._state.peer_target(attempt.pop, self._view)
-            ticket = ("selvedge-ticket", self._ticket(attempt, job))
+            self._written_ticket = self._ticket(attempt, job)
+            ticket = (TICKET_HEADER, self._written_ticket)
             relaying.begin(self._post(target, job, job.body, [ticket], relaying))
             return
         if self._state.load.requests(place(attempt.pop, attempt.engine)) > engine.in_flight_max:

@@ -230,9 +230,6 @@ class Relaying:
         return self._scan.tokens if self._scan is not None and self._ask.stream else 0
 
     def _usage(self) -> Usage:
-        attested = self._attested or (self._scan.attested if self._scan is not None else None)
-        if attested is not None:
-            return attested.attestation.usage
         if self._scan is None:
             return Usage()
         return self._scan.usage or self._scan.counted()

@@ -59,26 +59,25 @@ class Rules:
         if rule is None:
             name = f"{tenant}/{data_class}"
             return Refused("residency_no_allowed_pop", f"No rule {name!r} exists.", rule=name)
-        bit = self._index.get(ingress)
-        inside = bit is not None and bool(rule.allowed >> bit & 1)
-        if bit is None or (rule.ingress_in_zone and not inside):
-            return self._wrong_ingress(rule, ingress)
         if not rule.allowed:
             return Refused(
                 "residency_no_allowed_pop",
                 f"Rule {rule.name!r} (zone {rule.zone!r}) allows no PoP of this fleet.",
                 rule=rule.name,
             )
+        bit = self._index.get(ingress)
+        inside = bit is not None and bool(rule.allowed >> bit & 1)
+        if bit is None or (rule.ingress_in_zone and not inside):
+            return self._wrong_ingress(rule, ingress)
         return Allowed(rule, rule.allowed, transit=not inside)
 
     def _wrong_ingress(self, rule: Rule, ingress: str) -> Refused:
         hosts = [pop.url for pop in self.members(rule.allowed) if pop.engines]
         hosts = hosts or [pop.url for pop in self.members(rule.allowed)]
-        remedy = f"use {' or '.join(hosts[:3])}" if hosts else "no PoP of this fleet is inside"
         return Refused(
             "residency_ingress",
             f"Rule {rule.name!r} lets requests enter only inside zone {rule.zone!r}; "
-            f"PoP {ingress!r} is outside: {remedy}.",
+            f"PoP {ingress!r} is outside: use {' or '.join(hosts[:3])}.",
             rule=rule.name,
         )
 

@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
 class FleetMap:
     """Distances of one PoP to all, and which engines serve which model. Built per release."""
 
-    __slots__ = ("_here", "_models", "_rtt_us")
+    __slots__ = ("_here", "_models", "_rtt_us", "_served")
 
     def __init__(self, release: Release, here: str) -> None:
         origin = release.pop(here)
@@ -55,6 +55,12 @@ class FleetMap:
             pop.id: 0 if pop.id == here else _rtt_us(wan, origin, pop) for pop in release.pops
         }
         self._models = {model.id: model for model in release.models}
+        self._served = {
+            served.model
+            for pop in release.pops
+            for engine in pop.engines
+            for served in engine.serves
+        }
 
     def rank(
         self, ask: Ask, allowed: Iterable[PoP], load: Load, local_only: bool = False
@@ -86,7 +92,7 @@ class FleetMap:
     def _unfit(self, ask: Ask) -> Refused | None:
         """Why no engine of any PoP could serve this, as a matter of the model."""
         model = self._models.get(ask.model)
-        if model is None:
+        if model is None or ask.model not in self._served:
             words = f"Model {ask.model!r} is not offered; GET /v1/models lists what is."
             return Refused("model_not_found", words, param="model")
         if (model.kind == "embedding") != (ask.route is Route.EMBEDDINGS):

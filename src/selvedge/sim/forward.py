@@ -59,7 +59,7 @@ class Forward(Relaying):
         match ending:
             case Deliver(attested=attested) if attested is not None:
                 self._take_word(attested)
-                self.end(self.relayed(attested.attestation.usage, attested))
+                self.end(self.relayed(attested.decode().usage, attested))
             case Refuse(refused=refused, attested=attested):
                 # Over the wire a peer's word on a broken answer follows its stream, not a status.
                 heard = attested if self.delivered() else None
@@ -70,7 +70,7 @@ class Forward(Relaying):
                 self.break_off(f"PoP {self.attempt.pop!r}")
 
     def _take_word(self, attested: Attested) -> None:
-        word = attested.attestation
+        word = attested.decode()
         assert holds(attested, self._pair_key), "a peer's word does not hold"
         assert word.request_id == self.conversation.head.request_id
         self.served = Served(word.pop, word.engine, word.country, word.entity, word.model_digest)

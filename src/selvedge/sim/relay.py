@@ -133,7 +133,7 @@ class Relaying(ABC):
             tokens=tokens,
             first_token_us=self._first_token_us,
             served=self.served,
-            usage=attested.attestation.usage if attested else self._counted(tokens),
+            usage=attested.decode().usage if attested else self._counted(tokens),
             attested=attested,
             refused=refused,
         )

@@ -41,6 +41,7 @@ from selvedge.wire.tickets import (
     holds,
     issue,
     read_unverified,
+    ticket_hash,
 )
 from selvedge.wire.usage import render_usage
 
@@ -89,5 +90,6 @@ __all__ = [
     "render_response_head",
     "render_stream",
     "render_usage",
+    "ticket_hash",
     "write_attested",
 ]

@@ -168,6 +168,7 @@ def write_attested(attested: Attested) -> bytes:
 def read_attested(data: bytes) -> Attested | None:
     """An attestation from a peer, or None where the bytes are not one."""
     try:
-        return msgspec.json.decode(data, type=Attested)
+        found = msgspec.json.decode(data, type=Attested)
+        return Attested(found.attestation.copy(), found.mac)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

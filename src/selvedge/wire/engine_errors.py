@@ -32,6 +32,8 @@ class _Envelope(msgspec.Struct):
 
 _decoder: Final = msgspec.json.Decoder(_Envelope)
 
+# What a peer says of its own release may be otherwise at the next: no fault of the client's.
+_BY_RELEASE: Final = frozenset({"model_not_found", "unsupported_route", "residency_model"})
 _CONTEXT_CODES: Final = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 # Statuses by which an engine says that the request itself is at fault.
 _CALLER_STATUSES: Final = frozenset({400, 413, 415, 422, 501})
@@ -79,7 +81,8 @@ def _own(error: _Error) -> Refused | None:
     if not isinstance(error.code, str) or error.code not in REFUSALS:
         return None
     words = (error.message or "")[:WORDS_MAX]
-    return Refused(error.code, words, error.param, retry_after_ms=1000)
+    code = "engine_failed" if error.code in _BY_RELEASE else error.code
+    return Refused(code, words, error.param, retry_after_ms=1000)
 
 
 def is_callers_fault(refused: Refused) -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import Ask, Attested, Refused, Route, Usage
+from selvedge.wire.answers import read_attested
 from selvedge.wire.engine_errors import refusal_of_event
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
 from selvedge.wire.usage import REPORTED_MAX, EngineUsage, render_usage
@@ -49,6 +50,9 @@ class _Choice(msgspec.Struct):
     text: str | None = None
     finish_reason: str | None = None
 
+    def calls(self) -> bool:
+        return self.delta is not None and _present(self.delta.tool_calls)
+
     def carries(self) -> bool:
         return bool(self.text) or (self.delta is not None and self.delta.carries())
 
@@ -74,7 +78,6 @@ def _present(raw: msgspec.Raw) -> bool:
 
 
 _chunk_decoder: Final = msgspec.json.Decoder(_Chunk)
-_attested_decoder: Final = msgspec.json.Decoder(Attested)
 _dict_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _pieces_decoder: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _encoder: Final = msgspec.json.Encoder()
@@ -89,6 +92,7 @@ class StreamScan:
 
     __slots__ = (
         "_ask",
+        "_called",
         "_finished",
         "_from_peer",
         "_held",
@@ -116,6 +120,7 @@ class StreamScan:
         self._last = _Chunk()
         self._usages: list[Usage] = []
         self._progress = _Progress()
+        self._called = False
         self.started = False
         self.done = False
         self.tokens = 0
@@ -127,7 +132,9 @@ class StreamScan:
     @property
     def whole(self) -> bool:
         """Whether the engine said that the answer is complete."""
-        return self.fault is None and (self.done or len(self._finished) >= self._ask.choices)
+        finished = len(self._finished)
+        ended = self.done and (self.tokens > 0 or finished > 0)
+        return self.fault is None and (ended or finished >= self._ask.choices)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Payloads (chunks without framing) that may be delivered now; none before a token."""
@@ -200,7 +207,7 @@ class StreamScan:
             return None
         try:
             if self._from_peer and event.name == ATTESTED_EVENT:
-                self.attested = _attested_decoder.decode(event.data)
+                self.attested = read_attested(event.data)
                 return None
             chunk = _chunk_decoder.decode(event.data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -209,8 +216,9 @@ class StreamScan:
         if _present(chunk.error) or chunk.object == "error":
             self.fault = refusal_of_event(event.data, started=self.started, ours=self._from_peer)
             return None
-        if chunk.usage is not None:
-            self._count(chunk.usage.normal(), chunk.choices or [])
+        usage = chunk.usage.normal() if chunk.usage is not None else None
+        if usage is not None:
+            self._count(usage, chunk.choices or [])
         if not chunk.choices:
             return None
         return self._deliverable(chunk, chunk.choices, event.data)
@@ -232,6 +240,7 @@ class StreamScan:
         carries = any(choice.carries() for choice in choices)
         if carries:
             self.tokens += 1
+            self._called = self._called or any(choice.calls() for choice in choices)
         elif chunk.prompt_progress is not None:
             self._progress = chunk.prompt_progress
             return None
@@ -266,8 +275,9 @@ class StreamScan:
         return data
 
     def _terminal(self, index: int) -> bytes:
-        self.finish_reason = self.finish_reason or "stop"
-        body: dict[str, object] = {"index": index, "finish_reason": "stop"}
+        reason = "tool_calls" if self._called else "stop"
+        self.finish_reason = self.finish_reason or reason
+        body: dict[str, object] = {"index": index, "finish_reason": reason}
         if self._ask.route is Route.CHAT:
             body["delta"] = {}
         else:

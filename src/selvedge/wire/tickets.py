@@ -140,14 +140,21 @@ class TicketBook:
         self._used[ticket.id] = now_us
 
 
+def ticket_hash(written: str) -> str:
+    """How an attestation names its ticket: SHA-256, in hex, of the header as it travelled."""
+    return hashlib.sha256(written.encode()).hexdigest()
+
+
 def attest(attestation: Attestation, pair_key: bytes) -> Attested:
     """The serving PoP's word with its MAC."""
-    mac = hmac.digest(pair_key, _ATTESTATION_DOMAIN + _encoder.encode(attestation), "sha256")
-    return Attested(attestation, _b64(mac))
+    signed = _encoder.encode(attestation)
+    mac = hmac.digest(pair_key, _ATTESTATION_DOMAIN + signed, "sha256")
+    return Attested(msgspec.Raw(signed), _b64(mac))
 
 
 def holds(attested: Attested, pair_key: bytes) -> bool:
-    """Whether an attestation's MAC is the one of this pair of PoPs."""
-    signed = _ATTESTATION_DOMAIN + _encoder.encode(attested.attestation)
-    mac = _b64(hmac.digest(pair_key, signed, "sha256"))
-    return hmac.compare_digest(mac.encode(), attested.mac.encode())
+    """Whether an attestation is canonical JSON and its MAC is the one of this pair of PoPs."""
+    signed = bytes(attested.attestation)
+    mac = _b64(hmac.digest(pair_key, _ATTESTATION_DOMAIN + signed, "sha256"))
+    same = hmac.compare_digest(mac.encode(), attested.mac.encode())
+    return same and _encoder.encode(msgspec.json.decode(signed)) == signed

@@ -17,29 +17,30 @@ REPORTED_MAX: Final = 2**40
 
 
 class _PromptDetails(msgspec.Struct, frozen=True):
-    cached_tokens: int | None = None
+    cached_tokens: int | float | None = None
 
 
 class _CompletionDetails(msgspec.Struct, frozen=True):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: int | float | None = None
 
 
 class EngineUsage(msgspec.Struct, frozen=True):
     """OpenAI's ``usage`` as engines send it."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: int | float | None = None
+    completion_tokens: int | float | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
-    def normal(self) -> Usage:
-        """The normal form; impossible details are clipped to their totals."""
-        prompt = min(max(self.prompt_tokens or 0, 0), REPORTED_MAX)
-        generated = min(max(self.completion_tokens or 0, 0), REPORTED_MAX)
-        inside = self.prompt_tokens_details
-        cached = min(max((inside and inside.cached_tokens) or 0, 0), prompt)
-        beside = self.completion_tokens_details
-        reasoning = min(max((beside and beside.reasoning_tokens) or 0, 0), generated)
+    def normal(self) -> Usage | None:
+        """The normal form, None where nothing is counted; impossible details are clipped."""
+        if self.prompt_tokens is None and self.completion_tokens is None:
+            return None
+        prompt = _clip(self.prompt_tokens, REPORTED_MAX)
+        generated = _clip(self.completion_tokens, REPORTED_MAX)
+        inside, beside = self.prompt_tokens_details, self.completion_tokens_details
+        cached = _clip(inside.cached_tokens if inside else 0, prompt)
+        reasoning = _clip(beside.reasoning_tokens if beside else 0, generated)
         return Usage(
             input_uncached=prompt - cached,
             cache_read=cached,
@@ -47,6 +48,10 @@ class EngineUsage(msgspec.Struct, frozen=True):
             reasoning=reasoning,
             provenance="reported",
         )
+
+
+def _clip(count: int | float | None, most: int) -> int:
+    return int(min(max(count or 0, 0), most))
 
 
 def render_usage(usage: Usage) -> dict[str, object]:
