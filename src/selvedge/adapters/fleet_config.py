@@ -36,7 +36,7 @@ from selvedge.wire import PROFILES
 
 CONFIG_BYTES_MAX = 16 * 1024 * 1024
 _ANY_HASH = "0" * 64
-_ANY_PUBLIC_KEY: Final = "A" * 43 + "="
+_ANY_PUBLIC_KEY = "A" * 43 + "="
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]

@@ -283,9 +283,11 @@ def _take_body(
 ) -> tuple[int, bool]:
     """Let the framing take what it can; the parts of one read become one event."""
     parts: list[bytes] = []
-    at = body.take(data, at, parts)
-    if parts:
-        events.append(BodyPart(parts[0] if len(parts) == 1 else b"".join(parts)))
+    try:
+        at = body.take(data, at, parts)
+    finally:  # what came before a violation is part of the body too
+        if parts:
+            events.append(BodyPart(parts[0] if len(parts) == 1 else b"".join(parts)))
     if body.done:
         events.append(END_OF_MESSAGE)
     return at, body.done

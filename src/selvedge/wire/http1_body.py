@@ -16,7 +16,8 @@ import msgspec
 from selvedge.wire.http1_head import TOKEN, HeadLimits, head_too_large, malformed
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER_LINE = re.compile(TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
+_TRAILER_LINE = re.compile(rb"(" + TOKEN + rb"):[\t\x20-\x7e\x80-\xff]*")
+_NEVER_TRAILERS = frozenset({b"content-length", b"transfer-encoding", b"host"})
 _CHUNK_LINE_BYTES_MAX = 1024
 
 
@@ -156,8 +157,9 @@ class ChunkedBody:
         if end == at:
             self.done = True
             return at + 2
-        if _TRAILER_LINE.fullmatch(data, at, end) is None:
-            raise malformed("a trailer is not a header field")
+        line = _TRAILER_LINE.fullmatch(data, at, end)
+        if line is None or line[1].lower() in _NEVER_TRAILERS:
+            raise malformed("a trailer is not a field that may be one")
         self._spend(end + 2 - at)
         self._count_left -= 1
         if self._count_left < 0:
