@@ -81,7 +81,8 @@ RECEIPT = Receipt(
 # Written by hand from RFC 8785, not by the code under test.
 GOLDEN = (
     '{"allowed_pops":2,'
-    '"attempts":[{"country":"SG","ended_us":9007199254740991,"engine":null,"outcome":"relayed","pop":"sin",'
+    '"attempts":[{"country":"SG","ended_us":9007199254740991,"engine":null,'
+    '"outcome":"relayed","pop":"sin",'
     '"reason":"rtt 16 ms","started_us":1,"tokens":20}],'
     '"attested":{"attestation":{"country":"SG","ended_us":1800000000000900,"engine":"sin-chat",'
     '"entity":"Ünïcode \\"quoted\\" \\\\ €😀\u2028","model":"chat",'
@@ -93,7 +94,8 @@ GOLDEN = (
     '"ended_us":1800000000001000,"finish_reason":"stop","first_token_us":1800000000000500,'
     '"id":"rcpt_1","ingress_country":"ID","ingress_pop":"cgk","key":"asean","model":"chat",'
     '"model_digest":"sha256:' + "11" * 32 + '","outcome":"complete","personal":null,'
-    '"planned":["sin"],"planned_in":["SG"],"processed_in":"SG","project":"default","received_us":1800000000000000,'
+    '"planned":["sin"],"planned_in":["SG"],"processed_in":"SG","project":"default",'
+    '"received_us":1800000000000000,'
     '"release":7,"release_hash":"' + "ab" * 32 + '","request_id":"req_1",'
     '"route":"/v1/chat/completions","rule":"asean/default","seq":42,"served_engine":"sin-chat",'
     '"served_entity":"\\u0000\\b\\t\\n\\u000b\\f\\r\\u001f\x7f/","served_pop":"sin",'
