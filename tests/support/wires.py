@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 READ_S_MAX = 10.0
 BROKEN = (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError)
@@ -172,13 +172,13 @@ class Wire:
 
     async def rest(self) -> tuple[bytes, bool]:
         """What is left of the body, and whether it is whole."""
-        data, self._buffer = self._buffer, b""
+        parts, self._buffer = [self._buffer], b""
         try:
             while part := await self.part():
-                data += part
+                parts.append(part)
         except BROKEN:
-            return data, False
-        return data, True
+            return b"".join(parts), False
+        return b"".join(parts), True
 
     async def ended(self) -> bool:
         """Whether the other side has closed without another byte; waits until it does either."""
@@ -188,12 +188,25 @@ class Wire:
             except ConnectionResetError:
                 return True
 
+    def read_nothing(self) -> None:
+        """Leave in the kernel what arrives from now on, and little of it."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        cast(asyncio.ReadTransport, self._writer.transport).pause_reading()
+
+    def read_on(self) -> None:
+        """Go on reading."""
+        cast(asyncio.ReadTransport, self._writer.transport).resume_reading()
+
+    @property
+    def _socket(self) -> socket.socket:
+        found: socket.socket = self._writer.get_extra_info("socket")
+        return found
+
     def hang_up(self, *, reset: bool = False) -> None:
         """Close now: with a FIN, or with a reset."""
         if reset:
-            sock: socket.socket = self._writer.get_extra_info("socket")
             linger = struct.pack("ii", 1, 0)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self._writer.transport.abort()
         else:
             self._writer.close()

@@ -119,6 +119,8 @@ async def ask_once(question: Question, show: Callable[[str], None]) -> Answer:
         async with asyncio.timeout(ANSWER_S_MAX):
             await listener.done
         return listener.answer
+    except TimeoutError as error:
+        raise SelvedgeError(f"the PoP at {question.url} did not answer in time") from error
     finally:
         await client.close()
 

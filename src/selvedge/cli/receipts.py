@@ -28,7 +28,14 @@ def receipts() -> None:
 
 @receipts.command()
 @click.option("--pop", "pop_id", default=None, help="One PoP (default: all).")
-@click.option("-n", "count", default=10, show_default=True, help="How many of the last ones.")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="How many of the last ones.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on as they are written; Ctrl-C ends it.")
 @home_option
 @json_option
@@ -74,7 +81,11 @@ def show(receipt_id: str, home: Path, as_json: bool) -> None:
 
 def _pops(home: Home, pop_id: str | None) -> list[Path]:
     root = home.directory / "pops"
-    found = sorted(one / "receipts" for one in root.glob(pop_id or "*") if one.is_dir())
+    found = sorted(
+        one / "receipts"
+        for one in root.glob("*")
+        if one.is_dir() and (pop_id is None or one.name == pop_id)
+    )
     if not found:
         which = f"PoP {pop_id!r}" if pop_id else "PoP"
         raise SelvedgeError(f"no receipts of any {which} under {home.directory}")

@@ -27,6 +27,7 @@ from selvedge.adapters import (
     model_path,
     operator_public_key,
     render_links,
+    write_atomically,
 )
 from selvedge.control.home import Home, Running, RunningPoP
 from selvedge.fabric import Release, SelvedgeError, WanModel
@@ -45,8 +46,9 @@ class LocalFabric:
         self._home = home
         self._config = config
         self._wan = wan
+        self._ports = _named_ports(config)
         self._listen = {
-            pop_id: f"127.0.0.1:{free_port()}" if any_port else pop.listen
+            pop_id: f"127.0.0.1:{self._new_port()}" if any_port else pop.listen
             for pop_id, pop in config.pops.items()
         }
         self._children: list[ChildProcess] = []
@@ -120,7 +122,7 @@ class LocalFabric:
 
     def _engine_ports(self) -> dict[str, int]:
         return {
-            f"{pop_id}/{engine_id}": engine.embedded.port or free_port()
+            f"{pop_id}/{engine_id}": engine.embedded.port or self._new_port()
             for pop_id, pop in self._config.pops.items()
             for engine_id, engine in pop.engines.items()
             if engine.embedded is not None
@@ -166,12 +168,13 @@ class LocalFabric:
                     continue
                 rtt_ms = model.rtt_ms((a.latitude, a.longitude), (b.latitude, b.longitude))
                 host, _, port = b.peer.rpartition(":")
-                link = Link(f"{a.id}-{b.id}", free_port(), host, int(port), round(rtt_ms, 3))
+                listen_port = self._new_port()
+                link = Link(f"{a.id}-{b.id}", listen_port, host, int(port), round(rtt_ms, 3))
                 links.append(link)
                 addresses.setdefault(a.id, {})[b.id] = f"127.0.0.1:{link.listen_port}"
                 self._rtts[link.name] = link.rtt_ms
         spec = self._home.directory / "links.json"
-        spec.write_bytes(render_links(tuple(links)))
+        write_atomically(spec, render_links(tuple(links)))
         argv = [sys.executable, "-m", "selvedge.adapters.wan_link", "--spec", str(spec)]
         child = await self._spawn("links", argv)
         await child.wait_said(READY, deadline_s=POP_READY_S)
@@ -194,7 +197,6 @@ class LocalFabric:
 
     def _write_settings(self, pop_id: str, public: str, addresses: dict[str, str]) -> Path:
         directory = self._home.pop(pop_id)
-        directory.mkdir(parents=True, exist_ok=True)
         path = directory / "settings.yaml"
         values = {
             "pop": pop_id,
@@ -207,8 +209,16 @@ class LocalFabric:
             "wan_emulated": bool(addresses),
         }
         # JSON is YAML.
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(values)) + b"\n")
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(values)) + b"\n")
         return path
+
+    def _new_port(self) -> int:
+        """A free port that no other part of this fabric was given or is named for."""
+        port = free_port()
+        while port in self._ports:
+            port = free_port()
+        self._ports.add(port)
+        return port
 
     async def _spawn(self, name: str, argv: list[str]) -> ChildProcess:
         log = self._home.log(name.replace(" ", "-").replace("/", "-"))
@@ -244,6 +254,13 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _named_ports(config: FleetConfig) -> set[int]:
+    pops = config.pops.values()
+    engines = [engine for pop in pops for engine in pop.engines.values()]
+    ports = {int(pop.listen.rpartition(":")[2]) for pop in pops}
+    return ports | {one.embedded.port for one in engines if one.embedded and one.embedded.port}
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -149,7 +150,8 @@ class App:
         elif path in self._pages:
             self._pages[path](inbound)
         else:
-            self._model(inbound, path.removeprefix("/v1/models/"))
+            # Clients escape what a name may hold: "org/model" comes as "org%2Fmodel".
+            self._model(inbound, unquote(path.removeprefix("/v1/models/")))
 
     def _healthz(self, inbound: Inbound) -> None:
         _json(inbound, 200, {"status": "ok"})

@@ -6,6 +6,7 @@ response has begun, which decides how an error is told: as a status before, as a
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from typing import Final
@@ -69,14 +70,15 @@ class Downstream:
         """The end of the stream, for an answer without a token also its beginning."""
         if not self._inbound.started:
             self.start_stream(served, now_us() - self.relay_started_us)
-        self._inbound.write(tail)
-        self._inbound.end()
+        self._inbound.end(tail)
 
     def answer(self, served: Served, body: bytes, attested: Attested | None) -> None:
         """A whole JSON answer."""
         headers = [JSON_TYPE, *self._common(served, now_us() - self.relay_started_us)]
         if attested is not None:
-            headers.append(("selvedge-attested", write_attested(attested).decode()))
+            # In base64: names in it may be of any alphabet, a header's value may not.
+            word = base64.b64encode(write_attested(attested)).decode()
+            headers.append(("selvedge-attested", word))
         self._inbound.respond(200, headers, body)
 
     def refuse(self, refused: Refused, *, receipt: bool, attested: Attested | None = None) -> None:
@@ -86,8 +88,7 @@ class Downstream:
         """
         body = render_error(refused)
         if self._inbound.started:
-            self._inbound.write(render_attested(attested) + frame(body))
-            self._inbound.end()
+            self._inbound.end(render_attested(attested) + frame(body))
             return
         headers = [JSON_TYPE, *retry_headers(refused), *self._own(receipt)]
         self._inbound.respond(refused.kind.status, headers, body)

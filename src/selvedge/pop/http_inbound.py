@@ -65,6 +65,7 @@ class Inbound:
         "_expects",
         "_held",
         "_keep",
+        "_pending",
         "_size",
         "_violation",
         "_waiter",
@@ -98,6 +99,7 @@ class Inbound:
         self._chunked = False
         self._ended = False
         self._keep = False
+        self._pending = b""
         self._expects = head.expect_continue
         self._violation: ProtocolViolation | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -139,22 +141,35 @@ class Inbound:
         return body
 
     def start(self, status: int, headers: Sequence[HeaderPair], content_length: int | None) -> None:
-        """Begin the answer; chunked where the length is not known (HTTP/1.0: until close)."""
+        """Begin the answer; chunked where the length is not known (HTTP/1.0: until close).
+
+        The head leaves with the first part, in one write.
+        """
         self.started = True
         framing = self._framing(content_length)
         self._chunked = b"transfer-encoding: chunked" in framing
-        self._connection.write(render_response_head(status, headers, framing))
+        self._pending = render_response_head(status, headers, framing)
 
     def write(self, data: bytes) -> None:
         """A part of the answer."""
-        if data and not self.gone and self.head.method != "HEAD":
-            self._connection.write(chunk(data) if self._chunked else data)
+        if data:
+            self._send(self._part(data))
 
-    def end(self) -> None:
-        """The answer is complete."""
-        if self._chunked and not self.gone and self.head.method != "HEAD":
-            self._connection.write(LAST_CHUNK)
+    def end(self, data: bytes = b"") -> None:
+        """The last part, if any; the answer is complete."""
+        body = self.head.method != "HEAD"
+        self._send(self._part(data) + (LAST_CHUNK if self._chunked and body else b""))
         self._finish()
+
+    def _part(self, data: bytes) -> bytes:
+        if not data or self.head.method == "HEAD":
+            return b""
+        return chunk(data) if self._chunked else data
+
+    def _send(self, data: bytes) -> None:
+        pending, self._pending = self._pending, b""
+        if not self.gone and (pending or data):
+            self._connection.write(pending + data)
 
     def respond(self, status: int, headers: Sequence[HeaderPair], body: bytes) -> None:
         """A whole answer in one write."""

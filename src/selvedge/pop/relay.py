@@ -8,6 +8,7 @@ sends it once the receipt is written. What happened becomes one reply to the sto
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Final, TypedDict
 
 import msgspec
@@ -211,8 +212,7 @@ class Relaying:
             return
         facts, self._answer = read
         if self._profile is None:
-            written = head.headers.get(ATTESTED_HEADER)
-            self._attested = read_attested(written.encode()) if written else None
+            self._attested = _word_of(head.headers.get(ATTESTED_HEADER) or "")
         self._first_token_us = now_us()
         ended = self._facts()
         ended["usage"] = facts.usage or ended["usage"]
@@ -263,3 +263,11 @@ class Relaying:
         self._down.on_gone = None
         self._down.flow_to(None)
         self.ended.set_result(ended)
+
+
+def _word_of(header: str) -> Attested | None:
+    """The attestation in a header, or None where there is none to be read."""
+    try:
+        return read_attested(base64.b64decode(header, validate=True))
+    except ValueError:
+        return None
