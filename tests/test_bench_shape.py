@@ -16,7 +16,7 @@ from bench.figures import circumstances, median_interval, quantile, write_figure
 from bench.line import Heard
 from selvedge.adapters import read_config
 from selvedge.fabric import Outcome, Receipt
-from selvedge.ledger import Intent, SegmentHeader, seal, write_line
+from selvedge.ledger import SALT_BYTES, Intent, SegmentHeader, seal, write_line
 
 ENGINE_KEYS = {
     "tokens_per_s_ratio_pop",
@@ -119,7 +119,7 @@ def intent(number: int) -> bytes:
 
 
 def sealed(number: int, seq: int, outcome: Outcome = Outcome.COMPLETE) -> bytes:
-    return write_line(seal(make_receipt(number, outcome), seq, bytes(16), None))
+    return write_line(seal(make_receipt(number, outcome), seq, bytes(SALT_BYTES), None))
 
 
 HEADER = write_line(SegmentHeader("sin", 1, {}))

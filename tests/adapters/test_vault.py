@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -33,9 +34,9 @@ def vault(path: Path) -> Iterator[Vault]:
     made.close()
 
 
-def lines(path: Path) -> list[dict[str, str]]:
+def lines(path: Path) -> list[dict[str, Any]]:
     return [
-        msgspec.json.decode(line, type=dict[str, str]) for line in path.read_bytes().splitlines()
+        msgspec.json.decode(line, type=dict[str, Any]) for line in path.read_bytes().splitlines()
     ]
 
 

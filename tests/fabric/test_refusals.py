@@ -12,6 +12,7 @@ TYPES = {
     403: "permission_error",
     404: "invalid_request_error",
     405: "invalid_request_error",
+    408: "invalid_request_error",
     411: "invalid_request_error",
     413: "invalid_request_error",
     415: "invalid_request_error",

@@ -290,9 +290,24 @@ def test_the_official_client_reads_it(name: str) -> None:
             assert {one.id for one in said if one.choices} <= {"c1", ""}
 
 
+def test_a_role_that_the_engine_never_says_comes_first() -> None:
+    ask = msgspec.structs.replace(ASK, choices=2, include_usage=True)
+    scan = StreamScan(ask)
+    assert scan.feed(written(chunk(ROLE, at=1), done=False)) == []
+    first, *rest = map(json.loads, scan.feed(written(chunk(HELLO), done=False)))
+    assert first["choices"] == [
+        {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    ]
+    assert first["usage"] is None
+    assert [one["choices"][0]["delta"] for one in rest] == [ROLE, HELLO]
+
+
 def test_an_untouched_chunk_passes_as_it_came() -> None:
     ask = msgspec.structs.replace(ASK, model="small")
-    payload = b'{"id":"x","choices":[{"index":0,"delta":{"content":"a"},"extra":[1, 2]}],"z":1.50}'
+    payload = (
+        b'{"id":"x","choices":[{"index":0,"delta":{"role":"assistant","content":"a"},'
+        b'"extra":[1, 2]}],"z":1.50}'
+    )
     assert StreamScan(ask).feed(frame(payload)) == [payload]
     ask = msgspec.structs.replace(ask, include_usage=True)
     assert StreamScan(ask).feed(frame(payload)) == [payload[:-1] + b',"usage":null}']
@@ -320,8 +335,8 @@ def test_an_error_in_the_stream(error: Json, done: bool) -> None:
     assert before.fault.code == "engine_failed"
     assert (before.started, before.whole, before.close()) == (False, False, [])
     after = StreamScan(ASK)
-    ready = after.feed(written(chunk(HELLO), error, chunk(WORLD), done=done))
-    assert [json.loads(one)["choices"][0]["delta"] for one in ready] == [HELLO]
+    ready = after.feed(written(chunk(ROLE), chunk(HELLO), error, chunk(WORLD), done=done))
+    assert [json.loads(one)["choices"][0]["delta"] for one in ready] == [ROLE, HELLO]
     assert after.fault is not None
     assert after.fault.code == "engine_interrupted"
     assert (after.whole, after.close(), after.tokens) == (False, [], 1)
@@ -397,7 +412,7 @@ def test_progress_is_told_to_nobody_and_held_once(monkeypatch: pytest.MonkeyPatc
     for _ in range(1000):
         assert scan.feed(written(chunk(ROLE, prompt_progress=PROGRESS), done=False)) == []
     assert scan.fault is None
-    assert len(scan.feed(written(chunk(HELLO)))) == 1
+    assert len(scan.feed(written(chunk(ROLE), chunk(HELLO), done=False))) == 2
 
 
 @pytest.mark.parametrize(

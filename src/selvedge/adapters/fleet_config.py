@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -159,11 +160,42 @@ def read_config(path: Path) -> FleetConfig:
     except UnicodeDecodeError as error:
         raise BadRelease(str(path), f"is not UTF-8 at byte {error.start}") from error
     try:
-        config = msgspec.convert(read_yaml(text), FleetConfig)
+        found = read_yaml(text)
+        _name_entries(found)
+        config = msgspec.convert(found, FleetConfig)
         check_config(config)
     except (YAMLError, msgspec.ValidationError, BadRelease) as error:
         raise BadRelease(str(path), one_line(error)) from error
     return config
+
+
+_TABLES: Mapping[str, type] = MappingProxyType(
+    {
+        "models": ModelConfig,
+        "pops": PoPConfig,
+        "zones": ZoneConfig,
+        "tenants": TenantConfig,
+        "keys": KeyConfig,
+    }
+)
+_INNER: Mapping[str, type] = MappingProxyType({"engines": EngineConfig, "classes": ClassConfig})
+
+
+def _name_entries(found: object, field: str = "", tables: Mapping[str, type] = _TABLES) -> None:
+    """Find the entry of a table that is wrong: the whole-file error would not name it.
+
+    Raises `BadRelease`; what is wrong outside the tables is left for the whole-file conversion.
+    """
+    for table, kind in tables.items():
+        entries = found.get(table) if isinstance(found, dict) else None
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            where = f"{field}{table}.{name}"
+            _name_entries(entry, f"{where}.", _INNER if tables is _TABLES else {})
+            try:
+                msgspec.convert(entry, kind)
+            except msgspec.ValidationError as error:
+                path, _, words = one_line(error).rpartition(": ")
+                raise BadRelease(f"{where}.{path}".rstrip("."), words) from error
 
 
 def check_config(config: FleetConfig) -> None:

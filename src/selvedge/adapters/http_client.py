@@ -123,13 +123,13 @@ class Call:
     def pause(self) -> None:
         """Take no more bytes of the answer for now."""
         self._paused = True
-        if self._connection is not None:
+        if self._connection is not None and not self.done:  # else it may carry another call
             self._connection.reading(False)
 
     def resume(self) -> None:
         """Go on taking bytes."""
         self._paused = False
-        if self._connection is not None:
+        if self._connection is not None and not self.done:
             self._connection.reading(True)
 
     def bind(self, connection: _Connection) -> None:
@@ -162,8 +162,8 @@ class HttpClient:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._places: dict[tuple[str, int, bool], _Place] = {}
-        self._dialling: set[asyncio.Task[None]] = set()
+        self._places: dict[tuple[str, int, ssl.SSLContext | None], _Place] = {}
+        self._dialling: dict[asyncio.Task[None], Call] = {}
         self._open: set[_Connection] = set()
         self._closed = False
 
@@ -195,21 +195,28 @@ class HttpClient:
     async def close(self) -> None:
         """Close every connection; calls under way fail."""
         self._closed = True
-        for task in list(self._dialling):
+        dialling = dict(self._dialling)
+        for task in dialling:
             task.cancel()
-        await asyncio.gather(*self._dialling, return_exceptions=True)
+        await asyncio.gather(*dialling, return_exceptions=True)
+        for call in dialling.values():
+            call.fail(TransportFailed("connect", "the client is closed", bytes_sent=call.sent))
         for connection in list(self._open):
-            connection.reset()
+            connection.give_up()
         await asyncio.sleep(0)
 
     def _place(self, host: str, port: int, tls: ssl.SSLContext | None) -> _Place:
-        key = (host, port, tls is not None)
+        key = (host, port, tls)  # an identity of ours is never shared with another one
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = _Place(host, port, tls)
         return place
 
     def _start(self, call: Call) -> None:
+        if self._closed:
+            error = TransportFailed("connect", "the client is closed", bytes_sent=False)
+            asyncio.get_running_loop().call_soon(call.fail, error)
+            return
         idle = call._place.idle
         while idle:
             connection = idle.pop()
@@ -221,8 +228,8 @@ class HttpClient:
 
     def _dial(self, call: Call) -> None:
         task = asyncio.get_running_loop().create_task(self._connect(call))
-        self._dialling.add(task)
-        task.add_done_callback(self._dialling.discard)
+        self._dialling[task] = call
+        task.add_done_callback(self._dialling.pop)
 
     async def _connect(self, call: Call) -> None:
         place = call._place
@@ -234,10 +241,11 @@ class HttpClient:
                 )
         except TimeoutError:
             words = f"{where} did not accept within {self._settings.connect_ms_max} ms"
-            call.fail(TransportFailed("connect_timeout", words, bytes_sent=False))
-        except OSError as error:
-            words = f"{where} refused the connection ({error.strerror or type(error).__name__})"
-            call.fail(TransportFailed("connect", words, bytes_sent=False))
+            call.fail(TransportFailed("connect_timeout", words, bytes_sent=call.sent))
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all
+            why = getattr(error, "strerror", None) or type(error).__name__
+            words = f"{where} refused the connection ({why})"
+            call.fail(TransportFailed("connect", words, bytes_sent=call.sent))
         else:
             if call.done:
                 connection.keep_or_close(keep=True)
@@ -260,7 +268,9 @@ class HttpClient:
             connection.place.idle.remove(connection)
 
     def keeps(self, place: _Place) -> bool:
-        """Whether another idle connection may be kept."""
+        """Whether another idle connection may be kept; closes those that were idle too long."""
+        while place.idle and not place.idle[0].usable(self._settings.idle_s):
+            place.idle.pop(0).reset()
         return not self._closed and len(place.idle) < self._settings.idle_per_host_max
 
     @property
@@ -325,6 +335,13 @@ class _Connection(asyncio.Protocol):
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self._transport.abort()
+
+    def give_up(self) -> None:
+        """The pool closes: tell the call that is under way."""
+        call = self._call
+        self.reset()
+        if call is not None:
+            call.fail(TransportFailed("reset", "the client is closed", bytes_sent=True))
 
     def data_received(self, data: bytes) -> None:
         call, reader = self._call, self._reader

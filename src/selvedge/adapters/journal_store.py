@@ -43,6 +43,10 @@ class Appender(Protocol):
     def roll(self, header: SegmentHeader) -> bool:
         """Start a new segment if the current one is full; whether it did."""
 
+    @property
+    def broken(self) -> str | None:
+        """Why nothing can be written any more, or None."""
+
     def close(self) -> None:
         """Sync and close."""
 
@@ -50,7 +54,8 @@ class Appender(Protocol):
 class FileAppender:
     """Segments in a directory that one process owns, by a lock.
 
-    ``on_trouble`` is told, from the syncing thread, of an fsync that failed.
+    ``on_trouble`` is told, from the syncing thread, of an fsync that failed; ``before_sync`` runs
+    there before each.
     """
 
     def __init__(
@@ -59,11 +64,13 @@ class FileAppender:
         fsync_ms: int = 5,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
         on_trouble: Callable[[OSError], None] = lambda _: None,
+        before_sync: Callable[[], None] = lambda: None,
     ) -> None:
         self._directory = directory
         self._fsync_s = fsync_ms / 1000
         self._bytes_max = segment_bytes_max
         self._on_trouble = on_trouble
+        self._before_sync = before_sync
         self._fd = -1
         self._size = 0
         self._broken: str | None = None
@@ -102,9 +109,16 @@ class FileAppender:
             raise StoreCorrupt(f"{path}: its header is not its own; restore it or move it away")
         if found.torn_bytes:
             with path.open("r+b") as file:
+                file.seek(found.whole_bytes)
+                path.with_suffix(f".torn-{found.whole_bytes}").write_bytes(file.read())
                 file.truncate(found.whole_bytes)
                 os.fsync(file.fileno())
         return found
+
+    @property
+    def broken(self) -> str | None:
+        """Why nothing can be written any more, or None."""
+        return self._broken
 
     def append(self, line: bytes) -> None:
         """Write one line whole, or nothing of it; raises `StoreFailed`."""
@@ -189,6 +203,8 @@ class FileAppender:
         if fd < 0:
             return
         try:
+            # What receipts commit to is on disk before they are.
+            self._before_sync()
             os.fdatasync(fd)
         except OSError as error:
             # EBADF: the segment was rolled meanwhile, which synced it.
@@ -224,6 +240,11 @@ class MemoryAppender:
         self._count = 0
         self._started = False
         self._broken = False
+
+    @property
+    def broken(self) -> str | None:
+        """Whether a line was kept that should not have been."""
+        return "fault hook" if self._broken else None
 
     def append(self, line: bytes) -> None:
         """Keep one line, or fail as the hook says."""

@@ -7,13 +7,14 @@ receipt before the PoP serves again. One process owns a book.
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Final
 
 from selvedge.adapters.journal_store import Appender
 from selvedge.adapters.vault import Vault
-from selvedge.fabric import Attested, Personal, Receipt
+from selvedge.fabric import Attested, Personal, Receipt, StoreFailed
 from selvedge.ledger import (
     SALT_BYTES,
     Intent,
@@ -59,6 +60,11 @@ class ReceiptBook:
         """Requests intended and not yet recorded."""
         return len(self._open)
 
+    @property
+    def broken(self) -> str | None:
+        """Why nothing can be written until a restart, or None."""
+        return self._appender.broken
+
     def close_interrupted(self, now_us: int) -> int:
         """Give every intent found at the start its ``interrupted`` receipt; how many."""
         left = list(self._open.values())
@@ -102,11 +108,10 @@ class ReceiptBook:
 
     def close(self) -> None:
         """Write what is counted, sync and close. Open intents stay for the next start."""
-        try:
+        with contextlib.suppress(StoreFailed):
             self.flush_tally()
-        finally:
-            self._appender.close()
-            self._vault.close()
+        self._appender.close()
+        self._vault.close()
 
     def _write_receipt(self, receipt: Receipt, ciphertext: str | None) -> None:
         seq = self._seqs.get(receipt.tenant, 0) + 1

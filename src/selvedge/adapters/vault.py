@@ -35,6 +35,7 @@ class _Entry(msgspec.Struct, frozen=True):
     id: str
     subject: str
     key: str
+    v: int = 1
 
 
 _decoder: Final = msgspec.json.Decoder(_Entry)
@@ -55,6 +56,7 @@ class Vault:
             self._cut_torn_tail()
         except OSError as error:
             raise StoreFailed(f"{path} cannot be used: {error.strerror}") from error
+        self._unsynced = False
         self._recent: OrderedDict[str, tuple[bytes, AESGCM]] = OrderedDict()
         self._secret = self._subject_secret()
 
@@ -91,6 +93,12 @@ class Vault:
             raise StoreCorrupt(f"personal fields of {receipt_id} fail their check") from error
         return msgspec.json.decode(plain, type=Personal)
 
+    def sync(self) -> None:
+        """Bring new keys to the disk; called from the journal's syncing thread."""
+        if self._unsynced:
+            self._unsynced = False
+            os.fdatasync(self._fd)
+
     def close(self) -> None:
         """Sync and close the key file."""
         os.fsync(self._fd)
@@ -103,6 +111,7 @@ class Vault:
         return key_id, AESGCM(key)
 
     def _append(self, entry: _Entry) -> None:
+        self._unsynced = True
         line = msgspec.json.encode(entry) + b"\n"
         try:
             size = os.fstat(self._fd).st_size

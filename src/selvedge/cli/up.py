@@ -95,8 +95,9 @@ class Session:
                 task.cancel()
             await asyncio.gather(working, stopping, return_exceptions=True)
             with self._console.status("stopping"):
-                await self._fabric.stop()
-            self._console.print("stopped; nothing is left running")
+                stopped = await self._fabric.stop()
+            if stopped:
+                self._console.print("stopped; nothing is left running")
 
     async def _work(self) -> int:
         with self._console.status("starting"):

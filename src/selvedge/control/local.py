@@ -71,14 +71,16 @@ class LocalFabric:
         self._home.write_running(running)
         return running
 
-    async def stop(self) -> None:
-        """End every process that was started, PoPs first, and wait for each."""
+    async def stop(self) -> int:
+        """End every process that was started, PoPs first, and wait for each; how many."""
         self._home.forget_running()
+        count = len(self._children)
         pops = [one for one in self._children if one.name.startswith("pop ")]
         others = [one for one in self._children if one not in pops]
         for group in (pops, others):
             await asyncio.gather(*(child.stop() for child in group))
         self._children.clear()
+        return count
 
     async def next_death(self) -> ChildProcess:
         """Wait until a process ends that should not have; each is told of once."""
@@ -264,10 +266,11 @@ def _named_ports(config: FleetConfig) -> set[int]:
 
 
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((host.strip("[]"), port))
         except OSError:
             return False
         return True

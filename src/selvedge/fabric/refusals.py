@@ -42,6 +42,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("request_too_large", 413, bad, "caller", False, "the body exceeds `body_bytes_max`"),
         ("length_required", 411, bad, "caller", False, "a POST without a body length"),
         ("unsupported_media_type", 415, bad, "caller", False, "the body is not JSON"),
+        ("request_timeout", 408, bad, "caller", False, "the body came too slowly"),
         ("invalid_json", 400, bad, "caller", False, "the body is not JSON, or not UTF-8"),
         ("invalid_type", 400, bad, "caller", False, "a field has the wrong type"),
         ("invalid_value", 400, bad, "caller", False, "a field is out of its range"),

@@ -4,8 +4,8 @@
 
 Kinds: ``H`` opens a segment and carries what recovery needs of earlier ones (sequence numbers),
 ``I`` is an intent, ``R`` a sealed receipt, ``A`` an attestation given to a peer, ``S`` a summary of
-unauthenticated refusals. A line that was not wholly written fails its checksum and can only be the
-last; anything after a bad line is corruption and is reported, not skipped.
+unauthenticated refusals. What was not wholly written fails its checksum and can only be at the end;
+a bad line with a good one after it is corruption and is reported, not skipped.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ _encoder: Final = msgspec.json.Encoder(order="sorted")
 _DECODERS: Final[dict[bytes, msgspec.json.Decoder[Entry]]] = {
     kind.value.encode(): msgspec.json.Decoder(type_) for type_, kind in _KIND_OF.items()
 }
+VERSION: Final = 1
 _PREFIX_BYTES: Final = len("K 01234567 ")
 
 
@@ -89,9 +90,24 @@ def read_line(line: bytes) -> Entry:
         raise StoreCorrupt("a line of the journal fails its checksum")
     try:
         record: Entry = decoder.decode(payload)
+        version = _version_of(record)
     except msgspec.MsgspecError as error:
         raise StoreCorrupt(f"a line of the journal is not a record: {error}") from error
+    if version != VERSION:
+        raise StoreCorrupt(f"a line of the journal has version {version}, not {VERSION}")
     return record
+
+
+def _version_of(record: Entry) -> int:
+    match record:
+        case Sealed():
+            return record.decode().v
+        case Intent():
+            return record.receipt.v
+        case Attested():
+            return record.decode().v
+        case _:
+            return record.v
 
 
 def _checksum(kind: bytes, payload: bytes) -> int:
@@ -103,13 +119,18 @@ class Recovery(msgspec.Struct):
 
     seqs: dict[str, int]
     open: dict[str, Intent]
+    pop: str = ""
     segment: int = 0
     whole_bytes: int = 0
     torn_bytes: int = 0
 
 
 def recover(data: bytes) -> Recovery:
-    """Fold a segment's bytes; raises `StoreCorrupt` for damage other than a torn last line."""
+    """Fold a segment's bytes up to the last whole line.
+
+    After power loss the unsynced end may hold anything: a bad line after which no line holds is the
+    torn end. A bad line with a good one after it is damage: `StoreCorrupt`.
+    """
     found = Recovery({}, {})
     lines = data.split(b"\n")
     tail = lines.pop()
@@ -118,17 +139,30 @@ def recover(data: bytes) -> Recovery:
     for number, line in enumerate(lines, 1):
         try:
             _apply(found, read_line(line))
-        except (StoreCorrupt, msgspec.MsgspecError) as error:
-            raise StoreCorrupt(f"segment line {number}: {error}") from error
+        except StoreCorrupt as error:
+            if number == 1 or any(_holds(later) for later in lines[number:]):
+                raise StoreCorrupt(f"segment line {number}: {error}") from error
+            break
         found.whole_bytes += len(line) + 1
-    found.torn_bytes = len(tail)
+    else:
+        found.torn_bytes = len(tail)
+        return found
+    found.torn_bytes = len(data) - found.whole_bytes
     return found
+
+
+def _holds(line: bytes) -> bool:
+    try:
+        read_line(line)
+    except StoreCorrupt:
+        return False
+    return True
 
 
 def _apply(found: Recovery, record: Entry) -> None:
     match record:
         case SegmentHeader():
-            found.segment = record.segment
+            found.pop, found.segment = record.pop, record.segment
             found.seqs.update(record.seqs)
             found.open.update((intent.receipt.id, intent) for intent in record.open)
         case Intent():

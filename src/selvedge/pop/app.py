@@ -157,8 +157,10 @@ class App:
         _json(inbound, 200, {"status": "ok"})
 
     def _readyz(self, inbound: Inbound) -> None:
-        ready = self._state.view is not None
-        _json(inbound, 200 if ready else 503, {"status": "ready" if ready else "no release"})
+        trouble = self._state.book.broken
+        if self._state.view is None:
+            trouble = "no release"
+        _json(inbound, 503 if trouble else 200, {"status": trouble or "ready"})
 
     def _health(self, inbound: Inbound) -> None:
         view = self._state.view

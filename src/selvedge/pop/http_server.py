@@ -43,6 +43,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     body_s: float = 60.0
     connections_max: int = 10_000
     write_high_water: int = 256 * 1024
+    write_s: float = 60.0
 
 
 class Server:
@@ -138,6 +139,8 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         self._lingering = False
         self._quiet_since = time.monotonic()
+        self._unsent = 0
+        self._unsent_since = self._quiet_since
         self.write_paused = False
 
     # From the event loop.
@@ -156,7 +159,8 @@ class _Connection(asyncio.Protocol):
             self._refuse_and_close(503, body, [("retry-after", "1")])
 
     def data_received(self, data: bytes) -> None:
-        self._quiet_since = time.monotonic()
+        if self._reader.idle or self._receiving is not None:
+            self._quiet_since = time.monotonic()  # a head has one span of time for all its bytes
         if self._lingering or self._refusal is not None:
             return
         try:
@@ -212,7 +216,7 @@ class _Connection(asyncio.Protocol):
         self._current = None
         self._quiet_since = time.monotonic()
         if keep and not self._server.draining:
-            self.reading(True)
+            self._read_on()
             asyncio.get_running_loop().call_soon(self._go_on)
         else:
             self._close(linger=not inbound.body_complete)
@@ -229,8 +233,11 @@ class _Connection(asyncio.Protocol):
 
     def check_time(self, now: float) -> None:
         """Called about once a second: end what is too slow."""
-        quiet = now - self._quiet_since
         settings = self._server.settings
+        if self._is_stuck(now, settings.write_s):
+            self.abort()
+            return
+        quiet = now - self._quiet_since
         if self._current is None and not self._queue:
             limit = settings.idle_s if self._reader.idle else settings.head_s
             if quiet > limit:
@@ -258,8 +265,21 @@ class _Connection(asyncio.Protocol):
             else:
                 self._receiving.body_end()
                 self._receiving = None
-        if self._reader.stalled:
+        if self._reader.stalled or len(self._queue) >= self._server.settings.limits.pipelined_max:
             self.reading(False)
+
+    def _read_on(self) -> None:
+        """Read again, unless enough requests wait or an unwanted body is in the way."""
+        waiting = len(self._queue) >= self._server.settings.limits.pipelined_max
+        if self._receiving is None and not self._reader.stalled and not waiting:
+            self.reading(True)
+
+    def _is_stuck(self, now: float, write_s: float) -> bool:
+        """Whether the client has taken nothing of what waits for it in this time."""
+        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if unsent == 0 or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        return now - self._unsent_since > write_s
 
     def _violated(self, violation: ProtocolViolation) -> None:
         if self._receiving is not None:
@@ -267,7 +287,7 @@ class _Connection(asyncio.Protocol):
         self._refusal = violation
 
     def _go_on(self) -> None:
-        if self._reader.stalled:
+        if self._reader.stalled and not self._queue:
             self.data_received(b"")
         else:
             self._advance()
@@ -278,6 +298,7 @@ class _Connection(asyncio.Protocol):
             return
         if self._queue:
             self._current = self._queue.popleft()
+            self._read_on()
             task = asyncio.get_running_loop().create_task(self._serve(self._current))
             self._server.tasks.add(task)
             task.add_done_callback(self._server.tasks.discard)
@@ -292,7 +313,7 @@ class _Connection(asyncio.Protocol):
             self._server.on_error(error)
             self._after_fault(inbound)
             return
-        if not inbound.ended:
+        if not inbound.ended and not inbound.gone:
             self._server.on_error(RuntimeError("a handler returned without an answer"))
             self._after_fault(inbound)
 

@@ -128,7 +128,8 @@ class Interpreter:
             words = f"The body exceeds body_bytes_max, {command.bytes_max} bytes; send less."
             return BodyRefused(Refused("request_too_large", words), now_us())
         except ProtocolViolation as error:
-            return BodyRefused(Refused("invalid_header", str(error)), now_us())
+            code = "request_timeout" if error.status == 408 else "invalid_header"
+            return BodyRefused(Refused(code, f"The body cannot be read: {error}."), now_us())
         except ClientGone:
             return ClientLeft(now_us())
 

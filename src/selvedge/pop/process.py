@@ -27,7 +27,7 @@ from selvedge.adapters import (
     read_secret,
 )
 from selvedge.exchange import Secrets
-from selvedge.fabric import BadRelease, SelvedgeError, StaleRelease, StoreFailed
+from selvedge.fabric import BadRelease, SelvedgeError, StaleRelease, StoreCorrupt, StoreFailed
 from selvedge.pop.app import App
 from selvedge.pop.http_server import Server, ServerSettings, start_server
 from selvedge.pop.settings import Settings
@@ -68,7 +68,7 @@ class ReleaseKeeper:
             self._serve(held)
             self._store.keep()
         except StaleRelease as error:
-            log.info("release not taken: %s", error)
+            log.warning("release not taken: %s", error)
         except (BadRelease, StoreFailed) as error:
             self._state.metrics.releases_refused.inc()
             log.error("release refused, the last good one serves on: %s", error)
@@ -92,14 +92,21 @@ class ReleaseKeeper:
 def open_book(settings: Settings) -> ReceiptBook:
     """The receipts of this PoP, with every interrupted request given its receipt."""
     directory = Path(settings.state_dir)
+    vault = Vault(directory / "subjects.jsonl")
     appender = FileAppender(
         directory / "receipts",
         settings.fsync_ms,
         settings.segment_bytes_max,
         on_trouble=lambda error: log.error("receipts cannot be synced: %s", error),
+        before_sync=vault.sync,
     )
     found = appender.open()
-    book = ReceiptBook(settings.pop, appender, Vault(directory / "subjects.jsonl"), found)
+    if found.pop not in ("", settings.pop):
+        raise StoreCorrupt(
+            f"{directory} holds the receipts of PoP {found.pop!r}, not of {settings.pop!r}; "
+            "give this PoP a state_dir of its own"
+        )
+    book = ReceiptBook(settings.pop, appender, vault, found)
     left = book.close_interrupted(now_us())
     if left or found.torn_bytes:
         log.warning(

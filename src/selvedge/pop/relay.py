@@ -36,6 +36,16 @@ ATTESTED_HEADER: Final = "selvedge-attested"
 RETRY_AFTER_MS: Final = 1000
 
 
+_WORDS: Final = {
+    "connect": "refused the connection",
+    "connect_timeout": "did not accept the connection in time",
+    "reset": "broke the connection",
+    "truncated": "ended its answer before its end",
+    "protocol": "did not answer in HTTP/1.1",
+    "too_large": "answered too much",
+}
+
+
 class _Facts(TypedDict):
     started_us: int
     at_us: int
@@ -132,7 +142,9 @@ class Relaying:
             return
         code = "engine_interrupted" if self._tokens() else "engine_failed"
         place = f"{self._served.pop}/{self._served.engine or '*'}"
-        self._fail(Refused(code, f"{place}: {error}.", retry_after_ms=RETRY_AFTER_MS))
+        # The kind and the place; addresses are the operator's affair.
+        words = f"{place} {_WORDS[error.kind]}."
+        self._fail(Refused(code, words, retry_after_ms=RETRY_AFTER_MS))
 
     # What else may happen.
 
@@ -237,6 +249,8 @@ class Relaying:
     def _facts(self) -> _Facts:
         if self._scan is not None and self._scan.attested is not None:
             self._attested = self._scan.attested
+        # Where bytes went is in the attempts; "processed in" needs an answer from there.
+        answered = self._head is not None and self._head.status == 200
         reached = self._call is not None and self._call.sent
         delivered = self._ask.stream or self._answer is not None
         return {
@@ -244,8 +258,7 @@ class Relaying:
             "at_us": now_us(),
             "tokens": self._tokens(),
             "first_token_us": self._first_token_us if delivered else None,
-            # From the moment its bytes went there, the request was processed there.
-            "served": self._served if reached else None,
+            "served": self._served if answered else None,
             "usage": self._usage() if reached else None,
             "attested": self._attested,
         }

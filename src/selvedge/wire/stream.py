@@ -25,6 +25,7 @@ _EMPTY_REASON: Final = re.compile(rb'"finish_reason"\s*:\s*""')
 
 
 class _Delta(msgspec.Struct):
+    role: str | None = None
     content: str | None = None
     tool_calls: msgspec.Raw = msgspec.Raw()
     function_call: msgspec.Raw = msgspec.Raw()
@@ -100,7 +101,9 @@ class StreamScan:
         "_last",
         "_progress",
         "_reader",
+        "_released",
         "_usages",
+        "_with_role",
         "attested",
         "done",
         "fault",
@@ -121,6 +124,8 @@ class StreamScan:
         self._usages: list[Usage] = []
         self._progress = _Progress()
         self._called = False
+        self._released = False
+        self._with_role: set[int] = set()
         self.started = False
         self.done = False
         self.tokens = 0
@@ -187,10 +192,22 @@ class StreamScan:
                 ready.append(payload)
         if not self.started:
             return self._hold(ready)
-        if self._held:
-            ready = self._held + ready
+        if not self._released:
+            self._released = True
+            ready = self._roles() + self._held + ready
             self._held = []
         return ready
+
+    def _roles(self) -> list[bytes]:
+        """The first delta carries the role: for choices of an engine that never says it."""
+        if self._ask.route is not Route.CHAT:
+            return []
+        missing = [index for index in range(self._ask.choices) if index not in self._with_role]
+        delta = {"role": "assistant", "content": ""}
+        return [
+            self._skeleton([{"index": index, "delta": delta, "finish_reason": None}], None)
+            for index in missing
+        ]
 
     def _hold(self, ready: list[bytes]) -> list[bytes]:
         self._held += ready
@@ -244,6 +261,9 @@ class StreamScan:
         elif chunk.prompt_progress is not None:
             self._progress = chunk.prompt_progress
             return None
+        for one in choices:
+            if one.delta is not None and one.delta.role:
+                self._with_role.add(one.index)
         over = {one.index for one in choices} & self._finished
         for choice in choices:
             if choice.finish_reason and choice.index not in over:

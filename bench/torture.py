@@ -1,0 +1,160 @@
+"""Torture: kill a loaded PoP hundreds of times and audit its books; simulate a million requests.
+
+`kill` runs real processes (`bench.kill_loop`), `sim` the same exchange in virtual time, in batches
+of their own seeds, each of which checks its own laws of conservation. Exit code 1 where a bar is
+missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.clients import Tally
+from bench.figures import Figures, as_json, bar, circumstances, print_table, write_figures
+from bench.kill_loop import KillLoop, KillLoopFailed, Plan, Result
+from selvedge.sim import example_release, example_scenario, simulate
+
+SIM_BATCH = 50_000
+SHOWN_MAX = 5
+KILL_BARS = (
+    "lost",
+    "double",
+    "gaps",
+    "unsettled",
+    "contradicted",
+    "damaged",
+    "failed",
+    "faults",
+    "stuck",
+)
+SIM_BARS = ("out_of_zone", "laws_broken")  # Engines fail there, as the scenario says.
+
+
+async def kill(plan: Plan, directory: Path, console: Console) -> Result:
+    """The kill loop, with its progress shown."""
+    with Progress(console=console) as progress:
+        task = progress.add_task("rounds", total=plan.rounds)
+
+        def on_round(tally: Tally) -> None:
+            words = f"rounds, {len(tally.told.acknowledged):,} acknowledged"
+            progress.update(task, advance=1, description=words)
+
+        return await KillLoop(directory, plan, on_round).run()
+
+
+def run_kill(plan: Plan, keep: Path | None, console: Console) -> tuple[Figures, bool]:
+    """The kill part: its figures, and whether every bar was met."""
+    with (
+        tempfile.TemporaryDirectory(prefix="selvedge-torture-") as directory,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        result = runner.run(kill(plan, keep or Path(directory), console))
+    for kind, items in result.audit.faults.items():
+        for item in items[:SHOWN_MAX]:
+            console.print(f"[red]{kind}[/red] {item}", markup=True)
+    return result.figures(), result.holds
+
+
+def run_sim(requests: int, seed: int, console: Console) -> tuple[Figures, bool]:
+    """The simulated part. A batch that breaks a law raises in `simulate`, and is a missed bar."""
+    release, outcomes, broken = example_release(), Counter[str](), 0
+    out_of_zone = arrived = 0
+    started = time.perf_counter()
+    with Progress(console=console) as progress:
+        task = progress.add_task("simulated requests", total=requests)
+        while arrived < requests and not broken:
+            size = min(SIM_BATCH, requests - arrived)
+            try:
+                found = simulate(release, example_scenario(size), seed + arrived).figures
+            except AssertionError as error:
+                console.print(f"[red]seed {seed + arrived}[/red]: {error}")
+                broken += 1
+                break
+            outcomes.update({str(one): count for one, count in found.outcomes.items()})
+            out_of_zone += found.out_of_zone
+            arrived += found.arrived
+            progress.update(task, completed=arrived)
+    took_s = time.perf_counter() - started
+    figures: Figures = {
+        "requests": arrived,
+        "seed": seed,
+        **{str(one): outcomes[one] for one in sorted(outcomes)},
+        "out_of_zone": out_of_zone,
+        "laws_broken": broken,
+        "took_s": round(took_s, 1),
+        "requests_per_s": round(arrived / took_s),
+    }
+    conserved = sum(outcomes.values()) == arrived
+    return figures, conserved and not broken and out_of_zone == 0
+
+
+def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
+    """One part's table; figures among ``bars`` must be 0."""
+    rows = []
+    for name, value in figures.items():
+        words = f"{value:,}" if type(value) is int and name != "seed" else str(value)
+        rows.append((name, words, bar(value == 0, "0") if name in bars else ""))
+    print_table(title, rows)
+
+
+@click.command()
+@click.argument("part", type=click.Choice(["all", "kill", "sim"]), default="all")
+@click.option("--rounds", default=200, show_default=True, help="Deaths of the PoP.")
+@click.option("--clients", default=12, show_default=True, help="Clients at once.")
+@click.option("--requests", default=1_000_000, show_default=True, help="Requests to simulate.")
+@click.option("--seed", default=1, show_default=True, help="Of everything random.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep the fleet's files here.")
+@click.option("--json", "as_json_", is_flag=True, help="Print the figures as JSON.")
+def main(
+    part: str,
+    rounds: int,
+    clients: int,
+    requests: int,
+    seed: int,
+    *,
+    keep: Path | None,
+    as_json_: bool,
+) -> None:
+    """Kill, restart and audit a PoP, and simulate; PART is all, kill or sim."""
+    console = Console(stderr=True, highlight=False)
+    holds = True
+    if part in ("all", "kill"):
+        plan = Plan(rounds=rounds, clients=clients, seed=seed)
+        before = circumstances()
+        try:
+            figures, met = run_kill(plan, keep, console)
+        except KillLoopFailed as error:
+            raise click.ClickException(str(error)) from error
+        holds &= met
+        _give("torture", f"{rounds} deaths", {**figures, **before, "bars_met": met}, as_json_)
+    if part in ("all", "sim"):
+        before = circumstances()
+        figures, met = run_sim(requests, seed, console)
+        holds &= met
+        words = "simulated requests"
+        _give("torture-sim", words, {**figures, **before, "bars_met": met}, as_json_)
+    sys.exit(0 if holds else 1)
+
+
+def _give(name: str, title: str, figures: Figures, as_json_: bool) -> None:
+    path = write_figures(name, figures)
+    if as_json_:
+        click.echo(as_json(figures), nl=False)
+    else:
+        show(title, figures, KILL_BARS if name == "torture" else SIM_BARS)
+        click.echo(f"written to {os.path.relpath(path)}", err=True)
+
+
+if __name__ == "__main__":
+    main()
