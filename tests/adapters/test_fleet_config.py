@@ -188,8 +188,8 @@ def test_broken_files(tmp_path: Path, old: str, new: str, fragments: tuple[str, 
 @pytest.mark.parametrize(
     ("content", "fragment"),
     [
-        (b"", "Expected `object`, got `null`"),
-        (b"# nothing\n", "Expected `object`, got `null`"),
+        (b"", "the file is empty"),
+        (b"# nothing\n", "the file is empty"),
         (b"[]", "Expected `object`, got `array`"),
         (b"fleet: x", "missing required field `models`"),
         (b"fleet: \xff", "is not UTF-8 at byte 7"),

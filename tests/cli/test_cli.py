@@ -51,7 +51,7 @@ def test_ask_shows_answer_path_and_receipt(fabric: Fabric) -> None:
     rows = [line.rstrip() for line in told.out.partition("entered at")[2].splitlines()[1:]]
     words = dict(row.split(maxsplit=1) for row in rows)
     assert words["processed_in"] == "SG"
-    assert words["outcome"] == "complete, status 200"
+    assert words["outcome"].startswith("complete, status 200, finish: ")
     assert words["attested"].startswith("by sin, SG, Example Edge Singapore")
 
 

@@ -91,7 +91,7 @@ def test_what_runs_is_said_and_forgotten_by_its_owner(home: Home) -> None:
     other = Home(home.directory)
     assert other.running() == RUNNING
     with pytest.raises(
-        SelvedgeError, match=r"already runs from .*; stop it or give another --home"
+        SelvedgeError, match=r"already runs from .*; ask it .*stop it, or give another --home"
     ):
         other.lock()
     other.forget_running()

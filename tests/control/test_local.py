@@ -51,7 +51,7 @@ def test_once_answers_shows_where_and_leaves_nothing(site: Site) -> None:
     assert answer.strip()
     words = dict(line.rstrip().split(maxsplit=1) for line in rows.splitlines()[1:])
     assert words["processed_in"] == "SG"
-    assert words["outcome"] == "complete, status 200"
+    assert words["outcome"].startswith("complete, status 200, finish: ")
     assert told.err.splitlines()[-1] == STOPPED
     assert site.left() == []
     assert not (site.home / "run.json").exists()

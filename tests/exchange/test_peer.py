@@ -266,7 +266,7 @@ def test_nothing_is_forwarded_again() -> None:
         (relayed(usage=None), Outcome.COMPLETE, Usage()),
         (gone(tokens=1, usage=Usage(output=1), served=SIN), Outcome.CLIENT_GONE, Usage(output=1)),
         (failed("engine_failed"), Outcome.FAILED, Usage()),
-        (failed("engine_rejected"), Outcome.FAILED, Usage()),
+        (failed("engine_rejected"), Outcome.REFUSED, Usage()),
         (failed("engine_interrupted", tokens=1, usage=USAGE, served=SIN), Outcome.FAILED, USAGE),
     ],
 )
@@ -282,7 +282,7 @@ def test_every_ending_is_attested(
     ending = talk.end()
     if outcome is Outcome.CLIENT_GONE:
         assert ending == Drop()
-    elif outcome is Outcome.FAILED:
+    elif outcome in (Outcome.FAILED, Outcome.REFUSED):
         assert isinstance(ending, Refuse)
         assert (ending.refused, ending.receipt) == (ended.refused, False)
         assert (ending.attested is not None) == written
@@ -379,5 +379,10 @@ def test_a_word_that_does_not_hold_and_none_at_all() -> None:
         assert (ended.refused.code, ended.refused.retry_after_ms) == ("engine_failed", 1000)
     failed = Failed(started_us=1, at_us=2, refused=Refused("engine_failed", "x"))
     assert taken(failed) is failed
+    at_no_engine = Failed(
+        started_us=1, at_us=2, refused=Refused("engine_failed", "x"), attested=word(engine="")
+    )
+    ended = taken(at_no_engine)
+    assert (ended.served, ended.usage) == (None, None)
     nowhere = msgspec.structs.replace(answer(None), served=None)
     assert isinstance(taken(nowhere), Failed)

@@ -247,7 +247,7 @@ def test_a_prompt_over_the_context(profile: str, stream: bool, entry: str, tmp_p
             assert fabric.untouched("fra")
         assert (response.status, response.error["code"]) == (400, "context_length_exceeded")
         assert response.error["param"] == "messages"
-        assert "context size" in response.error["message"]
+        assert "longer than the model's context" in response.error["message"]
         assert (receipt.outcome, receipt.code) == (Outcome.REFUSED, "context_length_exceeded")
         assert [one.outcome for one in receipt.attempts] == ["rejected"]
 

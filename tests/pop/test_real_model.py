@@ -124,7 +124,7 @@ def test_what_the_model_cannot_do_is_the_callers_fault(
 
 
 def test_an_input_over_the_embedders_context(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.BadRequestError, match="too large"):
+    with pytest.raises(openai.BadRequestError, match="longer than the model's context"):
         client.embeddings.create(model=EMBED, input="word " * 900)
 
 

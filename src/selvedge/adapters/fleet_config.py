@@ -161,6 +161,8 @@ def read_config(path: Path) -> FleetConfig:
         raise BadRelease(str(path), f"is not UTF-8 at byte {error.start}") from error
     try:
         found = read_yaml(text)
+        if found is None:
+            raise BadRelease("fleet", "the file is empty; see examples/three-pops/fleet.yaml")
         _name_entries(found)
         config = msgspec.convert(found, FleetConfig)
         check_config(config)
@@ -177,6 +179,9 @@ _TABLES: Mapping[str, type] = MappingProxyType(
         "tenants": TenantConfig,
         "keys": KeyConfig,
     }
+)
+_CHOICES: Mapping[str, str] = MappingProxyType(
+    {"kind": "; it is chat or embedding", "ingress": "; it is in-zone or transit-allowed"}
 )
 _INNER: Mapping[str, type] = MappingProxyType({"engines": EngineConfig, "classes": ClassConfig})
 
@@ -195,6 +200,7 @@ def _name_entries(found: object, field: str = "", tables: Mapping[str, type] = _
                 msgspec.convert(entry, kind)
             except msgspec.ValidationError as error:
                 path, _, words = one_line(error).rpartition(": ")
+                words += _CHOICES.get(path, "") if "enum" in words else ""
                 raise BadRelease(f"{where}.{path}".rstrip("."), words) from error
 
 
@@ -212,10 +218,20 @@ def check_config(config: FleetConfig) -> None:
             for engine_id in pop.engines
         },
     )
+    _check_listen(config)
     try:
         msgspec.json.encode(make_release(config, stand_ins))
     except UnicodeEncodeError as error:
         raise BadRelease("fleet", f"holds a character that is none: {error.reason}") from error
+
+
+def _check_listen(config: FleetConfig) -> None:
+    taken: dict[str, str] = {}
+    for name, pop in config.pops.items():
+        other = taken.setdefault(pop.listen, name)
+        if other != name:
+            words = f"{pop.listen!r} is PoP {other!r}'s as well; give each its own"
+            raise BadRelease(f"pops.{name}.listen", words)
 
 
 def read_yaml(text: str) -> object:

@@ -116,9 +116,8 @@ class ReleaseStore:
             raise BadRelease("inbox", f"{self._inbox}: {error.strerror}") from error
         held = open_release(data, self._public)
         if serving is not None and held.release.version <= serving.release.version:
-            raise StaleRelease(
-                "version", f"{held.release.version} is not newer than {serving.release.version}"
-            )
+            words = f"{held.release.version} is not newer than {serving.release.version}"
+            raise StaleRelease("version", words, other=held.hash != serving.hash)
         self._taken = data
         return held
 

@@ -22,7 +22,9 @@ from selvedge.fabric import Receipt, SelvedgeError
 @click.command()
 @click.argument("prompt")
 @click.option("--via", default=None, help="PoP to enter at (default: one without engines).")
-@click.option("--tenant", default="asean", show_default=True, help="Key to ask with, by its id.")
+@click.option(
+    "--tenant", "--key", default=None, help="Key to ask with, by id (default: the first)."
+)
 @click.option("--model", default=None, help="Model (default: the first chat model offered).")
 @click.option("--max-tokens", default=120, show_default=True, help="Longest answer, in tokens.")
 @home_option
@@ -31,7 +33,7 @@ def ask(
     *,
     prompt: str,
     via: str | None,
-    tenant: str,
+    tenant: str | None,
     model: str | None,
     max_tokens: int,
     home: Path,
@@ -51,7 +53,7 @@ class Wish(msgspec.Struct, frozen=True):
     """What the user typed: a prompt, the key's id, and what they left to us."""
 
     prompt: str
-    tenant: str
+    tenant: str | None = None
     via: str | None = None
     model: str | None = None
     max_tokens: int = 120
@@ -63,11 +65,12 @@ def make_question(home: Home, running: Running, wish: Wish) -> Question:
     entry = wish.via or (without or list(running.pops))[0]
     if entry not in running.pops:
         raise SelvedgeError(f"no PoP {entry!r} runs; there are {', '.join(running.pops)}")
-    keys = home.keys()
-    if wish.tenant not in keys:
-        raise SelvedgeError(f"no key {wish.tenant!r}; there are {', '.join(sorted(keys))}")
-    url, key = running.pops[entry].url, keys[wish.tenant]
-    return Question(url, entry, key, wish.prompt, wish.model, wish.max_tokens)
+    key_id = wish.tenant or running.keys[0]
+    if key_id not in running.keys:
+        raise SelvedgeError(f"no key {key_id!r}; there are {', '.join(running.keys)}")
+    url, key = running.pops[entry].url, home.keys()[key_id]
+    model = wish.model or running.chat_model
+    return Question(url, entry, key, wish.prompt, model, wish.max_tokens)
 
 
 async def ask_and_show(home: Home, question: Question, *, as_json: bool) -> bool:
@@ -114,7 +117,8 @@ def _path(question: Question, answer: Answer, receipt: Receipt | None) -> list[t
         engine = f"{receipt.served_pop}/{receipt.served_engine or '*'}"
         rows.append(("served by", engine))
         rows.append(("processed_in", receipt.processed_in or "-"))
-    rows.append(("outcome", f"{receipt.outcome.value}, status {receipt.status}"))
+    finish = f", finish: {receipt.finish_reason}" if receipt.finish_reason else ""
+    rows.append(("outcome", f"{receipt.outcome.value}, status {receipt.status}{finish}"))
     if receipt.usage is not None:
         used = receipt.usage
         rows.append(

@@ -21,6 +21,7 @@ from selvedge.fabric import SelvedgeError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="selvedge")
 def commands() -> None:
     """Selvedge: an edge inference fabric."""
 

@@ -35,7 +35,7 @@ EXAMPLE = Path("examples/three-pops/fleet.yaml")
 )
 @click.option("--once", metavar="PROMPT", help="Start, ask this, print answer and receipt, stop.")
 @click.option("--via", default=None, help="With --once: PoP to enter at.")
-@click.option("--tenant", default="asean", show_default=True, help="With --once: key to ask with.")
+@click.option("--tenant", "--key", default=None, help="With --once: key to ask with, by id.")
 @click.option("--any-port", is_flag=True, help="Let PoPs listen on free ports, not the file's.")
 @home_option
 @json_option
@@ -45,7 +45,7 @@ def up(
     wan: str,
     once: str | None,
     via: str | None,
-    tenant: str,
+    tenant: str | None,
     any_port: bool,
     home: Path,
     as_json: bool,
@@ -54,6 +54,9 @@ def up(
     description = read_config(config or _example())
     fabric = LocalFabric(Home(home), description, wan=wan == "on", any_port=any_port)
     wish = Wish(once, tenant, via) if once is not None else None
+    for name, known in ((tenant, description.keys), (via, description.pops)):
+        if wish is not None and name is not None and name not in known:
+            raise SelvedgeError(f"the fleet has no {name!r}; it has {', '.join(known)}")
     session = Session(fabric, Home(home), wish, as_json=as_json)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         sys.exit(runner.run(session.run()))
@@ -139,19 +142,21 @@ def _welcome(running: Running, home: Home) -> None:
     console.print()
     console.print(table)
     _print_links(console, running)
-    keys = home.keys()
+    keys = {key_id: home.keys()[key_id] for key_id in running.keys}
     console.print("\nkeys")
     for key_id, key in keys.items():
         console.print(f"  {key_id:<12} {key}", markup=False)
     entry = next(
         (one for one in running.pops if not running.pops[one].engines), next(iter(running.pops))
     )
-    url, key = running.pops[entry].url, next(iter(keys.values()))
-    console.print(f"\ntry it, through {entry}")
-    console.print(escape(_curl(url, key)))
-    console.print("\nor, after 'pip install openai'")
-    console.print(escape(_python(url, key)))
-    console.print(f"\nor   {_command('ask')} 'Name three uses of a selvedge.' --via {entry}")
+    url, key = running.pops[entry].url, next(iter(keys.values()), "sk-…")
+    model = running.chat_model
+    if model is not None:
+        console.print(f"\ntry it, through {entry}:\n")
+        console.print(escape(_curl(url, key, model)))
+        console.print("\nor in Python, after 'pip install openai':\n")
+        console.print(escape(_python(url, key, model)))
+        console.print(f"\nor   {_command('ask')} 'Name three uses of a selvedge.' --via {entry}")
     console.print(f"then {_command('receipts')} tail")
     console.print("\nCtrl-C stops everything")
 
@@ -172,20 +177,20 @@ def _command(verb: str) -> str:
     return f"{local} {verb}"
 
 
-def _curl(url: str, key: str) -> str:
+def _curl(url: str, key: str, model: str) -> str:
     return (
-        f"  curl -s {url}/v1/chat/completions -H 'Authorization: Bearer {key}' "
+        f"curl -s {url}/v1/chat/completions -H 'Authorization: Bearer {key}' "
         "-H 'Content-Type: application/json' "
-        """-d '{"model":"smollm2-135m-instruct","max_tokens":60,"""
-        """"messages":[{"role":"user","content":"Name three uses of a selvedge."}]}'"""
+        f"""-d '{{"model":"{model}","max_tokens":60,"""
+        """"messages":[{"role":"user","content":"Name three uses of a selvedge."}]}'; echo"""
     )
 
 
-def _python(url: str, key: str) -> str:
+def _python(url: str, key: str, model: str) -> str:
     return (
-        "  from openai import OpenAI\n"
-        f'  client = OpenAI(base_url="{url}/v1", api_key="{key}")\n'
-        '  answer = client.chat.completions.create(model="smollm2-135m-instruct", max_tokens=60,\n'
-        '      messages=[{"role": "user", "content": "Name three uses of a selvedge."}])\n'
-        "  print(answer.choices[0].message.content)"
+        "from openai import OpenAI\n"
+        f'client = OpenAI(base_url="{url}/v1", api_key="{key}")\n'
+        f'answer = client.chat.completions.create(model="{model}", max_tokens=60,\n'
+        '    messages=[{"role": "user", "content": "Name three uses of a selvedge."}])\n'
+        "print(answer.choices[0].message.content)"
     )

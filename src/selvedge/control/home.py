@@ -47,7 +47,7 @@ class RunningPoP(msgspec.Struct, frozen=True):
     city: str
     pid: int
     engines: dict[str, str]
-    """Engine id -> its URL."""
+    """Engine id -> its URL, started here or not."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -62,6 +62,10 @@ class Running(msgspec.Struct, frozen=True):
     pops: dict[str, RunningPoP]
     processes: dict[str, int]
     """Name -> process id, of everything started."""
+    keys: list[str] = []
+    """Ids of the fleet's API keys, in the file's order."""
+    chat_model: str | None = None
+    """The first model that chats."""
 
 
 class Home:
@@ -97,7 +101,8 @@ class Home:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise SelvedgeError(
-                f"a fabric already runs from {self.directory}; stop it or give another --home"
+                f"a fabric already runs from {self.directory}; "
+                "ask it with 'selvedge ask', stop it, or give another --home"
             ) from error
         except OSError as error:
             raise SelvedgeError(f"{self.directory} cannot be used: {error.strerror}") from error
@@ -189,7 +194,8 @@ class Home:
             data = (self.directory / RUN_FILE).read_bytes()
         except OSError as error:
             raise SelvedgeError(
-                f"no fabric runs from {self.directory}; start one with 'selvedge up'"
+                f"no fabric runs from {self.directory.absolute()}; "
+                "start one with 'selvedge up', or give its --home"
             ) from error
         try:
             return msgspec.json.decode(data, type=Running)

@@ -7,6 +7,7 @@ PoPs are emulated, and only because loopback has no distance.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import sys
@@ -53,7 +54,6 @@ class LocalFabric:
         }
         self._children: list[ChildProcess] = []
         self._dead: list[ChildProcess] = []
-        self._engine_urls: dict[str, dict[str, str]] = {}
         self._rtts: dict[str, float] = {}
 
     async def start(self, cache_dir: Path, say: Say) -> Running:
@@ -107,10 +107,16 @@ class LocalFabric:
             )
         for pop_id, listen in self._listen.items():
             host, _, port = listen.rpartition(":")
-            if not _is_free(host, int(port)):
+            trouble = _why_not(host, int(port))
+            if trouble == errno.EADDRINUSE:
                 raise SelvedgeError(
                     f"port {port} of PoP {pop_id} is taken; stop what uses it, "
                     f"or run with --any-port"
+                )
+            if trouble is not None:
+                raise SelvedgeError(
+                    f"PoP {pop_id} cannot listen on {listen}: {os.strerror(trouble).lower()}; "
+                    f"change 'listen', or run with --any-port"
                 )
 
     def _digests(self, cache_dir: Path, say: Say) -> dict[str, str]:
@@ -137,7 +143,6 @@ class LocalFabric:
             argv = self._engine_argv(pop_id, engine_id, port, cache_dir)
             url = f"http://127.0.0.1:{port}"
             child = await self._spawn(f"engine {place}", argv)
-            self._engine_urls.setdefault(pop_id, {})[engine_id] = url
             started.append((place, child, url))
         for place, child, url in started:
             await child.wait_ready(f"{url}/health", deadline_s=ENGINE_READY_S)
@@ -242,11 +247,13 @@ class LocalFabric:
                     country=pop.country,
                     city=pop.city,
                     pid=pids[f"pop {pop.id}"],
-                    engines=self._engine_urls.get(pop.id, {}),
+                    engines={engine.id: engine.url for engine in pop.engines},
                 )
                 for pop in release.pops
             },
             processes=pids,
+            keys=[key.id for key in release.keys],
+            chat_model=next((one.id for one in release.models if one.kind == "chat"), None),
         )
 
 
@@ -265,15 +272,16 @@ def _named_ports(config: FleetConfig) -> set[int]:
     return ports | {one.embedded.port for one in engines if one.embedded and one.embedded.port}
 
 
-def _is_free(host: str, port: int) -> bool:
+def _why_not(host: str, port: int) -> int | None:
+    """The error number of listening there, or None where it is possible."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), port))
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error.errno
+        return None
 
 
 def _weights(name: str, cache_dir: Path) -> Path:

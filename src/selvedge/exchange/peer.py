@@ -45,6 +45,7 @@ from selvedge.wire import (
     TicketBook,
     body_hash,
     holds,
+    is_callers_fault,
     parse,
     read_unverified,
     ticket_hash,
@@ -123,7 +124,8 @@ def _attestation(
     if isinstance(ended, Gone):
         outcome = Outcome.CLIENT_GONE
     elif isinstance(ended, Failed):
-        outcome = Outcome.FAILED
+        callers = is_callers_fault(ended.refused)
+        outcome = Outcome.REFUSED if callers else Outcome.FAILED
     return Attestation(
         ticket=named,
         request_id=ticket.request_id,
@@ -157,6 +159,8 @@ def take_word(
     named = (words.ticket, words.request_id, words.pop, words.country)
     if named != (ticket_hash(written_ticket), request_id, peer.id, peer.country):
         return _broken(ended, "gave an attestation of something else")
+    if not words.engine and isinstance(ended, Failed):
+        return msgspec.structs.replace(ended, served=None, usage=None)
     engine = words.engine if NAME_PATTERN.fullmatch(words.engine) else None
     served = Served(words.pop, engine, words.country, words.entity, words.model_digest)
     return msgspec.structs.replace(ended, served=served, usage=words.usage)

@@ -33,7 +33,11 @@ class BadRelease(SelvedgeError):
 
 
 class StaleRelease(BadRelease):
-    """A release that is not newer than the one that serves."""
+    """A release that is not newer than the one that serves; ``other`` unless it is the same."""
+
+    def __init__(self, field: str, why: str, *, other: bool = True) -> None:
+        super().__init__(field, why)
+        self.other = other
 
 
 class BadTicket(SelvedgeError):

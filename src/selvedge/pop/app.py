@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from urllib.parse import unquote
 
@@ -26,6 +26,7 @@ from selvedge.wire import read_unverified, render_error
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
 CLIENT_ID_CHARS_MAX: Final = 512
+_PATHS: Final = "chat/completions, completions, embeddings and models"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -62,8 +63,10 @@ class App:
         elif path in self._pages or path.startswith("/v1/models/"):
             self._page(inbound, path)
         else:
-            shown = path[:100]
-            self._refuse(inbound, Refused("unknown_url", f"There is no {shown!r}; see the README."))
+            words = (
+                f"There is no {path[:100]!r}; base_url ends in '/v1', and under it are {_PATHS}."
+            )
+            self._refuse(inbound, Refused("unknown_url", words))
 
     async def _work_or_refuse(self, inbound: Inbound, route: Route) -> None:
         if inbound.head.method != "POST":
@@ -192,7 +195,7 @@ class App:
         if offered is not None:
             view, models = offered
             rows = [_model_row(model, view) for model in models]
-            _json(inbound, 200, {"object": "list", "data": rows})
+            _json(inbound, 200, {"object": "list", "data": rows}, self._named(inbound))
 
     def _model(self, inbound: Inbound, name: str) -> None:
         offered = self._offered(inbound)
@@ -204,7 +207,7 @@ class App:
             words = f"Model {name[:128]!r} is not offered; GET /v1/models lists what is."
             self._refuse(inbound, Refused("model_not_found", words, param="model"))
         else:
-            _json(inbound, 200, _model_row(found, view))
+            _json(inbound, 200, _model_row(found, view), self._named(inbound))
 
     def _offered(self, inbound: Inbound) -> tuple[FleetView, list[Model]] | None:
         """The models that a key's rule can reach from here; None where it was refused."""
@@ -235,16 +238,14 @@ class App:
         refused = Refused("method_not_allowed", f"{method} is not possible here; use {allow}.")
         self._refuse(inbound, refused, [("allow", allow)])
 
+    def _named(self, inbound: Inbound) -> list[tuple[str, str]]:
+        request_id = new_id("req", inbound.received_us)
+        return [("x-request-id", request_id), ("selvedge-pop", self._state.settings.pop)]
+
     def _refuse(
         self, inbound: Inbound, refused: Refused, extra: list[tuple[str, str]] | None = None
     ) -> None:
-        headers = [
-            JSON_TYPE,
-            ("x-request-id", new_id("req", inbound.received_us)),
-            ("selvedge-pop", self._state.settings.pop),
-            *retry_headers(refused),
-            *(extra or []),
-        ]
+        headers = [JSON_TYPE, *self._named(inbound), *retry_headers(refused), *(extra or [])]
         inbound.respond(refused.kind.status, headers, render_error(refused))
 
 
@@ -258,8 +259,10 @@ def _head_fault(inbound: Inbound) -> Refused | None:
     return None
 
 
-def _json(inbound: Inbound, status: int, body: object) -> None:
-    inbound.respond(status, [JSON_TYPE], _encode(body))
+def _json(
+    inbound: Inbound, status: int, body: object, extra: Sequence[tuple[str, str]] = ()
+) -> None:
+    inbound.respond(status, [JSON_TYPE, *extra], _encode(body))
 
 
 def _model_row(model: Model, view: FleetView) -> dict[str, object]:

@@ -75,10 +75,7 @@ class Downstream:
     def answer(self, served: Served, body: bytes, attested: Attested | None) -> None:
         """A whole JSON answer."""
         headers = [JSON_TYPE, *self._common(served, now_us() - self.relay_started_us)]
-        if attested is not None:
-            # In base64: names in it may be of any alphabet, a header's value may not.
-            word = base64.b64encode(write_attested(attested)).decode()
-            headers.append(("selvedge-attested", word))
+        headers += _attested_headers(attested)
         self._inbound.respond(200, headers, body)
 
     def refuse(self, refused: Refused, *, receipt: bool, attested: Attested | None = None) -> None:
@@ -91,6 +88,7 @@ class Downstream:
             self._inbound.end(render_attested(attested) + frame(body))
             return
         headers = [JSON_TYPE, *retry_headers(refused), *self._own(receipt)]
+        headers += _attested_headers(attested)
         self._inbound.respond(refused.kind.status, headers, body)
 
     def drop(self) -> None:
@@ -130,6 +128,13 @@ class Downstream:
     def _resume(self) -> None:
         if self._call is not None:
             self._call.resume()
+
+
+def _attested_headers(attested: Attested | None) -> Headers:
+    if attested is None:
+        return []
+    # In base64: names in it may be of any alphabet, a header's value may not.
+    return [("selvedge-attested", base64.b64encode(write_attested(attested)).decode())]
 
 
 def render_timing(pop_us: int, engine_us: int, peer: dict[str, float]) -> str:

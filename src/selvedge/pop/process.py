@@ -68,10 +68,12 @@ class ReleaseKeeper:
             self._serve(held)
             self._store.keep()
         except StaleRelease as error:
-            log.warning("release not taken: %s", error)
+            if error.other:
+                log.warning("release not taken: %s", error)
         except (BadRelease, StoreFailed) as error:
             self._state.metrics.releases_refused.inc()
-            log.error("release refused, the last good one serves on: %s", error)
+            serving = "the last good one serves on" if self._held else "there is no good one yet"
+            log.error("release refused, %s: %s", serving, error)
 
     def _serve(self, held: Held) -> None:
         here = self._state.settings.pop

@@ -107,6 +107,7 @@ class Relaying:
         self._head = head
         if self._profile is None:
             self._down.peer_timing = read_timing(head.headers.get("server-timing") or "")
+            self._attested = _word_of(head.headers.get(ATTESTED_HEADER) or "")
         engine = head.headers.get("selvedge-engine") if self._profile is None else None
         if engine:
             self._served = msgspec.structs.replace(self._served, engine=engine[:64])
@@ -131,7 +132,7 @@ class Relaying:
         elif self._scan is not None:
             self._end_stream(self._scan)
         else:
-            self._end_json(self._head)
+            self._end_json()
 
     def failed(self, error: TransportFailed) -> None:
         """The way to the engine, or back, broke."""
@@ -217,14 +218,12 @@ class Relaying:
         reason = scan.finish_reason or "stop"
         self._resolve(Relayed(**self._facts(), finish_reason=reason))
 
-    def _end_json(self, head: ResponseHead) -> None:
+    def _end_json(self) -> None:
         read = read_answer(self._ask, b"".join(self._held))
         if read is None:
             self._fail(Refused("engine_failed", "The engine's answer is not JSON."))
             return
         facts, self._answer = read
-        if self._profile is None:
-            self._attested = _word_of(head.headers.get(ATTESTED_HEADER) or "")
         self._first_token_us = now_us()
         ended = self._facts()
         ended["usage"] = facts.usage or ended["usage"]

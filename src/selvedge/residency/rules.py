@@ -72,12 +72,12 @@ class Rules:
         return Allowed(rule, rule.allowed, transit=not inside)
 
     def _wrong_ingress(self, rule: Rule, ingress: str) -> Refused:
-        hosts = [pop.url for pop in self.members(rule.allowed) if pop.engines]
-        hosts = hosts or [pop.url for pop in self.members(rule.allowed)]
+        hosts = [f"{pop.url}/v1" for pop in self.members(rule.allowed) if pop.engines]
+        hosts = hosts or [f"{pop.url}/v1" for pop in self.members(rule.allowed)]
         return Refused(
             "residency_ingress",
             f"Rule {rule.name!r} lets requests enter only inside zone {rule.zone!r}; "
-            f"PoP {ingress!r} is outside: use {' or '.join(hosts[:3])}.",
+            f"PoP {ingress!r} is outside: use {' or '.join(hosts[:3])} as base_url.",
             rule=rule.name,
         )
 

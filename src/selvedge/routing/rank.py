@@ -96,7 +96,8 @@ class FleetMap:
             words = f"Model {ask.model!r} is not offered; GET /v1/models lists what is."
             return Refused("model_not_found", words, param="model")
         if (model.kind == "embedding") != (ask.route is Route.EMBEDDINGS):
-            words = f"Model {ask.model!r} is a model of kind {model.kind!r}; use its own route."
+            route = "embeddings" if model.kind == "embedding" else "chat/completions"
+            words = f"Model {ask.model!r} is of kind {model.kind!r}; use /v1/{route}."
             return Refused("unsupported_route", words, param="model")
         if ask.dimensions is not None and not model.dimensions:
             words = f"Vectors of model {ask.model!r} have one length; leave 'dimensions' out."

@@ -22,6 +22,8 @@ class _Error(msgspec.Struct):
     type: str | None = None
     param: str | None = None
     code: str | int | None = None
+    n_prompt_tokens: int | None = None
+    n_ctx: int | None = None
 
 
 class _Envelope(msgspec.Struct):
@@ -46,22 +48,30 @@ def refusal_of_answer(
 ) -> Refused:
     """What an engine's non-2xx answer means to the client; ``ours`` where a PoP gave it.
 
-    ``caller_words`` are the engine profile's: words by which it tells a client's fault as a 500.
+    ``caller_words`` are the engine profile's: words by which it says that an input is too long.
     """
     error = _read(body)
     own = _own(error) if ours else None
     if own is not None:
         return own
-    if any(one in (error.message or "") for one in caller_words):
-        status = 400
+    too_long = {str(error.type), str(error.code)} & _CONTEXT_CODES
+    if too_long or any(one in (error.message or "") for one in caller_words):
+        return _too_long(error)
     words = (error.message or f"The engine answered {status}.")[:WORDS_MAX]
-    if {str(error.type), str(error.code)} & _CONTEXT_CODES:
-        return Refused("context_length_exceeded", words, param="messages")
     if status in _CALLER_STATUSES:
         return Refused(_CODES.get(status, "engine_rejected"), words, param=error.param)
     if status in _BUSY_STATUSES:
         return Refused("no_engine_available", f"The engine is busy: {words}", retry_after_ms=1000)
     return Refused("engine_failed", f"The engine failed with status {status}.", retry_after_ms=1000)
+
+
+def _too_long(error: _Error) -> Refused:
+    """In our words: the engine's remedy is for its operator."""
+    counts = ""
+    if error.n_prompt_tokens and error.n_ctx:
+        counts = f" It has {error.n_prompt_tokens} tokens; the model takes {error.n_ctx}."
+    words = f"The input is longer than the model's context.{counts} Send less."
+    return Refused("context_length_exceeded", words, param="messages")
 
 
 def refusal_of_event(data: bytes, *, started: bool, ours: bool = False) -> Refused:

@@ -19,8 +19,8 @@ class Profile(msgspec.Struct, frozen=True):
     ``always_stream``: the engine notices a vanished client only while it streams, so it is asked
     for a stream even where our client wants one JSON answer, which is then assembled.
     ``stream_extras``: top-level fields added to streaming requests, as raw JSON.
-    ``caller_words``: parts of messages by which the engine answers 500 to a client's fault,
-    where it gives no code to tell it by.
+    ``caller_words``: parts of messages by which the engine says that an input is too long, where it
+    gives no code to tell it by.
     ``usage_in_stream``: understands ``stream_options.include_usage``.
     """
 
@@ -41,8 +41,8 @@ def _rows() -> Mapping[str, Profile]:
             # A progress event per prompt batch: the only moment at which the server looks whether
             # its client is still there before the first token.
             stream_extras={"return_progress": b"true"},
-            # An embedding input over the context, and a chat for an embedding server.
-            caller_words=("is too large to process", "does not support chat"),
+            # An embedding input over the context is a 500 without a code.
+            caller_words=("is too large to process",),
             health_path="/health",
             meaning="llama.cpp's server, embedded (xllamacpp) or `llama-server`",
         ),

@@ -139,28 +139,28 @@ def _wrong_shape(words: str) -> Refused:
 
 def _check(fields: _Body) -> Refused | None:
     if not fields.model or len(fields.model) > MODEL_NAME_MAX:
-        return _out_of_range("model", f"has 1 to {MODEL_NAME_MAX} characters")
+        return _out_of_range("model", f"must have 1 to {MODEL_NAME_MAX} characters")
     if fields.user is not None and len(fields.user) > END_USER_MAX:
-        return _out_of_range("user", f"has at most {END_USER_MAX} characters")
+        return _out_of_range("user", f"must have at most {END_USER_MAX} characters")
     if isinstance(fields, _Embedding):
         if fields.input in ("", []):
-            return _out_of_range("input", "is not empty")
+            return _out_of_range("input", "must be not empty")
         if fields.encoding_format not in (None, *_ENCODINGS):
-            return _out_of_range("encoding_format", "is 'float' or 'base64'")
+            return _out_of_range("encoding_format", "must be 'float' or 'base64'")
         if fields.dimensions is not None and fields.dimensions < 1:
-            return _out_of_range("dimensions", "is at least 1")
+            return _out_of_range("dimensions", "must be at least 1")
         return None
     wrong = _check_chat(fields) if isinstance(fields, _Chat) else None
     if wrong is not None:
         return wrong
     if isinstance(fields, _Completion) and not 1 <= _prompts(fields.prompt) <= PROMPTS_MAX:
-        return _out_of_range("prompt", f"is a text or a list of 1 to {PROMPTS_MAX}")
+        return _out_of_range("prompt", f"must be a text or a list of 1 to {PROMPTS_MAX}")
     if isinstance(fields.stop, list) and len(fields.stop) > 16:
-        return _out_of_range("stop", "has at most 16 strings")
+        return _out_of_range("stop", "must have at most 16 strings")
     for name, low, high in _RANGES:
         value = getattr(fields, name)
         if value is not None and not low <= value <= high:
-            return _out_of_range(name, f"is from {low} to {high}")
+            return _out_of_range(name, f"must be from {low} to {high}")
     if fields.stream_options is not None and not fields.stream:
         return _out_of_range("stream_options", "goes only with 'stream': true")
     return None
@@ -168,10 +168,10 @@ def _check(fields: _Body) -> Refused | None:
 
 def _check_messages(messages: list[_Message]) -> Refused | None:
     if not messages:
-        return _out_of_range("messages", "has at least one message")
+        return _out_of_range("messages", "must have at least one message")
     for index, message in enumerate(messages):
         if message.role not in _ROLES:
-            return _out_of_range(f"messages[{index}].role", f"is one of {', '.join(_ROLES)}")
+            return _out_of_range(f"messages[{index}].role", f"must be one of {', '.join(_ROLES)}")
     return None
 
 
@@ -181,7 +181,7 @@ def _check_chat(fields: _Chat) -> Refused | None:
             return _out_of_range(f"tools[{index}].function", "is required for type 'function'")
     if 0 in (fields.max_tokens, fields.max_completion_tokens):
         name = "max_tokens" if fields.max_tokens == 0 else "max_completion_tokens"
-        return _out_of_range(name, "is at least 1")
+        return _out_of_range(name, "must be at least 1")
     return _check_messages(fields.messages)
 
 
