@@ -12,6 +12,7 @@ import pytest
 
 from selvedge.cli import main
 from tests.support.fabric import (
+    EXAMPLE,
     Fabric,
     Site,
     edited_example,
@@ -262,3 +263,23 @@ def test_doctor_finds_what_is_missing(
     assert ended.value.code == 1
     remedies = {one["what"]: one["remedy"] for one in json.loads(capsys.readouterr().out)}
     assert remedies["msgspec"] == remedies["smollm2-135m-instruct"] == "make setup"
+
+
+def test_publish_signs_what_a_pop_run_by_hand_needs(site: Site, tmp_path: Path) -> None:
+    told = site.command("fleet", "publish", str(EXAMPLE), "--json")
+    assert told.code == 1
+    assert "pops.sin.engines.sin-chat.embedded.port: name the port" in told.err
+    ports = iter(range(9101, 9200))
+    text = EXAMPLE.read_text()
+    while "threads: 1" in text:
+        text = text.replace("threads: 1", f"port: {next(ports)}", 1)
+    config = tmp_path / "fleet.yaml"
+    config.write_text(text)
+    first = site.command("fleet", "publish", str(config), "--json").json
+    again = site.command("fleet", "publish", str(config), "--json").json
+    assert (first["release"], again["release"]) == (1, 2)
+    assert first["operator_public_key"] == again["operator_public_key"]
+    assert first["keys"] == again["keys"]
+    assert set(first["keys"]) == {"asean", "eea", "eea-strict", "free"}
+    assert Path(first["release_file"]).is_file()
+    assert all((Path(one) / "identity.key").is_file() for one in first["state_dirs"].values())

@@ -8,11 +8,17 @@ import click
 import msgspec
 from rich.table import Table
 
-from selvedge.adapters import open_release, operator_public_key, read_config
+from selvedge.adapters import (
+    FleetConfig,
+    default_cache_dir,
+    open_release,
+    operator_public_key,
+    read_config,
+)
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.tables import console
-from selvedge.control import Home
-from selvedge.fabric import Release, SelvedgeError
+from selvedge.control import Home, weights_digests
+from selvedge.fabric import BadRelease, Release, SelvedgeError
 from selvedge.residency import Rules
 
 
@@ -56,6 +62,43 @@ def check(config: Path, as_json: bool) -> None:
             f"{config}: fleet {found.fleet}, {len(found.pops)} PoPs, "
             f"{len(found.tenants)} tenants: it holds"
         )
+
+
+@fleet.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@home_option
+@json_option
+def publish(config: Path, home: Path, as_json: bool) -> None:
+    """Sign the next release of CONFIG, for PoPs that are run one by one."""
+    description = read_config(config)
+    files = Home(home)
+    files.lock()
+    ports = _engine_ports(description)
+    digests = weights_digests(description, default_cache_dir(), lambda _: None)
+    release = files.publish(description, digests, ports, {})
+    facts = {
+        "release": release.version,
+        "release_file": str(files.release_file.resolve()),
+        "operator_public_key": operator_public_key(files.operator_key()),
+        "pepper_file": str(files.pepper_file.resolve()),
+        "state_dirs": {pop.id: str(files.pop(pop.id).resolve()) for pop in release.pops},
+        "keys": {key.id: files.keys()[key.id] for key in release.keys},
+    }
+    text = msgspec.json.encode(facts)
+    click.echo(text if as_json else msgspec.json.format(text))
+
+
+def _engine_ports(config: FleetConfig) -> dict[str, int]:
+    ports: dict[str, int] = {}
+    for pop_id, pop in config.pops.items():
+        for engine_id, engine in pop.engines.items():
+            if engine.embedded is None:
+                continue
+            if engine.embedded.port is None:
+                field = f"pops.{pop_id}.engines.{engine_id}.embedded.port"
+                raise BadRelease(field, "name the port that 'selvedge engine' will listen on")
+            ports[f"{pop_id}/{engine_id}"] = engine.embedded.port
+    return ports
 
 
 def _pops(release: Release) -> Table:

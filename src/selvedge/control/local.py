@@ -60,7 +60,7 @@ class LocalFabric:
         """Start everything; returns when all of it answers. ``say`` is told of each step."""
         self._home.lock()
         self._check_machine()
-        digests = self._digests(cache_dir, say)
+        digests = weights_digests(self._config, cache_dir, say)
         ports = self._engine_ports()
         release = self._home.publish(self._config, digests, ports, self._listen)
         say(f"release {release.version} signed")
@@ -118,15 +118,6 @@ class LocalFabric:
                     f"PoP {pop_id} cannot listen on {listen}: {os.strerror(trouble).lower()}; "
                     f"change 'listen', or run with --any-port"
                 )
-
-    def _digests(self, cache_dir: Path, say: Say) -> dict[str, str]:
-        digests: dict[str, str] = {}
-        for model_id, model in self._config.models.items():
-            if model.weights is not None:
-                say(f"weights of {model_id}")
-                path = _weights(model.weights, cache_dir)
-                digests[model_id] = model_digest(path, cache_dir)
-        return digests
 
     def _engine_ports(self) -> dict[str, int]:
         return {
@@ -255,6 +246,16 @@ class LocalFabric:
             keys=[key.id for key in release.keys],
             chat_model=next((one.id for one in release.models if one.kind == "chat"), None),
         )
+
+
+def weights_digests(config: FleetConfig, cache_dir: Path, say: Say) -> dict[str, str]:
+    """The digest of every model whose weights are named. Raises `SelvedgeError` without them."""
+    digests: dict[str, str] = {}
+    for model_id, model in config.models.items():
+        if model.weights is not None:
+            say(f"weights of {model_id}")
+            digests[model_id] = model_digest(_weights(model.weights, cache_dir), cache_dir)
+    return digests
 
 
 def free_port() -> int:

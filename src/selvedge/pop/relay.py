@@ -237,8 +237,10 @@ class Relaying:
         return refusal_of_answer(status, body, caller_words=profile.caller_words)
 
     def _tokens(self) -> int:
-        """Tokens that reached the client."""
-        return self._scan.tokens if self._scan is not None and self._ask.stream else 0
+        """Tokens that reached the client; a response that has begun is never begun again."""
+        if self._scan is None or not self._ask.stream:
+            return 0
+        return max(self._scan.tokens, int(self._down.started))
 
     def _usage(self) -> Usage:
         if self._scan is None:
