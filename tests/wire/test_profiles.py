@@ -13,7 +13,6 @@ from selvedge.wire import PROFILES, Profile
 def test_rows(row: Profile) -> None:
     assert PROFILES[row.name] is row
     assert row.meaning
-    assert row.health_path.startswith("/")
     for key, value in row.stream_extras.items():
         assert key
         json.loads(value)

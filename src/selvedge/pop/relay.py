@@ -108,16 +108,15 @@ class Relaying:
         if self._profile is None:
             self._down.peer_timing = read_timing(head.headers.get("server-timing") or "")
             self._attested = _word_of(head.headers.get(ATTESTED_HEADER) or "")
-        engine = head.headers.get("selvedge-engine") if self._profile is None else None
-        if engine:
-            self._served = msgspec.structs.replace(self._served, engine=engine[:64])
+            engine = (head.headers.get("selvedge-engine") or "")[:64]
+            self._served = msgspec.structs.replace(self._served, engine=engine or None)
 
     def data(self, part: bytes) -> None:
         """A part of the engine's answer."""
         if self.ended.done() or self._head is None:
             return
         if self._head.status != 200 or self._scan is None:
-            self._hold(part)
+            self._hold([part])
             return
         self._pass_on(self._scan, self._scan.feed(part))
         if self._scan.fault is not None:
@@ -157,9 +156,7 @@ class Relaying:
 
     def deadline_passed(self) -> None:
         """The request's deadline is over: stop the engine now."""
-        if not self.ended.done():
-            self._stop()
-            self._fail(Refused("deadline_exceeded", "The request's deadline has passed."))
+        self._fail(Refused("deadline_exceeded", "The request's deadline has passed."))
 
     def refuse(self, refused: Refused) -> None:
         """The attempt cannot even begin."""
@@ -175,15 +172,16 @@ class Relaying:
 
     # How it is done.
 
-    def _hold(self, part: bytes) -> None:
-        self._held.append(part)
-        self._held_bytes += len(part)
-        refused = self._head is None or self._head.status != 200
-        limit = ERROR_BYTES_MAX if refused else self._answer_bytes_max
-        if self._held_bytes > limit:
-            self._stop()
-            words = f"The engine's answer exceeds {limit} bytes; ask for a stream."
-            self._fail(self._refusal() if refused else Refused("engine_failed", words))
+    def _hold(self, parts: list[bytes]) -> None:
+        """Keep what is not passed on at once: an error's body, or an answer to be sent whole."""
+        self._held += parts
+        self._held_bytes += sum(map(len, parts))
+        if self._head is not None and self._head.status != 200:
+            if self._held_bytes > ERROR_BYTES_MAX:
+                self._fail(self._refusal())
+        elif self._held_bytes > self._answer_bytes_max:
+            words = f"The answer exceeds {self._answer_bytes_max} bytes; ask for a stream."
+            self._fail(Refused("engine_failed", words))
 
     def _pass_on(self, scan: StreamScan, payloads: list[bytes]) -> None:
         if scan.started and self._first_token_us is None:
@@ -195,13 +193,7 @@ class Relaying:
         if self._ask.stream:
             self._down.write(render_stream(payloads))
             return
-        self._held += payloads
-        self._held_bytes += sum(map(len, payloads))
-        if self._held_bytes > self._answer_bytes_max:
-            self._stop()
-            self._fail(
-                Refused("engine_failed", f"The answer exceeds {self._answer_bytes_max} bytes.")
-            )
+        self._hold(payloads)
 
     def _end_stream(self, scan: StreamScan) -> None:
         self._pass_on(scan, scan.close())

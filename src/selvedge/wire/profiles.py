@@ -29,7 +29,6 @@ class Profile(msgspec.Struct, frozen=True):
     stream_extras: Mapping[str, bytes] = {}
     usage_in_stream: bool = True
     caller_words: tuple[str, ...] = ()
-    health_path: str = "/v1/models"
     meaning: str = ""
 
 
@@ -43,13 +42,12 @@ def _rows() -> Mapping[str, Profile]:
             stream_extras={"return_progress": b"true"},
             # An embedding input over the context is a 500 without a code.
             caller_words=("is too large to process",),
-            health_path="/health",
             meaning="llama.cpp's server, embedded (xllamacpp) or `llama-server`",
         ),
         Profile("openai", meaning="any server that speaks the OpenAI API as OpenAI documents it"),
-        Profile("vllm", health_path="/health", meaning="vLLM"),
-        Profile("sglang", health_path="/health", meaning="SGLang"),
-        Profile("tgi", health_path="/health", meaning="Hugging Face Text Generation Inference"),
+        Profile("vllm", meaning="vLLM"),
+        Profile("sglang", meaning="SGLang"),
+        Profile("tgi", meaning="Hugging Face Text Generation Inference"),
         Profile("ollama", meaning="Ollama's OpenAI-compatible API"),
     )
     return MappingProxyType({row.name: row for row in rows})
