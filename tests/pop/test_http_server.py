@@ -250,7 +250,7 @@ def test_a_client_that_hangs_up_is_noticed_at_once(reset: bool) -> None:
             wire.send(GET % 0)
             inbound = await rig.asked.get()
             wire.hang_up(reset=reset)
-            await asyncio.gather(*rig.server.tasks)
+            await rig.server.until_idle(5)
             assert inbound.gone
             inbound.respond(200, [], b"into nothing")
             assert rig.faults == []
@@ -299,7 +299,7 @@ def test_a_client_that_leaves_inside_its_body_is_told_to_the_handler() -> None:
             wire.send(post(None, b"ab", length=3))
             await rig.asked.get()
             wire.hang_up()
-            await asyncio.gather(*rig.server.tasks)
+            await rig.server.until_idle(5)
             assert len(told) == 1
             assert rig.faults == []
 

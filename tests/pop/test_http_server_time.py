@@ -32,7 +32,7 @@ def test_a_client_that_takes_nothing_is_cut_off() -> None:
             rig.sweep(59)
             assert not inbound.gone
             rig.sweep(200)
-            await asyncio.gather(*rig.server.tasks)
+            await rig.server.until_idle(5)
             assert inbound.gone
             writer.transport.abort()
             with contextlib.suppress(ConnectionError):

@@ -126,7 +126,8 @@ class RunningPop:
         }
         made = msgspec.convert(told | dict(settings), Settings)
         vault = Vault(self.directory / "subjects.jsonl")
-        self._book = ReceiptBook(self.id, self.journal, vault, Recovery({}, {}))
+        gather = asyncio.get_running_loop().call_soon
+        self._book = ReceiptBook(self.id, self.journal, vault, Recovery({}, {}), schedule=gather)
         self._client = HttpClient(ClientSettings(connect_ms_max=made.connect_ms_max))
         self.state = PopState(made, self._book, self._client, {})
         store = ReleaseStore(self.directory / "release", self.inbox, operator_public)
@@ -134,9 +135,9 @@ class RunningPop:
         self.keeper.load()
         app = App(self.state)
 
-        async def handle(inbound: Inbound) -> None:
+        def handle(inbound: Inbound) -> None:
             self.seen.append(inbound)
-            await app.handle(inbound)
+            app.handle(inbound)
 
         self.server = await start_server(
             handle,

@@ -11,6 +11,7 @@ from selvedge.adapters.bundled_models import (
     model_digest,
     model_path,
 )
+from selvedge.adapters.entropy import Entropy
 from selvedge.adapters.fleet_config import (
     Facts,
     FleetConfig,
@@ -42,7 +43,7 @@ from selvedge.adapters.journal_store import (
 )
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
 from selvedge.adapters.processes import ChildFailed, ChildProcess, die_with_parent
-from selvedge.adapters.receipt_book import ReceiptBook
+from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_store import (
     Held,
     ReleaseStore,
@@ -60,6 +61,7 @@ __all__ = [
     "ChildFailed",
     "ChildProcess",
     "ClientSettings",
+    "Entropy",
     "Facts",
     "FileAppender",
     "FleetConfig",
@@ -71,8 +73,10 @@ __all__ = [
     "Outgoing",
     "ReceiptBook",
     "ReleaseStore",
+    "Schedule",
     "TransportFailed",
     "Vault",
+    "at_once",
     "default_cache_dir",
     "die_with_parent",
     "find_receipt",

@@ -1,5 +1,8 @@
 """The PoP's book of receipts: sequence numbers, intents still open, and the journal under them.
 
+Lines are gathered and written together: one ``write(2)`` for all requests of a turn of the event
+loop, all or none of it. Whoever asked goes on when it has returned.
+
 What dies between intent and record is found at the next start and becomes an ``interrupted``
 receipt before the PoP serves again. One process owns a book.
 """
@@ -8,10 +11,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
+from selvedge.adapters.entropy import Entropy
 from selvedge.adapters.journal_store import Appender
 from selvedge.adapters.vault import Vault
 from selvedge.fabric import Attested, Personal, Receipt, StoreFailed
@@ -29,11 +34,40 @@ from selvedge.ledger import (
 MINUTE_US: Final = 60_000_000
 SUMMARY_CODES_MAX: Final = 64
 
+Then = Callable[[StoreFailed | None], None]
+"""Called when ``write(2)`` has returned, with None, or with the reason why nothing was written."""
+
+
+Schedule = Callable[[Callable[[], None]], object]
+"""Runs a write soon."""
+
+
+def at_once(write: Callable[[], None]) -> None:
+    """A schedule that gathers nothing."""
+    write()
+
+
+def raising(error: StoreFailed | None) -> None:
+    """For callers without an event loop: raises what went wrong."""
+    if error is not None:
+        raise error
+
+
+class _Staged(msgspec.Struct):
+    """A line that waits for its write, and what follows from it."""
+
+    line: bytes
+    then: Then
+    opens: Intent | None = None
+    closes: str | None = None
+
 
 class ReceiptBook:
-    """Writes intents and receipts. All methods return after ``write(2)``; `StoreFailed` otherwise.
+    """Writes intents and receipts.
 
-    ``entropy`` gives salts (``os.urandom``; seeded in tests).
+    ``entropy`` gives salts (seeded in tests). ``schedule`` runs the write of what was gathered: an
+    event loop's ``call_soon``; by default at once, so that a method returns after its write and
+    raises `StoreFailed`.
     """
 
     def __init__(
@@ -42,12 +76,16 @@ class ReceiptBook:
         appender: Appender,
         vault: Vault,
         found: Recovery,
-        entropy: Callable[[int], bytes] = os.urandom,
+        entropy: Callable[[int], bytes] | None = None,
+        schedule: Schedule = at_once,
     ) -> None:
         self._pop = pop
         self._appender = appender
         self._vault = vault
-        self._entropy = entropy
+        self._entropy = entropy or Entropy().take
+        self._schedule = schedule
+        self._staged: list[_Staged] = []
+        self._seqs_before: dict[str, int] = {}
         self._seqs = dict(found.seqs)
         self._open = dict(found.open)
         self._segment = found.segment
@@ -69,25 +107,54 @@ class ReceiptBook:
         """Give every intent found at the start its ``interrupted`` receipt; how many."""
         left = list(self._open.values())
         for intent in left:
-            self._write_receipt(interrupted(intent.receipt, now_us), intent.personal)
+            self._stage_receipt(interrupted(intent.receipt, now_us), intent.personal, raising)
+        self.flush()
         return len(left)
 
-    def intend(self, receipt: Receipt, personal: Personal) -> None:
+    def intend(self, receipt: Receipt, personal: Personal, then: Then = raising) -> None:
         """Write down what stands if this PoP dies now."""
-        intent = Intent(receipt, self._encrypt(receipt, personal))
-        self._appender.append(write_line(intent))
-        self._open[receipt.id] = intent
+        try:
+            intent = Intent(receipt, self._encrypt(receipt, personal))
+        except StoreFailed as error:
+            then(error)
+            return
+        self._stage(_Staged(write_line(intent), then, opens=intent))
 
-    def record(self, receipt: Receipt, personal: Personal) -> None:
+    def record(self, receipt: Receipt, personal: Personal, then: Then = raising) -> None:
         """Seal and write a receipt; its sequence number is taken only if it is written."""
         intent = self._open.get(receipt.id)
-        ciphertext = intent.personal if intent else self._encrypt(receipt, personal)
-        self._write_receipt(receipt, ciphertext)
-        self._roll()
+        try:
+            ciphertext = intent.personal if intent else self._encrypt(receipt, personal)
+        except StoreFailed as error:
+            then(error)
+            return
+        self._stage_receipt(receipt, ciphertext, then)
 
-    def attest(self, attested: Attested) -> None:
+    def attest(self, attested: Attested, then: Then = raising) -> None:
         """Write down an attestation given to a peer."""
-        self._appender.append(write_line(attested))
+        self._stage(_Staged(write_line(attested), then))
+
+    def flush(self) -> None:
+        """Write what was gathered: all of it, or nothing, in which case no number was taken."""
+        staged, self._staged = self._staged, []
+        before, self._seqs_before = self._seqs_before, {}
+        if not staged:
+            return
+        failed: StoreFailed | None = None
+        try:
+            self._appender.append(b"".join([one.line for one in staged]))
+        except StoreFailed as error:
+            failed = error
+            self._seqs.update(before)
+        else:
+            for one in staged:
+                if one.opens is not None:
+                    self._open[one.opens.receipt.id] = one.opens
+                elif one.closes is not None:
+                    self._open.pop(one.closes, None)
+            self._roll()
+        for one in staged:
+            one.then(failed)
 
     def tally(self, code: str, now_us: int) -> None:
         """Count an unauthenticated refusal into the current minute."""
@@ -109,17 +176,23 @@ class ReceiptBook:
     def close(self) -> None:
         """Write what is counted, sync and close. Open intents stay for the next start."""
         with contextlib.suppress(StoreFailed):
+            self.flush()
             self.flush_tally()
         self._appender.close()
         self._vault.close()
 
-    def _write_receipt(self, receipt: Receipt, ciphertext: str | None) -> None:
-        seq = self._seqs.get(receipt.tenant, 0) + 1
+    def _stage_receipt(self, receipt: Receipt, ciphertext: str | None, then: Then) -> None:
+        seq = self._seqs.get(receipt.tenant, 0)
         raw = base64.b64decode(ciphertext) if ciphertext is not None else None
-        sealed = seal(receipt, seq, self._entropy(SALT_BYTES), raw)
-        self._appender.append(write_line(sealed))
-        self._seqs[receipt.tenant] = seq
-        self._open.pop(receipt.id, None)
+        sealed = seal(receipt, seq + 1, self._entropy(SALT_BYTES), raw)
+        self._seqs_before.setdefault(receipt.tenant, seq)
+        self._seqs[receipt.tenant] = seq + 1
+        self._stage(_Staged(write_line(sealed), then, closes=receipt.id))
+
+    def _stage(self, staged: _Staged) -> None:
+        self._staged.append(staged)
+        if len(self._staged) == 1:
+            self._schedule(self.flush)
 
     def _encrypt(self, receipt: Receipt, personal: Personal) -> str:
         ciphertext = self._vault.seal(receipt.tenant, personal, receipt.id, receipt.received_us)

@@ -22,6 +22,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from selvedge.adapters.entropy import Entropy
 from selvedge.fabric import Personal, StoreCorrupt, StoreFailed
 
 CACHE_MAX: Final = 10_000
@@ -57,6 +58,7 @@ class Vault:
         except OSError as error:
             raise StoreFailed(f"{path} cannot be used: {error.strerror}") from error
         self._unsynced = False
+        self._entropy = Entropy()
         self._recent: OrderedDict[str, tuple[bytes, AESGCM]] = OrderedDict()
         self._secret = self._subject_secret()
 
@@ -73,7 +75,7 @@ class Vault:
             if len(self._recent) > CACHE_MAX:
                 self._recent.popitem(last=False)
         key_id, cipher = known
-        nonce = os.urandom(_NONCE_BYTES)
+        nonce = self._entropy.take(_NONCE_BYTES)
         plain = msgspec.json.encode(personal)
         return key_id + nonce + cipher.encrypt(nonce, plain, receipt_id.encode())
 

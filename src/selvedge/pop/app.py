@@ -6,15 +6,15 @@ models and metrics are answered here and never wait for an engine.
 
 from __future__ import annotations
 
-import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 from urllib.parse import unquote
 
 import msgspec
 
+from selvedge.adapters import Entropy
 from selvedge.exchange import FleetView, serve, serve_peer
 from selvedge.fabric import BadTicket, Head, Model, Refused, Route
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
@@ -31,9 +31,9 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def new_id(prefix: str, at_us: int) -> str:
+def new_id(prefix: str, at_us: int, entropy: Entropy) -> str:
     """An id that sorts by time: milliseconds in 12 hex digits, then 80 random bits."""
-    return f"{prefix}_{at_us // 1000:012x}{os.urandom(10).hex()}"
+    return f"{prefix}_{at_us // 1000:012x}{entropy.take(10).hex()}"
 
 
 class App:
@@ -54,37 +54,37 @@ class App:
             "/v1/models": self._models,
         }
 
-    async def handle(self, inbound: Inbound) -> None:
+    def handle(self, inbound: Inbound) -> None:
         """Answer one request."""
         path = inbound.head.target.partition("?")[0]
         route = self._work.get(path)
         if route is not None:
-            await self._work_or_refuse(inbound, route)
-        elif path in self._pages or path.startswith("/v1/models/"):
+            self._work_or_refuse(inbound, route)
+            return
+        if path in self._pages or path.startswith("/v1/models/"):
             self._page(inbound, path)
         else:
             words = (
                 f"There is no {path[:100]!r}; base_url ends in '/v1', and under it are {_PATHS}."
             )
             self._refuse(inbound, Refused("unknown_url", words))
+        inbound.settle()
 
-    async def _work_or_refuse(self, inbound: Inbound, route: Route) -> None:
+    def _work_or_refuse(self, inbound: Inbound, route: Route) -> None:
         if inbound.head.method != "POST":
             self._wrong_method(inbound, "POST")
+            inbound.settle()
             return
         view = self._state.view
         if view is None:
             words = "This PoP has no valid release yet; retry."
             self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
+            inbound.settle()
             return
         self._state.load.warm(inbound.received_us)
-        self._state.metrics.running.inc()
-        try:
-            await self._run(inbound, route, view)
-        finally:
-            self._state.metrics.running.dec()
+        self._run(inbound, route, view)
 
-    def _run(self, inbound: Inbound, route: Route, view: FleetView) -> Awaitable[None]:
+    def _run(self, inbound: Inbound, route: Route, view: FleetView) -> None:
         body_max = self._state.settings.body_bytes_max
         ticket = inbound.head.headers.get(TICKET_HEADER)
         if ticket is None:
@@ -93,8 +93,8 @@ class App:
         else:
             head = self._peer_head(inbound, route, ticket)
             story = serve_peer(head, ticket, view, self._state.tickets, body_max)
-        interpreter = Interpreter(self._state, view, inbound, head, for_peer=ticket is not None)
-        return interpreter.run(story)
+        self._state.metrics.running.inc()
+        Interpreter(self._state, view, inbound, head, for_peer=ticket is not None).run(story)
 
     def _head(self, inbound: Inbound, route: Route) -> Head:
         get = inbound.head.headers.get
@@ -110,8 +110,8 @@ class App:
                 fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
         client_id = get("x-client-request-id")
         return Head(
-            request_id=new_id("req", at_us),
-            receipt_id=new_id("rcpt", at_us),
+            request_id=new_id("req", at_us, self._state.entropy),
+            receipt_id=new_id("rcpt", at_us, self._state.entropy),
             route=route,
             authorization=get("authorization"),
             content_length=inbound.head.content_length,
@@ -125,7 +125,7 @@ class App:
     def _peer_head(self, inbound: Inbound, route: Route, written: str) -> Head:
         """Id and deadline are the ticket's word; the story checks the ticket before all else."""
         at_us = inbound.received_us
-        request_id, deadline_ms = new_id("req", at_us), 1
+        request_id, deadline_ms = new_id("req", at_us, self._state.entropy), 1
         try:
             ticket, _, _ = read_unverified(written)
             deadline_ms = ticket.deadline_ms
@@ -239,7 +239,7 @@ class App:
         self._refuse(inbound, refused, [("allow", allow)])
 
     def _named(self, inbound: Inbound) -> list[tuple[str, str]]:
-        request_id = new_id("req", inbound.received_us)
+        request_id = new_id("req", inbound.received_us, self._state.entropy)
         return [("x-request-id", request_id), ("selvedge-pop", self._state.settings.pop)]
 
     def _refuse(

@@ -53,6 +53,16 @@ class Connection(Protocol):
     def abort(self) -> None:
         """Close at once."""
 
+    def settled(self, inbound: Inbound) -> None:
+        """The handler is through with this request."""
+
+    def faulted(self, inbound: Inbound, error: BaseException) -> None:
+        """The handler broke."""
+
+
+BodyFault = BodyTooLarge | ClientGone | ProtocolViolation
+OnBody = Callable[[bytes | BodyFault], None]
+
 
 class Inbound:
     """A request whose head is here. ``on_gone`` is called once if the client leaves early."""
@@ -68,7 +78,8 @@ class Inbound:
         "_pending",
         "_size",
         "_violation",
-        "_waiter",
+        "_want",
+        "_want_bytes_max",
         "body_complete",
         "gone",
         "head",
@@ -102,7 +113,8 @@ class Inbound:
         self._pending = b""
         self._expects = head.expect_continue
         self._violation: ProtocolViolation | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._want: OnBody | None = None
+        self._want_bytes_max = 0
 
     # The handler's side.
 
@@ -116,29 +128,63 @@ class Inbound:
         """Whether the answer is complete."""
         return self._ended
 
-    async def read_body(self, bytes_max: int) -> bytes:
-        """The whole body. Raises `BodyTooLarge`, `ClientGone` or `ProtocolViolation`."""
+    def want_body(self, bytes_max: int, on_body: OnBody) -> None:
+        """Hand the whole body to ``on_body`` once it is here, perhaps at once; else what broke it:
+        `BodyTooLarge`, `ClientGone` or `ProtocolViolation`. Called once.
+        """
         length = self.head.content_length
         if length is not None and length > bytes_max:
-            raise BodyTooLarge(f"the body has {length} bytes, the limit is {bytes_max}")
-        if self._expects and not self.body_complete:
-            self._connection.write(CONTINUE)
-        self._expects = False
-        while not self.body_complete:
-            if self._violation is not None:
-                raise self._violation
-            if self.gone:
-                raise ClientGone("the client hung up before its body was complete")
-            if self._size > bytes_max:
-                break
+            on_body(BodyTooLarge(f"the body has {length} bytes, the limit is {bytes_max}"))
+            return
+        self._want, self._want_bytes_max = on_body, bytes_max
+        if not self.body_complete:
+            if self._expects:
+                self._connection.write(CONTINUE)
             self._connection.reading(True)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        if self._size > bytes_max:
-            raise BodyTooLarge(f"the body has over {bytes_max} bytes, the limit")
+        self._expects = False
+        self._offer()
+
+    def want_no_body(self) -> None:
+        """Whoever waited for the body does no longer."""
+        self._want = None
+
+    async def read_body(self, bytes_max: int) -> bytes:
+        """The whole body. Raises what `want_body` hands over."""
+        came: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def take(body: bytes | BodyFault) -> None:
+            if not came.done():
+                came.set_result(body) if isinstance(body, bytes) else came.set_exception(body)
+
+        self.want_body(bytes_max, take)
+        return await came
+
+    def _offer(self) -> None:
+        """Hand the body over, or its fault, if somebody waits and it is time."""
+        on_body = self._want
+        if on_body is None:
+            return
+        fault: BodyFault | None = None
+        if self._size > self._want_bytes_max:
+            fault = BodyTooLarge(f"the body has over {self._want_bytes_max} bytes, the limit")
+        elif not self.body_complete:
+            fault = self._violation
+            if fault is None and self.gone:
+                fault = ClientGone("the client hung up before its body was complete")
+            if fault is None:
+                return
+        self._want = None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        return body
+        on_body(fault or body)
+
+    def settle(self) -> None:
+        """The handler is through with this request, whatever became of the answer."""
+        self._connection.settled(self)
+
+    def fault(self, error: BaseException) -> None:
+        """The handler broke: it is told, and the client gets a 500 where that is possible."""
+        self._connection.faulted(self, error)
 
     def start(self, status: int, headers: Sequence[HeaderPair], content_length: int | None) -> None:
         """Begin the answer; chunked where the length is not known (HTTP/1.0: until close).
@@ -208,31 +254,28 @@ class Inbound:
             return
         self._body.append(data)
         self._size += len(data)
-        if self._waiter is None:
+        if self._want is None:
             self._held += len(data)
             if self._held > BODY_HELD_MAX:
                 self._connection.reading(False)
-        self._wake()
+        elif self._size > self._want_bytes_max:
+            self._offer()
 
     def body_end(self) -> None:
         """The body is complete."""
         self.body_complete = True
-        self._wake()
+        self._offer()
 
     def violated(self, violation: ProtocolViolation) -> None:
         """The body broke HTTP/1.1."""
         self._violation = violation
-        self._wake()
+        self._offer()
 
     def lost(self) -> None:
         """The client hung up."""
         if self.gone or self._ended:
             return
         self.gone = True
-        self._wake()
+        self._offer()
         if self.on_gone is not None:
             self.on_gone()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)

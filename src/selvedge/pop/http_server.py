@@ -1,13 +1,14 @@
 """The PoP's HTTP/1.1 server: a uvloop protocol over the wire's sans-IO reader.
 
-One task a request, none a chunk. Pipelined requests are answered in order. Time is kept by one
-coarse sweep a second over all connections: slow heads, slow bodies and idle connections are closed.
+Callbacks, no task a request. Pipelined requests are answered in order. Time is kept by one coarse
+sweep a second over all connections: slow heads, slow bodies and idle connections are closed.
 HTTP/2 and 3 are terminated in front.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import time
@@ -17,7 +18,7 @@ from typing import Final, cast
 
 import msgspec
 
-from selvedge.pop.http_inbound import BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound
 from selvedge.wire import (
     BodyPart,
     HeadLimits,
@@ -30,7 +31,9 @@ from selvedge.wire import (
 LINGER_S: Final = 2.0
 SWEEP_S: Final = 1.0
 
-Handler = Callable[[Inbound], Awaitable[None]]
+Handler = Callable[[Inbound], Awaitable[None] | None]
+"""Takes a request. A plain function calls `Inbound.settle` when it is through with the request; for
+one that returns an awaitable a task is made, and settles at its end."""
 OnError = Callable[[BaseException], None]
 
 
@@ -54,10 +57,25 @@ class Server:
         self.settings = settings
         self.on_error = on_error
         self.connections: set[_Connection] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.running: set[Inbound] = set()
         self.draining = False
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Event | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, inbound: Inbound) -> None:
+        """Hand a request to the handler."""
+        self.running.add(inbound)
+        try:
+            doing = self.handler(inbound)
+        except Exception as error:  # noqa: BLE001 (counted, logged, and answered with a 500)
+            inbound.fault(error)
+            return
+        if doing is not None:
+            task = asyncio.get_running_loop().create_task(_finish(doing, inbound))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def listen(self, host: str, port: int, sock: socket.socket | None) -> None:
         """Open the socket, or take the one that was handed over."""
@@ -93,14 +111,27 @@ class Server:
 
     async def drain(self, timeout_s: float) -> None:
         """Wait for running requests, then close what is left."""
-        if self.tasks:
-            await asyncio.wait(set(self.tasks), timeout=timeout_s)
+        await self.until_idle(timeout_s)
         for connection in list(self.connections):
             connection.abort()
-        if self.tasks:
-            await asyncio.wait(set(self.tasks), timeout=timeout_s)
+        await self.until_idle(timeout_s)
         if self._sweeper is not None:
             self._sweeper.cancel()
+
+    def settled(self, inbound: Inbound) -> None:
+        """A request is over for its handler."""
+        self.running.discard(inbound)
+        if self._idle is not None and not self.running:
+            self._idle.set()
+
+    async def until_idle(self, timeout_s: float) -> None:
+        """Wait until no handler is at work, at most so long."""
+        if not self.running:
+            return
+        self._idle = asyncio.Event()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._idle.wait()
 
     def _sweep(self) -> None:
         now = time.monotonic()
@@ -217,7 +248,8 @@ class _Connection(asyncio.Protocol):
         self._quiet_since = time.monotonic()
         if keep and not self._server.draining:
             self._read_on()
-            asyncio.get_running_loop().call_soon(self._go_on)
+            if self._queue or self._reader.stalled or self._refusal is not None:
+                asyncio.get_running_loop().call_soon(self._go_on)
         else:
             self._close(linger=not inbound.body_complete)
 
@@ -299,23 +331,23 @@ class _Connection(asyncio.Protocol):
         if self._queue:
             self._current = self._queue.popleft()
             self._read_on()
-            task = asyncio.get_running_loop().create_task(self._serve(self._current))
-            self._server.tasks.add(task)
-            task.add_done_callback(self._server.tasks.discard)
+            self._server.begin(self._current)
         elif self._refusal is not None and not self._lingering:
             body = _error(self._refusal.code, self._refusal.message)
             self._refuse_and_close(self._refusal.status, body, [])
 
-    async def _serve(self, inbound: Inbound) -> None:
-        try:
-            await self._server.handler(inbound)
-        except Exception as error:  # noqa: BLE001 (counted, logged, and answered with a 500)
-            self._server.on_error(error)
-            self._after_fault(inbound)
-            return
+    def settled(self, inbound: Inbound) -> None:
+        """The handler is through with this request; an answer of some kind has been given."""
         if not inbound.ended and not inbound.gone:
-            self._server.on_error(RuntimeError("a handler returned without an answer"))
-            self._after_fault(inbound)
+            self.faulted(inbound, RuntimeError("a handler returned without an answer"))
+            return
+        self._server.settled(inbound)
+
+    def faulted(self, inbound: Inbound, error: BaseException) -> None:
+        """The handler broke: count, log, and answer with a 500 where that is possible."""
+        self._server.on_error(error)
+        self._after_fault(inbound)
+        self._server.settled(inbound)
 
     def _after_fault(self, inbound: Inbound) -> None:
         if inbound.started or inbound.gone:
@@ -349,6 +381,15 @@ class _Connection(asyncio.Protocol):
         asyncio.get_running_loop().call_later(LINGER_S, self.abort)
 
 
+async def _finish(doing: Awaitable[None], inbound: Inbound) -> None:
+    try:
+        await doing
+    except Exception as error:  # noqa: BLE001 (as in `Server.begin`)
+        inbound.fault(error)
+    else:
+        inbound.settle()
+
+
 def _no_delay(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
@@ -361,6 +402,7 @@ def _error(code: str, message: str, kind: str = "invalid_request_error") -> byte
 
 
 __all__ = [
+    "BodyFault",
     "BodyTooLarge",
     "ClientGone",
     "Inbound",

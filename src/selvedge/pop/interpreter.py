@@ -1,13 +1,13 @@
 """Commands of the exchange, carried out with sockets and a disk.
 
-The story decides, this room acts: one method a command, one table that finds it. Two commands take
-time (`ReadBody`, `Relay`); the others return at once. This is one of three interpreters: the
-simulator and the tests have their own.
+The story decides, this room acts: one method a command, one table that finds it. Some commands are
+answered at once, the others when a body, an engine or a disk has answered: the story rests until
+then, and no task waits for it. This is one of three interpreters: the simulator and the tests have
+their own.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from typing import Final
@@ -44,8 +44,9 @@ from selvedge.exchange import (
     take_word,
 )
 from selvedge.fabric import Engine, Head, Refused, StoreFailed
+from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
-from selvedge.pop.http_server import BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.http_server import BodyFault, BodyTooLarge, ClientGone, Inbound
 from selvedge.pop.relay import Relaying
 from selvedge.pop.state import PopState, Target, now_us
 from selvedge.routing import Attempt, place, prompt_tokens_of
@@ -76,30 +77,46 @@ class Interpreter:
         self._relaying: Relaying | None = None
         self._held_bytes = 0
         self._written_ticket = ""
+        self._story: Story
+        self._deadline: Deadline | None = None
 
-    async def run(self, story: Story) -> None:
+    def run(self, story: Story) -> None:
         """Carry out the story's commands until it ends, then send its ending."""
-        try:
-            ending = await self._interpret(story)
-            self._send(ending)
-        finally:
-            self._state.bodies.give_back(self._held_bytes)
+        self._story = story
+        self._go_on(None)
 
-    async def _interpret(self, story: Story) -> Ending:
+    def _go_on(self, reply: Reply | None) -> None:
+        """Give the story its reply, and act on what it says until it has to wait."""
         try:
-            command = next(story)
+            command = self._story.send(reply)  # type: ignore[arg-type]  # None begins it
             while True:
-                match command:
-                    case Relay():
-                        reply: Reply = await self._relay(command)
-                    case ReadBody():
-                        reply = await self._read_body(command)
-                    case _:
-                        reply = _AT_ONCE[type(command)](self, command)
-                command = story.send(reply)
+                act = _AT_ONCE.get(type(command))
+                if act is None:
+                    _LATER[type(command)](self, command)
+                    return
+                command = self._story.send(act(self, command))
         except StopIteration as end:
-            ending: Ending = end.value
-            return ending
+            self._end(end.value)
+        except Exception as error:  # noqa: BLE001 (counted, logged, and answered with a 500)
+            self._break_off(error)
+
+    def _end(self, ending: Ending) -> None:
+        try:
+            self._send(ending)
+        except Exception as error:  # noqa: BLE001 (as above)
+            self._break_off(error)
+        else:
+            self._let_go()
+            self._inbound.settle()
+
+    def _break_off(self, error: Exception) -> None:
+        self._let_go()
+        self._inbound.fault(error)
+
+    def _let_go(self) -> None:
+        self._state.bodies.give_back(self._held_bytes)
+        self._held_bytes = 0
+        self._state.metrics.running.dec()
 
     def _send(self, ending: Ending) -> None:
         match ending:
@@ -110,59 +127,77 @@ class Interpreter:
             case _:
                 self._down.drop()
 
-    async def _read_body(self, command: ReadBody) -> Reply:
+    def _read_body(self, command: ReadBody) -> None:
         size = self._head.content_length
         reserve = command.bytes_max if size is None else min(size, command.bytes_max)
         if not self._state.bodies.take(reserve):
             words = "The bodies held at once reached bodies_bytes_max; retry."
-            return BodyRefused(Refused("overloaded", words, retry_after_ms=1000), now_us())
+            refused = Refused("overloaded", words, retry_after_ms=1000)
+            self._go_on(BodyRefused(refused, now_us()))
+            return
         self._held_bytes = reserve
-        remaining_s = max(0, self._head.deadline_us - now_us()) / 1e6
-        try:
-            async with asyncio.timeout(remaining_s):
-                return BodyRead(await self._inbound.read_body(command.bytes_max), now_us())
-        except TimeoutError:
-            words = "The request's deadline passed while its body was read."
-            return BodyRefused(Refused("deadline_exceeded", words), now_us())
-        except BodyTooLarge:
-            words = f"The body exceeds body_bytes_max, {command.bytes_max} bytes; send less."
-            return BodyRefused(Refused("request_too_large", words), now_us())
-        except ProtocolViolation as error:
-            code = "request_timeout" if error.status == 408 else "invalid_header"
-            return BodyRefused(Refused(code, f"The body cannot be read: {error}."), now_us())
-        except ClientGone:
-            return ClientLeft(now_us())
+        if not self._inbound.body_complete:
+            self._deadline = self._state.deadlines.add(self._head.deadline_us, self._body_too_late)
+        self._inbound.want_body(command.bytes_max, self._take_body)
 
-    async def _relay(self, command: Relay) -> Ended:
+    def _body_too_late(self) -> None:
+        self._inbound.want_no_body()
+        words = "The request's deadline passed while its body was read."
+        self._go_on(BodyRefused(Refused("deadline_exceeded", words), now_us()))
+
+    def _take_body(self, came: bytes | BodyFault) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if isinstance(came, bytes):
+            self._go_on(BodyRead(came, now_us()))
+        elif isinstance(came, ClientGone):
+            self._go_on(ClientLeft(now_us()))
+        else:
+            self._go_on(BodyRefused(self._body_refusal(came), now_us()))
+
+    def _body_refusal(self, fault: BodyTooLarge | ProtocolViolation) -> Refused:
+        if isinstance(fault, BodyTooLarge):
+            bytes_max = self._state.settings.body_bytes_max
+            words = f"The body exceeds body_bytes_max, {bytes_max} bytes; send less."
+            return Refused("request_too_large", words)
+        code = "request_timeout" if fault.status == 408 else "invalid_header"
+        return Refused(code, f"The body cannot be read: {fault}.")
+
+    def _relay(self, command: Relay) -> None:
         (attempt,) = command.attempts
         job = command.job
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask)
-        relaying = self._relaying = self._new_relaying(attempt, job)
-        self._state.load.enter(where, tokens)
-        remaining_s = max(0, self._head.deadline_us - now_us()) / 1e6
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(remaining_s, relaying.deadline_passed)
-        try:
-            if self._down.gone:
-                relaying.client_left()
-            else:
-                self._begin(relaying, attempt, job)
-            ended = await relaying.ended
-        finally:
-            timer.cancel()
+
+        def ended(reply: Ended) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
             self._state.load.leave(where, tokens)
+            self._go_on(self._after(reply, attempt, where))
+
+        relaying = self._relaying = self._new_relaying(attempt, job, ended)
+        self._state.load.enter(where, tokens)
+        self._deadline = self._state.deadlines.add(self._head.deadline_us, relaying.deadline_passed)
+        if self._down.gone:
+            relaying.client_left()
+        else:
+            self._begin(relaying, attempt, job)
+
+    def _after(self, ended: Ended, attempt: Attempt, where: str) -> Ended:
+        """What an attempt's end means to the PoP; from a peer, its attested word."""
         if isinstance(ended, Failed):
             self._state.metrics.attempts_failed.labels(ended.refused.code).inc()
-        if cools(ended):
-            self._state.load.cool(where, ended.at_us + self._state.settings.cooling_ms * 1000)
+            if cools(ended):
+                self._state.load.cool(where, ended.at_us + self._state.settings.cooling_ms * 1000)
         if attempt.pop == self._view.here.id:
             return ended
         peer, pair_key = self._view.release.pop(attempt.pop), self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
 
-    def _new_relaying(self, attempt: Attempt, job: Job) -> Relaying:
+    def _new_relaying(
+        self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None]
+    ) -> Relaying:
         model = self._view.models[job.ask.model]
         served = Served(
             pop=attempt.pop,
@@ -176,6 +211,7 @@ class Interpreter:
             job,
             served,
             self._down,
+            on_end,
             profile=PROFILES[engine.profile] if engine is not None else None,
             answer_bytes_max=self._state.settings.answer_bytes_max,
         )
@@ -245,39 +281,50 @@ class Interpreter:
     def _remember(self, _: Remember) -> Reply:
         return NotWritten("no cache", now_us())
 
-    def _intend(self, command: Intend) -> Reply:
-        return self._write(lambda: self._state.book.intend(command.receipt, command.personal))
+    def _intend(self, command: Intend) -> None:
+        self._state.book.intend(command.receipt, command.personal, self._written)
 
-    def _record(self, command: Record) -> Reply:
-        reply = self._write(lambda: self._state.book.record(command.receipt, command.personal))
-        if isinstance(reply, Written):
-            self._state.metrics.recorded(command.receipt)
-        return reply
+    def _record(self, command: Record) -> None:
+        def recorded(error: StoreFailed | None) -> None:
+            if error is None:
+                self._state.metrics.recorded(command.receipt)
+            self._written(error)
 
-    def _attest(self, command: Attest) -> Reply:
+        self._state.book.record(command.receipt, command.personal, recorded)
+
+    def _attest(self, command: Attest) -> None:
         attested = attest(command.attestation, self._view.pair_keys[command.ingress])
-        reply = self._write(lambda: self._state.book.attest(attested))
+
+        def vouched(error: StoreFailed | None) -> None:
+            if error is None:
+                self._go_on(Vouched(attested, now_us()))
+            else:
+                self._written(error)
+
+        self._state.book.attest(attested, vouched)
         self._state.metrics.peers_served.labels(command.attestation.outcome.value).inc()
-        return Vouched(attested, reply.at_us) if isinstance(reply, Written) else reply
+
+    def _written(self, error: StoreFailed | None) -> None:
+        if error is None:
+            self._go_on(Written(now_us()))
+            return
+        self._state.metrics.store_failures.inc()
+        self._go_on(NotWritten(str(error), now_us()))
 
     def _tally(self, command: Tally) -> Reply:
         self._state.tally(command.code)
-        return Written(now_us())
-
-    def _write(self, write: Callable[[], None]) -> Written | NotWritten:
-        try:
-            write()
-        except StoreFailed as error:
-            self._state.metrics.store_failures.inc()
-            return NotWritten(str(error), now_us())
         return Written(now_us())
 
 
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {
     Recall: Interpreter._recall,
     Remember: Interpreter._remember,
+    Tally: Interpreter._tally,
+}
+_LATER: Final[dict[type[Command], Callable[..., None]]] = {
+    ReadBody: Interpreter._read_body,
     Intend: Interpreter._intend,
+    Relay: Interpreter._relay,
     Record: Interpreter._record,
     Attest: Interpreter._attest,
-    Tally: Interpreter._tally,
 }

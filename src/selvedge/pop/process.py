@@ -21,7 +21,9 @@ from selvedge.adapters import (
     HttpClient,
     ReceiptBook,
     ReleaseStore,
+    Schedule,
     Vault,
+    at_once,
     keep_secret,
     pair_keys,
     read_secret,
@@ -91,7 +93,7 @@ class ReleaseKeeper:
             self.look()
 
 
-def open_book(settings: Settings) -> ReceiptBook:
+def open_book(settings: Settings, schedule: Schedule = at_once) -> ReceiptBook:
     """The receipts of this PoP, with every interrupted request given its receipt."""
     directory = Path(settings.state_dir)
     vault = Vault(directory / "subjects.jsonl")
@@ -108,7 +110,7 @@ def open_book(settings: Settings) -> ReceiptBook:
             f"{directory} holds the receipts of PoP {found.pop!r}, not of {settings.pop!r}; "
             "give this PoP a state_dir of its own"
         )
-    book = ReceiptBook(settings.pop, appender, vault, found)
+    book = ReceiptBook(settings.pop, appender, vault, found, schedule=schedule)
     left = book.close_interrupted(now_us())
     if left or found.torn_bytes:
         log.warning(
@@ -119,7 +121,8 @@ def open_book(settings: Settings) -> ReceiptBook:
 
 async def run_pop(settings: Settings, environment: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT. Raises `SelvedgeError` where it cannot start."""
-    book = open_book(settings)
+    # What one turn of the event loop has to write is written together, in the next.
+    book = open_book(settings, asyncio.get_running_loop().call_soon)
     client = HttpClient(ClientSettings(connect_ms_max=settings.connect_ms_max))
     try:
         state = PopState(settings, book, client, environment)

@@ -7,8 +7,8 @@ sends it once the receipt is written. What happened becomes one reply to the sto
 
 from __future__ import annotations
 
-import asyncio
 import base64
+from collections.abc import Callable
 from typing import Final, TypedDict
 
 import msgspec
@@ -57,7 +57,7 @@ class _Facts(TypedDict):
 
 
 class Relaying:
-    """The sink of one engine's response. ``ended`` resolves to the reply, exactly once.
+    """The sink of one engine's response. ``on_end`` is given the reply, exactly once.
 
     ``profile`` is the engine's; None where the answer comes through another PoP, whose error codes
     are ours and whose attestation may follow.
@@ -68,6 +68,7 @@ class Relaying:
         job: Job,
         served: Served,
         down: Downstream,
+        on_end: Callable[[Ended], None],
         *,
         profile: Profile | None,
         answer_bytes_max: int,
@@ -90,14 +91,15 @@ class Relaying:
         self._attested: Attested | None = None
         self._answer: bytes | None = None
         self._call: Call | None = None
-        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+        self._on_end = on_end
+        self._ended = False
         down.on_gone = self.client_left
 
     def begin(self, call: Call) -> None:
         """The request is on its way as ``call``."""
         self._call = call
         self._down.flow_to(call)
-        if self.ended.done():
+        if self._ended:
             call.cancel()
 
     # What the engine does.
@@ -113,7 +115,7 @@ class Relaying:
 
     def data(self, part: bytes) -> None:
         """A part of the engine's answer."""
-        if self.ended.done() or self._head is None:
+        if self._ended or self._head is None:
             return
         if self._head.status != 200 or self._scan is None:
             self._hold([part])
@@ -124,7 +126,7 @@ class Relaying:
 
     def end(self) -> None:
         """The engine's answer is over."""
-        if self.ended.done():
+        if self._ended:
             return
         if self._head is None or self._head.status != 200:
             self._fail(self._refusal())
@@ -135,7 +137,7 @@ class Relaying:
 
     def failed(self, error: TransportFailed) -> None:
         """The way to the engine, or back, broke."""
-        if self.ended.done():
+        if self._ended:
             return
         if self._scan is not None and self._scan.whole and self._head is not None:
             self._end_stream(self._scan)
@@ -150,7 +152,7 @@ class Relaying:
 
     def client_left(self) -> None:
         """The client hung up: stop the engine now."""
-        if not self.ended.done():
+        if not self._ended:
             self._stop()
             self._resolve(Gone(**self._facts()))
 
@@ -197,7 +199,7 @@ class Relaying:
 
     def _end_stream(self, scan: StreamScan) -> None:
         self._pass_on(scan, scan.close())
-        if self.ended.done():
+        if self._ended:
             return
         if scan.fault is not None:
             self._fail(scan.fault)
@@ -257,7 +259,7 @@ class Relaying:
         }
 
     def _fail(self, refused: Refused) -> None:
-        if not self.ended.done():
+        if not self._ended:
             self._stop()
             self._resolve(Failed(**self._facts(), refused=refused))
 
@@ -268,7 +270,8 @@ class Relaying:
     def _resolve(self, ended: Ended) -> None:
         self._down.on_gone = None
         self._down.flow_to(None)
-        self.ended.set_result(ended)
+        self._ended = True
+        self._on_end(ended)
 
 
 def _word_of(header: str) -> Attested | None:

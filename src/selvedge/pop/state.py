@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 import msgspec
 
-from selvedge.adapters import Held, HttpClient, ReceiptBook
+from selvedge.adapters import Entropy, Held, HttpClient, ReceiptBook
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.fabric import Engine, StoreFailed
 from selvedge.pop.bodies import BodyBudget
+from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.settings import Settings
 from selvedge.routing import LoadBook
@@ -54,6 +55,8 @@ class PopState:
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
         self.load = LoadBook()
+        self.entropy = Entropy()
+        self.deadlines = Deadlines(now_us)
         self._targets: dict[str, Target] = {}
 
     def swap(self, held: Held, secrets: Secrets) -> None:

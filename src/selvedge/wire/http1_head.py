@@ -17,11 +17,13 @@ from typing import NoReturn
 import httptools
 import msgspec
 
-METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+METHODS = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+}
 TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") [\x21-\x7e]+ HTTP/([0-9]\.[0-9])\r\n")
-_CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
+_LENGTH_DIGITS_MAX = 18
 _VERSIONS = {b" HTTP/1.1\r\n": "1.1", b" HTTP/1.0\r\n": "1.0"}
 _SINGLE = frozenset({b"host", b"content-length", b"transfer-encoding"})
 
@@ -171,7 +173,7 @@ class _Collector:
         self.body = True
 
     def whole(self) -> bool:
-        """llhttp saw one head, to its end, and nothing behind it."""
+        """Whether llhttp saw one head, to its end, and nothing behind it."""
         return self.complete and self.begun == 1 and not self.body
 
 
@@ -188,36 +190,34 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
         pass  # an Upgrade is a wish that RFC 9110 section 7.8 lets us ignore
     except httptools.HttpParserError as error:
         _refuse_request(head, error)
-    if not seen.whole():
-        _refuse_request(head, None)
-    method = parser.get_method()
-    version = _version(head, method, seen.target)
-    _check_target(method, seen.target, limits)
-    _check_count(seen.pairs, limits)
-    headers = Headers(seen.pairs)
-    if version == "1.1" and headers.raw(b"host") is None:
-        raise malformed("an HTTP/1.1 request needs one Host header")
-    _check_single(headers)
-    length, chunked = body_length(headers, version)
-    return RequestHead(
-        method.decode("ascii"),
-        seen.target.decode("ascii"),
-        version,
-        headers,
-        version == "1.1" and not _closes(headers),
-        length,
-        chunked,
-        _expects_continue(headers, version),
-    )
-
-
-def _version(head: bytes, method: bytes, target: bytes) -> str:
-    """The version, if the request line is exactly `METHOD SP target SP version CRLF`."""
+    method, target = parser.get_method(), seen.target
+    name = METHODS.get(method)
+    # The request line is exactly `METHOD SP target SP version CRLF`.
     line = method + b" " + target
     version = _VERSIONS.get(head[len(line) : len(line) + 11])
-    if version is None or method not in METHODS or not head.startswith(line):
+    if version is None or name is None or not head.startswith(line) or not seen.whole():
         _refuse_request(head, None)
-    return version
+    _check_target(method, target, limits)
+    if len(seen.pairs) > limits.header_count_max:
+        raise _too_many(limits)
+    headers = Headers(seen.pairs)
+    get = headers._index.get
+    if version == "1.1" and get(b"host") is None:
+        raise malformed("an HTTP/1.1 request needs one Host header")
+    if len(headers._index) != len(seen.pairs):
+        _check_single(headers)
+    length, chunked = body_length(headers, version)
+    expect = get(b"expect")
+    return RequestHead(
+        name,
+        target.decode("ascii"),
+        version,
+        headers,
+        version == "1.1" and not _closes(get(b"connection")),
+        length,
+        chunked,
+        expect is not None and _expects_continue(expect, version),
+    )
 
 
 def _refuse_request(head: bytes, cause: Exception | None) -> NoReturn:
@@ -250,15 +250,12 @@ def target_too_long(limits: HeadLimits) -> ProtocolViolation:
     )
 
 
-def _check_count(pairs: list[tuple[bytes, bytes]], limits: HeadLimits) -> None:
-    if len(pairs) > limits.header_count_max:
-        raise head_too_large(f"more than {limits.header_count_max} header fields")
+def _too_many(limits: HeadLimits) -> ProtocolViolation:
+    return head_too_large(f"more than {limits.header_count_max} header fields")
 
 
 def _check_single(headers: Headers) -> None:
     """Fields that say where a message ends or whom it is for may come only once."""
-    if len(headers._index) == len(headers.pairs):
-        return
     seen = set()
     for name, _ in headers.pairs:
         if name in _SINGLE:
@@ -272,8 +269,8 @@ def body_length(headers: Headers, version: str) -> tuple[int | None, bool]:
 
     Raises ProtocolViolation: 400, or 501 for a transfer coding other than `chunked`.
     """
-    length = headers.raw(b"content-length")
-    coding = headers.raw(b"transfer-encoding")
+    length = headers._index.get(b"content-length")
+    coding = headers._index.get(b"transfer-encoding")
     if coding is not None:
         if length is not None:
             raise malformed("Content-Length and Transfer-Encoding exclude each other")
@@ -286,21 +283,20 @@ def body_length(headers: Headers, version: str) -> tuple[int | None, bool]:
         return None, True
     if length is None:
         return None, False
-    if _CONTENT_LENGTH.fullmatch(length) is None:
+    # bytes.isdigit knows ASCII digits only; int() alone would take signs and underscores.
+    if not length.isdigit() or len(length) > _LENGTH_DIGITS_MAX:
         raise malformed("Content-Length is not a number")
     return int(length), False
 
 
-def _closes(headers: Headers) -> bool:
-    tokens = headers.raw(b"connection")
-    if tokens is None:
+def _closes(tokens: bytes | None) -> bool:
+    if tokens is None or tokens == b"keep-alive":
         return False
     return b"close" in [token.strip(b" \t") for token in tokens.lower().split(b",")]
 
 
-def _expects_continue(headers: Headers, version: str) -> bool:
-    expect = headers.raw(b"expect")
-    if expect is None or version == "1.0":
+def _expects_continue(expect: bytes, version: str) -> bool:
+    if version == "1.0":
         return False
     if expect.lower() != b"100-continue":
         raise ProtocolViolation(417, "expectation_failed", "only `100-continue` can be expected")
@@ -326,16 +322,18 @@ def parse_response_head(head: bytes, limits: HeadLimits) -> ResponseHead:
         raise malformed("the response head is not valid HTTP/1.1")
     if not 100 <= status <= 599:
         raise malformed("the response status is out of range")
-    _check_count(seen.pairs, limits)
+    if len(seen.pairs) > limits.header_count_max:
+        raise _too_many(limits)
     headers = Headers(seen.pairs)
-    _check_single(headers)
+    if len(headers._index) != len(seen.pairs):
+        _check_single(headers)
     length, chunked = body_length(headers, version)
     return ResponseHead(
         status,
         seen.reason.decode("latin-1"),
         version,
         headers,
-        version == "1.1" and not _closes(headers),
+        version == "1.1" and not _closes(headers._index.get(b"connection")),
         length,
         chunked,
     )
