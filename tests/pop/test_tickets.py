@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from selvedge.fabric import Attestation, DataClass, Model, Outcome, Release, Route, Served, Usage
-from selvedge.pop.state import now_us
+from selvedge.pop.clock import now_us
 from selvedge.wire import (
     Ticket,
     attest,

@@ -39,10 +39,11 @@ from selvedge.adapters import (
 from selvedge.fabric import Attested, Engine, Key, PoP, Receipt, Release, Served, Usage
 from selvedge.ledger import Intent, Recovery, Summary, hash_secret, read_line, receipts_of
 from selvedge.pop.app import App
+from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Inbound, Server, ServerSettings, start_server
 from selvedge.pop.process import ReleaseKeeper
 from selvedge.pop.settings import Settings
-from selvedge.pop.state import PopState, now_us
+from selvedge.pop.state import PopState
 from tests.support.fleets import KEYS, SITES, make_release
 from tests.support.script import Script
 from tests.support.scripted_engine import ScriptedEngine

@@ -25,6 +25,7 @@ from selvedge.wire import (
     EndOfMessage,
     HeadLimits,
     ProtocolViolation,
+    RequestTemplate,
     ResponseHead,
     ResponseReader,
     render_request_head,
@@ -61,6 +62,14 @@ class Outgoing(msgspec.Struct, frozen=True):
     target: str
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
+    tls: ssl.SSLContext | None = None
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """A server: where it is, and the identity it is asked under."""
+
+    host: str
+    port: int
     tls: ssl.SSLContext | None = None
 
 
@@ -157,6 +166,16 @@ class _Place:
         self.idle: list[_Connection] = []
 
 
+class Way:
+    """One server and one target, for many requests. Made by `HttpClient.way`."""
+
+    __slots__ = ("place", "template")
+
+    def __init__(self, place: _Place, template: RequestTemplate) -> None:
+        self.place = place
+        self.template = template
+
+
 class HttpClient:
     """The pool. Owned by one event loop."""
 
@@ -177,6 +196,19 @@ class HttpClient:
         )
         place = self._place(request.host, request.port, request.tls)
         call = Call(place, request.method, head + request.body, sink)
+        self._start(call)
+        return call
+
+    def way(self, target: str, to: Origin, headers: Sequence[tuple[str, str]] = ()) -> Way:
+        """A way for many POSTs to one target: its head is rendered once."""
+        host = ("host", f"{to.host}:{to.port}")
+        return Way(self._place(to.host, to.port, to.tls), RequestTemplate(target, [host, *headers]))
+
+    def post(
+        self, way: Way, body: bytes, sink: ResponseSink, extra: Sequence[tuple[str, str]] = ()
+    ) -> Call:
+        """POST ``body`` on this way; its answer comes through ``sink``."""
+        call = Call(way.place, "POST", way.template.render(body, extra), sink)
         self._start(call)
         return call
 

@@ -17,10 +17,11 @@ import msgspec
 from selvedge.adapters import Entropy
 from selvedge.exchange import FleetView, serve, serve_peer
 from selvedge.fabric import BadTicket, Head, Model, Refused, Route
+from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
 from selvedge.pop.http_server import Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
-from selvedge.pop.state import PopState, now_us
+from selvedge.pop.state import PopState
 from selvedge.routing import place
 from selvedge.wire import read_unverified, render_error
 

@@ -14,24 +14,80 @@ from typing import Final
 from selvedge.adapters import Call
 from selvedge.exchange import Served
 from selvedge.fabric import Attested, Head, Refused
+from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Inbound
-from selvedge.pop.state import now_us
-from selvedge.wire import frame, render_attested, render_error, write_attested
+from selvedge.wire import (
+    ResponseTemplate,
+    frame,
+    render_attested,
+    render_error,
+    write_attested,
+)
 
 Headers = list[tuple[str, str]]
 
 JSON_TYPE = ("content-type", "application/json")
 _DURATION: Final = re.compile(r"([a-z]+);dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
+TEMPLATES_MAX: Final = 4096
 SSE_TYPE = ("content-type", "text/event-stream; charset=utf-8")
+
+
+class Templates:
+    """Heads of good answers: one for each place that may have served, made when first needed.
+
+    There are as many as engines and peers of a release; a new release begins with none.
+    """
+
+    __slots__ = ("_made", "pop")
+
+    def __init__(self, pop: str) -> None:
+        self.pop = pop
+        self._made: dict[tuple[str, str | None, bool, bool, bool], ResponseTemplate] = {}
+
+    def of(
+        self, served: Served, *, stream: bool, for_peer: bool, attested: bool = False
+    ) -> ResponseTemplate:
+        """The head of an answer by ``served``."""
+        key = (served.pop, served.engine, stream, for_peer, attested)
+        template = self._made.get(key)
+        if template is None:
+            if len(self._made) >= TEMPLATES_MAX:  # engine names of peers are the peers' own
+                self._made.clear()
+            template = self._made[key] = self._make(served, stream, for_peer, attested)
+        return template
+
+    def _make(
+        self, served: Served, stream: bool, for_peer: bool, attested: bool
+    ) -> ResponseTemplate:
+        fixed = [SSE_TYPE, ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+        if not stream:
+            fixed = [JSON_TYPE]
+        place = f"{served.pop}/{served.engine}" if served.engine else served.pop
+        fixed += [
+            ("selvedge-pop", self.pop),
+            ("selvedge-served-by", place),
+            ("selvedge-processed-in", served.country),
+        ]
+        names = ["x-request-id", "openai-processing-ms", "server-timing"]
+        if for_peer:
+            fixed.append(("selvedge-engine", served.engine or ""))
+        else:
+            names.append("selvedge-receipt")
+        if attested:
+            names.append("selvedge-attested")
+        return ResponseTemplate(200, fixed, names)
 
 
 class Downstream:
     """Answers one inbound request."""
 
-    def __init__(self, inbound: Inbound, head: Head, pop: str, *, for_peer: bool) -> None:
+    def __init__(
+        self, inbound: Inbound, head: Head, templates: Templates, *, for_peer: bool
+    ) -> None:
         self._inbound = inbound
         self._head = head
-        self._pop = pop
+        self._templates = templates
+        self._pop = templates.pop
         self._for_peer = for_peer
         self.relay_started_us = 0
         self.peer_timing: dict[str, float] = {}
@@ -59,8 +115,8 @@ class Downstream:
 
     def start_stream(self, served: Served, engine_us: int) -> None:
         """The first token is here: begin the response."""
-        headers = [SSE_TYPE, ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
-        self._inbound.start(200, headers + self._common(served, engine_us), None)
+        template = self._templates.of(served, stream=True, for_peer=self._for_peer)
+        self._inbound.start_by(template, self._values(engine_us))
 
     def write(self, data: bytes) -> None:
         """A part of the stream."""
@@ -74,9 +130,13 @@ class Downstream:
 
     def answer(self, served: Served, body: bytes, attested: Attested | None) -> None:
         """A whole JSON answer."""
-        headers = [JSON_TYPE, *self._common(served, now_us() - self.relay_started_us)]
-        headers += _attested_headers(attested)
-        self._inbound.respond(200, headers, body)
+        template = self._templates.of(
+            served, stream=False, for_peer=self._for_peer, attested=attested is not None
+        )
+        values = self._values(now_us() - self.relay_started_us)
+        if attested is not None:
+            values += (_in_header(attested),)
+        self._inbound.respond_by(template, values, body)
 
     def refuse(self, refused: Refused, *, receipt: bool, attested: Attested | None = None) -> None:
         """An error: with its status while nothing has been sent, in-band afterwards.
@@ -95,16 +155,15 @@ class Downstream:
         """Close without another byte."""
         self._inbound.abort()
 
-    def _common(self, served: Served, engine_us: int) -> Headers:
-        headers = self._own(receipt=not self._for_peer)
-        place = f"{served.pop}/{served.engine}" if served.engine else served.pop
-        headers.append(("selvedge-served-by", place))
-        headers.append(("selvedge-processed-in", served.country))
+    def _values(self, engine_us: int) -> tuple[str, ...]:
+        """What fills in a template, in the order of `Templates`."""
+        head = self._head
+        pop_us = self.relay_started_us - head.received_us
+        timing = render_timing(pop_us, engine_us, self.peer_timing)
+        elapsed_ms = str((pop_us + engine_us) // 1000)
         if self._for_peer:
-            headers.append(("selvedge-engine", served.engine or ""))
-        pop_us = self.relay_started_us - self._head.received_us
-        headers.append(("server-timing", render_timing(pop_us, engine_us, self.peer_timing)))
-        return headers
+            return (head.request_id, elapsed_ms, timing)
+        return (head.request_id, elapsed_ms, timing, head.receipt_id)
 
     def _own(self, receipt: bool) -> Headers:
         elapsed_ms = (now_us() - self._head.received_us) // 1000
@@ -133,8 +192,12 @@ class Downstream:
 def _attested_headers(attested: Attested | None) -> Headers:
     if attested is None:
         return []
-    # In base64: names in it may be of any alphabet, a header's value may not.
-    return [("selvedge-attested", base64.b64encode(write_attested(attested)).decode())]
+    return [("selvedge-attested", _in_header(attested))]
+
+
+def _in_header(attested: Attested) -> str:
+    """In base64: names in it may be of any alphabet, a header's value may not."""
+    return base64.b64encode(write_attested(attested)).decode()
 
 
 def render_timing(pop_us: int, engine_us: int, peer: dict[str, float]) -> str:
@@ -142,13 +205,11 @@ def render_timing(pop_us: int, engine_us: int, peer: dict[str, float]) -> str:
 
     Through a peer the second part splits into the way there and back, the peer and its engine.
     """
-    parts = [("pop", pop_us / 1000)]
-    if peer:
-        at_peer, engine = peer.get("pop", 0.0), peer.get("engine", 0.0)
-        way = max(0.0, engine_us / 1000 - at_peer - engine)
-        parts += [("wan", way), ("peer", at_peer), ("engine", engine)]
-    else:
-        parts.append(("engine", engine_us / 1000))
+    if not peer:
+        return f"pop;dur={pop_us / 1000:.2f}, engine;dur={engine_us / 1000:.2f}"
+    at_peer, engine = peer.get("pop", 0.0), peer.get("engine", 0.0)
+    way = max(0.0, engine_us / 1000 - at_peer - engine)
+    parts = [("pop", pop_us / 1000), ("wan", way), ("peer", at_peer), ("engine", engine)]
     return ", ".join(f"{name};dur={value:.2f}" for name, value in parts)
 
 

@@ -18,12 +18,17 @@ from selvedge.wire import (
     HeaderPair,
     ProtocolViolation,
     RequestHead,
+    ResponseTemplate,
     chunk,
     render_response_head,
 )
 
 BODY_HELD_MAX: Final = 64 * 1024
 """Bytes of a body that are taken from the socket before the handler asks for them."""
+
+
+CHUNKED: Final = "transfer-encoding: chunked\r\n"
+CLOSE: Final = "connection: close\r\n"
 
 
 class BodyTooLarge(SelvedgeError):
@@ -195,6 +200,23 @@ class Inbound:
         framing = self._framing(content_length)
         self._chunked = b"transfer-encoding: chunked" in framing
         self._pending = render_response_head(status, headers, framing)
+
+    def start_by(self, template: ResponseTemplate, values: tuple[str, ...]) -> None:
+        """Begin an answer of unknown length, by a template; else as `start`."""
+        self.started = True
+        self._keep = self._keeps(None)
+        self._chunked = self.head.version == "1.1"
+        framing = CHUNKED if self._chunked else ""
+        self._pending = template.render(values, framing if self._keep else framing + CLOSE)
+
+    def respond_by(self, template: ResponseTemplate, values: tuple[str, ...], body: bytes) -> None:
+        """A whole answer in one write, by a template."""
+        self.started = True
+        self._keep = self.body_complete and self.head.keep_alive
+        framing = f"content-length: {len(body)}\r\n"
+        head = template.render(values, framing if self._keep else framing + CLOSE)
+        self._connection.write(head if self.head.method == "HEAD" else head + body)
+        self._finish()
 
     def write(self, data: bytes) -> None:
         """A part of the answer."""

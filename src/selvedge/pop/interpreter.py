@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.adapters import Call, Outgoing
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -44,11 +43,12 @@ from selvedge.exchange import (
     take_word,
 )
 from selvedge.fabric import Engine, Head, Refused, StoreFailed
+from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
 from selvedge.pop.http_server import BodyFault, BodyTooLarge, ClientGone, Inbound
 from selvedge.pop.relay import Relaying
-from selvedge.pop.state import PopState, Target, now_us
+from selvedge.pop.state import PopState
 from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.wire import (
     PROFILES,
@@ -73,7 +73,7 @@ class Interpreter:
         self._view = view
         self._inbound = inbound
         self._head = head
-        self._down = Downstream(inbound, head, view.here.id, for_peer=for_peer)
+        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer)
         self._relaying: Relaying | None = None
         self._held_bytes = 0
         self._written_ticket = ""
@@ -225,10 +225,10 @@ class Interpreter:
     def _begin(self, relaying: Relaying, attempt: Attempt, job: Job) -> None:
         engine = self._engine(attempt)
         if engine is None:
-            target = self._state.peer_target(attempt.pop, self._view)
+            way = self._state.peer_way(attempt.pop, job.ask.route, self._view)
             self._written_ticket = self._ticket(attempt, job)
             ticket = (TICKET_HEADER, self._written_ticket)
-            relaying.begin(self._post(target, job, job.body, [ticket], relaying))
+            relaying.begin(self._state.client.post(way, job.body, relaying, [ticket]))
             return
         if self._state.load.requests(place(attempt.pop, attempt.engine)) > engine.in_flight_max:
             words = f"Engine {engine.id!r} is at its in_flight_max, {engine.in_flight_max}."
@@ -236,23 +236,8 @@ class Interpreter:
             return
         name = engine.name_of(job.ask.model) or job.ask.model
         body = engine_body(job.ask, job.body, PROFILES[engine.profile], name)
-        key = self._state.engine_keys.get(engine.api_key_env or "")
-        extra = [("authorization", f"Bearer {key}")] if key else []
-        relaying.begin(self._post(self._state.engine_target(engine), job, body, extra, relaying))
-
-    def _post(
-        self, target: Target, job: Job, body: bytes, extra: list[tuple[str, str]], sink: Relaying
-    ) -> Call:
-        request = Outgoing(
-            host=target.host,
-            port=target.port,
-            method="POST",
-            target=target.path + job.ask.route.value,
-            headers=[("content-type", "application/json"), *extra],
-            body=body,
-            tls=target.tls,
-        )
-        return self._state.client.send(request, sink)
+        way = self._state.engine_way(engine, job.ask.route)
+        relaying.begin(self._state.client.post(way, body, relaying))
 
     def _ticket(self, attempt: Attempt, job: Job) -> str:
         at_us = now_us()

@@ -31,9 +31,10 @@ from selvedge.adapters import (
 from selvedge.exchange import Secrets
 from selvedge.fabric import BadRelease, SelvedgeError, StaleRelease, StoreCorrupt, StoreFailed
 from selvedge.pop.app import App
+from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Server, ServerSettings, start_server
 from selvedge.pop.settings import Settings
-from selvedge.pop.state import PopState, now_us
+from selvedge.pop.state import PopState
 
 RELEASE_POLL_S: Final = 1.0
 IDENTITY_FILE: Final = "identity.key"

@@ -16,8 +16,8 @@ import msgspec
 from selvedge.adapters import Call, TransportFailed
 from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served
 from selvedge.fabric import Attested, Refused, Usage
+from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import Downstream, read_timing
-from selvedge.pop.state import now_us
 from selvedge.wire import (
     Profile,
     ResponseHead,

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import ssl
-import time
 from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
-from selvedge.adapters import Entropy, Held, HttpClient, ReceiptBook
+from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Way
 from selvedge.exchange import FleetView, Secrets, compile_view
-from selvedge.fabric import Engine, StoreFailed
+from selvedge.fabric import Engine, Route, StoreFailed
 from selvedge.pop.bodies import BodyBudget
+from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
+from selvedge.pop.downstream import Templates
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.settings import Settings
 from selvedge.routing import LoadBook
 from selvedge.wire import TicketBook
 
-
-def now_us() -> int:
-    """Integer microseconds UTC."""
-    return time.time_ns() // 1000
+JSON_BODY: Final = ("content-type", "application/json")
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Where an attempt connects to."""
+    """Where an engine's API is."""
 
-    host: str
-    port: int
-    path: str = ""
-    tls: ssl.SSLContext | None = None
+    origin: Origin
+    path: str
 
 
 class PopState:
@@ -57,28 +54,40 @@ class PopState:
         self.load = LoadBook()
         self.entropy = Entropy()
         self.deadlines = Deadlines(now_us)
-        self._targets: dict[str, Target] = {}
+        self.templates = Templates(settings.pop)
+        self._ways: dict[tuple[str, str | None, Route], Way] = {}
 
     def swap(self, held: Held, secrets: Secrets) -> None:
         """Serve by this release from now on; running requests keep the view they began with."""
         self.view = compile_view(
             held.release, held.hash, self.settings.pop, secrets, self.load.view
         )
-        self._targets.clear()
+        self._ways.clear()
+        self.templates = Templates(self.settings.pop)
         self.metrics.release.set(held.release.version)
 
-    def engine_target(self, engine: Engine) -> Target:
-        """Address of an engine of this PoP."""
-        target = self._targets.get(engine.url)
-        if target is None:
-            target = self._targets[engine.url] = parse_url(engine.url)
-        return target
+    def engine_way(self, engine: Engine, route: Route) -> Way:
+        """The way to a route of an engine of this PoP."""
+        # By address, not by name: a request that began under an older release keeps to its own.
+        way = self._ways.get((engine.url, engine.api_key_env, route))
+        if way is None:
+            target = parse_url(engine.url)
+            key = self.engine_keys.get(engine.api_key_env or "")
+            headers = [JSON_BODY, ("authorization", f"Bearer {key}")] if key else [JSON_BODY]
+            way = self.client.way(target.path + route.value, target.origin, headers)
+            self._ways[engine.url, engine.api_key_env, route] = way
+        return way
 
-    def peer_target(self, pop_id: str, view: FleetView) -> Target:
-        """Address of another PoP: the settings' where they name one, else the release's."""
+    def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way:
+        """The way to a route of another PoP: where the settings say, else the release."""
         address = self.settings.peer_addresses.get(pop_id) or view.release.pop(pop_id).peer
-        host, _, port = address.rpartition(":")
-        return Target(host.strip("[]"), int(port))
+        way = self._ways.get((address, None, route))
+        if way is None:
+            host, _, port = address.rpartition(":")
+            origin = Origin(host.strip("[]"), int(port))
+            way = self.client.way(route.value, origin, [JSON_BODY])
+            self._ways[address, None, route] = way
+        return way
 
     def tally(self, code: str) -> None:
         """Count a refusal without a receipt; where even that cannot be written, in metrics only."""
@@ -98,4 +107,4 @@ def parse_url(url: str) -> Target:
     if not colon or not port.isdigit():
         host, port = authority, "443" if scheme == "https" else "80"
     tls = ssl.create_default_context() if scheme == "https" else None
-    return Target(host.strip("[]"), int(port), base, tls)
+    return Target(Origin(host.strip("[]"), int(port), tls), base)

@@ -58,7 +58,7 @@ def render_response_head(
     return _render(line, headers, framing)
 
 
-def _render(first: bytes, headers: Sequence[HeaderPair], framing: Sequence[bytes]) -> bytes:
+def _render(first: bytes, headers: Sequence[HeaderPair], framing: Sequence[bytes] = ()) -> bytes:
     lines = [first, *framing]
     for name, value in headers:
         lines.append(_line(name, value))
@@ -82,6 +82,52 @@ def _line(name: bytes | str, value: bytes | str) -> bytes:
     if field.lower() in _FRAMING:
         raise UnsafeHead(f"{field.decode()} is set by whoever frames the body")
     return b"%b: %b" % (field, content)
+
+
+class ResponseTemplate:
+    """A response head of which most is known long before it is sent.
+
+    ``fixed`` fields and the ``names`` of the others are judged once; `render` only fills in values,
+    and makes sure that they add no line.
+    """
+
+    __slots__ = ("_breaks", "_format")
+
+    def __init__(self, status: int, fixed: Sequence[HeaderPair], names: Sequence[str]) -> None:
+        known = render_response_head(status, [*fixed, *((name, "") for name in names)])
+        text = known.decode("latin-1").replace("%", "%%")
+        for name in names:
+            text = text.replace(f"\r\n{name}: \r\n", f"\r\n{name}: %s\r\n", 1)
+        self._format = text[:-2] + "%s\r\n"
+        self._breaks = text.count("\n")
+
+    def render(self, values: tuple[str, ...], framing: str) -> bytes:
+        """The head, empty line included. ``framing`` is ready lines, each with its CRLF.
+
+        Raises UnsafeHead.
+        """
+        text = self._format % (*values, framing)
+        breaks = self._breaks + framing.count("\n")
+        if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
+            raise UnsafeHead("a header holds CR, LF or NUL")
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError as error:
+            raise UnsafeHead("a header holds a character that is not latin-1") from error
+
+
+class RequestTemplate:
+    """A POST's head but for the length of its body; judged once, sent many times."""
+
+    __slots__ = ("_head",)
+
+    def __init__(self, target: str, headers: Sequence[HeaderPair]) -> None:
+        self._head = render_request_head("POST", target, headers)[:-2]
+
+    def render(self, body: bytes, extra: Sequence[HeaderPair] = ()) -> bytes:
+        """The whole request. Raises UnsafeHead."""
+        more = _render(b"", extra)[2:-2] if extra else b""
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (self._head, more, len(body), body)
 
 
 def chunk(data: bytes) -> bytes:
