@@ -381,6 +381,11 @@ class _Connection(asyncio.Protocol):
             self.reset()
             return
         try:
+            if not reader.started:
+                whole = reader.feed_whole(data)
+                if whole is not None:
+                    self._deliver_whole(call, *whole)
+                    return
             events = reader.feed(data)
         except ProtocolViolation as violation:
             self._deliver(call, violation.before)
@@ -401,6 +406,14 @@ class _Connection(asyncio.Protocol):
                 call.sink.head(event)
             elif isinstance(event, EndOfMessage):
                 self._finish(call)
+
+    def _deliver_whole(self, call: Call, head: ResponseHead, body: bytes) -> None:
+        self._keep_alive = head.keep_alive
+        call.sink.head(head)
+        if body and not call.done:
+            call.sink.data(body)
+        if not call.done:
+            self._finish(call)
 
     def _finish(self, call: Call) -> None:
         surplus = self._reader is not None and self._reader.surplus

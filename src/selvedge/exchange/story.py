@@ -102,7 +102,7 @@ def serve(head: Head, view: FleetView, body_bytes_max: int) -> Story:
     if isinstance(intended, NotWritten):
         return (yield from _refuse(head, draft, _unwritable(intended), intended.at_us, ask))
 
-    job = _job(head, ask, arrived.body, allowed, view)
+    job = _job(head, ask, arrived.body, admitted, allowed)
     ended, tried = yield from relay_in_turn(plan, job)
     if admits(ask, cached) and isinstance(ended, Relayed):
         yield Remember(scope, ask)
@@ -306,7 +306,7 @@ def _personal(head: Head, ask: Ask | None) -> Personal:
     return Personal(head.client_ip, ask.end_user if ask else None, head.client_request_id)
 
 
-def _job(head: Head, ask: Ask, body: bytes, allowed: Allowed, view: FleetView) -> Job:
-    tenant, _, data_class = allowed.rule.name.partition("/")
-    names = tuple(pop.id for pop in view.rules.members(allowed.bits))
-    return Job(head, ask, body, tenant, data_class, allowed.rule.name, names)
+def _job(head: Head, ask: Ask, body: bytes, admitted: Admitted, allowed: Allowed) -> Job:
+    return Job(
+        head, ask, body, admitted.tenant, admitted.data_class, allowed.rule.name, allowed.rule.pops
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from selvedge.fabric import Model, PoP, Release
+from selvedge.fabric import Engine, Model, PoP, Release
 from selvedge.ledger import Keyring
 from selvedge.residency import Rules
 from selvedge.routing import FleetMap, Load
@@ -40,6 +40,9 @@ class FleetView(msgspec.Struct, frozen=True):
     routes: FleetMap
     load: Load
     models: Mapping[str, Model]
+    pops: Mapping[str, PoP]
+    engines: Mapping[str, Engine]
+    """Engines of this PoP."""
     pair_keys: Mapping[str, bytes]
 
     def __repr__(self) -> str:
@@ -54,14 +57,17 @@ def compile_view(
     load: Load,
 ) -> FleetView:
     """Compile a release for the PoP ``here``. Raises `KeyError` where the release lacks it."""
+    own = release.pop(here)
     return FleetView(
         release=release,
         release_hash=release_hash,
-        here=release.pop(here),
+        here=own,
         rules=Rules(release),
         keyring=Keyring(release.keys, secrets.pepper),
         routes=FleetMap(release, here),
         load=load,
         models={model.id: model for model in release.models},
+        pops={pop.id: pop for pop in release.pops},
+        engines={engine.id: engine for engine in own.engines},
         pair_keys=secrets.pair_keys,
     )

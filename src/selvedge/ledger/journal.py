@@ -66,7 +66,12 @@ _KIND_OF: Final[dict[type, Kind]] = {
     Attested: Kind.ATTESTATION,
     Summary: Kind.SUMMARY,
 }
-_encoder: Final = msgspec.json.Encoder(order="sorted")
+_PREFIX_OF: Final = {
+    type_: (kind.value.encode(), zlib.crc32(kind.value.encode()))
+    for type_, kind in _KIND_OF.items()
+}
+# What must be canonical in a record is in it as bytes already.
+_encoder: Final = msgspec.json.Encoder()
 _DECODERS: Final[dict[bytes, msgspec.json.Decoder[Entry]]] = {
     kind.value.encode(): msgspec.json.Decoder(type_) for type_, kind in _KIND_OF.items()
 }
@@ -76,8 +81,9 @@ _PREFIX_BYTES: Final = len("K 01234567 ")
 
 def write_line(record: Entry) -> bytes:
     """One record as one line."""
-    kind, payload = _KIND_OF[type(record)].value.encode(), _encoder.encode(record)
-    return b"%b %08x %b\n" % (kind, _checksum(kind, payload), payload)
+    kind, begun = _PREFIX_OF[type(record)]
+    payload = _encoder.encode(record)
+    return b"%b %08x %b\n" % (kind, zlib.crc32(payload, begun), payload)
 
 
 def read_line(line: bytes) -> Entry:

@@ -45,11 +45,12 @@ def write_key(key_id: str, secret: str) -> str:
 class Keyring:
     """All keys of a release, by id. Immutable after build; swapped with the release."""
 
-    __slots__ = ("_keys", "_pepper")
+    __slots__ = ("_keyed", "_keys")
 
     def __init__(self, keys: Iterable[Key], pepper: bytes) -> None:
         self._keys = {key.id: key for key in keys}
-        self._pepper = pepper
+        # Keyed once, copied for each look-up: half the price of a fresh HMAC.
+        self._keyed = hmac.new(pepper, digestmod="sha256")
 
     def admit(self, authorization: str | None, now_us: int) -> Admitted | Refused:
         """The holder of the key in an ``Authorization`` header, or why there is none."""
@@ -61,7 +62,9 @@ class Keyring:
         key_id, _, secret = written.removeprefix(PREFIX).rpartition("-")
         key = self._keys.get(key_id) if written.startswith(PREFIX) else None
         stored = key.hash if key else _DUMMY_HASH
-        same = hmac.compare_digest(hash_secret(self._pepper, key_id, secret), stored)
+        hashed = self._keyed.copy()
+        hashed.update(f"{key_id}:{secret}".encode())
+        same = hmac.compare_digest(hashed.hexdigest(), stored)
         if key is None or not same:
             return Refused(
                 "invalid_api_key",

@@ -26,6 +26,8 @@ from selvedge.routing import place
 from selvedge.wire import read_unverified, render_error
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
+DEADLINE_FIELD: Final = DEADLINE_HEADER.encode()
+TICKET_FIELD: Final = TICKET_HEADER.encode()
 CLIENT_ID_CHARS_MAX: Final = 512
 _PATHS: Final = "chat/completions, completions, embeddings and models"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -87,34 +89,36 @@ class App:
 
     def _run(self, inbound: Inbound, route: Route, view: FleetView) -> None:
         body_max = self._state.settings.body_bytes_max
-        ticket = inbound.head.headers.get(TICKET_HEADER)
+        ticket = inbound.head.headers.raw(TICKET_FIELD)
         if ticket is None:
             head = self._head(inbound, route)
             story = serve(head, view, body_max)
         else:
-            head = self._peer_head(inbound, route, ticket)
-            story = serve_peer(head, ticket, view, self._state.tickets, body_max)
+            written = ticket.decode("latin-1")
+            head = self._peer_head(inbound, route, written)
+            story = serve_peer(head, written, view, self._state.tickets, body_max)
         self._state.metrics.running.inc()
         Interpreter(self._state, view, inbound, head, for_peer=ticket is not None).run(story)
 
     def _head(self, inbound: Inbound, route: Route) -> Head:
-        get = inbound.head.headers.get
+        raw = inbound.head.headers.raw
         at_us = inbound.received_us
         settings = self._state.settings
         deadline_ms, fault = settings.deadline_ms_default, _head_fault(inbound)
-        written = get(DEADLINE_HEADER)
+        written = raw(DEADLINE_FIELD)
         if written is not None:
-            if written.isascii() and written.isdigit() and len(written) < 16:
+            if written.isdigit() and len(written) < 16:
                 deadline_ms = min(int(written), settings.deadline_ms_max)
             else:
                 words = f"Header {DEADLINE_HEADER} is a whole number of milliseconds."
                 fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
-        client_id = get("x-client-request-id")
+        authorization = raw(b"authorization")
+        client_id = inbound.head.headers.get("x-client-request-id")
         return Head(
             request_id=new_id("req", at_us, self._state.entropy),
             receipt_id=new_id("rcpt", at_us, self._state.entropy),
             route=route,
-            authorization=get("authorization"),
+            authorization=authorization.decode("latin-1") if authorization else None,
             content_length=inbound.head.content_length,
             received_us=at_us,
             deadline_us=at_us + deadline_ms * 1000,
@@ -251,9 +255,9 @@ class App:
 
 
 def _head_fault(inbound: Inbound) -> Refused | None:
-    kind = inbound.head.headers.get("content-type")
-    if kind is not None and "json" not in kind.lower():
-        words = f"The body is {kind[:64]!r}; send 'application/json'."
+    kind = inbound.head.headers.raw(b"content-type")
+    if kind is not None and kind != b"application/json" and b"json" not in kind.lower():
+        words = f"The body is {kind.decode('latin-1')[:64]!r}; send 'application/json'."
         return Refused("unsupported_media_type", words, param="content-type")
     if inbound.head.content_length is None and not inbound.head.chunked:
         return Refused("length_required", "A POST says its length; send Content-Length.")

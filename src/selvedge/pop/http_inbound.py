@@ -97,20 +97,25 @@ class Inbound:
     )
 
     def __init__(
-        self, head: RequestHead, peer: tuple[str, int], received_us: int, connection: Connection
+        self,
+        head: RequestHead,
+        peer: tuple[str, int],
+        received_us: int,
+        connection: Connection,
+        body: bytes | None = None,
     ) -> None:
         self.head = head
         self.peer = peer
         self.received_us = received_us
         self.gone = False
         self.started = False
-        self.body_complete = False
+        self.body_complete = body is not None
         self.on_gone: Callable[[], None] | None = None
         self.on_pause: Callable[[], None] | None = None
         self.on_resume: Callable[[], None] | None = None
         self._connection = connection
-        self._body: list[bytes] = []
-        self._size = 0
+        self._body: list[bytes] = [body] if body else []
+        self._size = len(body) if body else 0
         self._held = 0
         self._chunked = False
         self._ended = False

@@ -195,6 +195,13 @@ class _Connection(asyncio.Protocol):
         if self._lingering or self._refusal is not None:
             return
         try:
+            if self._current is None and not self._queue:
+                whole = self._reader.feed_whole(data)
+                if whole is not None:
+                    at_us = time.time_ns() // 1000
+                    self._current = Inbound(whole[0], self._peer, at_us, self, whole[1])
+                    self._server.begin(self._current)
+                    return
             events = self._reader.feed(data)
         except ProtocolViolation as violation:
             self._take(violation.before)

@@ -192,7 +192,7 @@ class Interpreter:
                 self._state.load.cool(where, ended.at_us + self._state.settings.cooling_ms * 1000)
         if attempt.pop == self._view.here.id:
             return ended
-        peer, pair_key = self._view.release.pop(attempt.pop), self._view.pair_keys[attempt.pop]
+        peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
 
     def _new_relaying(
@@ -203,7 +203,7 @@ class Interpreter:
             pop=attempt.pop,
             engine=attempt.engine,
             country=attempt.country,
-            entity=self._view.release.pop(attempt.pop).entity,
+            entity=self._view.pops[attempt.pop].entity,
             model_digest=model.digest,
         )
         engine = self._engine(attempt)
@@ -218,9 +218,9 @@ class Interpreter:
 
     def _engine(self, attempt: Attempt) -> Engine | None:
         """The engine of an attempt here; None where the attempt goes to a peer."""
-        if attempt.pop != self._view.here.id:
+        if attempt.pop != self._view.here.id or attempt.engine is None:
             return None
-        return next(one for one in self._view.here.engines if one.id == attempt.engine)
+        return self._view.engines[attempt.engine]
 
     def _begin(self, relaying: Relaying, attempt: Attempt, job: Job) -> None:
         engine = self._engine(attempt)

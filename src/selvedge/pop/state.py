@@ -80,7 +80,7 @@ class PopState:
 
     def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way:
         """The way to a route of another PoP: where the settings say, else the release."""
-        address = self.settings.peer_addresses.get(pop_id) or view.release.pop(pop_id).peer
+        address = self.settings.peer_addresses.get(pop_id) or view.pops[pop_id].peer
         way = self._ways.get((address, None, route))
         if way is None:
             host, _, port = address.rpartition(":")

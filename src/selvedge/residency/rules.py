@@ -23,6 +23,8 @@ class Rule(msgspec.Struct, frozen=True):
     countries: frozenset[str]
     ingress_in_zone: bool
     allowed: int
+    pops: tuple[str, ...]
+    """Ids of the allowed PoPs, in the release's order."""
 
 
 class Allowed(msgspec.Struct, frozen=True):
@@ -41,7 +43,7 @@ class Allowed(msgspec.Struct, frozen=True):
 class Rules:
     """All rules of a release, and the PoPs they count over. Immutable after build."""
 
-    __slots__ = ("_index", "_pops", "_rules")
+    __slots__ = ("_index", "_members", "_pops", "_rules")
 
     def __init__(self, release: Release) -> None:
         self._pops = release.pops
@@ -51,6 +53,10 @@ class Rules:
             (tenant.id, one.id): _compile(tenant, one, zones[one.zone], release.pops)
             for tenant in release.tenants
             for one in tenant.classes
+        }
+        # Rules share few sets: each is unfolded once.
+        self._members = {
+            rule.allowed: tuple(self._unfold(rule.allowed)) for rule in self._rules.values()
         }
 
     def allowed(self, tenant: str, data_class: str, ingress: str) -> Allowed | Refused:
@@ -89,8 +95,12 @@ class Rules:
         """The bitset of these PoPs; ids that the release does not know are left out."""
         return sum(1 << self._index[one] for one in set(pop_ids) if one in self._index)
 
-    def members(self, bits: int) -> Iterator[PoP]:
+    def members(self, bits: int) -> Iterable[PoP]:
         """The PoPs of a bitset, in the release's order."""
+        known = self._members.get(bits)
+        return known if known is not None else self._unfold(bits)
+
+    def _unfold(self, bits: int) -> Iterator[PoP]:
         while bits:
             lowest = bits & -bits
             yield self._pops[lowest.bit_length() - 1]
@@ -107,4 +117,5 @@ def _compile(
         countries=countries,
         ingress_in_zone=one.ingress == "in-zone",
         allowed=allowed,
+        pops=tuple(pop.id for bit, pop in enumerate(pops) if allowed >> bit & 1),
     )

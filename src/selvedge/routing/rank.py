@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
 class FleetMap:
     """Distances of one PoP to all, and which engines serve which model. Built per release."""
 
-    __slots__ = ("_here", "_models", "_rtt_us", "_served")
+    __slots__ = ("_best", "_here", "_models", "_own", "_rtt_us", "_served")
 
     def __init__(self, release: Release, here: str) -> None:
         origin = release.pop(here)
@@ -60,6 +60,17 @@ class FleetMap:
             for pop in release.pops
             for engine in pop.engines
             for served in engine.serves
+        }
+        # By model: this PoP's engines, and of each other PoP the one that prefills fastest.
+        own = release.pop(here)
+        self._own = {model: _serving(own, model) for model in self._served}
+        self._best = {
+            model: {
+                pop.id: max(engines, key=lambda engine: engine.prefill_tokens_per_s)
+                for pop in release.pops
+                if pop.id != here and (engines := _serving(pop, model))
+            }
+            for model in self._served
         }
 
     def rank(
@@ -86,7 +97,8 @@ class FleetMap:
                 param="model",
                 retry_after_ms=RETRY_AFTER_MS if local_only else None,
             )
-        scored.sort(key=lambda one: _order(one, load))
+        if len(scored) > 1:
+            scored.sort(key=lambda one: _order(one, load))
         return Plan(tuple(scored[:ATTEMPTS_MAX]))
 
     def _unfit(self, ask: Ask) -> Refused | None:
@@ -112,14 +124,17 @@ class FleetMap:
         return self._rtt_us[pop_id]
 
     def _attempts_at(self, pop: PoP, ask: Ask, load: Load) -> Iterable[Attempt]:
-        engines = [engine for engine in pop.engines if engine.name_of(ask.model) is not None]
         if pop.id == self._here:
-            for engine in engines:
-                waiting = load.tokens_in_flight.get(place(pop.id, engine.id), 0)
-                yield self._attempt(pop, engine, ask, waiting)
-        elif engines:
-            best = max(engines, key=lambda engine: engine.prefill_tokens_per_s)
-            yield self._attempt(pop, best, ask, load.tokens_in_flight.get(pop.id, 0))
+            return [
+                self._attempt(
+                    pop, engine, ask, load.tokens_in_flight.get(place(pop.id, engine.id), 0)
+                )
+                for engine in self._own[ask.model]
+            ]
+        best = self._best[ask.model].get(pop.id)
+        if best is None:
+            return ()
+        return (self._attempt(pop, best, ask, load.tokens_in_flight.get(pop.id, 0)),)
 
     def _attempt(self, pop: PoP, engine: Engine, ask: Ask, waiting_tokens: int) -> Attempt:
         here = pop.id == self._here
@@ -135,6 +150,10 @@ class FleetMap:
             reason=f"rtt {rtt_us // 1000} ms + wait {wait_us // 1000} ms"
             f" + prefill {prefill_us // 1000} ms",
         )
+
+
+def _serving(pop: PoP, model: str) -> tuple[Engine, ...]:
+    return tuple(engine for engine in pop.engines if engine.name_of(model) is not None)
 
 
 def _order(attempt: Attempt, load: Load) -> tuple[bool, int, str]:

@@ -42,6 +42,7 @@ ResponseEvent = ResponseHead | BodyPart | EndOfMessage
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _BLANK_LINES_MAX = 2
 _INTERIM_MAX = 16
+_NO_BODY = frozenset({204, 304})
 _REQUEST_LINE_SLACK = 32  # the longest method, two spaces, the version
 
 
@@ -57,6 +58,10 @@ class _HeadCutter:
     def __init__(self, limits: HeadLimits, line_bytes_max: int) -> None:
         self._limits = limits
         self._line_bytes_max = line_bytes_max
+        self._scanned = 0
+
+    def reset(self) -> None:
+        """The next byte is the first of a head."""
         self._scanned = 0
 
     def end(self, data: bytes, at: int) -> int:
@@ -122,6 +127,30 @@ class RequestReader:
             raise
         self._rest = data[at:]
         return events
+
+    def feed_whole(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """The one request that these bytes are, first to last: what most reads bring.
+
+        None where they are anything else; nothing is taken then, and `feed` is to be asked. Raises
+        ProtocolViolation as `feed` does.
+        """
+        if self._rest or self._body is not None or self._last or self._failed is not None:
+            return None
+        end = data.find(b"\r\n\r\n") + 4
+        if not 4 <= end <= self._limits.head_bytes_max or not 65 <= data[0] <= 90:
+            return None
+        try:
+            head = parse_request_head(data[:end], self._limits)
+        except ProtocolViolation as violation:
+            self._failed = violation
+            raise
+        if head.chunked or len(data) - end != (head.content_length or 0):
+            return None
+        self._cutter.reset()
+        self._blank = 0
+        self._last = not head.keep_alive
+        self.stalled = False
+        return head, data[end:]
 
     def close(self) -> EndOfInput:
         """The peer sent its last byte. Raises ProtocolViolation inside a message."""
@@ -228,6 +257,26 @@ class ResponseReader:
         self._rest = b"" if self.done else data[at:]
         return events
 
+    def feed_whole(self, data: bytes) -> tuple[ResponseHead, bytes] | None:
+        """The one final response that these bytes are, as `RequestReader.feed_whole`."""
+        if self.started or self._headless or data[:5] != b"HTTP/":
+            return None
+        end = data.find(b"\r\n\r\n") + 4
+        if not 4 <= end <= self._limits.head_bytes_max:
+            return None
+        try:
+            head = parse_response_head(data[:end], self._limits)
+        except ProtocolViolation as violation:
+            self._failed, self.started = violation, True
+            raise
+        # Without a length it would end with the connection; 1xx, 204 and 304 have rules of theirs.
+        if head.chunked or head.content_length != len(data) - end or head.status in _NO_BODY:
+            return None
+        if head.status < 200:
+            return None
+        self.started = self.done = True
+        return head, data[end:]
+
     def eof(self) -> list[ResponseEvent]:
         """The peer sent its last byte: ends a body that ends so.
 
@@ -264,7 +313,7 @@ class ResponseReader:
             if head.status == 101 or self._interim > _INTERIM_MAX:
                 raise malformed("an interim response that was not asked for")
             return
-        if self._headless or head.status in (204, 304) or head.content_length == 0:
+        if self._headless or head.status in _NO_BODY or head.content_length == 0:
             self.done = True
         elif head.chunked:
             self._body = ChunkedBody(self._limits, len(head.headers))
