@@ -32,7 +32,7 @@ def receipt(number: int, tenant: str = "asean") -> Receipt:
 
 
 def sealed(number: int, seq: int, tenant: str = "asean") -> Sealed:
-    return seal(receipt(number, tenant), seq, SALT, b"personal")
+    return seal(receipt(number, tenant), seq, SALT, "cGVyc29uYWw=")
 
 
 HEADER = SegmentHeader("sin", 3, {"asean": 5}, (Intent(receipt(0)),))

@@ -170,7 +170,7 @@ def test_canonical_is_rfc_8785(
 
 def test_a_seal_gives_number_and_commitment() -> None:
     ciphertext = b"\x00\xffsecret"
-    sealed = seal(RECEIPT, 9, SALT, ciphertext)
+    sealed = seal(RECEIPT, 9, SALT, base64.b64encode(ciphertext).decode())
     final = sealed.decode()
     assert final == msgspec.structs.replace(
         RECEIPT, seq=9, personal=hashlib.sha256(ciphertext).hexdigest()

@@ -44,6 +44,10 @@ class Appender(Protocol):
         """Start a new segment if the current one is full; whether it did."""
 
     @property
+    def full(self) -> bool:
+        """Whether it is time to roll."""
+
+    @property
     def broken(self) -> str | None:
         """Why nothing can be written any more, or None."""
 
@@ -146,9 +150,14 @@ class FileAppender:
         except OSError as error:
             self._broken = f"the journal ends in a line not written whole: {error.strerror}"
 
+    @property
+    def full(self) -> bool:
+        """Whether the first segment, or the next, is to be started."""
+        return self._fd < 0 or self._size >= self._bytes_max
+
     def roll(self, header: SegmentHeader) -> bool:
         """Start the first or next segment with ``header``; whether it was time to."""
-        if self._broken is not None or (self._fd >= 0 and self._size < self._bytes_max):
+        if self._broken is not None or not self.full:
             return False
         line = write_line(header)
         try:
@@ -264,6 +273,11 @@ class MemoryAppender:
             self.lines += line.splitlines(keepends=True)
         if fault is not None:
             raise StoreFailed(f"fault hook: {fault}")
+
+    @property
+    def full(self) -> bool:
+        """Whether the one segment is still to be started."""
+        return not self._started
 
     def roll(self, header: SegmentHeader) -> bool:
         """One segment only."""

@@ -9,7 +9,7 @@ receipt before the PoP serves again. One process owns a book.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import contextlib
 from collections.abc import Callable
 from typing import Final
@@ -183,8 +183,7 @@ class ReceiptBook:
 
     def _stage_receipt(self, receipt: Receipt, ciphertext: str | None, then: Then) -> None:
         seq = self._seqs.get(receipt.tenant, 0)
-        raw = base64.b64decode(ciphertext) if ciphertext is not None else None
-        sealed = seal(receipt, seq + 1, self._entropy(SALT_BYTES), raw)
+        sealed = seal(receipt, seq + 1, self._entropy(SALT_BYTES), ciphertext)
         self._seqs_before.setdefault(receipt.tenant, seq)
         self._seqs[receipt.tenant] = seq + 1
         self._stage(_Staged(write_line(sealed), then, closes=receipt.id))
@@ -196,9 +195,11 @@ class ReceiptBook:
 
     def _encrypt(self, receipt: Receipt, personal: Personal) -> str:
         ciphertext = self._vault.seal(receipt.tenant, personal, receipt.id, receipt.received_us)
-        return base64.b64encode(ciphertext).decode()
+        return binascii.b2a_base64(ciphertext, newline=False).decode("ascii")
 
     def _roll(self) -> None:
+        if not self._appender.full:
+            return
         header = SegmentHeader(self._pop, self._segment + 1, self._seqs, tuple(self._open.values()))
         if self._appender.roll(header):
             self._segment += 1

@@ -40,6 +40,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 _decoder: Final = msgspec.json.Decoder(_Entry)
+_encoder: Final = msgspec.json.Encoder()
 
 
 class Vault:
@@ -76,7 +77,7 @@ class Vault:
                 self._recent.popitem(last=False)
         key_id, cipher = known
         nonce = self._entropy.take(_NONCE_BYTES)
-        plain = msgspec.json.encode(personal)
+        plain = _encoder.encode(personal)
         return key_id + nonce + cipher.encrypt(nonce, plain, receipt_id.encode())
 
     def open(self, ciphertext: bytes, receipt_id: str) -> Personal | None:

@@ -83,9 +83,13 @@ class Usage(msgspec.Struct, frozen=True):
     provenance: Provenance = "counted"
 
     def __post_init__(self) -> None:
-        prompt = (self.input_uncached, self.cache_read, self.cache_write)
-        counts = (*prompt, self.output, self.reasoning)
-        if min(counts) < 0 or max(counts) > TOKENS_MAX:
+        if not (
+            0 <= self.input_uncached <= TOKENS_MAX
+            and 0 <= self.cache_read <= TOKENS_MAX
+            and 0 <= self.cache_write <= TOKENS_MAX
+            and 0 <= self.output <= TOKENS_MAX
+            and 0 <= self.reasoning <= TOKENS_MAX
+        ):
             raise ValueError(f"a token count is from 0 to {TOKENS_MAX}")
 
     @property

@@ -8,6 +8,7 @@ canonical form; a test holds it to the RFC's rules. Proposal 0001 has the reason
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 from typing import Final
 
@@ -53,17 +54,16 @@ def leaf(canonical_bytes: bytes, salt: bytes) -> bytes:
     return hashlib.sha256(LEAF_DOMAIN + salt + canonical_bytes).digest()
 
 
-def seal(receipt: Receipt, seq: int, salt: bytes, ciphertext: bytes | None) -> Sealed:
-    """Give a draft its sequence number and its commitment to the personal ciphertext."""
+def seal(receipt: Receipt, seq: int, salt: bytes, ciphertext: str | None) -> Sealed:
+    """Give a draft its sequence number and its commitment to the personal ciphertext (base64)."""
     if len(salt) != SALT_BYTES:
         raise ValueError(f"a salt has {SALT_BYTES} bytes")
-    commitment = hashlib.sha256(ciphertext).hexdigest() if ciphertext is not None else None
+    commitment = None
+    if ciphertext is not None:
+        commitment = hashlib.sha256(binascii.a2b_base64(ciphertext)).hexdigest()
     final = msgspec.structs.replace(receipt, seq=seq, personal=commitment)
-    return Sealed(
-        receipt=msgspec.Raw(canonical(final)),
-        salt=base64.b64encode(salt).decode(),
-        personal=base64.b64encode(ciphertext).decode() if ciphertext is not None else None,
-    )
+    written = binascii.b2a_base64(salt, newline=False).decode("ascii")
+    return Sealed(msgspec.Raw(canonical(final)), written, ciphertext)
 
 
 def interrupted(intent: Receipt, found_us: int) -> Receipt:

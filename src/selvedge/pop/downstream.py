@@ -176,6 +176,11 @@ class Downstream:
             headers.append(("selvedge-receipt", self._head.receipt_id))
         return headers
 
+    def let_go(self) -> None:
+        """The request is over: hear no more of its connection."""
+        inbound = self._inbound
+        self.on_gone = inbound.on_gone = inbound.on_pause = inbound.on_resume = None
+
     def _gone(self) -> None:
         if self.on_gone is not None:
             self.on_gone()

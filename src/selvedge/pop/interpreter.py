@@ -117,6 +117,9 @@ class Interpreter:
         self._state.bodies.give_back(self._held_bytes)
         self._held_bytes = 0
         self._state.metrics.running.dec()
+        # Whatever refers to each other parts here, so that no garbage collector has to find it.
+        self._relaying = self._deadline = None
+        self._down.let_go()
 
     def _send(self, ending: Ending) -> None:
         match ending:

@@ -90,6 +90,7 @@ class Relaying:
         self._held_bytes = 0
         self._attested: Attested | None = None
         self._answer: bytes | None = None
+        self._reported: Usage | None = None
         self._call: Call | None = None
         self._on_end = on_end
         self._ended = False
@@ -219,9 +220,8 @@ class Relaying:
             return
         facts, self._answer = read
         self._first_token_us = now_us()
-        ended = self._facts()
-        ended["usage"] = facts.usage or ended["usage"]
-        self._resolve(Relayed(**ended, finish_reason=facts.finish_reason))
+        self._reported = facts.usage
+        self._resolve(Relayed(**self._facts(), finish_reason=facts.finish_reason))
 
     def _refusal(self) -> Refused:
         status = self._head.status if self._head is not None else 502
@@ -238,7 +238,7 @@ class Relaying:
 
     def _usage(self) -> Usage:
         if self._scan is None:
-            return Usage()
+            return self._reported or Usage()
         return self._scan.usage or self._scan.counted()
 
     def _facts(self) -> _Facts:
@@ -271,6 +271,7 @@ class Relaying:
         self._down.on_gone = None
         self._down.flow_to(None)
         self._ended = True
+        self._call = None
         self._on_end(ended)
 
 

@@ -6,6 +6,7 @@ untouched. Every complaint names the field, the limit and the remedy, and never 
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -99,6 +100,8 @@ _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("top_logprobs", 0, 20),
     ("seed", -(2**63), 2**63 - 1),
 )
+_ranged: Final = operator.attrgetter(*(name for name, _, _ in _RANGES))
+_NONE_RANGED: Final = (None,) * len(_RANGES)
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _TEXT_PARTS: Final = frozenset({"text", "refusal"})
 _ENCODINGS: Final = ("float", "base64")
@@ -157,10 +160,11 @@ def _check(fields: _Body) -> Refused | None:
         return _out_of_range("prompt", f"must be a text or a list of 1 to {PROMPTS_MAX}")
     if isinstance(fields.stop, list) and len(fields.stop) > 16:
         return _out_of_range("stop", "must have at most 16 strings")
-    for name, low, high in _RANGES:
-        value = getattr(fields, name)
-        if value is not None and not low <= value <= high:
-            return _out_of_range(name, f"must be from {low} to {high}")
+    values = _ranged(fields)
+    if values != _NONE_RANGED:
+        for value, (name, low, high) in zip(values, _RANGES, strict=True):
+            if value is not None and not low <= value <= high:
+                return _out_of_range(name, f"must be from {low} to {high}")
     if fields.stream_options is not None and not fields.stream:
         return _out_of_range("stream_options", "goes only with 'stream': true")
     return None

@@ -39,6 +39,8 @@ class EngineUsage(msgspec.Struct, frozen=True):
         prompt = _clip(self.prompt_tokens, REPORTED_MAX)
         generated = _clip(self.completion_tokens, REPORTED_MAX)
         inside, beside = self.prompt_tokens_details, self.completion_tokens_details
+        if inside is None and beside is None:
+            return Usage(input_uncached=prompt, output=generated, provenance="reported")
         cached = _clip(inside.cached_tokens if inside else 0, prompt)
         reasoning = _clip(beside.reasoning_tokens if beside else 0, generated)
         return Usage(
@@ -51,6 +53,8 @@ class EngineUsage(msgspec.Struct, frozen=True):
 
 
 def _clip(count: int | float | None, most: int) -> int:
+    if type(count) is int and 0 <= count <= most:
+        return count
     return int(min(max(count or 0, 0), most))
 
 
