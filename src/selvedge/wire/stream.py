@@ -230,6 +230,10 @@ class StreamScan:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self.fault = Refused("engine_interrupted", "The engine sent a chunk that is not JSON.")
             return None
+        if self._is_plain(chunk, event.data):
+            self._last = chunk
+            self.tokens += 1
+            return event.data
         if _present(chunk.error) or chunk.object == "error":
             self.fault = refusal_of_event(event.data, started=self.started, ours=self._from_peer)
             return None
@@ -239,6 +243,27 @@ class StreamScan:
         if not chunk.choices:
             return None
         return self._deliverable(chunk, chunk.choices, event.data)
+
+    def _is_plain(self, chunk: _Chunk, data: bytes) -> bool:
+        """Whether it is what most chunks are: one more piece of text, to be passed on as it is."""
+        choices = chunk.choices
+        if choices is None or len(choices) != 1 or not self.started or self._finished:
+            return False
+        one = choices[0]
+        return (
+            one.delta is not None
+            and bool(one.delta.content)
+            and one.delta.role is None
+            and one.finish_reason is None
+            and not bytes(one.delta.tool_calls)
+            and chunk.usage is None
+            and chunk.model == self._ask.model
+            and chunk.prompt_progress is None
+            and not bytes(chunk.error)
+            and chunk.object != "error"
+            and not self._ask.include_usage
+            and b'"usage"' not in data
+        )
 
     def _count(self, usage: Usage, choices: list[_Choice]) -> None:
         """One usage is the answer's; llama.cpp gives one a choice, the prompt in each."""
