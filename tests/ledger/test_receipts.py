@@ -101,9 +101,9 @@ GOLDEN = (
     '"served_entity":"\\u0000\\b\\t\\n\\u000b\\f\\r\\u001f\x7f/","served_pop":"sin",'
     '"status":200,"stream":true,"tenant":"asean","transit":false,'
     '"usage":{"cache_read":5,"cache_write":0,"input_uncached":10,"output":20,'
-    '"provenance":"reported","reasoning":3},"v":1,"zone":"asean"}'
+    '"provenance":"reported","reasoning":3},"v":1,"worker":0,"zone":"asean"}'
 )
-GOLDEN_LEAF = "6eb82d57247de3bb0b4aadb88ac343900ac85a84f71caaa884a5706fb9a4c421"
+GOLDEN_LEAF = "ebed760aec90ab4f535c0aae80abf86587bf0d9b05fcfe83774fdfe084f9fb55"
 
 
 def jcs(value: Any) -> bytes:  # Any: JSON

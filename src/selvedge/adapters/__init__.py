@@ -43,8 +43,14 @@ from selvedge.adapters.journal_store import (
     find_sealed,
     read_segments,
 )
+from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
-from selvedge.adapters.processes import ChildFailed, ChildProcess, die_with_parent
+from selvedge.adapters.processes import (
+    PARENT_VARIABLE,
+    ChildFailed,
+    ChildProcess,
+    die_with_parent,
+)
 from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_store import (
     Held,
@@ -53,13 +59,20 @@ from selvedge.adapters.release_store import (
     seal_release,
     write_atomically,
 )
+from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
+from selvedge.adapters.shared_counts import SharedCounts
+from selvedge.adapters.shared_tickets import SharedTickets
 from selvedge.adapters.vault import Vault
 
 __all__ = [
     "BUNDLED",
+    "CELL_BYTES",
+    "NAME_BYTES",
+    "PARENT_VARIABLE",
     "READY",
     "BadLinks",
     "Call",
+    "Cell",
     "ChildFailed",
     "ChildProcess",
     "ClientSettings",
@@ -70,13 +83,18 @@ __all__ = [
     "Held",
     "HttpClient",
     "Link",
+    "Memory",
     "MemoryAppender",
     "ModelUnavailable",
+    "Names",
     "Origin",
     "Outgoing",
     "ReceiptBook",
     "ReleaseStore",
     "Schedule",
+    "SharedCounts",
+    "SharedTickets",
+    "Table",
     "TransportFailed",
     "Vault",
     "Way",
@@ -85,7 +103,11 @@ __all__ = [
     "die_with_parent",
     "find_receipt",
     "find_sealed",
+    "is_free",
+    "journal_of",
+    "journals_of",
     "keep_secret",
+    "keep_whole",
     "make_release",
     "model_digest",
     "model_path",

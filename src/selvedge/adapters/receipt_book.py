@@ -67,7 +67,7 @@ class ReceiptBook:
 
     ``entropy`` gives salts (seeded in tests). ``schedule`` runs the write of what was gathered: an
     event loop's ``call_soon``; by default at once, so that a method returns after its write and
-    raises `StoreFailed`.
+    raises `StoreFailed`. ``worker`` is the journal's number.
     """
 
     def __init__(
@@ -78,8 +78,11 @@ class ReceiptBook:
         found: Recovery,
         entropy: Callable[[int], bytes] | None = None,
         schedule: Schedule = at_once,
+        *,
+        worker: int = 0,
     ) -> None:
         self._pop = pop
+        self._worker = worker
         self._appender = appender
         self._vault = vault
         self._entropy = entropy or Entropy().take
@@ -183,7 +186,7 @@ class ReceiptBook:
 
     def _stage_receipt(self, receipt: Receipt, ciphertext: str | None, then: Then) -> None:
         seq = self._seqs.get(receipt.tenant, 0)
-        sealed = seal(receipt, seq + 1, self._entropy(SALT_BYTES), ciphertext)
+        sealed = seal(receipt, seq + 1, self._entropy(SALT_BYTES), ciphertext, self._worker)
         self._seqs_before.setdefault(receipt.tenant, seq)
         self._seqs[receipt.tenant] = seq + 1
         self._stage(_Staged(write_line(sealed), then, closes=receipt.id))

@@ -15,7 +15,6 @@ import uvloop
 from selvedge.adapters import die_with_parent
 from selvedge.pop import load_settings, run_pop
 
-
 GC_THRESHOLD: Final = (20_000, 20, 50)
 """A request leaves no cycles behind, so the collector has little to find; by its default it would
 look seven hundred times as often. `docs/performance.md` has the figures."""

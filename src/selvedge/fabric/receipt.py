@@ -84,9 +84,9 @@ _attestation_decoder: Final = msgspec.json.Decoder(Attestation)
 class Receipt(msgspec.Struct, frozen=True):
     """Who asked what, where it entered and was processed, under which rule, and how it ended.
 
-    ``seq`` counts the receipts of one tenant at one PoP from 1 without gaps; 0 means not yet
-    sealed. Times are integer microseconds UTC. ``status`` is the HTTP status the client saw, 0
-    where it saw none.
+    ``seq`` counts the receipts of one tenant in one journal of a PoP, ``worker``, from 1 without
+    gaps; 0 means not yet sealed. Times are integer microseconds UTC. ``status`` is the HTTP status
+    the client saw, 0 where it saw none.
     """
 
     id: str
@@ -106,6 +106,8 @@ class Receipt(msgspec.Struct, frozen=True):
     transit: bool
     """The request entered outside its zone, as its rule allows, and was forwarded."""
     seq: int = 0
+    worker: int = 0
+    """Number of the journal among those of the PoP; receipts from before workers have none: 0."""
     model: str | None = None
     model_digest: str | None = None
     stream: bool = False

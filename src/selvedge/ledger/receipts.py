@@ -54,14 +54,17 @@ def leaf(canonical_bytes: bytes, salt: bytes) -> bytes:
     return hashlib.sha256(LEAF_DOMAIN + salt + canonical_bytes).digest()
 
 
-def seal(receipt: Receipt, seq: int, salt: bytes, ciphertext: str | None) -> Sealed:
-    """Give a draft its sequence number and its commitment to the personal ciphertext (base64)."""
+def seal(
+    receipt: Receipt, seq: int, salt: bytes, ciphertext: str | None, worker: int = 0
+) -> Sealed:
+    """Give a draft its number in its journal and its commitment to the personal ciphertext
+    (base64)."""
     if len(salt) != SALT_BYTES:
         raise ValueError(f"a salt has {SALT_BYTES} bytes")
     commitment = None
     if ciphertext is not None:
         commitment = hashlib.sha256(binascii.a2b_base64(ciphertext)).hexdigest()
-    final = msgspec.structs.replace(receipt, seq=seq, personal=commitment)
+    final = msgspec.structs.replace(receipt, seq=seq, worker=worker, personal=commitment)
     written = binascii.b2a_base64(salt, newline=False).decode("ascii")
     return Sealed(msgspec.Raw(canonical(final)), written, ciphertext)
 

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from selvedge.adapters import Cell
+
 
 class BodyBudget:
-    """Bytes that may be held in request bodies; taken before reading, given back at the end."""
+    """Bytes that may be held in request bodies; taken before reading, given back at the end.
 
-    __slots__ = ("_bytes_max", "held")
+    ``cell`` counts them for all workers of the PoP: the limit is one for all.
+    """
 
-    def __init__(self, bytes_max: int) -> None:
+    __slots__ = ("_bytes_max", "_cell")
+
+    def __init__(self, bytes_max: int, cell: Cell) -> None:
         self._bytes_max = bytes_max
-        self.held = 0
+        self._cell = cell
+
+    @property
+    def held(self) -> int:
+        """Bytes held now, by all workers."""
+        return self._cell.total()
 
     def take(self, size: int) -> bool:
         """Reserve ``size`` bytes; False where there is no room now."""
-        if self.held + size > self._bytes_max:
-            return False
-        self.held += size
-        return True
+        # Taken first and compared then: two workers may both step back, never both go over.
+        self._cell.inc(size)
+        if self._cell.total() <= self._bytes_max:
+            return True
+        self._cell.dec(size)
+        return False
 
     def give_back(self, size: int) -> None:
         """Return what was taken."""
-        self.held -= size
+        self._cell.dec(size)

@@ -1,99 +1,167 @@
 """Prometheus metrics of one PoP. Every label has a bounded set of values, from our own tables.
 
 Names a client can choose (models, paths) never become labels unless the release knows them.
+Numbers live in the cells that all workers of the PoP share, so any of them shows the whole PoP.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from selvedge.fabric import REFUSALS, Receipt
+from selvedge.fabric import REFUSALS, Outcome, Receipt, Route
+from selvedge.pop.series import Counter, Counters, Histograms, Row, gauge
+from selvedge.pop.shared import SERVERS_MAX, Shared
 
-SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+NO_FAULT: Final = "none"
+TOKEN_KINDS: Final = ("input_uncached", "cache_read", "generated")
 
 
 class Metrics:
-    """One registry per process, no module state."""
+    """What one worker counts, and what all of them counted. No module state."""
 
-    def __init__(self, pop: str) -> None:
+    def __init__(self, pop: str, shared: Shared | None = None) -> None:
+        self._pop = pop
+        self._shared = shared = shared or Shared.alone()
+        self.running = shared.running
+        self.open_intents = shared.open_intents
+        self.release = shared.release
+        row = Row(shared.counters)
+        self._lay_out(row)
+        self.layout = tuple(row.taken)
+        self._cells = shared.counters.cells
+        self._offset = shared.counters.row * shared.counters.width
+        self._endings: dict[tuple[str, str, str | None], int] = {}
+        self._token_cells = [self.tokens.labels(kind) for kind in TOKEN_KINDS]
         self._registry = CollectorRegistry()
-        self.requests = Counter(
+        self._registry.register(_Collected(self))
+
+    def _lay_out(self, row: Row) -> None:
+        """Every family takes its columns here; the order is the layout that workers share."""
+        routes = [route.value for route in Route]
+        outcomes = [outcome.value for outcome in Outcome]
+        faults = [NO_FAULT, *sorted({kind.fault for kind in REFUSALS.values()})]
+        codes = [(code,) for code in REFUSALS]
+        self.requests = Counters(
+            row,
             "selvedge_requests",
             "Authenticated requests by how they ended.",
             ("route", "outcome", "fault"),
-            registry=self._registry,
+            [(one, two, three) for one in routes for two in outcomes for three in faults],
         )
-        self.unauthenticated = Counter(
+        self.unauthenticated = Counters(
+            row,
             "selvedge_refusals_without_receipt",
             "Refusals of requests nobody is known to have made.",
             ("code",),
-            registry=self._registry,
+            codes,
         )
-        self.tokens = Counter(
-            "selvedge_tokens", "Tokens by kind.", ("kind",), registry=self._registry
+        self.tokens = Counters(
+            row, "selvedge_tokens", "Tokens by kind.", ("kind",), [(one,) for one in TOKEN_KINDS]
         )
-        self.ttft = Histogram(
-            "selvedge_time_to_first_token_seconds",
-            "From the request's head to the first token.",
-            ("served_by",),
-            buckets=SECONDS,
-            registry=self._registry,
-        )
-        self.duration = Histogram(
+        self.duration = Histograms(
+            row,
             "selvedge_request_duration_seconds",
             "From the request's head to its end.",
-            ("route",),
-            buckets=SECONDS,
-            registry=self._registry,
+            label="route",
+            names=routes,
+            size=len(routes) + 1,
         )
-        self.running = Gauge(
-            "selvedge_requests_running", "Requests being served.", registry=self._registry
+        self.ttft = Histograms(
+            row,
+            "selvedge_time_to_first_token_seconds",
+            "From the request's head to the first token.",
+            label="served_by",
+            names=self._shared.servers,
+            size=SERVERS_MAX,
         )
-        self.peers_served = Counter(
+        self._lay_out_rare(row, codes, outcomes)
+
+    def _lay_out_rare(self, row: Row, codes: list[tuple[str]], outcomes: list[str]) -> None:
+        self.peers_served = Counters(
+            row,
             "selvedge_peer_requests",
             "Requests served for other PoPs.",
             ("ending",),
-            registry=self._registry,
+            [(one,) for one in outcomes],
         )
-        self.attempts_failed = Counter(
+        self.attempts_failed = Counters(
+            row,
             "selvedge_attempts_failed",
             "Attempts at an engine or peer that failed.",
             ("code",),
-            registry=self._registry,
-        )
-        self.release = Gauge(
-            "selvedge_release_version", "Release that serves.", registry=self._registry
+            codes,
         )
         self.releases_refused = Counter(
-            "selvedge_releases_refused", "Releases that did not hold.", registry=self._registry
+            row, "selvedge_releases_refused", "Releases that did not hold."
         )
         self.store_failures = Counter(
-            "selvedge_receipt_writes_failed", "Journal writes failed.", registry=self._registry
+            row, "selvedge_receipt_writes_failed", "Journal writes failed."
         )
-        self.faults = Counter(
-            "selvedge_internal_faults", "Faults of ours.", registry=self._registry
-        )
-        info = Gauge("selvedge_pop", "This PoP.", ("pop",), registry=self._registry)
-        info.labels(pop).set(1)
+        self.faults = Counter(row, "selvedge_internal_faults", "Faults of ours.")
 
     def recorded(self, receipt: Receipt) -> None:
         """Fold a receipt in, at the moment it is written."""
-        fault = REFUSALS[receipt.code].fault if receipt.code else "none"
-        self.requests.labels(receipt.route, receipt.outcome.value, fault).inc()
-        self.duration.labels(receipt.route).observe(
-            max(0, receipt.ended_us - receipt.received_us) / 1e6
-        )
-        if receipt.first_token_us is not None:
-            self.ttft.labels(receipt.served_pop or "none").observe(
-                max(0, receipt.first_token_us - receipt.received_us) / 1e6
-            )
-        if receipt.usage is not None:
-            self.tokens.labels("input_uncached").inc(receipt.usage.input_uncached)
-            self.tokens.labels("cache_read").inc(receipt.usage.cache_read)
-            self.tokens.labels("generated").inc(receipt.usage.generated)
+        key = (receipt.route, receipt.outcome, receipt.code)
+        at = self._endings.get(key)
+        if at is None:
+            at = self._ending(*key)
+        self._cells[at] += 1
+        received_us = receipt.received_us
+        self.duration.observe(receipt.route, max(0, receipt.ended_us - received_us))
+        first_us = receipt.first_token_us
+        if first_us is not None:
+            self.ttft.observe(receipt.served_pop or NO_FAULT, max(0, first_us - received_us))
+        usage = receipt.usage
+        if usage is not None:
+            uncached, cached, generated = self._token_cells
+            uncached.inc(usage.input_uncached)
+            cached.inc(usage.cache_read)
+            generated.inc(usage.generated)
+
+    def _ending(self, route: str, outcome: Outcome, code: str | None) -> int:
+        fault = REFUSALS[code].fault if code else NO_FAULT
+        at = self._offset + self.requests.columns[(route, outcome.value, fault)]
+        self._endings[(route, outcome, code)] = at
+        return at
 
     def render(self) -> bytes:
-        """The exposition text."""
+        """The exposition text, of the whole PoP."""
         return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, summed over the workers."""
+        shared = self._shared
+        yield self.requests.collect()
+        yield self.unauthenticated.collect()
+        yield self.tokens.collect()
+        yield self.ttft.collect()
+        yield self.duration.collect()
+        yield gauge("selvedge_requests_running", "Requests being served.", self.running.total())
+        yield gauge(
+            "selvedge_intents_open", "Intents without a receipt yet.", self.open_intents.total()
+        )
+        yield gauge("selvedge_workers", "Processes that serve.", shared.workers())
+        yield self.peers_served.collect()
+        yield self.attempts_failed.collect()
+        yield gauge("selvedge_release_version", "Release that serves.", shared.release_served())
+        yield self.releases_refused.collect()
+        yield self.store_failures.collect()
+        yield self.faults.collect()
+        info = GaugeMetricFamily("selvedge_pop", "This PoP.", labels=("pop",))
+        info.add_metric((self._pop,), 1)
+        yield info
+
+
+class _Collected(Collector):
+    """What the registry asks, at each scrape."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        return self._metrics.collect()

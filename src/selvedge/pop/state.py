@@ -17,6 +17,7 @@ from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.settings import Settings
+from selvedge.pop.shared import Shared
 from selvedge.routing import LoadBook
 from selvedge.wire import TicketBook
 
@@ -42,16 +43,19 @@ class PopState:
         book: ReceiptBook,
         client: HttpClient,
         engine_keys: Mapping[str, str],
+        shared: Shared | None = None,
     ) -> None:
         self.settings = settings
         self.book = book
         self.client = client
-        self.metrics = Metrics(settings.pop)
-        self.bodies = BodyBudget(settings.bodies_bytes_max)
+        self.shared = shared = shared or Shared.alone()
+        shared.open_intents.set(book.open_intents)
+        self.metrics = Metrics(settings.pop, shared)
+        self.bodies = BodyBudget(settings.bodies_bytes_max, shared.bodies)
         self.tickets = TicketBook(settings.pop, now_us())
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
-        self.load = LoadBook()
+        self.load = LoadBook(None if shared.is_alone else shared.counts())
         self.entropy = Entropy()
         self.deadlines = Deadlines(now_us)
         self.templates = Templates(settings.pop)

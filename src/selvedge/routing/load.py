@@ -1,13 +1,13 @@
 """A PoP's own book of load: prompt tokens on their way, and who just failed.
 
 One for all interpreters, and pure: time comes in as a number. The router reads `LoadBook.view`;
-only the book writes.
+only the book writes. Workers of one PoP give their books counts that they share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -26,39 +26,69 @@ class Load(msgspec.Struct, frozen=True):
     cooling: Set[str]
 
 
+class Counts(Protocol):
+    """Counts what is on its way, for one process or for all workers of a PoP together."""
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """Prompt tokens on their way, by place: a live view."""
+
+    def add(self, where: str, requests: int, tokens: int) -> None:
+        """So much more is on its way to a place; less, where negative."""
+
+    def requests(self, where: str) -> int:
+        """Requests on their way to a place."""
+
+
+class CountsHere:
+    """The counts of one process. A place that nothing is on its way to is forgotten."""
+
+    __slots__ = ("_requests", "tokens")
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, int] = {}
+        self._requests: dict[str, int] = {}
+
+    def add(self, where: str, requests: int, tokens: int) -> None:
+        """So much more is on its way to a place; less, where negative."""
+        self.tokens[where] = self.tokens.get(where, 0) + tokens
+        self._requests[where] = self._requests.get(where, 0) + requests
+        assert self.tokens[where] >= 0, f"{where}: more tokens left than entered"
+        if not self._requests[where]:
+            del self.tokens[where], self._requests[where]
+
+    def requests(self, where: str) -> int:
+        """Requests on their way to a place."""
+        return self._requests.get(where, 0)
+
+
 class LoadBook:
     """Requests and tokens in flight, and places that cool after a failure."""
 
-    __slots__ = ("_cool_until", "_cooling", "_requests", "_tokens", "view")
+    __slots__ = ("_cool_until", "_cooling", "_counts", "view")
 
-    def __init__(self) -> None:
-        self._tokens: dict[str, int] = {}
-        self._requests: dict[str, int] = {}
+    def __init__(self, counts: Counts | None = None) -> None:
+        self._counts = counts or CountsHere()
         self._cooling: set[str] = set()
         self._cool_until: dict[str, int] = {}
-        self.view = Load(self._tokens, self._cooling)
+        self.view = Load(self._counts.tokens, self._cooling)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is on its way."""
-        return not self._requests
+        return not self._counts.tokens
 
     def requests(self, where: str) -> int:
         """Requests on their way to ``where``."""
-        return self._requests.get(where, 0)
+        return self._counts.requests(where)
 
     def enter(self, where: str, tokens: int) -> None:
         """A request of so many prompt tokens is on its way to ``where``."""
-        self._tokens[where] = self._tokens.get(where, 0) + tokens
-        self._requests[where] = self._requests.get(where, 0) + 1
+        self._counts.add(where, 1, tokens)
 
     def leave(self, where: str, tokens: int) -> None:
         """It came back, however it ended."""
-        self._tokens[where] -= tokens
-        self._requests[where] -= 1
-        assert self._tokens[where] >= 0, f"{where}: more tokens left than entered"
-        if not self._requests[where]:
-            del self._tokens[where], self._requests[where]
+        self._counts.add(where, -1, -tokens)
 
     def cool(self, where: str, until_us: int) -> None:
         """``where`` just failed: rank it last until then. A later failure cools it longer."""

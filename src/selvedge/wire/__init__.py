@@ -38,6 +38,8 @@ from selvedge.wire.stream import StreamScan, render_attested, render_done, rende
 from selvedge.wire.tickets import (
     Ticket,
     TicketBook,
+    UsedHere,
+    UsedTickets,
     attest,
     body_hash,
     holds,
@@ -72,6 +74,8 @@ __all__ = [
     "StreamScan",
     "Ticket",
     "TicketBook",
+    "UsedHere",
+    "UsedTickets",
     "assemble",
     "attest",
     "body_hash",

@@ -14,7 +14,7 @@ import binascii
 import hashlib
 import hmac
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -91,6 +91,40 @@ def read_unverified(written: str) -> tuple[Ticket, bytes, bytes]:
         raise BadTicket("the ticket is not readable") from error
 
 
+class UsedTickets(Protocol):
+    """Remembers which tickets were used: in one process, or for all workers of a PoP."""
+
+    def take(self, ticket_id: str, now_us: int, forget_us: int) -> bool:
+        """Remember a ticket; False where it was used. Raises `OverflowError` where it has no room.
+
+        What was used before ``forget_us`` may be forgotten.
+        """
+
+
+class UsedHere:
+    """Used tickets in this process's memory."""
+
+    __slots__ = ("_used",)
+
+    def __init__(self) -> None:
+        # Not a dict: taking its first key again and again walks over all that were deleted.
+        self._used: OrderedDict[str, int] = OrderedDict()
+
+    def take(self, ticket_id: str, now_us: int, forget_us: int) -> bool:
+        """Insertion order is nearly time order: forget from the front what skew already refuses."""
+        if ticket_id in self._used:
+            return False
+        while self._used:
+            oldest = next(iter(self._used))
+            if self._used[oldest] >= forget_us:
+                break
+            self._used.popitem(last=False)
+        if len(self._used) >= REMEMBERED_MAX:
+            raise OverflowError(f"more than {REMEMBERED_MAX} tickets")
+        self._used[ticket_id] = now_us
+        return True
+
+
 class TicketBook:
     """Checks tickets at a serving PoP and remembers the used ones.
 
@@ -99,11 +133,10 @@ class TicketBook:
 
     __slots__ = ("_here", "_started_us", "_used")
 
-    def __init__(self, here: str, started_us: int) -> None:
+    def __init__(self, here: str, started_us: int, used: UsedTickets | None = None) -> None:
         self._here = here
         self._started_us = started_us
-        # Not a dict: taking its first key again and again walks over all that were deleted.
-        self._used: OrderedDict[str, int] = OrderedDict()
+        self._used = used or UsedHere()
 
     def check(
         self, ticket: Ticket, signed: bytes, mac: bytes, pair_key: bytes, now_us: int
@@ -124,20 +157,12 @@ class TicketBook:
             raise BadTicket("the ticket is too old, or the PoPs' clocks differ by over 30 s")
         if ticket.issued_us < self._started_us:
             raise BadTicket("the ticket is from before this PoP started")
-        if ticket.id in self._used:
+        try:
+            fresh = self._used.take(ticket.id, now_us, now_us - 2 * SKEW_US_MAX)
+        except OverflowError as error:
+            raise BadTicket(f"more tickets within a minute than are remembered: {error}") from error
+        if not fresh:
             raise BadTicket("the ticket was used before")
-        self._remember(ticket, now_us)
-
-    def _remember(self, ticket: Ticket, now_us: int) -> None:
-        """Insertion order is nearly time order: forget from the front what skew already refuses."""
-        while self._used:
-            oldest = next(iter(self._used))
-            if now_us - self._used[oldest] <= 2 * SKEW_US_MAX:
-                break
-            self._used.popitem(last=False)
-        if len(self._used) >= REMEMBERED_MAX:
-            raise BadTicket(f"more than {REMEMBERED_MAX} tickets within a minute")
-        self._used[ticket.id] = now_us
 
 
 def ticket_hash(written: str) -> str:
