@@ -60,14 +60,22 @@ class Audit:
 
 
 class _Reading:
-    """The fold over one PoP's lines, oldest first."""
+    """The fold over one PoP's journals, each one's lines oldest first."""
 
     def __init__(self) -> None:
         self.audit = Audit()
         self.open: set[str] = set()
         self.seqs: dict[str, int] = {}
+        self.segments = 0
         self.outcomes: dict[str, tuple[Outcome, int]] = {}
         self.requests: set[str] = set()
+
+    def journal(self, lines: Iterable[bytes]) -> None:
+        """One journal: numbers and open intents are its own, receipts are the PoP's."""
+        self.open, self.seqs, self.segments = set(), {}, 0
+        for line in lines:
+            self.line(line)
+        self.audit.unsettled += sorted(self.open)
 
     def line(self, line: bytes) -> None:
         try:
@@ -92,10 +100,11 @@ class _Reading:
 
     def _header(self, header: SegmentHeader) -> None:
         self.audit.segments += 1
+        self.segments += 1
         wrong = [
             words
             for words, one, other in (
-                ("number", header.segment, self.audit.segments),
+                ("number", header.segment, self.segments),
                 ("seqs", header.seqs, self.seqs),
                 ("open", {intent.receipt.id for intent in header.open}, self.open),
             )
@@ -120,11 +129,15 @@ class _Reading:
 
 def audit(lines: Iterable[bytes], told: Told) -> Audit:
     """Read a whole journal, closed by now, and compare it with what clients were told."""
+    return audit_all([lines], told)
+
+
+def audit_all(journals: Iterable[Iterable[bytes]], told: Told) -> Audit:
+    """The same for all journals of a PoP, one for each worker that ran at once."""
     reading = _Reading()
-    for line in lines:
-        reading.line(line)
+    for lines in journals:
+        reading.journal(lines)
     found = reading.audit
-    found.unsettled += sorted(reading.open)
     found.lost += sorted((told.heard | told.acknowledged.keys()) - reading.outcomes.keys())
     found.contradicted += _contradicted(told.acknowledged, reading.outcomes)
     return found

@@ -13,18 +13,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import msgspec
 
-from bench.audit import Audit, audit
+from bench.audit import Audit, audit_all
 from bench.clients import Client, Tally
 from bench.figures import Figures, quantile
 from bench.line import until_ready
-from selvedge.adapters import ChildProcess, FleetConfig, operator_public_key, read_segments
+from selvedge.adapters import (
+    ChildProcess,
+    FleetConfig,
+    journal_of,
+    journals_of,
+    operator_public_key,
+    read_segments,
+)
 from selvedge.control import Home, free_port
 from selvedge.ledger import recover
 
@@ -157,13 +164,19 @@ class KillLoop:
         return Result(
             self._plan,
             self._tally,
-            audit(read_segments(self._journal), self._tally.told),
+            audit_all(self._journals(), self._tally.told),
             self._ready_ms,
             self._early_deaths,
             self._recovery_deaths,
             _count_faults(self._home.log(POP)),
             time.perf_counter() - started,
         )
+
+    def _journals(self) -> list[Iterator[bytes]]:
+        """Of every worker."""
+        directory = self._home.pop(POP)
+        numbers = journals_of(directory)
+        return [read_segments(journal_of(directory, one) / "receipts") for one in numbers]
 
     @property
     def _journal(self) -> Path:

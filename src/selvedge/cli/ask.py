@@ -11,7 +11,7 @@ import msgspec
 import uvloop
 from rich.table import Table
 
-from selvedge.adapters import find_receipt
+from selvedge.adapters import find_receipt, journal_of, journals_of
 from selvedge.cli.client import Answer, Question, ask_once
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.tables import console
@@ -82,8 +82,7 @@ async def ask_and_show(home: Home, question: Question, *, as_json: bool) -> bool
 
     answer = await ask_once(question, show)
     # Written before the answer's end was sent: it is there.
-    receipts = home.pop(question.via) / "receipts"
-    receipt = find_receipt(receipts, answer.receipt_id) if answer.receipt_id else None
+    receipt = _receipt(home.pop(question.via), answer.receipt_id) if answer.receipt_id else None
     if as_json:
         _print_json(answer, receipt)
     else:
@@ -136,7 +135,17 @@ def _path(question: Question, answer: Answer, receipt: Receipt | None) -> list[t
     rows.append(
         (
             "receipt",
-            f"{receipt.id} (no. {receipt.seq} of {receipt.tenant} at {receipt.ingress_pop})",
+            f"{receipt.id} (no. {receipt.seq} of {receipt.tenant} at {_journal(receipt)})",
         )
     )
     return rows
+
+
+def _receipt(state_dir: Path, receipt_id: str) -> Receipt | None:
+    journals = (journal_of(state_dir, number) / "receipts" for number in journals_of(state_dir))
+    found = (find_receipt(journal, receipt_id) for journal in journals)
+    return next((one for one in found if one is not None), None)
+
+
+def _journal(receipt: Receipt) -> str:
+    return receipt.ingress_pop + (f"/{receipt.worker}" if receipt.worker else "")

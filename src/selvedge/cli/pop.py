@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import click
 import uvloop
 
 from selvedge.adapters import die_with_parent
-from selvedge.pop import load_settings, run_pop
+from selvedge.pop import load_settings, run_keeper, run_pop, take_part
 
 GC_THRESHOLD: Final = (20_000, 20, 50)
 """A request leaves no cycles behind, so the collector has little to find; by its default it would
@@ -31,14 +32,31 @@ def tune_collector() -> None:
 @click.option("--settings", "file", type=click.Path(path_type=Path), help="Settings file (YAML).")
 @click.option("--listen", help="host:port to serve on.")
 @click.option("--state-dir", help="Directory of receipts, keys and the kept release.")
+@click.option("--workers", type=int, help="Processes that serve (default: 1).")
 @click.option("--log-level", default="info", type=click.Choice(["debug", "info", "warning"]))
-def pop(file: Path | None, listen: str | None, state_dir: str | None, log_level: str) -> None:
-    """Run one PoP until SIGTERM. Settings: file < SELVEDGE_* < flags; see docs/settings.md."""
+def pop(
+    file: Path | None,
+    listen: str | None,
+    state_dir: str | None,
+    workers: int | None,
+    log_level: str,
+) -> None:
+    """Run one PoP until SIGTERM. Settings: file < SELVEDGE_* < flags; see docs/settings.md.
+
+    With several workers, SIGHUP replaces them one by one and refuses nobody.
+    """
     die_with_parent()
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    settings = load_settings(file, os.environ, {"listen": listen, "state_dir": state_dir})
+    part = take_part(os.environ)
+    flags = {"listen": listen, "state_dir": state_dir, "workers": workers}
+    settings = load_settings(file, os.environ, flags)
+    if part is None and settings.workers > 1:
+        argv = [sys.executable, "-m", "selvedge", *sys.argv[1:]]
+        running = run_keeper(settings, argv, os.environ)
+    else:
+        running = run_pop(settings, os.environ, part)
     tune_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_pop(settings, os.environ))
+        runner.run(running)

@@ -11,7 +11,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from selvedge.adapters import find_sealed, read_segments
+from selvedge.adapters import find_sealed, journal_of, journals_of, read_segments
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.tables import console
 from selvedge.control import Home
@@ -80,12 +80,14 @@ def show(receipt_id: str, home: Path, as_json: bool) -> None:
 
 
 def _pops(home: Home, pop_id: str | None) -> list[Path]:
+    """The journals of one PoP or all: one for each worker that ran at once."""
     root = home.directory / "pops"
-    found = sorted(
-        one / "receipts"
-        for one in root.glob("*")
+    found = [
+        journal_of(one, number) / "receipts"
+        for one in sorted(root.glob("*"))
         if one.is_dir() and (pop_id is None or one.name == pop_id)
-    )
+        for number in journals_of(one)
+    ]
     if not found:
         which = f"PoP {pop_id!r}" if pop_id else "PoP"
         raise SelvedgeError(f"no receipts of any {which} under {home.directory}")

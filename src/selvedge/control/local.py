@@ -205,6 +205,7 @@ class LocalFabric:
             "pepper_file": str(self._home.pepper_file.resolve()),
             "peer_addresses": addresses,
             "wan_emulated": bool(addresses),
+            "drain_idle_ms": 100,
         }
         # JSON is YAML.
         write_atomically(path, msgspec.json.format(msgspec.json.encode(values)) + b"\n")

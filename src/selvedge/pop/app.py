@@ -177,7 +177,8 @@ class App:
             "pop": self._state.settings.pop,
             "uptime_s": int(time.monotonic() - self._started),
             "wan_emulated": self._state.settings.wan_emulated,
-            "open_intents": self._state.book.open_intents,
+            "workers": self._state.shared.workers(),
+            "open_intents": self._state.metrics.open_intents.total(),
         }
         if view is not None:
             facts["country"] = view.here.country

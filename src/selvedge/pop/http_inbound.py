@@ -46,6 +46,10 @@ class Connection(Protocol):
     def write_paused(self) -> bool:
         """Whether the client reads more slowly than it is written to."""
 
+    @property
+    def draining(self) -> bool:
+        """Whether no further request is wanted on this connection."""
+
     def write(self, data: bytes) -> None:
         """Send bytes."""
 
@@ -217,7 +221,7 @@ class Inbound:
     def respond_by(self, template: ResponseTemplate, values: tuple[str, ...], body: bytes) -> None:
         """A whole answer in one write, by a template."""
         self.started = True
-        self._keep = self.body_complete and self.head.keep_alive
+        self._keep = self._keeps(len(body))
         framing = f"content-length: {len(body)}\r\n"
         head = template.render(values, framing if self._keep else framing + CLOSE)
         self._connection.write(head if self.head.method == "HEAD" else head + body)
@@ -266,7 +270,7 @@ class Inbound:
         return lines
 
     def _keeps(self, content_length: int | None) -> bool:
-        whole = self.body_complete and self.head.keep_alive
+        whole = self.body_complete and self.head.keep_alive and not self._connection.draining
         return whole and (content_length is not None or self.head.version == "1.1")
 
     def _finish(self) -> None:

@@ -18,6 +18,7 @@ from typing import Final, cast
 
 import msgspec
 
+from selvedge.adapters import Cell
 from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound
 from selvedge.wire import (
     BodyPart,
@@ -59,7 +60,10 @@ class Server:
         self.connections: set[_Connection] = set()
         self.running: set[Inbound] = set()
         self.draining = False
-        self._listener: asyncio.Server | None = None
+        self.idle_s = 0.0
+        self.counted: Cell | None = None
+        self._left = asyncio.Event()
+        self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,18 +81,26 @@ class Server:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def listen(self, host: str, port: int, sock: socket.socket | None) -> None:
-        """Open the socket, or take the one that was handed over."""
+    async def listen(self, host: str, port: int, sock: socket.socket | None) -> asyncio.Server:
+        """Open a socket, or take one that was handed over; may be called again for more."""
         loop = asyncio.get_running_loop()
 
         def connect() -> _Connection:
             return _Connection(self)
 
         if sock is not None:
-            self._listener = await loop.create_server(connect, sock=sock, backlog=4096)
+            listener = await loop.create_server(connect, sock=sock, backlog=4096)
         else:
-            self._listener = await loop.create_server(connect, host, port, backlog=4096)
-        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+            listener = await loop.create_server(connect, host, port, backlog=4096)
+        self._listeners.append(listener)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+        return listener
+
+    def unlisten(self, listener: asyncio.Server) -> None:
+        """Close one of several listeners; connections go on."""
+        self._listeners.remove(listener)
+        listener.close()
 
     @property
     def port(self) -> int:
@@ -99,19 +111,42 @@ class Server:
     @property
     def sockets(self) -> list[socket.socket]:
         """The listening sockets."""
-        return list(self._listener.sockets) if self._listener is not None else []
+        return [sock for listener in self._listeners for sock in listener.sockets]
 
-    def close(self) -> None:
-        """Accept no more connections; running requests go on."""
-        if self._listener is not None:
-            self._listener.close()
-        self.draining = True
+    def joined(self, connection: _Connection) -> int:
+        """Count a connection in; how many there are, over all workers where they share a count."""
+        self.connections.add(connection)
+        if self.counted is None:
+            return len(self.connections)
+        self.counted.inc()
+        return self.counted.total()
+
+    def left(self, connection: _Connection) -> None:
+        """Count it out."""
+        self.connections.discard(connection)
+        if self.counted is not None:
+            self.counted.dec()
+        if not self.connections:
+            self._left.set()
+
+    def close(self, idle_s: float = 0.0) -> None:
+        """Accept no more connections; running requests go on.
+
+        A connection is told `connection: close` with its next answer; one that stays idle for
+        ``idle_s`` is closed without.
+        """
+        for listener in self._listeners:
+            listener.close()
+        self.draining, self.idle_s = True, idle_s
         for connection in list(self.connections):
-            connection.close_if_idle()
+            connection.close_when_idle(idle_s)
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for running requests, then close what is left."""
-        await self.until_idle(timeout_s)
+        """Wait for running requests and idle connections, then close what is left."""
+        self._left.clear()
+        if self.connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), timeout_s)
         for connection in list(self.connections):
             connection.abort()
         await self.until_idle(timeout_s)
@@ -148,9 +183,14 @@ async def start_server(
     settings: ServerSettings,
     on_error: OnError,
     sock: socket.socket | None = None,
+    counted: Cell | None = None,
 ) -> Server:
-    """Listen and serve. Raises `OSError` where the address cannot be had."""
+    """Listen and serve. Raises `OSError` where the address cannot be had.
+
+    ``counted`` counts connections for all workers that share it; the limit is one for all.
+    """
     server = Server(handler, settings, on_error)
+    server.counted = counted
     await server.listen(host, port, sock)
     return server
 
@@ -184,8 +224,7 @@ class _Connection(asyncio.Protocol):
         self._peer = (str(peer[0]), int(peer[1]))
         transport.set_write_buffer_limits(high=self._server.settings.write_high_water)
         _no_delay(transport)
-        self._server.connections.add(self)
-        if len(self._server.connections) > self._server.settings.connections_max:
+        if self._server.joined(self) > self._server.settings.connections_max:
             body = _error("overloaded", "This PoP has connections_max connections; retry.")
             self._refuse_and_close(503, body, [("retry-after", "1")])
 
@@ -216,7 +255,7 @@ class _Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self._server.left(self)
         self._transport = None
         self._lose()
 
@@ -253,10 +292,13 @@ class _Connection(asyncio.Protocol):
             return
         self._current = None
         self._quiet_since = time.monotonic()
-        if keep and not self._server.draining:
+        if keep:
+            # Also while draining: a client that was told to keep the connection may be sending.
             self._read_on()
             if self._queue or self._reader.stalled or self._refusal is not None:
                 asyncio.get_running_loop().call_soon(self._go_on)
+            if self._server.draining:
+                self.close_when_idle(self._server.idle_s)
         else:
             self._close(linger=not inbound.body_complete)
 
@@ -265,9 +307,21 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def draining(self) -> bool:
+        """Whether no further request is wanted; those that were pipelined are still answered."""
+        return self._server.draining and not self._queue
+
+    def close_when_idle(self, idle_s: float) -> None:
+        """Between requests: close, after a time in which one may still come."""
+        if idle_s > 0:
+            asyncio.get_running_loop().call_later(idle_s, self.close_if_idle)
+        else:
+            self.close_if_idle()
+
     def close_if_idle(self) -> None:
         """Between requests: close."""
-        if self._current is None and not self._queue:
+        if self._current is None and not self._queue and self._reader.idle:
             self._close(linger=False)
 
     def check_time(self, now: float) -> None:

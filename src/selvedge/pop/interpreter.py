@@ -294,6 +294,7 @@ class Interpreter:
 
     def _written(self, error: StoreFailed | None) -> None:
         if error is None:
+            self._state.metrics.open_intents.set(self._state.book.open_intents)
             self._go_on(Written(now_us()))
             return
         self._state.metrics.store_failures.inc()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,10 @@ from selvedge.adapters import (
     Schedule,
     Vault,
     at_once,
+    is_free,
+    journal_of,
     keep_secret,
+    keep_whole,
     pair_keys,
     read_secret,
 )
@@ -35,6 +38,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Server, ServerSettings, start_server
 from selvedge.pop.settings import Settings
 from selvedge.pop.state import PopState
+from selvedge.pop.workers import COVER_S, Part, Worker
 
 RELEASE_POLL_S: Final = 1.0
 IDENTITY_FILE: Final = "identity.key"
@@ -94,9 +98,9 @@ class ReleaseKeeper:
             self.look()
 
 
-def open_book(settings: Settings, schedule: Schedule = at_once) -> ReceiptBook:
-    """The receipts of this PoP, with every interrupted request given its receipt."""
-    directory = Path(settings.state_dir)
+def open_book(settings: Settings, number: int = 0, schedule: Schedule = at_once) -> ReceiptBook:
+    """One journal of this PoP, with every interrupted request given its receipt."""
+    directory = journal_of(Path(settings.state_dir), number)
     vault = Vault(directory / "subjects.jsonl")
     appender = FileAppender(
         directory / "receipts",
@@ -111,7 +115,7 @@ def open_book(settings: Settings, schedule: Schedule = at_once) -> ReceiptBook:
             f"{directory} holds the receipts of PoP {found.pop!r}, not of {settings.pop!r}; "
             "give this PoP a state_dir of its own"
         )
-    book = ReceiptBook(settings.pop, appender, vault, found, schedule=schedule)
+    book = ReceiptBook(settings.pop, appender, vault, found, schedule=schedule, worker=number)
     left = book.close_interrupted(now_us())
     if left or found.torn_bytes:
         log.warning(
@@ -120,19 +124,38 @@ def open_book(settings: Settings, schedule: Schedule = at_once) -> ReceiptBook:
     return book
 
 
-async def run_pop(settings: Settings, environment: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `SelvedgeError` where it cannot start."""
+def settle_books(settings: Settings, numbers: Iterable[int]) -> None:
+    """Give the interrupted requests of journals that nobody owns their receipts."""
+    for number in numbers:
+        if is_free(journal_of(Path(settings.state_dir), number)):
+            open_book(settings, number).close()
+
+
+async def run_pop(
+    settings: Settings, environment: Mapping[str, str], part: Part | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `SelvedgeError` where it cannot start.
+
+    ``part`` is what the keeper handed to this process; without one it is the whole PoP.
+    """
+    if part is None:
+        keep_whole(Path(settings.state_dir))
+    worker = Worker(settings, part)
+    settle_books(settings, worker.settle)
     # What one turn of the event loop has to write is written together, in the next.
-    book = open_book(settings, asyncio.get_running_loop().call_soon)
+    book = open_book(settings, worker.number, asyncio.get_running_loop().call_soon)
     client = HttpClient(ClientSettings(connect_ms_max=settings.connect_ms_max))
     try:
-        state = PopState(settings, book, client, environment)
+        state = PopState(settings, book, client, environment, worker.shared)
+        state.tickets = worker.tickets(now_us())
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
-        server = await _listen(state, settings)
+        server = await _listen(state, settings, worker)
+        worker.serves(released=state.view is not None)
         log.info("PoP %s serves on %s", settings.pop, settings.listen)
-        await _until_signal(keeper, state)
-        server.close()
+        await _until_signal(keeper, state, *([_cover(server, worker)] if part else []))
+        server.close(settings.drain_idle_ms / 1000)
+        worker.leaves()
         await server.drain(settings.drain_ms / 1000)
     finally:
         await client.close()
@@ -147,7 +170,7 @@ def _store(settings: Settings) -> ReleaseStore:
     )
 
 
-async def _listen(state: PopState, settings: Settings) -> Server:
+async def _listen(state: PopState, settings: Settings, worker: Worker) -> Server:
     host, port = settings.address
 
     def fault(error: BaseException) -> None:
@@ -161,6 +184,8 @@ async def _listen(state: PopState, settings: Settings) -> Server:
             port,
             settings=ServerSettings(connections_max=settings.connections_max),
             on_error=fault,
+            sock=worker.socket("listen"),
+            counted=worker.shared.connections,
         )
     except OSError as error:
         raise SelvedgeError(
@@ -169,12 +194,26 @@ async def _listen(state: PopState, settings: Settings) -> Server:
         ) from error
 
 
-async def _until_signal(keeper: ReleaseKeeper, state: PopState) -> None:
+async def _cover(server: Server, worker: Worker) -> None:
+    """Accept also for the slots in which nobody serves, until somebody does."""
+    covered: dict[int, asyncio.Server] = {}
+    while True:
+        await asyncio.sleep(COVER_S)
+        wanted = set(worker.uncovered())
+        for slot in wanted - covered.keys():
+            covered[slot] = await server.listen("", 0, worker.socket("listen", slot))
+        for slot in covered.keys() - wanted:
+            server.unlisten(covered.pop(slot))
+
+
+async def _until_signal(
+    keeper: ReleaseKeeper, state: PopState, *watches: Coroutine[None, None, None]
+) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    watching = [asyncio.create_task(keeper.watch()), asyncio.create_task(_minutes(state))]
+    watching = [asyncio.create_task(one) for one in (keeper.watch(), _minutes(state), *watches)]
     try:
         await stop.wait()
     finally:

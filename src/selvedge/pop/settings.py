@@ -68,9 +68,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         64 * 1024 * 1024
     )
     connections_max: Annotated[Count, _help("Client and peer connections at once.")] = 10_000
+    workers: Annotated[
+        int, Meta(ge=1, le=64), _help("Processes that serve; limits hold for all together.")
+    ] = 1
     drain_ms: Annotated[
         Count, _help("On SIGTERM: time for running requests to finish, in milliseconds.")
     ] = 10_000
+    drain_idle_ms: Annotated[
+        Count, _help("On SIGTERM: how long an idle connection may still ask, in milliseconds.")
+    ] = 1_000
 
     def __post_init__(self) -> None:
         host, _, port = self.listen.rpartition(":")
