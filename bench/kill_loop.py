@@ -9,7 +9,9 @@ journal audited. Nothing waits on the clock but the moment of the kill.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import select
 import signal
 import sys
 import time
@@ -39,6 +41,7 @@ POP = "sin"
 READY_S_MAX = 30.0
 GOAL_S_MAX = 30.0
 SPIN_S_MAX = 5.0
+DEATH_S_MAX = 5.0
 FAULTS = ("a fault of ours", "Fatal error", "never retrieved", "Traceback")
 ENGINE = (
     "from selvedge.adapters import die_with_parent; die_with_parent(); "
@@ -69,6 +72,7 @@ class Plan:
     segment_bytes: tuple[int, ...] = (8_192, 65_536, 1_048_576, 67_108_864)
     tokens: int = 8
     delay_ms: float = 2.0
+    workers: int = 1
 
 
 @dataclass(slots=True)
@@ -104,6 +108,7 @@ class Result:
             "early_deaths": self.early_deaths,
             "recovery_deaths": self.recovery_deaths,
             "clients": self.plan.clients,
+            "workers": self.plan.workers,
             "seed": self.plan.seed,
             "requests": sum(tally.started.values()),
             "acknowledged": len(tally.told.acknowledged),
@@ -178,6 +183,12 @@ class KillLoop:
         numbers = journals_of(directory)
         return [read_segments(journal_of(directory, one) / "receipts") for one in numbers]
 
+    def _open_intents(self) -> int:
+        """How many requests the dead left open, in all journals."""
+        directory = self._home.pop(POP)
+        numbers = journals_of(directory)
+        return sum(_open_intents(journal_of(directory, one) / "receipts") for one in numbers)
+
     @property
     def _journal(self) -> Path:
         return self._home.pop(POP) / "receipts"
@@ -203,7 +214,7 @@ class KillLoop:
     async def _early_life(self, segment_bytes: int) -> None:
         """Nobody asks. Every second one dies while recovery writes, or just after it has."""
         self._early_deaths += 1
-        left = _open_intents(self._journal)
+        left = self._open_intents()
         life_s = self._rng.uniform(0, self._plan.early_ms_max) / 1000
         pop, _ = await self._start_pop(segment_bytes)
         try:
@@ -213,7 +224,7 @@ class KillLoop:
                 await asyncio.sleep(life_s)
         finally:
             await _kill(pop)
-        self._recovery_deaths += 0 < _open_intents(self._journal) < left
+        self._recovery_deaths += 0 < self._open_intents() < left
 
     async def _last_life(self, clients: list[Client], tasks: list[asyncio.Task[None]]) -> None:
         """Once more, to the orderly end: what was interrupted has its receipt by then."""
@@ -235,6 +246,7 @@ class KillLoop:
     async def _start_pop(self, segment_bytes: int) -> tuple[ChildProcess, float]:
         settings = str(self._home.pop(POP) / "settings.yaml")
         argv = [sys.executable, "-m", "selvedge", "pop", "--settings", settings]
+        argv += ["--workers", str(self._plan.workers)]
         started = time.perf_counter()
         env = {**os.environ, "SELVEDGE_SEGMENT_BYTES_MAX": str(segment_bytes)}
         pop = await ChildProcess.start(
@@ -286,12 +298,28 @@ class KillLoop:
 
 
 async def _kill(pop: ChildProcess) -> None:
-    """``kill -9``. Raises `KillLoopFailed` where it had died of something else."""
+    """``kill -9`` of the PoP and its workers. Raises `KillLoopFailed` where it had died before."""
+    workers = _workers(pop) if pop.exit_code is None else {}
     if pop.exit_code is None:
         os.kill(pop.pid, signal.SIGKILL)
+    for pid, descriptor in workers.items():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        select.select([descriptor], [], [], DEATH_S_MAX)
+        os.close(descriptor)
     code = await pop.wait()
     if code != -signal.SIGKILL:
         raise KillLoopFailed(f"the PoP ended by itself with code {code}; see {pop.log_path}")
+
+
+def _workers(pop: ChildProcess) -> dict[int, int]:
+    """The processes that the PoP's keeper started, each with a descriptor that tells its end."""
+    found: dict[int, int] = {}
+    children = Path(f"/proc/{pop.pid}/task/{pop.pid}/children").read_text("utf-8")
+    for pid in map(int, children.split()):
+        with contextlib.suppress(ProcessLookupError):
+            found[pid] = os.pidfd_open(pid)
+    return found
 
 
 def _count_faults(log: Path) -> int:

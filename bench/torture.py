@@ -114,6 +114,7 @@ def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
 @click.option("--clients", default=12, show_default=True, help="Clients at once.")
 @click.option("--requests", default=1_000_000, show_default=True, help="Requests to simulate.")
 @click.option("--seed", default=1, show_default=True, help="Of everything random.")
+@click.option("--workers", default=1, show_default=True, help="Workers of the PoP; all die.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the fleet's files here.")
 @click.option("--json", "as_json_", is_flag=True, help="Print the figures as JSON.")
 def main(
@@ -123,6 +124,7 @@ def main(
     requests: int,
     seed: int,
     *,
+    workers: int,
     keep: Path | None,
     as_json_: bool,
 ) -> None:
@@ -130,7 +132,7 @@ def main(
     console = Console(stderr=True, highlight=False)
     holds = True
     if part in ("all", "kill"):
-        plan = Plan(rounds=rounds, clients=clients, seed=seed)
+        plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
         before = circumstances()
         try:
             figures, met = run_kill(plan, keep, console)

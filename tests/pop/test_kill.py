@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,11 @@ PLAN = Plan(
 
 
 @pytest.mark.fabric
-def test_five_deaths_lose_nothing_and_bill_nothing_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_deaths_lose_nothing_and_bill_nothing_twice(tmp_path: Path, workers: int) -> None:
     async def loop() -> None:
-        result = await KillLoop(tmp_path, PLAN).run()
+        plan = replace(PLAN, workers=workers, rounds=PLAN.rounds if workers == 1 else 3)
+        result = await KillLoop(tmp_path, plan).run()
         assert result.holds, (result.faults_by_kind, result.audit.faults)
         assert len(result.tally.told.acknowledged) >= PLAN.clients
         assert result.audit.outcomes["complete"] > 0
