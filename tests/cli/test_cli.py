@@ -275,6 +275,11 @@ def test_publish_signs_what_a_pop_run_by_hand_needs(site: Site, tmp_path: Path) 
         text = text.replace("threads: 1", f"port: {next(ports)}", 1)
     config = tmp_path / "fleet.yaml"
     config.write_text(text)
+    told = site.command("fleet", "publish", str(config), "--json")
+    assert "pops.sin.peer: name the host:port at which other PoPs reach its" in told.err
+    for pop in ("sin", "fra"):
+        text = text.replace(f"  {pop}:\n", f"  {pop}:\n    peer: {pop}.example.net:8444\n")
+    config.write_text(text)
     first = site.command("fleet", "publish", str(config), "--json").json
     again = site.command("fleet", "publish", str(config), "--json").json
     assert (first["release"], again["release"]) == (1, 2)
@@ -282,4 +287,5 @@ def test_publish_signs_what_a_pop_run_by_hand_needs(site: Site, tmp_path: Path) 
     assert first["keys"] == again["keys"]
     assert set(first["keys"]) == {"asean", "eea", "eea-strict", "free"}
     assert Path(first["release_file"]).is_file()
-    assert all((Path(one) / "identity.key").is_file() for one in first["state_dirs"].values())
+    for name in ("identity.key", "peer.pem"):
+        assert all((Path(one) / name).is_file() for one in first["state_dirs"].values())

@@ -95,7 +95,7 @@ def test_a_start_that_is_interrupted_leaves_nothing(site: Site, number: int) -> 
 
 def test_no_port_is_given_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system may offer a port again, or one that the file names for somebody else."""
-    offers = iter([8101, 8102, 9, 9, 8103, 10, 9, 10, 11])
+    offers = iter([8101, 8102, 9, 9, 8103, 10, 9, 10, 11, 9, 12, 13, 14])
     monkeypatch.setattr("selvedge.control.local.free_port", lambda: next(offers))
     config = read_config(EXAMPLE)
     fabric = LocalFabric(Home(tmp_path), config, wan=False, any_port=True)

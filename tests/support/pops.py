@@ -24,14 +24,17 @@ from typing import Any
 import msgspec
 
 from selvedge.adapters import (
+    PEER_FILE,
     ClientSettings,
     HttpClient,
     MemoryAppender,
     ReceiptBook,
     ReleaseStore,
     Vault,
+    keep_peer_identity,
     keep_secret,
     operator_public_key,
+    peer_certificates,
     pop_public_key,
     seal_release,
     write_atomically,
@@ -41,6 +44,7 @@ from selvedge.ledger import Intent, Recovery, Summary, hash_secret, read_line, r
 from selvedge.pop.app import App
 from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Inbound, Server, ServerSettings, start_server
+from selvedge.pop.peer_door import listen_for_peers
 from selvedge.pop.process import ReleaseKeeper
 from selvedge.pop.settings import Settings
 from selvedge.pop.state import PopState
@@ -87,10 +91,14 @@ class Accepted(set[Any]):  # Any: the server's own connections
 class RunningPop:
     """One PoP: its state, its server, its journal, and what came to its socket."""
 
-    def __init__(self, pop_id: str, directory: Path, sock: socket.socket) -> None:
+    def __init__(
+        self, pop_id: str, directory: Path, sock: socket.socket, peer_sock: socket.socket | None
+    ) -> None:
         self.id = pop_id
         self.directory = directory
         self.sock = sock
+        self.peer_sock = peer_sock
+        self.peer_server: Server | None = None
         self.port: int = sock.getsockname()[1]
         self.identity = keep_secret(directory / "identity.key", os.urandom(32))
         self.journal = Journal()
@@ -109,6 +117,12 @@ class RunningPop:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def certificates(self) -> tuple[str, ...]:
+        """What it shows its peers, as a release has it."""
+        keep_peer_identity(self.directory / PEER_FILE, self.id)
+        return tuple(peer_certificates(self.directory))
+
+    @property
     def inbox(self) -> Path:
         """The release file that it watches."""
         return self.directory / "inbox.json"
@@ -117,7 +131,7 @@ class RunningPop:
         """Serve by the release in the inbox."""
         pepper_file = self.directory / "pepper.key"
         keep_secret(pepper_file, RIG_PEPPER)
-        told = {
+        told: dict[str, object] = {
             "pop": self.id,
             "listen": f"127.0.0.1:{self.port}",
             "state_dir": str(self.directory),
@@ -125,6 +139,10 @@ class RunningPop:
             "operator_public_key": operator_public,
             "pepper_file": str(pepper_file),
         }
+        if self.peer_sock is not None:
+            told["peer_listen"] = f"127.0.0.1:{self.peer_sock.getsockname()[1]}"
+        else:
+            told["peer_plaintext_loopback"] = True
         made = msgspec.convert(told | dict(settings), Settings)
         vault = Vault(self.directory / "subjects.jsonl")
         gather = asyncio.get_running_loop().call_soon
@@ -149,6 +167,9 @@ class RunningPop:
             sock=self.sock,
         )
         self.server.connections = self.accepted
+        self.peer_server = await listen_for_peers(self.state, self._noted, self.peer_sock)
+        if self.peer_server is not None:
+            self.peer_server.connections = self.accepted
 
     def _noted(self, fault: BaseException) -> None:
         self.faults.append(fault)
@@ -156,17 +177,22 @@ class RunningPop:
 
     async def refuse(self) -> None:
         """Stop listening and drop every connection, as a process that has died."""
-        self.server.close()
+        for server in self._servers():
+            server.close()
         for connection in list(self.accepted):
             connection.abort()
         await asyncio.sleep(0)
 
     async def stop(self) -> None:
         """End everything that was started here."""
-        self.server.close()
-        await self.server.drain(1)
+        for server in self._servers():
+            server.close()
+            await server.drain(1)
         await self._client.close()
         self._book.close()
+
+    def _servers(self) -> list[Server]:
+        return [one for one in (self.server, self.peer_server) if one is not None]
 
     def work(self) -> list[Inbound]:
         """The requests for work that came in, pages left out."""
@@ -256,13 +282,17 @@ async def rig(
     profile: str = "openai",
     amend: Amend = lambda _, release: release,
     settings: SettingsOf | None = None,
+    secured: bool = False,
 ) -> AsyncIterator[Fabric]:
     """The fabric, running. `amend` may give a PoP a release of its own, or None; `settings` are
-    by PoP.
+    by PoP. `secured`: peers meet by mutual TLS, as on real sites.
     """
     operator = os.urandom(32)
     public = operator_public_key(operator)
-    pops = {one: RunningPop(one, directory / one, _listening()) for one in ("sin", "fra", "cgk")}
+    pops = {
+        one: RunningPop(one, directory / one, _listening(), _listening() if secured else None)
+        for one in ("sin", "fra", "cgk")
+    }
     engines = {"sin": ScriptedEngine(sin), "fra": ScriptedEngine(fra)}
     fabric = Fabric(pops, engines, operator)
     async with contextlib.AsyncExitStack() as stack:
@@ -319,8 +349,9 @@ def _pop(running: RunningPop, fabric: Fabric, profile: str) -> PoP:
         latitude=latitude,
         longitude=longitude,
         url=running.url,
-        peer=f"127.0.0.1:{running.port}",
+        peer=f"127.0.0.1:{(running.peer_sock or running.sock).getsockname()[1]}",
         public_key=pop_public_key(running.identity),
         entity=f"Example {country}",
         engines=own,
+        certificates=running.certificates if running.peer_sock is not None else (),
     )

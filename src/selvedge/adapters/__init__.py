@@ -11,6 +11,13 @@ from selvedge.adapters.bundled_models import (
     model_digest,
     model_path,
 )
+from selvedge.adapters.certificates import (
+    BadCertificate,
+    CertificateFiles,
+    Chain,
+    client_side_context,
+    defer,
+)
 from selvedge.adapters.entropy import Entropy
 from selvedge.adapters.fleet_config import (
     Facts,
@@ -45,6 +52,15 @@ from selvedge.adapters.journal_store import (
 )
 from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
+from selvedge.adapters.peer_identities import (
+    PEER_FILE,
+    accepting_context,
+    accepting_shell,
+    check_peer_certificates,
+    dialling_context,
+    keep_peer_identity,
+    peer_certificates,
+)
 from selvedge.adapters.processes import (
     PARENT_VARIABLE,
     ChildFailed,
@@ -69,10 +85,14 @@ __all__ = [
     "CELL_BYTES",
     "NAME_BYTES",
     "PARENT_VARIABLE",
+    "PEER_FILE",
     "READY",
+    "BadCertificate",
     "BadLinks",
     "Call",
     "Cell",
+    "CertificateFiles",
+    "Chain",
     "ChildFailed",
     "ChildProcess",
     "ClientSettings",
@@ -98,14 +118,21 @@ __all__ = [
     "TransportFailed",
     "Vault",
     "Way",
+    "accepting_context",
+    "accepting_shell",
     "at_once",
+    "check_peer_certificates",
+    "client_side_context",
     "default_cache_dir",
+    "defer",
+    "dialling_context",
     "die_with_parent",
     "find_receipt",
     "find_sealed",
     "is_free",
     "journal_of",
     "journals_of",
+    "keep_peer_identity",
     "keep_secret",
     "keep_whole",
     "make_release",
@@ -115,6 +142,7 @@ __all__ = [
     "open_release",
     "operator_public_key",
     "pair_keys",
+    "peer_certificates",
     "pop_public_key",
     "read_config",
     "read_secret",

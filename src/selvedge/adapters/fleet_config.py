@@ -144,6 +144,8 @@ class Facts(msgspec.Struct, frozen=True):
     digests: Mapping[str, str]
     engine_ports: Mapping[str, int]
     listen: Mapping[str, str] = {}
+    peer_listen: Mapping[str, str] = {}
+    certificates: Mapping[str, tuple[str, ...]] = {}
 
 
 def read_config(path: Path) -> FleetConfig:
@@ -322,13 +324,14 @@ def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
         latitude=one.latitude,
         longitude=one.longitude,
         url=one.url or f"http://{listen}",
-        peer=one.peer or listen,
+        peer=facts.peer_listen.get(name) or one.peer or listen,
         public_key=facts.public_keys[name],
         entity=one.entity,
         engines=tuple(
             _engine(name, engine_name, engine, config, facts)
             for engine_name, engine in one.engines.items()
         ),
+        certificates=facts.certificates.get(name, ()),
     )
 
 

@@ -30,25 +30,30 @@ _INFO: Final = "selvedge/pair/v1"
 
 def keep_secret(path: Path, make: bytes) -> bytes:
     """The 32 bytes kept at ``path``; where there are none yet, ``make`` is kept and returned."""
-    if path.exists():
-        return read_secret(path)
+    if not path.exists():
+        keep_file(path, base64.b64encode(make) + b"\n")
+    return read_secret(path)
+
+
+def keep_file(path: Path, data: bytes) -> bytes:
+    """What is kept at ``path``: ``data``, for the owner alone, unless another came first."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "wb") as file:
-            file.write(base64.b64encode(make) + b"\n")
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         # A link fails where the name is taken: the first to come wins, whole.
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)
+        return path.read_bytes()
     except OSError as error:
         raise StoreFailed(f"{path} cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
-    return read_secret(path)
 
 
 def read_secret(path: Path) -> bytes:

@@ -74,6 +74,7 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
     files = Home(home)
     files.lock()
     ports = _engine_ports(description)
+    _check_peers(description)
     digests = weights_digests(description, default_cache_dir(), lambda _: None)
     release = files.publish(description, digests, ports, {})
     facts = {
@@ -81,11 +82,19 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
         "release_file": str(files.release_file.resolve()),
         "operator_public_key": operator_public_key(files.operator_key()),
         "pepper_file": str(files.pepper_file.resolve()),
+        "peers": {pop.id: pop.peer for pop in release.pops},
         "state_dirs": {pop.id: str(files.pop(pop.id).resolve()) for pop in release.pops},
         "keys": {key.id: files.keys()[key.id] for key in release.keys},
     }
     text = msgspec.json.encode(facts)
     click.echo(text if as_json else msgspec.json.format(text))
+
+
+def _check_peers(config: FleetConfig) -> None:
+    for pop_id, pop in config.pops.items():
+        if pop.engines and pop.peer is None and len(config.pops) > 1:
+            words = "name the host:port at which other PoPs reach its 'peer_listen'"
+            raise BadRelease(f"pops.{pop_id}.peer", words)
 
 
 def _engine_ports(config: FleetConfig) -> dict[str, int]:

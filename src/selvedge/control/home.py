@@ -17,17 +17,21 @@ import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
 from selvedge.adapters import (
+    PEER_FILE,
     Facts,
     FleetConfig,
+    keep_peer_identity,
     keep_secret,
     make_release,
     open_release,
     operator_public_key,
+    peer_certificates,
     pop_public_key,
     seal_release,
     write_atomically,
@@ -141,6 +145,7 @@ class Home:
         digests: Mapping[str, str],
         engine_ports: Mapping[str, int],
         listen: Mapping[str, str],
+        peer_listen: Mapping[str, str] = MappingProxyType({}),
     ) -> Release:
         """Make, check, sign and lay down the next release. Raises `BadRelease`."""
         pepper = keep_secret(self.pepper_file, os.urandom(32))
@@ -162,10 +167,17 @@ class Home:
             digests=digests,
             engine_ports=engine_ports,
             listen=listen,
+            peer_listen=peer_listen,
+            certificates={pop_id: self._certificates(pop_id) for pop_id in config.pops},
         )
         release = make_release(config, facts)
         write_atomically(self.release_file, seal_release(release, operator))
         return release
+
+    def _certificates(self, pop_id: str) -> tuple[str, ...]:
+        """What a PoP shows its peers, made on first use, and what is to follow it."""
+        keep_peer_identity(self.pop(pop_id) / PEER_FILE, pop_id)
+        return tuple(peer_certificates(self.pop(pop_id)))
 
     def _version(self, operator: bytes) -> int:
         try:

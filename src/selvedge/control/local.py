@@ -52,6 +52,10 @@ class LocalFabric:
             pop_id: f"127.0.0.1:{self._new_port()}" if any_port else pop.listen
             for pop_id, pop in config.pops.items()
         }
+        self._peer_listen = {
+            pop_id: (pop.peer if pop.peer and not any_port else f"127.0.0.1:{self._new_port()}")
+            for pop_id, pop in config.pops.items()
+        }
         self._children: list[ChildProcess] = []
         self._dead: list[ChildProcess] = []
         self._rtts: dict[str, float] = {}
@@ -62,7 +66,7 @@ class LocalFabric:
         self._check_machine()
         digests = weights_digests(self._config, cache_dir, say)
         ports = self._engine_ports()
-        release = self._home.publish(self._config, digests, ports, self._listen)
+        release = self._home.publish(self._config, digests, ports, self._listen, self._peer_listen)
         say(f"release {release.version} signed")
         await self._start_engines(ports, cache_dir, say)
         addresses = await self._start_links(release, say)
@@ -199,6 +203,7 @@ class LocalFabric:
         values = {
             "pop": pop_id,
             "listen": self._listen[pop_id],
+            "peer_listen": self._peer_listen[pop_id],
             "state_dir": str(directory.resolve()),
             "release_file": str(self._home.release_file.resolve()),
             "operator_public_key": public,
@@ -270,7 +275,8 @@ def free_port() -> int:
 def _named_ports(config: FleetConfig) -> set[int]:
     pops = config.pops.values()
     engines = [engine for pop in pops for engine in pop.engines.values()]
-    ports = {int(pop.listen.rpartition(":")[2]) for pop in pops}
+    addresses = [address for pop in pops for address in (pop.listen, pop.peer) if address]
+    ports = {int(address.rpartition(":")[2]) for address in addresses}
     return ports | {one.embedded.port for one in engines if one.embedded and one.embedded.port}
 
 

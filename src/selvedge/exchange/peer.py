@@ -91,6 +91,8 @@ def serve_peer(
 def _checked(head: Head, written: str, view: FleetView, book: TicketBook) -> Ticket | Refused:
     try:
         ticket, signed, mac = read_unverified(written)
+        if head.peer is not None and head.peer != ticket.ingress:
+            raise BadTicket("the ticket is not of the PoP whose certificate came with it")
         pair_key = view.pair_keys.get(ticket.ingress)
         if pair_key is None:
             raise BadTicket(f"no PoP {ticket.ingress!r} in this release")

@@ -23,6 +23,8 @@ NAME_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 DIGEST_PATTERN: Final = re.compile(r"unknown|sha256:[0-9a-f]{64}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
 _PUBLIC_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
+_CERTIFICATE: Final = re.compile(r"[A-Za-z0-9+/]{1,4094}={0,2}")
+CERTIFICATES_MAX: Final = 2
 
 ModelKind = Literal["chat", "embedding"]
 Ingress = Literal["in-zone", "transit-allowed"]
@@ -119,6 +121,8 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entity: str = "unknown"
     """The legal entity that operates the site."""
     engines: tuple[Engine, ...] = ()
+    certificates: tuple[str, ...] = ()
+    """TLS certificates for peers, DER in base64: it shows the first, and two may be good."""
 
     def __post_init__(self) -> None:
         _check_name("pops", self.id)
@@ -130,6 +134,11 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not _PUBLIC_KEY.fullmatch(self.public_key):
             raise BadRelease(f"pops.{self.id}.public_key", "is 32 bytes in base64")
         _check_unique(f"pops.{self.id}.engines", [engine.id for engine in self.engines])
+        field = f"pops.{self.id}.certificates"
+        if len(self.certificates) > CERTIFICATES_MAX:
+            raise BadRelease(field, f"names more than {CERTIFICATES_MAX}; drop the oldest")
+        if not all(_CERTIFICATE.fullmatch(one) for one in self.certificates):
+            raise BadRelease(field, "is DER in base64, at most 4096 characters each")
 
 
 class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,7 +227,17 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             _check_unique(what, [one.id for one in getattr(self, what)])
         if not self.pops:
             raise BadRelease("pops", "a fleet has at least one PoP")
+        self._check_certificates()
         self._check_references()
+
+    def _check_certificates(self) -> None:
+        holders: dict[str, str] = {}
+        for pop in self.pops:
+            for one in pop.certificates:
+                other = holders.setdefault(one, pop.id)
+                if other != pop.id:
+                    words = f"holds the certificate of PoP {other!r}; a PoP has its own"
+                    raise BadRelease(f"pops.{pop.id}.certificates", words)
 
     def _check_references(self) -> None:
         models = {model.id for model in self.models}

@@ -35,6 +35,8 @@ class Head(msgspec.Struct, frozen=True):
     client_request_id: str | None = None
     fault: Refused | None = None
     """What is wrong with the head itself; told only to who may ask."""
+    peer: str | None = None
+    """The PoP whose certificate came with it, "" if no PoP's; None where there is no TLS."""
 
     def __repr__(self) -> str:
         return f"Head({self.request_id})"  # Neither the key nor the person.

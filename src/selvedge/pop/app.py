@@ -23,7 +23,7 @@ from selvedge.pop.http_server import Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.state import PopState
 from selvedge.routing import place
-from selvedge.wire import read_unverified, render_error
+from selvedge.wire import client_address, read_unverified, render_error
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
 DEADLINE_FIELD: Final = DEADLINE_HEADER.encode()
@@ -31,6 +31,9 @@ TICKET_FIELD: Final = TICKET_HEADER.encode()
 CLIENT_ID_CHARS_MAX: Final = 512
 _PATHS: Final = "chat/completions, completions, embeddings and models"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PEERS_ELSEWHERE: Final = Refused(
+    "ticket_refused", "Tickets are taken from peers alone, by mutual TLS on 'peer_listen'."
+)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -42,8 +45,10 @@ def new_id(prefix: str, at_us: int, entropy: Entropy) -> str:
 class App:
     """The handler of one PoP process."""
 
-    def __init__(self, state: PopState) -> None:
+    def __init__(self, state: PopState, *, takes_tickets: bool | None = None) -> None:
         self._state = state
+        plain = state.peering.is_plain
+        self._takes_tickets = plain if takes_tickets is None else takes_tickets
         self._started = time.monotonic()
         self._work = {route.value: route for route in Route}
         self._pages: dict[str, Callable[[Inbound], None]] = {
@@ -93,6 +98,11 @@ class App:
         if ticket is None:
             head = self._head(inbound, route)
             story = serve(head, view, body_max)
+        elif not self._takes_tickets:
+            self._state.tally(_PEERS_ELSEWHERE.code)
+            self._refuse(inbound, _PEERS_ELSEWHERE)
+            inbound.settle()
+            return
         else:
             written = ticket.decode("latin-1")
             head = self._peer_head(inbound, route, written)
@@ -122,10 +132,17 @@ class App:
             content_length=inbound.head.content_length,
             received_us=at_us,
             deadline_us=at_us + deadline_ms * 1000,
-            client_ip=str(inbound.peer[0]),
+            client_ip=self._client_ip(inbound),
             client_request_id=client_id[:CLIENT_ID_CHARS_MAX] if client_id else None,
             fault=fault,
         )
+
+    def _client_ip(self, inbound: Inbound) -> str:
+        proxies = self._state.proxies
+        if not proxies.any:
+            return str(inbound.peer[0])
+        written = inbound.head.headers.get(proxies.header)
+        return client_address(str(inbound.peer[0]), written, proxies)
 
     def _peer_head(self, inbound: Inbound, route: Route, written: str) -> Head:
         """Id and deadline are the ticket's word; the story checks the ticket before all else."""
@@ -148,6 +165,7 @@ class App:
             content_length=inbound.head.content_length,
             received_us=at_us,
             deadline_us=at_us + deadline_ms * 1000,
+            peer=self._state.peering.name_of(inbound.certificate),
         )
 
     # Pages.

@@ -50,6 +50,10 @@ class Connection(Protocol):
     def draining(self) -> bool:
         """Whether no further request is wanted on this connection."""
 
+    @property
+    def certificate(self) -> str:
+        """SHA-256 of the certificate the other side showed, hex; empty where it showed none."""
+
     def write(self, data: bytes) -> None:
         """Send bytes."""
 
@@ -136,6 +140,11 @@ class Inbound:
     def write_paused(self) -> bool:
         """Whether the client reads more slowly than it is written to."""
         return self._connection.write_paused
+
+    @property
+    def certificate(self) -> str:
+        """SHA-256 of the certificate the other side showed, hex; empty where it showed none."""
+        return self._connection.certificate
 
     @property
     def ended(self) -> bool:

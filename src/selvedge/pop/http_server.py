@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -48,6 +50,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     connections_max: int = 10_000
     write_high_water: int = 256 * 1024
     write_s: float = 60.0
+    handshake_s: float = 5.0
 
 
 class Server:
@@ -64,6 +67,8 @@ class Server:
         self.counted: Cell | None = None
         self._left = asyncio.Event()
         self._listeners: list[asyncio.Server] = []
+        self.on_secured: Callable[[], None] = lambda: None
+        self.tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,14 +89,22 @@ class Server:
     async def listen(self, host: str, port: int, sock: socket.socket | None) -> asyncio.Server:
         """Open a socket, or take one that was handed over; may be called again for more."""
         loop = asyncio.get_running_loop()
+        handshake_s = self.settings.handshake_s if self.tls is not None else None
+        ending_s = LINGER_S if self.tls is not None else None
 
         def connect() -> _Connection:
             return _Connection(self)
 
-        if sock is not None:
-            listener = await loop.create_server(connect, sock=sock, backlog=4096)
-        else:
-            listener = await loop.create_server(connect, host, port, backlog=4096)
+        where = {"sock": sock} if sock is not None else {"host": host, "port": port}
+        open_listener: Callable[..., Awaitable[asyncio.Server]] = loop.create_server
+        listener = await open_listener(
+            connect,
+            **where,
+            backlog=4096,
+            ssl=self.tls,
+            ssl_handshake_timeout=handshake_s,
+            ssl_shutdown_timeout=ending_s,
+        )
         self._listeners.append(listener)
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)
@@ -184,6 +197,7 @@ async def start_server(
     on_error: OnError,
     sock: socket.socket | None = None,
     counted: Cell | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Server:
     """Listen and serve. Raises `OSError` where the address cannot be had.
 
@@ -191,6 +205,7 @@ async def start_server(
     """
     server = Server(handler, settings, on_error)
     server.counted = counted
+    server.tls = tls
     await server.listen(host, port, sock)
     return server
 
@@ -213,6 +228,7 @@ class _Connection(asyncio.Protocol):
         self._unsent = 0
         self._unsent_since = self._quiet_since
         self.write_paused = False
+        self.certificate = ""
 
     # From the event loop.
 
@@ -224,6 +240,10 @@ class _Connection(asyncio.Protocol):
         self._peer = (str(peer[0]), int(peer[1]))
         transport.set_write_buffer_limits(high=self._server.settings.write_high_water)
         _no_delay(transport)
+        secured = transport.get_extra_info("ssl_object")
+        if secured is not None:
+            self.certificate = _certificate_of(secured)
+            self._server.on_secured()
         if self._server.joined(self) > self._server.settings.connections_max:
             body = _error("overloaded", "This PoP has connections_max connections; retry.")
             self._refuse_and_close(503, body, [("retry-after", "1")])
@@ -433,12 +453,13 @@ class _Connection(asyncio.Protocol):
         """Close after what was written; lingering lets a client that still sends read it."""
         if self._transport is None or self._lingering:
             return
-        if not linger or not self._transport.can_write_eof():
+        if not linger:
             self._transport.close()
             return
         self._lingering = True
         self.reading(True)
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # TLS cannot; `connection: close` says it there
+            self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_S, self.abort)
 
 
@@ -455,6 +476,12 @@ def _no_delay(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _certificate_of(secured: ssl.SSLObject) -> str:
+    """SHA-256 in hex of what the other side showed; empty where it showed nothing."""
+    shown = secured.getpeercert(binary_form=True)
+    return hashlib.sha256(shown).hexdigest() if shown else ""
 
 
 def _error(code: str, message: str, kind: str = "invalid_request_error") -> bytes:

@@ -229,6 +229,9 @@ class Interpreter:
         engine = self._engine(attempt)
         if engine is None:
             way = self._state.peer_way(attempt.pop, job.ask.route, self._view)
+            if isinstance(way, Refused):
+                relaying.refuse(way)
+                return
             self._written_ticket = self._ticket(attempt, job)
             ticket = (TICKET_HEADER, self._written_ticket)
             relaying.begin(self._state.client.post(way, job.body, relaying, [ticket]))

@@ -33,8 +33,9 @@ from selvedge.adapters import (
 )
 from selvedge.fabric import SelvedgeError
 from selvedge.pop.clock import now_us
+from selvedge.pop.peering import Peering
 from selvedge.pop.process import IDENTITY_FILE
-from selvedge.pop.settings import Settings
+from selvedge.pop.settings import Settings, host_and_port
 from selvedge.pop.shared import Shared, bytes_for
 from selvedge.pop.workers import PART_VARIABLE, READY, Part, layout
 
@@ -116,6 +117,8 @@ class Keeper:
         self._shared = Shared(self._cells, self._rows, 0)
         self._started_us = now_us()
         self._sockets = {"listen": open_sockets(settings)}
+        if settings.peer_listen is not None:
+            self._sockets["peer_listen"] = open_sockets(settings, "peer_listen")
         self._alive: list[_Process] = []
         self._now: dict[int, _Process] = {}
         self._starting = [asyncio.Lock() for _ in range(settings.workers)]
@@ -256,9 +259,10 @@ class Keeper:
                 code = await one.wait()
 
 
-def open_sockets(settings: Settings) -> list[socket.socket]:
+def open_sockets(settings: Settings, name: str = "listen") -> list[socket.socket]:
     """A listening socket a worker, on one address. Raises where another process has it."""
-    host, port = settings.address
+    address: str = getattr(settings, name)
+    host, port = host_and_port(address)
     try:
         info = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         # With SO_REUSEPORT a second PoP would quietly take half the connections: look first.
@@ -277,8 +281,8 @@ def open_sockets(settings: Settings) -> list[socket.socket]:
             sock.listen(BACKLOG)
     except OSError as error:
         raise SelvedgeError(
-            f"PoP {settings.pop} cannot listen on {settings.listen}: {error.strerror}; "
-            "stop what uses it or change 'listen'"
+            f"PoP {settings.pop} cannot listen on {address}: {error.strerror}; "
+            f"stop what uses it or change {name!r}"
         ) from error
     return found
 
@@ -289,6 +293,7 @@ async def run_keeper(settings: Settings, argv: Sequence[str], env: Mapping[str, 
     try:
         # Made once here, so that the workers do not race for it.
         keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
+        Peering(settings).open()
         keeper = Keeper(settings, argv, env)
         loop = asyncio.get_running_loop()
         stop, roll = asyncio.Event(), asyncio.Event()

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from selvedge.adapters import Cell
 from selvedge.fabric import REFUSALS, Outcome, Receipt, Route
 from selvedge.pop.series import Counter, Counters, Histograms, Row, gauge
 from selvedge.pop.shared import SERVERS_MAX, Shared
@@ -103,6 +104,7 @@ class Metrics:
             row, "selvedge_receipt_writes_failed", "Journal writes failed."
         )
         self.faults = Counter(row, "selvedge_internal_faults", "Faults of ours.")
+        self.tls = TlsCounters(row, self._shared.certificate_end)
 
     def recorded(self, receipt: Receipt) -> None:
         """Fold a receipt in, at the moment it is written."""
@@ -152,9 +154,41 @@ class Metrics:
         yield self.releases_refused.collect()
         yield self.store_failures.collect()
         yield self.faults.collect()
+        yield from self.tls.collect()
         info = GaugeMetricFamily("selvedge_pop", "This PoP.", labels=("pop",))
         info.add_metric((self._pop,), 1)
         yield info
+
+
+class TlsCounters:
+    """Handshakes at both doors, and the certificate that clients are shown."""
+
+    def __init__(self, row: Row, end: Cell) -> None:
+        self.handshakes = Counters(
+            row,
+            "selvedge_tls_handshakes",
+            "TLS handshakes that began, and that were done.",
+            ("door", "step"),
+            [(door, step) for door in ("clients", "peers") for step in ("begun", "done")],
+        )
+        self.loads = Counters(
+            row,
+            "selvedge_tls_certificate_loads",
+            "Certificates for clients that were taken or refused, by each worker.",
+            ("ending",),
+            [("taken",), ("refused",)],
+        )
+        self.end = end
+        """When the certificate ends, Unix seconds."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Both families, and the end that comes first at any worker."""
+        yield self.handshakes.collect()
+        yield self.loads.collect()
+        ends = [one for one in self.end.each if one]
+        if ends:
+            words = "When the certificate that clients are shown ends, Unix time."
+            yield gauge("selvedge_tls_certificate_not_after_seconds", words, min(ends))
 
 
 class _Collected(Collector):

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -34,8 +34,10 @@ from selvedge.adapters import (
 from selvedge.exchange import Secrets
 from selvedge.fabric import BadRelease, SelvedgeError, StaleRelease, StoreCorrupt, StoreFailed
 from selvedge.pop.app import App
+from selvedge.pop.client_tls import ClientTls, open_client_tls
 from selvedge.pop.clock import now_us
-from selvedge.pop.http_server import Server, ServerSettings, start_server
+from selvedge.pop.http_server import Server, start_server
+from selvedge.pop.peer_door import listen_for_peers, server_settings
 from selvedge.pop.settings import Settings
 from selvedge.pop.state import PopState
 from selvedge.pop.workers import COVER_S, Part, Worker
@@ -55,6 +57,7 @@ class ReleaseKeeper:
         self._held: Held | None = None
         self._pepper = read_secret(Path(settings.pepper_file))
         self._identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
+        state.peering.open()
 
     def load(self) -> None:
         """Start with the release kept from before, then with what the inbox holds."""
@@ -87,7 +90,8 @@ class ReleaseKeeper:
         if all(pop.id != here for pop in held.release.pops):
             raise BadRelease("pops", f"this PoP, {here!r}, is not among them")
         secrets = Secrets(self._pepper, pair_keys(held.release, here, self._identity))
-        self._state.swap(held, secrets)
+        peers = self._state.peering.prepare(held.release)
+        self._state.swap(held, secrets, peers)
         self._held = held
         log.info("serving by release %d (%s)", held.release.version, held.hash[:19])
 
@@ -150,13 +154,26 @@ async def run_pop(
         state.tickets = worker.tickets(now_us())
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
-        server = await _listen(state, settings, worker)
+        tls = open_client_tls(settings, state.metrics.tls)
+        doors = {"listen": await _listen(state, settings, worker, tls)}
+        peers = await listen_for_peers(
+            state,
+            _on_fault(state),
+            sock=worker.socket("peer_listen"),
+            counted=worker.shared.connections,
+        )
+        if peers is not None:
+            doors["peer_listen"] = peers
         worker.serves(released=state.view is not None)
         log.info("PoP %s serves on %s", settings.pop, settings.listen)
-        await _until_signal(keeper, state, *([_cover(server, worker)] if part else []))
-        server.close(settings.drain_idle_ms / 1000)
+        watches = [tls.watch()] if tls is not None else []
+        if part is not None:
+            watches += [_cover(server, name, worker) for name, server in doors.items()]
+        await _until_signal(keeper, state, *watches)
+        for server in doors.values():
+            server.close(settings.drain_idle_ms / 1000)
         worker.leaves()
-        await server.drain(settings.drain_ms / 1000)
+        await asyncio.gather(*(one.drain(settings.drain_ms / 1000) for one in doors.values()))
     finally:
         await client.close()
         book.close()
@@ -170,23 +187,32 @@ def _store(settings: Settings) -> ReleaseStore:
     )
 
 
-async def _listen(state: PopState, settings: Settings, worker: Worker) -> Server:
-    host, port = settings.address
-
+def _on_fault(state: PopState) -> Callable[[BaseException], None]:
     def fault(error: BaseException) -> None:
         state.metrics.faults.inc()
         log.error("a fault of ours: %s", type(error).__name__, exc_info=error)
 
+    return fault
+
+
+async def _listen(
+    state: PopState, settings: Settings, worker: Worker, tls: ClientTls | None
+) -> Server:
+    host, port = settings.address
     try:
-        return await start_server(
+        server = await start_server(
             App(state).handle,
             host,
             port,
-            settings=ServerSettings(connections_max=settings.connections_max),
-            on_error=fault,
+            settings=server_settings(settings),
+            on_error=_on_fault(state),
             sock=worker.socket("listen"),
             counted=worker.shared.connections,
+            tls=tls.context if tls is not None else None,
         )
+        if tls is not None:
+            server.on_secured = tls.secured
+        return server
     except OSError as error:
         raise SelvedgeError(
             f"PoP {settings.pop} cannot listen on {settings.listen}: {error.strerror}; "
@@ -194,14 +220,14 @@ async def _listen(state: PopState, settings: Settings, worker: Worker) -> Server
         ) from error
 
 
-async def _cover(server: Server, worker: Worker) -> None:
+async def _cover(server: Server, name: str, worker: Worker) -> None:
     """Accept also for the slots in which nobody serves, until somebody does."""
     covered: dict[int, asyncio.Server] = {}
     while True:
         await asyncio.sleep(COVER_S)
         wanted = set(worker.uncovered())
         for slot in wanted - covered.keys():
-            covered[slot] = await server.listen("", 0, worker.socket("listen", slot))
+            covered[slot] = await server.listen("", 0, worker.socket(name, slot))
         for slot in covered.keys() - wanted:
             server.unlisten(covered.pop(slot))
 

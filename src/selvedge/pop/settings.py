@@ -7,8 +7,10 @@ secret: secrets are files, named here by path. `docs/settings.md` is rendered fr
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Final, get_args, get_type_hints
+from types import UnionType
+from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from selvedge.adapters import one_line, read_yaml
 from selvedge.fabric import BadSetting
+from selvedge.wire import ForwardedHeader, TrustedProxies
 
 ENV_PREFIX: Final = "SELVEDGE_"
 
@@ -30,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Everything a PoP process can be told; see the table for meanings."""
 
     pop: Annotated[str, _help("Id of this PoP in the release.")]
-    listen: Annotated[str, _help("`host:port` to serve clients and peers on.")]
+    listen: Annotated[str, _help("`host:port` to serve clients on.")]
     state_dir: Annotated[str, _help("Directory of receipts, keys and the kept release.")]
     release_file: Annotated[str, _help("Signed release to watch; looked at each second.")]
     operator_public_key: Annotated[str, _help("Ed25519 key, base64, that signs releases.")]
@@ -39,6 +42,35 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         dict[str, str],
         _help("PoP id -> `host:port`, where a peer is reached otherwise than the release says."),
     ] = {}
+    peer_listen: Annotated[
+        str | None,
+        _help("`host:port` to serve other PoPs on, with mutual TLS 1.3; none: serve no peers."),
+    ] = None
+    peer_plaintext_loopback: Annotated[
+        bool,
+        _help("Speak to peers without TLS, on `listen`; every address must be of loopback."),
+    ] = False
+    tls_cert_file: Annotated[
+        str | None,
+        _help("PEM chain that clients are shown; looked at each second. None: no TLS."),
+    ] = None
+    tls_key_file: Annotated[str | None, _help("PEM key of `tls_cert_file`.")] = None
+    tls_handshake_ms_max: Annotated[
+        Count, _help("Time for a TLS handshake before the connection is closed, in ms.")
+    ] = 5_000
+    trusted_hops: Annotated[
+        int,
+        Meta(ge=0, le=32),
+        _help("How many proxies of ours stand in front; the client is so far from the right."),
+    ] = 0
+    trusted_proxies: Annotated[
+        list[str],
+        _help("Networks (CIDR) of proxies in front; from elsewhere no forwarding header counts."),
+    ] = []
+    trusted_header: Annotated[
+        ForwardedHeader,
+        _help("The header that these proxies write: `x-forwarded-for` or `forwarded`."),
+    ] = "x-forwarded-for"
     wan_emulated: Annotated[
         bool, _help("Say on `/health` that links to peers are emulated; changes nothing else.")
     ] = False
@@ -79,18 +111,66 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = 1_000
 
     def __post_init__(self) -> None:
-        host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            raise BadSetting("listen", f"{self.listen!r} is not host:port, as '127.0.0.1:8101'")
+        _check_listen("listen", self.listen)
         for peer, address in self.peer_addresses.items():
             if not address.rpartition(":")[2].isdigit():
                 raise BadSetting("peer_addresses", f"{peer}: {address!r} is not host:port")
+        self._check_peers()
+        self._check_clients()
+
+    def _check_peers(self) -> None:
+        if self.peer_listen is not None:
+            _check_listen("peer_listen", self.peer_listen)
+            if self.peer_plaintext_loopback:
+                words = "is for mutual TLS; drop it, or drop peer_plaintext_loopback"
+                raise BadSetting("peer_listen", words)
+        if not self.peer_plaintext_loopback:
+            return
+        for address in (self.listen, *self.peer_addresses.values()):
+            if not is_loopback(host_and_port(address)[0]):
+                words = f"{address!r} is not an address of loopback; give peers a peer_listen"
+                raise BadSetting("peer_plaintext_loopback", f"{words}, for mutual TLS")
+
+    def _check_clients(self) -> None:
+        for name, other in (("tls_cert_file", "tls_key_file"), ("tls_key_file", "tls_cert_file")):
+            if getattr(self, name) is not None and getattr(self, other) is None:
+                raise BadSetting(name, f"needs {other} beside it; name both or neither")
+        for network in self.trusted_proxies:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                raise BadSetting("trusted_proxies", f"{error}; as '10.0.0.0/8'") from error
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to listen on."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        return host_and_port(self.listen)
+
+    @property
+    def proxies(self) -> TrustedProxies:
+        """The proxies in front, as forwarding headers are read by."""
+        networks = tuple(ip_network(one) for one in self.trusted_proxies)
+        return TrustedProxies(self.trusted_hops, networks, self.trusted_header)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """``host:port`` in two; the brackets of an IPv6 address are no part of it."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this host is an address of loopback; a name is not, whatever it resolves to."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_listen(name: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise BadSetting(name, f"{address!r} is not host:port, as '127.0.0.1:8101'")
 
 
 def load_settings(
@@ -129,7 +209,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     for name, text in environment.items():
         key = name.removeprefix(ENV_PREFIX).lower()
         if name.startswith(ENV_PREFIX) and key in known:
-            found[key] = _from_json(name, text) if text.startswith("{") else text
+            is_json = text.startswith(("{", '["'))  # "[::1]:8101" is none
+            found[key] = _from_json(name, text) if is_json else text
     return found
 
 
@@ -147,13 +228,21 @@ def settings_table() -> str:
     for field in msgspec.structs.fields(Settings):
         meta = [arg for arg in get_args(hints[field.name]) if isinstance(arg, Meta)]
         words = next((one.description for one in meta if one.description), "")
-        kind = getattr(get_args(hints[field.name])[0], "__name__", "table")
+        kind = _kind(get_args(hints[field.name])[0])
         required = field.default is msgspec.NODEFAULT and (
             field.default_factory is msgspec.NODEFAULT
         )
         default = "required" if required else _shown(field)
         rows.append(f"| `{field.name}` | {kind} | {default} | {words} |")
     return "\n".join(rows) + "\n"
+
+
+def _kind(hint: object) -> str:
+    if isinstance(hint, UnionType):  # X | None
+        hint = get_args(hint)[0]
+    if get_origin(hint) is Literal:
+        return "word"
+    return getattr(hint, "__name__", "table")
 
 
 def _shown(field: msgspec.structs.FieldInfo) -> str:

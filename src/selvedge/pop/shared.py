@@ -16,7 +16,15 @@ SERVERS_MAX: Final = 256
 PLACES_MAX: Final = 2048
 """Engines and peers with a count of their own."""
 COUNTERS_WIDTH: Final = 8192
-GAUGES: Final = ("slot", "release", "running", "open_intents", "connections", "bodies_bytes")
+GAUGES: Final = (
+    "slot",
+    "release",
+    "running",
+    "open_intents",
+    "connections",
+    "bodies_bytes",
+    "certificate_end",
+)
 GAUGES_WIDTH: Final = 16 + 2 * PLACES_MAX
 
 
@@ -36,9 +44,15 @@ class Shared:
         at += rows * GAUGES_WIDTH * CELL_BYTES
         self.servers = Names(memory, at, SERVERS_MAX)
         self.places = Names(memory, at + SERVERS_MAX * NAME_BYTES, PLACES_MAX)
-        self.slot, self.release, self.running, self.open_intents, self.connections, self.bodies = (
-            self.gauges.cell(column) for column in range(len(GAUGES))
-        )
+        (
+            self.slot,
+            self.release,
+            self.running,
+            self.open_intents,
+            self.connections,
+            self.bodies,
+            self.certificate_end,
+        ) = (self.gauges.cell(column) for column in range(len(GAUGES)))
 
     @classmethod
     def alone(cls) -> Shared:

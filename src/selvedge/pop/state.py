@@ -10,13 +10,14 @@ import msgspec
 
 from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Way
 from selvedge.exchange import FleetView, Secrets, compile_view
-from selvedge.fabric import Engine, Route, StoreFailed
+from selvedge.fabric import Engine, Refused, Route, StoreFailed
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
 from selvedge.pop.metrics import Metrics
-from selvedge.pop.settings import Settings
+from selvedge.pop.peering import Peering, Peers
+from selvedge.pop.settings import Settings, host_and_port, is_loopback
 from selvedge.pop.shared import Shared
 from selvedge.routing import LoadBook
 from selvedge.wire import TicketBook
@@ -59,13 +60,16 @@ class PopState:
         self.entropy = Entropy()
         self.deadlines = Deadlines(now_us)
         self.templates = Templates(settings.pop)
+        self.peering = Peering(settings)
+        self.proxies = settings.proxies
         self._ways: dict[tuple[str, str | None, Route], Way] = {}
 
-    def swap(self, held: Held, secrets: Secrets) -> None:
+    def swap(self, held: Held, secrets: Secrets, peers: Peers | None = None) -> None:
         """Serve by this release from now on; running requests keep the view they began with."""
         self.view = compile_view(
             held.release, held.hash, self.settings.pop, secrets, self.load.view
         )
+        self.peering.take(peers or Peers())
         self._ways.clear()
         self.templates = Templates(self.settings.pop)
         self.metrics.release.set(held.release.version)
@@ -82,16 +86,27 @@ class PopState:
             self._ways[engine.url, engine.api_key_env, route] = way
         return way
 
-    def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way:
+    def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way | Refused:
         """The way to a route of another PoP: where the settings say, else the release."""
         address = self.settings.peer_addresses.get(pop_id) or view.pops[pop_id].peer
-        way = self._ways.get((address, None, route))
+        way = self._ways.get((address, pop_id, route))
         if way is None:
-            host, _, port = address.rpartition(":")
-            origin = Origin(host.strip("[]"), int(port))
+            origin = self._peer_origin(pop_id, address)
+            if isinstance(origin, Refused):
+                return origin
             way = self.client.way(route.value, origin, [JSON_BODY])
-            self._ways[address, None, route] = way
+            self._ways[address, pop_id, route] = way
         return way
+
+    def _peer_origin(self, pop_id: str, address: str) -> Origin | Refused:
+        host, port = host_and_port(address)
+        if self.peering.is_plain:
+            if is_loopback(host):
+                return Origin(host, port)
+            words = f"PoP {pop_id!r} is not on loopback, where alone plaintext is allowed."
+            return Refused("no_engine_available", words)
+        tls = self.peering.dial(pop_id)
+        return tls if isinstance(tls, Refused) else Origin(host, port, tls=tls)
 
     def tally(self, code: str) -> None:
         """Count a refusal without a receipt; where even that cannot be written, in metrics only."""

@@ -9,6 +9,13 @@ from selvedge.wire.answers import (
     write_attested,
 )
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
+from selvedge.wire.forwarded import (
+    ForwardedHeader,
+    Network,
+    TrustedProxies,
+    client_address,
+    read_address,
+)
 from selvedge.wire.http1 import (
     EndOfInput,
     RequestReader,
@@ -60,8 +67,10 @@ __all__ = [
     "EndOfMessage",
     "Event",
     "EventTooLarge",
+    "ForwardedHeader",
     "HeadLimits",
     "HeaderPair",
+    "Network",
     "Profile",
     "ProtocolViolation",
     "RequestHead",
@@ -74,12 +83,14 @@ __all__ = [
     "StreamScan",
     "Ticket",
     "TicketBook",
+    "TrustedProxies",
     "UsedHere",
     "UsedTickets",
     "assemble",
     "attest",
     "body_hash",
     "chunk",
+    "client_address",
     "engine_body",
     "engine_streams",
     "frame",
@@ -87,6 +98,7 @@ __all__ = [
     "is_callers_fault",
     "issue",
     "parse",
+    "read_address",
     "read_answer",
     "read_attested",
     "read_unverified",
