@@ -140,3 +140,26 @@ def test_errors_are_one_tree_and_name_what_they_are_about() -> None:
     error = BadSetting("body_bytes_max", "must be at least 1")
     assert str(error) == "setting body_bytes_max: must be at least 1"
     assert error.name == "body_bytes_max"
+
+
+def test_certificates_of_a_pop() -> None:
+    release = make_release()
+    sin = msgspec.structs.replace(make_pop("sin"), certificates=("AAAA", "BBBB"))
+    assert msgspec.structs.replace(release, pops=(sin, make_pop("fra"))).pop("sin") == sin
+    for certificates, words in (
+        (("AAAA", "BBBB", "CCCC"), "names more than 2; drop the oldest"),
+        (("A A",), "is DER in base64, at most 4096 characters each"),
+        (("A" * 4096,), "is DER in base64, at most 4096 characters each"),
+        (("",), "is DER in base64, at most 4096 characters each"),
+    ):
+        with pytest.raises(BadRelease, match=rf"pops\.sin\.certificates: {words}"):
+            msgspec.structs.replace(sin, certificates=certificates)
+    twin = msgspec.structs.replace(make_pop("fra"), certificates=("BBBB",))
+    with pytest.raises(BadRelease, match=r"pops\.fra\.certificates: holds the certificate of PoP"):
+        msgspec.structs.replace(release, pops=(sin, twin))
+
+
+def test_a_release_from_before_certificates_is_read() -> None:
+    written = msgspec.json.encode(make_release()).replace(b',"certificates":[]', b"")
+    assert b"certificates" not in written
+    assert msgspec.json.decode(written, type=Release) == make_release()

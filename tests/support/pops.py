@@ -17,7 +17,7 @@ import contextlib
 import os
 import socket
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,10 @@ from selvedge.adapters import (
 from selvedge.fabric import Attested, Engine, Key, PoP, Receipt, Release, Served, Usage
 from selvedge.ledger import Intent, Recovery, Summary, hash_secret, read_line, receipts_of
 from selvedge.pop.app import App
+from selvedge.pop.client_tls import ClientTls, open_client_tls
 from selvedge.pop.clock import now_us
-from selvedge.pop.http_server import Inbound, Server, ServerSettings, start_server
-from selvedge.pop.peer_door import listen_for_peers
+from selvedge.pop.http_server import Handler, Inbound, Server, start_server
+from selvedge.pop.peer_door import listen_for_peers, server_settings
 from selvedge.pop.process import ReleaseKeeper
 from selvedge.pop.settings import Settings
 from selvedge.pop.state import PopState
@@ -107,6 +108,7 @@ class RunningPop:
         self.faults: list[BaseException] = []
         self.state: PopState
         self.keeper: ReleaseKeeper
+        self.tls: ClientTls | None
         self.server: Server
         self._book: ReceiptBook
         self._client: HttpClient
@@ -154,22 +156,32 @@ class RunningPop:
         self.keeper.load()
         app = App(self.state)
 
-        def handle(inbound: Inbound) -> None:
-            self.seen.append(inbound)
-            app.handle(inbound)
-
+        self.tls = open_client_tls(made, self.state.metrics.tls)
         self.server = await start_server(
-            handle,
+            self._noting(app.handle),
             "127.0.0.1",
             self.port,
-            settings=ServerSettings(connections_max=made.connections_max),
+            settings=server_settings(made),
             on_error=self._noted,
             sock=self.sock,
+            tls=self.tls.context if self.tls is not None else None,
         )
         self.server.connections = self.accepted
-        self.peer_server = await listen_for_peers(self.state, self._noted, self.peer_sock)
+        if self.tls is not None:
+            self.server.on_secured = self.tls.secured
+        self.peer_server = await listen_for_peers(
+            self.state, self._noted, sock=self.peer_sock
+        )
         if self.peer_server is not None:
             self.peer_server.connections = self.accepted
+            self.peer_server.handler = self._noting(self.peer_server.handler)
+
+    def _noting(self, handler: Handler) -> Handler:
+        def handle(inbound: Inbound) -> Awaitable[None] | None:
+            self.seen.append(inbound)
+            return handler(inbound)
+
+        return handle
 
     def _noted(self, fault: BaseException) -> None:
         self.faults.append(fault)

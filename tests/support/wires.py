@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -93,9 +94,11 @@ class Wire:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def to(cls, port: int) -> AsyncIterator[Wire]:
+    async def to(
+        cls, port: int, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator[Wire]:
         """A connection that is closed at the end of the block."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+        reader, writer = await asyncio.open_connection(host, port, limit=2**24, ssl=tls)
         try:
             yield cls(reader, writer)
         finally:
@@ -196,6 +199,12 @@ class Wire:
     def read_on(self) -> None:
         """Go on reading."""
         cast(asyncio.ReadTransport, self._writer.transport).resume_reading()
+
+    @property
+    def secured(self) -> ssl.SSLObject:
+        """The TLS side of the connection."""
+        found: ssl.SSLObject = self._writer.get_extra_info("ssl_object")
+        return found
 
     @property
     def _socket(self) -> socket.socket:
