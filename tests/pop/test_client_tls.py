@@ -12,6 +12,7 @@ import pytest
 from selvedge.fabric import BadSetting
 from selvedge.pop import client_tls
 from selvedge.pop.client_tls import ClientTls
+from selvedge.pop.http_server import Inbound, ServerSettings, start_server
 from selvedge.pop.metrics import Metrics
 from tests.support import Answer, Gate, Script, run
 from tests.support.certificates import serial_of, trusting, write_pair
@@ -196,5 +197,43 @@ def test_a_client_that_hangs_up_reaches_the_engine(tmp_path: Path) -> None:
                 await engine.until(lambda: engine.aborts)
                 (receipt,) = await fabric.pop("sin").until_receipts()
                 assert receipt.outcome == "client_gone"
+
+    run(main())
+
+
+def test_a_slow_reader_pauses_whoever_writes(tmp_path: Path) -> None:
+    """Encrypted bytes wait in bounded places too."""
+
+    async def main() -> None:
+        paused, written = asyncio.Event(), 0
+
+        async def write_on(inbound: Inbound) -> None:
+            nonlocal written
+            inbound.on_pause = paused.set
+            inbound.start(200, [], None)
+            while not paused.is_set():
+                inbound.write(b"x" * 65_536)
+                written += 65_536
+                assert written < 16_000_000, "nobody was told to pause"
+                await asyncio.sleep(0)
+            inbound.abort()
+
+        chain, key = write_pair(tmp_path, 1)
+        tls = ClientTls(str(chain), str(key), Metrics("sin").tls)
+        faults: list[BaseException] = []
+        server = await start_server(
+            *(write_on, "127.0.0.1", 0),
+            settings=ServerSettings(),
+            on_error=faults.append,
+            tls=tls.context,
+        )
+        async with Wire.to(server.port, tls=trusting(chain)) as wire:
+            wire.read_nothing()
+            wire.send(post(None, b""))
+            async with asyncio.timeout(10):
+                await paused.wait()
+        server.close()
+        await server.drain(5)
+        assert faults == []
 
     run(main())

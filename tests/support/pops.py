@@ -39,7 +39,17 @@ from selvedge.adapters import (
     seal_release,
     write_atomically,
 )
-from selvedge.fabric import Attested, Engine, Key, PoP, Receipt, Release, Served, Usage
+from selvedge.fabric import (
+    Attested,
+    Engine,
+    Key,
+    Personal,
+    PoP,
+    Receipt,
+    Release,
+    Served,
+    Usage,
+)
 from selvedge.ledger import Intent, Recovery, Summary, hash_secret, read_line, receipts_of
 from selvedge.pop.app import App
 from selvedge.pop.client_tls import ClientTls, open_client_tls
@@ -111,6 +121,7 @@ class RunningPop:
         self.tls: ClientTls | None
         self.server: Server
         self._book: ReceiptBook
+        self._vault: Vault
         self._client: HttpClient
 
     @property
@@ -146,9 +157,11 @@ class RunningPop:
         else:
             told["peer_plaintext_loopback"] = True
         made = msgspec.convert(told | dict(settings), Settings)
-        vault = Vault(self.directory / "subjects.jsonl")
+        self._vault = Vault(self.directory / "subjects.jsonl")
         gather = asyncio.get_running_loop().call_soon
-        self._book = ReceiptBook(self.id, self.journal, vault, Recovery({}, {}), schedule=gather)
+        self._book = ReceiptBook(
+            self.id, self.journal, self._vault, Recovery({}, {}), schedule=gather
+        )
         self._client = HttpClient(ClientSettings(connect_ms_max=made.connect_ms_max))
         self.state = PopState(made, self._book, self._client, {})
         store = ReleaseStore(self.directory / "release", self.inbox, operator_public)
@@ -213,6 +226,16 @@ class RunningPop:
     def receipts(self) -> list[Receipt]:
         """The receipts written, in order."""
         return [sealed.decode() for sealed in receipts_of(self.journal.lines)]
+
+    def personal(self) -> list[Personal]:
+        """The personal fields of the receipts, decrypted, in order."""
+        found = []
+        for sealed in receipts_of(self.journal.lines):
+            raw = msgspec.json.decode(f'"{sealed.personal}"', type=bytes)
+            personal = self._vault.open(raw, sealed.decode().id)
+            assert personal is not None
+            found.append(personal)
+        return found
 
     def attestations(self) -> list[Attested]:
         """The attestations given to peers, in order."""

@@ -190,7 +190,7 @@ class HttpClient:
         """Send a request; its answer comes through ``sink``."""
         sized = request.body or request.method == "POST"
         framing = [b"content-length: %d" % len(request.body)] if sized else []
-        host = ("host", f"{request.host}:{request.port}")
+        host = ("host", _authority(request.host, request.port))
         head = render_request_head(
             request.method, request.target, [host, *request.headers], framing
         )
@@ -201,7 +201,7 @@ class HttpClient:
 
     def way(self, target: str, to: Origin, headers: Sequence[tuple[str, str]] = ()) -> Way:
         """A way for many POSTs to one target: its head is rendered once."""
-        host = ("host", f"{to.host}:{to.port}")
+        host = ("host", _authority(to.host, to.port))
         return Way(self._place(to.host, to.port, to.tls), RequestTemplate(target, [host, *headers]))
 
     def post(
@@ -455,6 +455,11 @@ class _Connection(asyncio.Protocol):
             f"{where} closed the connection {'during' if reader.started else 'before'} its answer"
         )
         call.fail(TransportFailed(kind, words, bytes_sent=True))
+
+
+def _authority(host: str, port: int) -> str:
+    """Host and port as ``Host`` names them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Whole:
