@@ -8,7 +8,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup up test check bench-engine torture docs clean
+.PHONY: help setup up test check bench-engine bench-gateway torture docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -36,6 +36,9 @@ check: setup  ## lint, format, types, the floors and the tidiness of the tree
 
 bench-engine: setup  ## measure engines on this machine
 	@.venv/bin/python -m bench.engine $(ARGS)
+
+bench-gateway: setup  ## compare a PoP with other gateways on one core; see ARGS=--help
+	@.venv/bin/python -m bench.gateway $(ARGS)
 
 torture: setup  ## kill, cut and flood a running fabric, then check every receipt
 	@.venv/bin/python -m bench.torture $(ARGS)
