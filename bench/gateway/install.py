@@ -18,7 +18,8 @@ HERE = Path(__file__).parent
 ENVIRONMENTS = OUT / "gateway-env"
 APT = {"gcc": "gcc libc6-dev", "nginx": "nginx-light", "node": "nodejs", "npm": "npm"}
 LITELLM = "litellm[proxy]==1.106.2"
-PORTKEY = "@portkey-ai/gateway@1.15.2"
+# Streams through Portkey end in 500 with a newer Hono server (Portkey-AI/gateway, issue 1389).
+PORTKEY = "@portkey-ai/gateway@1.15.2 @hono/node-server@1.14.2"
 PY_SPY = "py-spy==0.4.3"
 
 Say = Callable[[str], None]
@@ -52,8 +53,8 @@ def install(targets: Iterable[str], *, profile: bool, say: Say) -> Tools:
         _venv("litellm", LITELLM, say)
     if "portkey" in names:
         place = ENVIRONMENTS / "portkey"
-        argv = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place), PORTKEY]
-        _once(place, PORTKEY, [argv], say)
+        argv = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place)]
+        _once(place, PORTKEY, [[*argv, *PORTKEY.split()]], say)
     if profile:
         _venv("py-spy", PY_SPY, say)
     return Tools(mock, load, shutil.which("nginx") or "nginx")

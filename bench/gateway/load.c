@@ -188,8 +188,8 @@ static void finished(Conn *c) {
     } else if (mode == STREAMS && (!c->done || (expected && c->chunks != expected))) {
         counts.incomplete++;
         counts.errors++;
-    } else if ((mode == OPEN_LOOP ? c->due_ns : c->begun_ns) >= measured_ns &&
-               (mode != CLOSED_LOOP || now <= end_ns)) {
+    } else if (mode == CLOSED_LOOP ? counted()
+                                   : (mode == OPEN_LOOP ? c->due_ns : c->begun_ns) >= measured_ns) {
         counts.requests++;
         record(&latency, now - (mode == OPEN_LOOP ? c->due_ns : c->begun_ns));
     }
@@ -427,7 +427,6 @@ static void look_for_silent(void) {
 
 static int all_over(void) {
     if (mode == OPEN_LOOP) return now >= end_ns && idle_len == connections && !waiting;
-    if (mode == CLOSED_LOOP) return now >= end_ns;
     return over == connections;
 }
 
@@ -456,7 +455,7 @@ static void run(void) {
         counts.unfinished += conns[i].state == SENDING || conns[i].state == READING;
     }
     counts.unfinished += waiting;
-    if (mode != CLOSED_LOOP) counts.errors += counts.unfinished;
+    counts.errors += counts.unfinished;
 }
 
 static void say(void) {

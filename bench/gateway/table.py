@@ -12,6 +12,7 @@ from bench.gateway.cases import Sample
 from bench.gateway.results import BARS, Figures, added, med, met, p99_limit
 
 US = 1000.0
+STREAMS = ("sse", "sse_by_4", "itl", "paced")
 
 
 def show(console: Console, samples: Sequence[Sample], figures: Figures) -> None:
@@ -19,7 +20,7 @@ def show(console: Console, samples: Sequence[Sample], figures: Figures) -> None:
     cases = dict.fromkeys(one.case for one in samples)
     by_kind = {
         "Requests, closed loop": [one for one in cases if one.startswith("rps_")],
-        "Streams": [one for one in cases if one in ("sse", "itl", "paced")],
+        "Streams": [one for one in cases if one in STREAMS],
     }
     for title, names in by_kind.items():
         if names:
@@ -38,7 +39,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
 
 
 def _loads(title: str, samples: Sequence[Sample], cases: Sequence[str]) -> Table:
-    streams = cases[0] in ("sse", "itl", "paced")
+    streams = cases[0] in STREAMS
     columns = ["load", "target", "chunks/s" if streams else "requests/s"]
     columns += ["ttft p50 ms", "p99", "delay p50 ms", "p99"] if streams else ["p50 ms", "p99"]
     columns += ["CPU µs", "CPU", "core 0", "core 1", "errors"]

@@ -8,7 +8,8 @@ direct     the mock itself: what load and mock can do, the headroom
 nginx      a bare proxy, one worker, upstream keep-alive: the limit; no key, no rule, no receipt
 selvedge   `selvedge pop` with a signed release: key checked, residency, routing, an intent and a
            receipt on disk for each request, metrics, failover bookkeeping
-litellm    `litellm --config`, one worker, no database, no master key, no callbacks
+litellm    `litellm --config`, one worker, no database, no callbacks; a master key, compared in
+           memory (it does not start without one)
 portkey    Portkey's open gateway on Node, one process; it checks no key of its own
 """
 
@@ -19,6 +20,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -225,7 +227,8 @@ def start_litellm(bench: Bench, directory: Path, port: int) -> Start:
     argv += ["--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
     # The price table from its package and not from the network; no debug log.
     env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "NO_DOCS": "True"}
-    return Start(argv, env, page_is_200("/health/liveliness"))
+    key = f"sk-{secrets.token_hex(32)}"
+    return Start(argv, env | {"LITELLM_MASTER_KEY": key}, page_is_200("/health/liveliness"), key)
 
 
 def start_portkey(bench: Bench, directory: Path, port: int) -> Start:
