@@ -5,47 +5,26 @@ One core for the server under test, one for load and mock; a figure is the media
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import tempfile
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import click
 from rich.console import Console
 
 from bench.figures import OUT, circumstances
-from bench.gateway.cases import Sample, long_cases, short_cases
-from bench.gateway.install import Tools, install
-from bench.gateway.processes import BenchFailed, Cores, choose_cores, stay_off
-from bench.gateway.results import Figures, details, errors, fold, met
-from bench.gateway.rounds import Plan, Rounds
+from bench.gateway.cases import long_cases, short_cases
+from bench.gateway.found import Found
+from bench.gateway.install import install, versions
+from bench.gateway.processes import BenchFailed, choose_cores, stay_off
+from bench.gateway.results import JSON_KEYS, details, errors, met
+from bench.gateway.rounds import Plan
+from bench.gateway.run import run
 from bench.gateway.table import show
-from bench.gateway.targets import STARTS, open_bench, started
+from bench.gateway.targets import STARTS
 
-PARTS = ("rps", "open", "sse", "itl", "paced")
-
-
-def run(plan: Plan, tools: Tools, cores: Cores, console: Console) -> tuple[list[Sample], Figures]:
-    """Start every target, measure, stop them."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix="gateway-run-", dir=OUT) as directory,
-        contextlib.ExitStack() as stack,
-    ):
-        bench, direct = stack.enter_context(open_bench(tools, cores, Path(directory)))
-        targets = {"direct": direct}
-        for name in plan.targets:
-            with console.status(f"starting {name}"):
-                targets[name] = stack.enter_context(started(bench, name))
-        rounds = Rounds(bench, targets, plan.scale)
-        rounds.run(plan.cases, plan.rounds, console)
-        figures = fold(rounds.samples)
-        if "selvedge" in targets:
-            figures["rss_mb_idle"] = round(max(targets["selvedge"].rss_idle) / 1e6, 1)
-            figures["start_s"] = round(targets["selvedge"].start_s, 3)
-        return rounds.samples, figures
+PARTS = ("rps", "open", "sse", "itl", "paced", "stages", "crowd")
 
 
 def words(_: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
@@ -81,26 +60,40 @@ def main(
     plan = Plan(cases, targets, rounds, scale, frozenset(only), is_long)
     try:
         cores = choose_cores()
-        tools = install(targets, profile=False, say=console.print)
+        tools = install(targets, profile="stages" in only, say=console.print)
         stay_off(cores)
-        samples, figures = run(plan, tools, cores, console)
+        found = run(plan, tools, cores, console)
     except BenchFailed as error:
         raise click.ClickException(str(error)) from error
+    before["load_1m_end"] = round(os.getloadavg()[0], 2)
     whole = set(only) == set(PARTS) and set(targets) == set(STARTS)
-    document = {
-        **figures,
-        "bars_met": met(figures),
-        "errors": errors(samples),
-        "circumstances": {**before, "load_1m_end": round(os.getloadavg()[0], 2)},
-        "details": details(samples),
-    }
     path = OUT / ("gateway.json" if whole else "gateway-partial.json")
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(document(found, before), indent=2) + "\n", encoding="utf-8")
     if as_json:
         click.echo(path.read_text(encoding="utf-8"), nl=False)
     else:
-        show(Console(highlight=False, width=max(110, console.width)), samples, figures)
+        show(Console(highlight=False, width=max(110, console.width)), found)
         console.print(f"written to {os.path.relpath(path)}")
+
+
+def document(found: Found, before: dict[str, Any]) -> dict[str, Any]:
+    """The file: the figures of the bars at its top, everything else below. Any: JSON."""
+    details_of = {
+        "bars_met": met(found.figures),
+        "errors": errors(found.samples),
+        "circumstances": before,
+        "versions": versions(found.targets),
+        "starts": {
+            name: {"start_s": round(one.start_s, 3), "rss_bytes": list(one.rss_idle)}
+            for name, one in found.targets.items()
+        },
+        "stages_us": found.stages,
+        "crowds": [asdict(one) for one in found.crowds],
+        "loads": details(found.samples),
+    }
+    top = {name: number for name, number in found.figures.items() if name in JSON_KEYS}
+    rest = {name: number for name, number in found.figures.items() if name not in JSON_KEYS}
+    return {**top, "details": {**rest, **details_of}}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ C programs compiled here, nginx and Node from apt, others' gateways in environme
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,8 +19,9 @@ HERE = Path(__file__).parent
 ENVIRONMENTS = OUT / "gateway-env"
 APT = {"gcc": "gcc libc6-dev", "nginx": "nginx-light", "node": "nodejs", "npm": "npm"}
 LITELLM = "litellm[proxy]==1.106.2"
-# Streams through Portkey end in 500 with a newer Hono server (Portkey-AI/gateway, issue 1389).
-PORTKEY = "@portkey-ai/gateway@1.15.2 @hono/node-server@1.14.2"
+# Its package.json has an older Hono server: with a newer one every stream through Portkey ends in
+# 500 (Portkey-AI/gateway, issue 1389).
+PORTKEY = "@portkey-ai/gateway@1.15.2"
 PY_SPY = "py-spy==0.4.3"
 
 Say = Callable[[str], None]
@@ -52,9 +54,7 @@ def install(targets: Iterable[str], *, profile: bool, say: Say) -> Tools:
     if "litellm" in names:
         _venv("litellm", LITELLM, say)
     if "portkey" in names:
-        place = ENVIRONMENTS / "portkey"
-        argv = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place)]
-        _once(place, PORTKEY, [[*argv, *PORTKEY.split()]], say)
+        _portkey(ENVIRONMENTS / "portkey", say)
     if profile:
         _venv("py-spy", PY_SPY, say)
     return Tools(mock, load, shutil.which("nginx") or "nginx")
@@ -82,9 +82,17 @@ def _apt(missing: Sequence[str], say: Say) -> None:
 
 def _venv(name: str, requirement: str, say: Say) -> None:
     place = ENVIRONMENTS / name
-    make = [sys.executable, "-m", "venv", "--clear", str(place)]
+    make = [sys.executable, "-m", "venv", str(place)]
     pip = [str(place / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     _once(place, requirement, [make, [*pip, requirement]], say)
+
+
+def _portkey(place: Path, say: Say) -> None:
+    package = HERE / "portkey.json"
+    requirement = f"{PORTKEY} {hashlib.sha256(package.read_bytes()).hexdigest()[:12]}"
+    npm = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(place)]
+    copy = ["cp", str(package), str(place / "package.json")]
+    _once(place, requirement, [copy, npm], say)
 
 
 def _once(place: Path, requirement: str, steps: Sequence[Sequence[str]], say: Say) -> None:
@@ -93,6 +101,8 @@ def _once(place: Path, requirement: str, steps: Sequence[Sequence[str]], say: Sa
     if stamp.exists() and stamp.read_text() == f"{requirement}\n{place}\n":
         return
     say(f"installing {requirement} (once)")
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
     for argv in steps:
         _run(argv)
     stamp.write_text(f"{requirement}\n{place}\n")
@@ -103,3 +113,16 @@ def _run(argv: Sequence[str]) -> None:
     if done.returncode:
         tail = (done.stdout + done.stderr)[-1500:]
         raise BenchFailed(f"{' '.join(argv[:4])} ... failed with {done.returncode}:\n{tail}")
+
+
+def versions(targets: Iterable[str]) -> dict[str, str]:
+    """What was compared with."""
+    names = set(targets)
+    pinned = {"litellm": LITELLM, "portkey": PORTKEY}
+    found = {name: words for name, words in pinned.items() if name in names}
+    for name, argv in (("nginx", ["nginx", "-v"]), ("portkey", ["node", "--version"])):
+        if name in names:
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            words = (done.stdout + done.stderr).strip()
+            found[name] = f"{found[name]}, node {words}" if name in found else words
+    return found

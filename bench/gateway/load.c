@@ -4,7 +4,7 @@
  *     load open    PORT REQUEST -c 64 -t 5 -r 1000   constant rate; latency counts from the moment at
  *                                                    which a request was due, sent or not
  *     load streams PORT REQUEST -c 16 -t 5 -n 100    streams of n chunks, again and again
- *     load streams ... -o                            each stream once, however long it takes
+ *     load streams ... -o                            each stream once, all within -t seconds
  *
  * REQUEST is a file with one whole request. -w excludes the first seconds from the figures, -s
  * spreads the first sends over so many microseconds, at random (seed -x), so that paced streams do
@@ -432,8 +432,8 @@ static int all_over(void) {
 
 static void run(void) {
     struct epoll_event found[EVENTS];
-    int64_t looked_ns = now, last_ns = end_ns + GRACE_NS;
-    while (!all_over() && (once || now < last_ns)) {
+    int64_t looked_ns = now, last_ns = end_ns + (once ? 0 : GRACE_NS);
+    while (!all_over() && now < last_ns) {
         int n = epoll_wait(poll_fd, found, EVENTS, 20);
         now = clock_ns();
         for (int i = 0; i < n; i++) {

@@ -25,6 +25,24 @@ BARS: Final[dict[str, tuple[str, float]]] = {
     "streams_2000_errors": ("<=", 0),
     "start_s": ("<=", 1.0),
 }
+JSON_KEYS: Final = (
+    "rps_core",
+    "rps_ratio_litellm",
+    "rps_ratio_portkey",
+    "rps_ratio_nginx",
+    "chunks_ratio_litellm",
+    "chunks_ratio_nginx",
+    "added_ms_p50",
+    "added_ms_p99",
+    "nginx_added_ms_p99",
+    "added_itl_us_p99_200_streams",
+    "cpu_us_per_request",
+    "cpu_us_per_chunk_paced",
+    "cpu_per_chunk_ratio_nginx",
+    "rss_mb_idle",
+    "streams_2000_errors",
+    "rss_kb_per_stream",
+)
 OF_SAMPLE: Final = (
     "cpu_us_per_request",
     "cpu_us_per_chunk",

@@ -9,14 +9,28 @@ from rich.table import Table
 
 from bench.figures import bar
 from bench.gateway.cases import Sample
+from bench.gateway.crowd import STREAMS as CROWD
+from bench.gateway.crowd import Crowd
+from bench.gateway.found import Found
 from bench.gateway.results import BARS, Figures, added, med, met, p99_limit
+from bench.gateway.stages import beside_budget
 
 US = 1000.0
 STREAMS = ("sse", "sse_by_4", "itl", "paced")
 
 
-def show(console: Console, samples: Sequence[Sample], figures: Figures) -> None:
+NOTES = """\
+What each does. direct: the mock itself, the headroom of load and mock. nginx: proxies, no more.
+selvedge: checks the key, rule and allowed set, routes, writes an intent and a receipt for each
+request, scans usage. portkey: checks no key. litellm: compares its master key; no database.
+CPU is the target's own, of all its processes, as time for each answer and as share of core 0;
+core 0 above that share is somebody else's work. Where core 1, load and mock, is busy and a target
+is not, the target was not at its limit."""
+
+
+def show(console: Console, found: Found) -> None:
     """Every table there is something for."""
+    samples, figures = found.samples, found.figures
     cases = dict.fromkeys(one.case for one in samples)
     by_kind = {
         "Requests, closed loop": [one for one in cases if one.startswith("rps_")],
@@ -28,7 +42,14 @@ def show(console: Console, samples: Sequence[Sample], figures: Figures) -> None:
     opened = [one for one in cases if one.startswith("open_") and "_as_" not in one]
     if opened:
         console.print(_open(samples, opened))
+    for key, words in (("cpu_us_per_request", "request"), ("cpu_us_per_chunk", "chunk")):
+        if key in found.stages:
+            rows = beside_budget(found.stages[key])
+            show_stages(console, f"CPU of a {words} by stage", rows, key == "cpu_us_per_request")
+    if found.crowds:
+        console.print(_crowds(found.crowds))
     console.print(_bars(figures))
+    console.print(NOTES)
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -106,11 +127,35 @@ def _bars(figures: Figures) -> Table:
 
 
 def show_stages(
-    console: Console, title: str, rows: Mapping[str, tuple[float, float | None]]
+    console: Console,
+    title: str,
+    rows: Mapping[str, tuple[float, float | None]],
+    has_budget: bool,
 ) -> None:
-    """CPU by stage beside the budget of the design."""
-    table = _table(title, ("load", "µs", "budget µs"))
+    """CPU by stage, of a request beside the budget of the design."""
+    table = _table(title, ("load", "µs", "budget µs") if has_budget else ("load", "µs"))
     table.columns[0].header = "stage"
     for stage, (us, budget) in rows.items():
-        table.add_row(stage, f"{us:.1f}", "" if budget is None else f"{budget:g}")
+        shown = ["" if budget is None else f"{budget:g}"] if has_budget else []
+        table.add_row(stage, f"{us:.1f}", *shown)
     console.print(table)
+
+
+def _crowds(crowds: Sequence[Crowd]) -> Table:
+    columns = ["target", "errors", "chunks/s", "delay p50 ms", "p99", "CPU µs", "CPU"]
+    columns += ["MB idle", "MB open", "kB a stream"]
+    table = _table(f"{CROWD} streams at once, one chunk per 250 ms", columns)
+    for one in crowds:
+        table.add_row(
+            one.target,
+            str(one.errors),
+            f"{one.chunks_per_s:,.0f}",
+            f"{one.delay_p50_us / US:,.3f}",
+            f"{one.delay_p99_us / US:,.3f}",
+            f"{one.cpu_us_per_chunk:.1f}",
+            f"{one.cpu_share:.0%}",
+            f"{one.idle_bytes / 1e6:.1f}",
+            f"{one.open_bytes / 1e6:.1f}",
+            f"{one.kb_per_stream:.1f}",
+        )
+    return table

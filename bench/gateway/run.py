@@ -1,0 +1,84 @@
+"""One run, from the first process started to the last one stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.figures import OUT
+from bench.gateway.cases import measure, short_cases
+from bench.gateway.crowd import LONG, QUICK, SHORT, STREAMS, Crowd, open_crowd
+from bench.gateway.found import Found, Stages
+from bench.gateway.install import Tools
+from bench.gateway.processes import Cores
+from bench.gateway.results import SATURATION, fold, med, value
+from bench.gateway.rounds import Plan, Rounds
+from bench.gateway.stages import fold_stacks, sample_stacks, scaled
+from bench.gateway.targets import Bench, Target, open_bench, started
+
+STAGES_S = 5.0
+
+
+def run(plan: Plan, tools: Tools, cores: Cores, console: Console) -> Found:
+    """Start every target, measure, stop them; then a fresh PoP for the crowd of streams."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="gateway-run-", dir=OUT) as directory:
+        with contextlib.ExitStack() as stack:
+            bench, direct = stack.enter_context(open_bench(tools, cores, Path(directory)))
+            targets = {"direct": direct}
+            for name in plan.targets:
+                with console.status(f"starting {name}"):
+                    targets[name] = stack.enter_context(started(bench, name))
+            rounds = Rounds(bench, targets, plan.scale)
+            rounds.run(plan.cases, plan.rounds, console)
+            found = Found(rounds.samples, fold(rounds.samples), targets)
+            if "stages" in plan.parts and "selvedge" in targets:
+                with console.status("sampling stacks"):
+                    found.stages = take_stages(bench, targets["selvedge"], found, plan.scale)
+        if "crowd" in plan.parts:
+            with open_bench(tools, cores, Path(directory)) as (bench, _):
+                found.crowds = list(take_crowds(bench, plan, console))
+    add_memory(found)
+    return found
+
+
+def take_crowds(bench: Bench, plan: Plan, console: Console) -> Iterator[Crowd]:
+    """The crowd of streams: our PoP's, in the long form everyone's, each freshly started."""
+    chunks = LONG if plan.long else SHORT if plan.scale >= 1 else QUICK
+    for name in plan.targets:
+        if name == "selvedge" or plan.long:
+            with (
+                console.status(f"{STREAMS} streams of {chunks} chunks through {name}"),
+                started(bench, name) as target,
+            ):
+                yield open_crowd(bench, target, chunks)
+
+
+def take_stages(bench: Bench, target: Target, found: Found, scale: float) -> Stages:
+    """Microseconds by stage, of a request and of a chunk."""
+    by_name = {one.name: one for one in short_cases()}
+    stages: Stages = {}
+    for case, key in ((SATURATION, "cpu_us_per_request"), ("paced", "cpu_us_per_chunk")):
+        cpu_us = med(found.samples, case, "selvedge", key)
+        if cpu_us is None:
+            sample = measure(bench, target, by_name[case], 0, scale=scale)
+            cpu_us = value(sample, key)
+        stacks = sample_stacks(bench, target, by_name[case], max(1.0, STAGES_S * scale))
+        stages[key] = scaled(fold_stacks(stacks), cpu_us)
+    return stages
+
+
+def add_memory(found: Found) -> None:
+    """Figures of start, memory and crowd."""
+    ours = found.targets.get("selvedge")
+    if ours is not None:
+        found.figures["rss_mb_idle"] = round(max(ours.rss_idle) / 1e6, 1)
+        found.figures["start_s"] = round(ours.start_s, 3)
+    for crowd in found.crowds:
+        if crowd.target == "selvedge":
+            found.figures["streams_2000_errors"] = crowd.errors
+            found.figures["rss_kb_per_stream"] = round(crowd.kb_per_stream, 1)
