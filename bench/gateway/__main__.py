@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,16 +17,19 @@ from rich.console import Console
 
 from bench.figures import OUT, circumstances
 from bench.gateway.cases import long_cases, short_cases
+from bench.gateway.chart import render_chart
 from bench.gateway.found import Found
 from bench.gateway.install import install, versions
 from bench.gateway.processes import BenchFailed, choose_cores, stay_off
-from bench.gateway.results import JSON_KEYS, details, errors, met
+from bench.gateway.results import JSON_KEYS, SATURATION, details, errors, med, met
 from bench.gateway.rounds import Plan
 from bench.gateway.run import run
 from bench.gateway.table import show
 from bench.gateway.targets import STARTS
 
 PARTS = ("rps", "open", "sse", "itl", "paced", "stages", "crowd")
+ROUNDS_MIN = 3
+CHART = Path(__file__).parents[2] / "docs/img/gateway.svg"
 
 
 def words(_: click.Context, option: click.Parameter, given: str) -> tuple[str, ...]:
@@ -53,7 +58,11 @@ def main(
     is_long: bool,
     as_json: bool,
 ) -> None:
-    """What a PoP costs on one core, beside nginx, Portkey and LiteLLM."""
+    """What a PoP costs on one core, beside nginx, Portkey and LiteLLM.
+
+    A whole run (every part and target, three rounds) writes bench/out/gateway.json and the chart,
+    and ends with 1 where a bar is missed; anything less writes bench/out/gateway-partial.json.
+    """
     console = Console(stderr=True, highlight=False)
     before: dict[str, Any] = dict(circumstances())  # Any: what JSON holds
     cases = [one for one in (long_cases() if is_long else short_cases()) if one.part in only]
@@ -66,14 +75,38 @@ def main(
     except BenchFailed as error:
         raise click.ClickException(str(error)) from error
     before["load_1m_end"] = round(os.getloadavg()[0], 2)
-    whole = set(only) == set(PARTS) and set(targets) == set(STARTS)
+    everything = set(only) == set(PARTS) and set(targets) == set(STARTS)
+    whole = everything and rounds >= ROUNDS_MIN and scale >= 1
     path = OUT / ("gateway.json" if whole else "gateway-partial.json")
     path.write_text(json.dumps(document(found, before), indent=2) + "\n", encoding="utf-8")
+    if whole:
+        CHART.parent.mkdir(parents=True, exist_ok=True)
+        CHART.write_text(chart(found, before), encoding="utf-8")
     if as_json:
         click.echo(path.read_text(encoding="utf-8"), nl=False)
     else:
         show(Console(highlight=False, width=max(110, console.width)), found)
         console.print(f"written to {os.path.relpath(path)}")
+    # A part is looked at while one works; a whole run says whether every bar was met.
+    sys.exit(1 if whole and not all(met(found.figures).values()) else 0)
+
+
+def chart(found: Found, before: dict[str, Any]) -> str:
+    """The chart of a whole run. Any: JSON."""
+
+    def by_target(case: str, key: str) -> dict[str, float]:
+        names = dict.fromkeys(one.target for one in found.samples if one.case == case)
+        return {name: med(found.samples, case, name, key) or 0.0 for name in names}
+
+    rates = {
+        "Requests a second: one core, 0.5 KB, 64 connections": by_target(SATURATION, "rps"),
+        "Chunks a second: one core, 16 streams, as fast as they come": by_target(
+            "sse", "chunks_per_s"
+        ),
+    }
+    curves = {one.target: [(at, size / 1e6) for at, size in one.curve] for one in found.crowds}
+    words = f"make bench-gateway, {before['date'][:10]}, Selvedge {before['selvedge_version']}"
+    return render_chart(rates, curves, f"{words}; log axis; direct is load and mock alone")
 
 
 def document(found: Found, before: dict[str, Any]) -> dict[str, Any]:

@@ -397,6 +397,8 @@ int main(int argc, char **argv) {
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, listener, &e);
     e.data.fd = timer_fd;
     epoll_ctl(poll_fd, EPOLL_CTL_ADD, timer_fd, &e);
+    puts("ready");
+    fflush(stdout);
     for (;;) {
         int n = epoll_wait(poll_fd, found, EVENTS, fast_len ? 0 : -1);
         int timed = 0;

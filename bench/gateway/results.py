@@ -23,6 +23,7 @@ BARS: Final[dict[str, tuple[str, float]]] = {
     "rss_mb_idle": ("<=", 80),
     "rss_kb_per_stream": ("<=", 60),
     "streams_2000_errors": ("<=", 0),
+    "load_errors": ("<=", 0),
     "start_s": ("<=", 1.0),
 }
 JSON_KEYS: Final = (
@@ -122,7 +123,10 @@ def fold(samples: Sequence[Sample]) -> Figures:
         "cpu_us_per_chunk_paced": paced("selvedge"),
         "cpu_per_chunk_ratio_nginx": ratio(paced("selvedge"), paced("nginx")),
     }
-    return {name: round(one, 4) for name, one in found.items() if one is not None}
+    figures = {name: round(one, 4) for name, one in found.items() if one is not None}
+    if any(one.target == "selvedge" for one in samples):
+        figures["load_errors"] = errors(samples)["selvedge"]
+    return figures
 
 
 def met(figures: Figures) -> dict[str, bool]:
