@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -63,6 +64,7 @@ def main(
     A whole run (every part and target, three rounds) writes bench/out/gateway.json and the chart,
     and ends with 1 where a bar is missed; anything less writes bench/out/gateway-partial.json.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whatever was started is stopped
     console = Console(stderr=True, highlight=False)
     before: dict[str, Any] = dict(circumstances())  # Any: what JSON holds
     cases = [one for one in (long_cases() if is_long else short_cases()) if one.part in only]

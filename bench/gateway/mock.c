@@ -43,6 +43,8 @@ typedef struct {
     int64_t gap_ns, due_ns;
     int at; /* place in the heap, or in the list of fast streams; -1 for none */
     char model[64];
+    char chunk[1200]; /* one chunk as it is sent, but for its time */
+    size_t chunk_len, stamp_at;
 } Conn;
 
 static Conn **conns, **heap, **fast;
@@ -191,11 +193,25 @@ static size_t piece(char *to, const char *model, const char *choices, const char
     return event(to, data);
 }
 
+static void prepare(Conn *c) {
+    char choice[256];
+    sprintf(choice,
+            "{\"index\":0,\"delta\":{\"content\":\"%0*d\"},\"finish_reason\":null}", STAMP, 0);
+    c->chunk_len = piece(c->chunk, c->model, choice, "");
+    c->stamp_at = (size_t)(strstr(c->chunk, "\"content\":\"") - c->chunk) + 11;
+}
+
+static size_t stamped(char *to, const Conn *c) {
+    memcpy(to, c->chunk, c->chunk_len);
+    char *digit = to + c->stamp_at + STAMP;
+    for (int64_t left = now_ns(); left; left /= 10) *--digit = (char)('0' + left % 10);
+    return c->chunk_len;
+}
+
 /* The next write of a stream; -1 where the connection broke. */
 static int stream_on(Conn *c) {
     static char out[1 << 16];
     size_t n = 0;
-    char choice[256];
     if (c->sent == 0) {
         n += (size_t)sprintf(out,
                              "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
@@ -206,10 +222,7 @@ static int stream_on(Conn *c) {
                    "");
     }
     for (int i = 0; i < c->burst && c->sent < c->chunks; i++, c->sent++) {
-        sprintf(choice,
-                "{\"index\":0,\"delta\":{\"content\":\"%020lld\"},\"finish_reason\":null}",
-                (long long)now_ns());
-        n += piece(out + n, c->model, choice, "");
+        n += stamped(out + n, c);
     }
     if (c->sent == c->chunks) {
         n += piece(out + n, c->model, "{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}", "");
@@ -274,6 +287,7 @@ static int answer(Conn *c, const char *body, size_t len) {
     c->gap_ns = gap_us * 1000LL;
     c->usage = memmem(body, len, "include_usage", 13) != NULL;
     c->streaming = 1;
+    prepare(c);
     c->due_ns = now_ns() + c->gap_ns;
     if (c->burst < 1 || c->burst > 100) c->burst = 1;
     if (stream_on(c)) return -1;

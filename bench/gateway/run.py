@@ -11,10 +11,10 @@ from rich.console import Console
 
 from bench.figures import OUT
 from bench.gateway.cases import measure, short_cases
-from bench.gateway.crowd import LONG, QUICK, SHORT, STREAMS, Crowd, open_crowd
+from bench.gateway.crowd import LONG, QUICK, SHORT, STREAMS, open_crowd
 from bench.gateway.found import Found, Stages
 from bench.gateway.install import Tools
-from bench.gateway.processes import Cores
+from bench.gateway.processes import BenchFailed, Cores
 from bench.gateway.results import SATURATION, fold, med, value
 from bench.gateway.rounds import Plan, Rounds
 from bench.gateway.stages import fold_stacks, sample_stacks, scaled
@@ -37,25 +37,35 @@ def run(plan: Plan, tools: Tools, cores: Cores, console: Console) -> Found:
             rounds.run(plan.cases, plan.rounds, console)
             found = Found(rounds.samples, fold(rounds.samples), targets)
             if "stages" in plan.parts and "selvedge" in targets:
-                with console.status("sampling stacks"):
+                with console.status("sampling stacks"), said(console, "stages"):
                     found.stages = take_stages(bench, targets["selvedge"], found, plan.scale)
         if "crowd" in plan.parts:
             with open_bench(tools, cores, Path(directory)) as (bench, _):
-                found.crowds = list(take_crowds(bench, plan, console))
+                take_crowds(bench, plan, found, console)
     add_memory(found)
     return found
 
 
-def take_crowds(bench: Bench, plan: Plan, console: Console) -> Iterator[Crowd]:
+@contextlib.contextmanager
+def said(console: Console, part: str) -> Iterator[None]:
+    """Say what failed and go on: what was measured by then is worth keeping."""
+    try:
+        yield
+    except BenchFailed as error:
+        console.print(f"[red]{part}[/red] left out: {error}")
+
+
+def take_crowds(bench: Bench, plan: Plan, found: Found, console: Console) -> None:
     """The crowd of streams: our PoP's, in the long form everyone's, each freshly started."""
     chunks = LONG if plan.long else SHORT if plan.scale >= 1 else QUICK
     for name in plan.targets:
         if name == "selvedge" or plan.long:
             with (
                 console.status(f"{STREAMS} streams of {chunks} chunks through {name}"),
+                said(console, f"crowd of {name}"),
                 started(bench, name) as target,
             ):
-                yield open_crowd(bench, target, chunks)
+                found.crowds.append(open_crowd(bench, target, chunks))
 
 
 def take_stages(bench: Bench, target: Target, found: Found, scale: float) -> Stages:

@@ -92,7 +92,7 @@ def _loads(title: str, samples: Sequence[Sample], cases: Sequence[str]) -> Table
 
 
 def _open(samples: Sequence[Sample], cases: Sequence[str]) -> Table:
-    columns = ["load", "target", "requests/s", "added p50 ms", "p99", "p99.9", "errors"]
+    columns = ["load", "target", "requests/s", "added p50 ms", "p99", "p99.9", "core 1", "errors"]
     table = _table("Constant rate: latency added to direct at the same rate", columns)
     for case in cases:
         for target in dict.fromkeys(one.target for one in samples if one.case == case):
@@ -105,6 +105,7 @@ def _open(samples: Sequence[Sample], cases: Sequence[str]) -> Table:
                 target,
                 f"{med(samples, case, target, 'rps') or 0:,.0f}",
                 *("" if one is None else f"{one / US:,.3f}" for one in parts),
+                f"{med(samples, case, target, 'load_busy') or 0:.0%}",
                 f"{med(samples, case, target, 'errors') or 0:.0f}",
             )
     return table

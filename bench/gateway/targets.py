@@ -136,7 +136,7 @@ def started(bench: Bench, name: str) -> Iterator[Target]:
                 raise BenchFailed("it does not answer a request of this bench with 200")
         except BenchFailed as error:
             tail = log.read_text("utf-8", "replace")[-2000:]
-            raise BenchFailed(f"{name}: {error}\n{tail}") from error
+            raise BenchFailed(f"{name}: {error}; --targets leaves it out\n{tail}") from error
         yield target
 
 
