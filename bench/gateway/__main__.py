@@ -123,6 +123,7 @@ def document(found: Found, before: dict[str, Any]) -> dict[str, Any]:
             for name, one in found.targets.items()
         },
         "stages_us": found.stages,
+        "stages_sampler": found.sampler,
         "crowds": [asdict(one) for one in found.crowds],
         "loads": details(found.samples),
     }

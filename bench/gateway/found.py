@@ -20,4 +20,5 @@ class Found:
     figures: Figures
     targets: dict[str, Target]
     stages: Stages = field(default_factory=dict)
+    sampler: str = ""
     crowds: list[Crowd] = field(default_factory=list)

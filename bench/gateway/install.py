@@ -56,7 +56,10 @@ def install(targets: Iterable[str], *, profile: bool, say: Say) -> Tools:
     if "portkey" in names:
         _portkey(ENVIRONMENTS / "portkey", say)
     if profile:
-        _venv("py-spy", PY_SPY, say)
+        try:
+            _venv("py-spy", PY_SPY, say)
+        except BenchFailed:
+            say("py-spy cannot be installed; stacks are sampled by signal")
     return Tools(mock, load, shutil.which("nginx") or "nginx")
 
 

@@ -41,6 +41,8 @@ class Rounds:
     def run(self, cases: Sequence[Case], rounds: int, console: Console) -> None:
         """Measure every case of every target."""
         turns = [(case, target) for case in cases for target in self._asked(case)]
+        if not turns:
+            return
         with Progress(console=console, refresh_per_second=2) as progress:
             task = progress.add_task("", total=rounds * len(turns))
             for number in range(1, rounds + 1):

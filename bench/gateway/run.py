@@ -10,14 +10,21 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.figures import OUT
-from bench.gateway.cases import measure, short_cases
+from bench.gateway.cases import Case, measure, short_cases
 from bench.gateway.crowd import LONG, QUICK, SHORT, STREAMS, open_crowd
-from bench.gateway.found import Found, Stages
+from bench.gateway.found import Found
 from bench.gateway.install import Tools
 from bench.gateway.processes import BenchFailed, Cores
 from bench.gateway.results import SATURATION, fold, med, value
 from bench.gateway.rounds import Plan, Rounds
-from bench.gateway.stages import fold_stacks, sample_stacks, scaled
+from bench.gateway.stages import (
+    by_py_spy,
+    by_signal,
+    fold_stacks,
+    sample_stacks,
+    sampler_env,
+    scaled,
+)
 from bench.gateway.targets import Bench, Target, open_bench, started
 
 STAGES_S = 5.0
@@ -38,7 +45,7 @@ def run(plan: Plan, tools: Tools, cores: Cores, console: Console) -> Found:
             found = Found(rounds.samples, fold(rounds.samples), targets)
             if "stages" in plan.parts and "selvedge" in targets:
                 with console.status("sampling stacks"), said(console, "stages"):
-                    found.stages = take_stages(bench, targets["selvedge"], found, plan.scale)
+                    take_stages(bench, targets["selvedge"], plan, found)
         if "crowd" in plan.parts:
             with open_bench(tools, cores, Path(directory)) as (bench, _):
                 take_crowds(bench, plan, found, console)
@@ -68,18 +75,27 @@ def take_crowds(bench: Bench, plan: Plan, found: Found, console: Console) -> Non
                 found.crowds.append(open_crowd(bench, target, chunks))
 
 
-def take_stages(bench: Bench, target: Target, found: Found, scale: float) -> Stages:
+def take_stages(bench: Bench, target: Target, plan: Plan, found: Found) -> None:
     """Microseconds by stage, of a request and of a chunk."""
     by_name = {one.name: one for one in short_cases()}
-    stages: Stages = {}
     for case, key in ((SATURATION, "cpu_us_per_request"), ("paced", "cpu_us_per_chunk")):
         cpu_us = med(found.samples, case, "selvedge", key)
         if cpu_us is None:
-            sample = measure(bench, target, by_name[case], 0, scale=scale)
+            sample = measure(bench, target, by_name[case], 0, scale=plan.scale)
             cpu_us = value(sample, key)
-        stacks = sample_stacks(bench, target, by_name[case], max(1.0, STAGES_S * scale))
-        stages[key] = scaled(fold_stacks(stacks), cpu_us)
-    return stages
+        stacks, sampler = _stacks(bench, target, by_name[case], max(1.0, STAGES_S * plan.scale))
+        found.stages[key] = scaled(fold_stacks(stacks), cpu_us)
+        found.sampler = sampler
+
+
+def _stacks(bench: Bench, target: Target, case: Case, seconds: float) -> tuple[list[str], str]:
+    """Stacks by py-spy; by our own sampler, in a PoP of its own, where py-spy may not look."""
+    try:
+        return sample_stacks(bench, target, case, seconds, by_py_spy(bench, target)), "py-spy"
+    except BenchFailed:
+        path = bench.directory / f"sampled-{case.name}"
+        with started(bench, "selvedge", sampler_env(path)) as own:
+            return sample_stacks(bench, own, case, seconds, by_signal(own, path)), "signal"
 
 
 def add_memory(found: Found) -> None:

@@ -6,13 +6,16 @@ renderer) belongs to whoever called it. Shares are scaled by the CPU measured wi
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
@@ -22,6 +25,8 @@ from bench.gateway.targets import Bench, Target
 
 RATE_HZ: Final = 500
 LEAD_S: Final = 0.5
+WRITTEN_S_MAX: Final = 10.0
+SAMPLER: Final = Path(__file__).parent / "sampler"
 
 CLIENT_IN: Final = "http, client to us"
 CLIENT_OUT: Final = "http, us to client"
@@ -113,21 +118,58 @@ def beside_budget(stages: Mapping[str, float]) -> dict[str, tuple[float, float |
     return rows
 
 
-def sample_stacks(bench: Bench, target: Target, case: Case, seconds: float) -> list[str]:
-    """Stacks of the target under a load, by py-spy. Raises `BenchFailed` where it cannot look."""
+Look = Callable[[float, Path], None]
+
+
+def sample_stacks(
+    bench: Bench, target: Target, case: Case, seconds: float, look: Look
+) -> list[str]:
+    """Stacks of the target under a load. Raises `BenchFailed` where ``look`` cannot look."""
     out = bench.directory / f"stacks-{case.name}-{time.monotonic_ns()}"
-    spy = bench.tools.environment("py-spy") / "bin" / "py-spy"
-    argv = [str(spy), "record", "-p", str(target.pid), "-r", str(RATE_HZ), "-f", "raw"]
-    argv += ["-d", str(max(1, round(seconds))), "-o", str(out), "--nonblocking"]
     under = replace(case, chunks=0)
     times_s = (0.0, seconds + 2 * LEAD_S + 1)
     load = threading.Thread(target=run_load, args=(bench, target, under, times_s))
     load.start()
     time.sleep(LEAD_S)
-    done = subprocess.run(
-        pinned(bench.cores.load, argv), capture_output=True, text=True, check=False
-    )
-    load.join()
-    if done.returncode or not out.exists():
-        raise BenchFailed(f"py-spy cannot look at the PoP: {done.stderr.strip()[-500:]}")
+    try:
+        look(seconds, out)
+    finally:
+        load.join()
     return out.read_text("utf-8").splitlines()
+
+
+def by_py_spy(bench: Bench, target: Target) -> Look:
+    """From outside, without touching the process."""
+
+    def look(seconds: float, out: Path) -> None:
+        spy = bench.tools.environment("py-spy") / "bin" / "py-spy"
+        argv = [str(spy), "record", "-p", str(target.pid), "-r", str(RATE_HZ), "-f", "raw"]
+        argv += ["-d", str(max(1, round(seconds))), "-o", str(out), "--nonblocking"]
+        argv = pinned(bench.cores.load, argv)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode or not out.exists():
+            raise BenchFailed(f"py-spy cannot look at the PoP: {done.stderr.strip()[-500:]}")
+
+    return look
+
+
+def sampler_env(path: Path) -> dict[str, str]:
+    """What puts our own sampler into a PoP that is started with it."""
+    return {"PYTHONPATH": str(SAMPLER), "BENCH_STACKS": str(path)}
+
+
+def by_signal(target: Target, path: Path) -> Look:
+    """From inside, by CPU time, where another process may not look; ``path`` is where it writes."""
+
+    def look(seconds: float, out: Path) -> None:
+        os.kill(target.pid, signal.SIGUSR1)
+        time.sleep(seconds)
+        os.kill(target.pid, signal.SIGUSR2)
+        until = time.monotonic() + WRITTEN_S_MAX
+        while not path.exists():
+            if time.monotonic() > until:
+                raise BenchFailed("the PoP wrote no stacks")
+            time.sleep(0.01)
+        path.rename(out)
+
+    return look

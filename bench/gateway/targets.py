@@ -120,14 +120,17 @@ def answers(bench: Bench, target: Target) -> bool:
 
 
 @contextlib.contextmanager
-def started(bench: Bench, name: str) -> Iterator[Target]:
-    """One target, until the block ends. Raises `BenchFailed` where it does not serve."""
+def started(bench: Bench, name: str, env: Mapping[str, str] | None = None) -> Iterator[Target]:
+    """One target, until the block ends; ``env`` is added to its environment.
+
+    Raises `BenchFailed` where it does not serve.
+    """
     directory = bench.directory / f"{name}-{time.monotonic_ns()}"
     directory.mkdir(mode=0o711)
     port = free_port()
     start = STARTS[name](bench, directory, port)
     log, core = directory / "log", bench.cores.server
-    with running(start.argv, core, log, start.env) as process:
+    with running(start.argv, core, log, {**start.env, **(env or {})}) as process:
         try:
             start_s = wait_until(lambda: start.ready(port), process, START_S_MAX)
             rss = _settled(process.pid)
