@@ -13,8 +13,7 @@ import pytest
 
 from selvedge.adapters import PEER_FILE, dialling_context, keep_peer_identity, peer_certificates
 from selvedge.adapters.peer_identities import check_peer_certificates
-from selvedge.fabric import Outcome, Refused, Release
-from selvedge.pop.state import Target
+from selvedge.fabric import Outcome, Refused, Release, Route
 from tests.pop.test_tickets import BODY, ticket
 from tests.support import Answer, Script, run
 from tests.support.fleets import bearer
@@ -372,10 +371,8 @@ def test_plaintext_stays_on_loopback(tmp_path: Path) -> None:
             assert "is not on loopback, where alone plaintext is" in response.error["message"]
             state = fabric.pop("cgk").state
             assert state.view is not None
-            assert isinstance(state.peer_target("sin", state.view), Refused)
-            found = state.peer_target("fra", state.view)
-            assert isinstance(found, Target)
-            assert found.tls is None
+            assert isinstance(state.peer_way("sin", Route.CHAT, state.view), Refused)
+            assert not isinstance(state.peer_way("fra", Route.CHAT, state.view), Refused)
 
     run(main())
 

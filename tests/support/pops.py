@@ -182,9 +182,7 @@ class RunningPop:
         self.server.connections = self.accepted
         if self.tls is not None:
             self.server.on_secured = self.tls.secured
-        self.peer_server = await listen_for_peers(
-            self.state, self._noted, sock=self.peer_sock
-        )
+        self.peer_server = await listen_for_peers(self.state, self._noted, sock=self.peer_sock)
         if self.peer_server is not None:
             self.peer_server.connections = self.accepted
             self.peer_server.handler = self._noting(self.peer_server.handler)

@@ -90,6 +90,7 @@ class Pop:
         values = {
             "pop": POP,
             "listen": listen,
+            "peer_plaintext_loopback": True,
             "state_dir": str(self.state_dir.resolve()),
             "release_file": str(self.home.release_file.resolve()),
             "operator_public_key": operator_public_key(self.home.operator_key()),

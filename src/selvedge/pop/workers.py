@@ -86,8 +86,11 @@ class Worker:
 
     def socket(self, name: str, slot: int | None = None) -> socket.socket | None:
         """The listening socket of a slot, as a descriptor to be closed; None where alone."""
-        if self._part is None:
+        if self._part is None or getattr(self._settings, name) is None:
             return None
+        if name not in self._part.sockets:
+            words = "was not set when this PoP was started; stop the PoP and start it"
+            raise BadSetting(name, words)
         found = self._part.sockets[name][self._part.slot if slot is None else slot]
         return socket.socket(fileno=os.dup(found))
 
