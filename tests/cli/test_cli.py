@@ -289,3 +289,8 @@ def test_publish_signs_what_a_pop_run_by_hand_needs(site: Site, tmp_path: Path) 
     assert Path(first["release_file"]).is_file()
     for name in ("identity.key", "peer.pem"):
         assert all((Path(one) / name).is_file() for one in first["state_dirs"].values())
+    told = site.command("fleet", "rotate", "sin")
+    assert (told.code, told.out.split(":")[0]) == (0, "step 1 of 3")
+    assert (site.home / "pops/sin/peer-next.pem").is_file()
+    told = site.command("fleet", "rotate", "nowhere")
+    assert (told.code, "no PoP 'nowhere' under" in told.err) == (1, True)

@@ -7,7 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from selvedge.adapters import open_release, operator_public_key, read_config
+from selvedge.adapters import (
+    open_release,
+    operator_public_key,
+    read_config,
+    rotate_peer_identity,
+)
 from selvedge.control import Home, Running, RunningPoP
 from selvedge.fabric import Release, SelvedgeError
 from selvedge.ledger import Admitted, Keyring
@@ -112,3 +117,16 @@ def test_a_home_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SelvedgeError, match="cannot be used: Not a directory"):
         Home(tmp_path / "file" / "home").lock()
+
+
+def test_a_certificate_is_rotated_in_three_releases(home: Home) -> None:
+    (old,) = publish(home).pop("sin").certificates
+    shown = []
+    for step in (1, 2, 3):
+        assert rotate_peer_identity(home.pop("sin"), "sin") == step
+        shown.append(publish(home).pop("sin").certificates)
+    new = shown[-1][0]
+    assert new != old
+    assert shown == [(old, new), (new, old), (new,)]
+    assert rotate_peer_identity(home.pop("sin"), "sin") == 1
+    assert publish(home).pop("sin").certificates[0] == new

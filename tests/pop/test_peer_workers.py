@@ -26,14 +26,14 @@ def test_every_worker_takes_peers_and_a_roll_refuses_none(tmp_path: Path) -> Non
                 written = pop.ticket(f"{number:032x}")
                 assert await forward(pop, port, written) == 200
                 assert await forward(pop, port, written) == 403
-            before = await pids(pop)
+            before = pids(pop)
             pop.signal(signal.SIGHUP)
             number = 100
-            while before & await pids(pop):
+            while before & pids(pop):
                 number += 1
                 assert await forward(pop, port, pop.ticket(f"{number:032x}")) == 200
 
-    async def pids(pop: Pop) -> set[int]:
+    def pids(pop: Pop) -> set[int]:
         children = Path(f"/proc/{pop.pid}/task/{pop.pid}/children").read_text()
         return {int(one) for one in children.split()}
 

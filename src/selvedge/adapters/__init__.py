@@ -60,6 +60,7 @@ from selvedge.adapters.peer_identities import (
     dialling_context,
     keep_peer_identity,
     peer_certificates,
+    rotate_peer_identity,
 )
 from selvedge.adapters.processes import (
     PARENT_VARIABLE,
@@ -149,6 +150,7 @@ __all__ = [
     "read_segments",
     "read_yaml",
     "render_links",
+    "rotate_peer_identity",
     "seal_release",
     "write_atomically",
 ]

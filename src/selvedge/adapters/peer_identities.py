@@ -25,8 +25,10 @@ from selvedge.adapters.identities import keep_file
 from selvedge.fabric import BadRelease, StoreFailed
 
 PEER_FILE: Final = "peer.pem"
-PEER_FILES: Final = (PEER_FILE, "peer-next.pem")
-"""The identity that is shown now, and one that is to follow it."""
+_NEXT_FILE: Final = "peer-next.pem"
+_OLD_FILE: Final = "peer-old.pem"
+PEER_FILES: Final = (PEER_FILE, _NEXT_FILE, _OLD_FILE)
+"""The identity that is shown, and one that is to follow it or that it followed."""
 
 # RFC 5280 section 4.1.2.5: the end of what has no end. The release decides, not a clock.
 _BEGIN: Final = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
@@ -69,6 +71,28 @@ def make_peer_identity(pop: str) -> bytes:
         serialization.NoEncryption(),
     )
     return private + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def rotate_peer_identity(directory: Path, pop: str) -> int:
+    """Prepare the next of the three releases of a rotation; which one it is, 1 to 3.
+
+    First old and new are named, then new and old, then the new one alone.
+    """
+    now, following, old = (directory / name for name in PEER_FILES)
+    try:
+        if following.exists():
+            old.unlink(missing_ok=True)  # a second name of `now`, where this was cut short
+            old.hardlink_to(now)
+            following.replace(now)
+            return 2
+        if old.exists():
+            old.unlink()
+            return 3
+    except OSError as error:
+        raise StoreFailed(f"{directory} cannot be changed: {error.strerror}") from error
+    keep_peer_identity(now, pop)
+    keep_peer_identity(following, pop)
+    return 1
 
 
 def peer_certificates(directory: Path) -> dict[str, Path]:

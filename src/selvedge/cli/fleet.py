@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 import msgspec
@@ -14,6 +15,7 @@ from selvedge.adapters import (
     open_release,
     operator_public_key,
     read_config,
+    rotate_peer_identity,
 )
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.tables import console
@@ -88,6 +90,27 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
     }
     text = msgspec.json.encode(facts)
     click.echo(text if as_json else msgspec.json.format(text))
+
+
+@fleet.command()
+@click.argument("pop")
+@home_option
+def rotate(pop: str, home: Path) -> None:
+    """Prepare the next release of a change of POP's certificate for peers; three make one."""
+    files = Home(home)
+    files.lock()
+    if not files.pop(pop).is_dir():
+        raise SelvedgeError(f"no PoP {pop!r} under {home}; 'selvedge fleet publish' makes them")
+    step = rotate_peer_identity(files.pop(pop), pop)
+    click.echo(f"step {step} of 3: {_ROTATION[step - 1]}")
+
+
+_ROTATION: Final = (
+    "bring peer-next.pem to the PoP's state_dir, then publish; wait until all PoPs serve by it, "
+    "and run this again",
+    "publish; wait until all PoPs serve by it, and run this again",
+    "publish; the PoP may forget what is not in its peer.pem here",
+)
 
 
 def _check_peers(config: FleetConfig) -> None:
