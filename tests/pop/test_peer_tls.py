@@ -356,6 +356,32 @@ def test_a_release_with_a_certificate_that_does_not_hold(
     assert words in caplog.text
 
 
+def test_a_certificate_without_its_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As where only the certificate was brought to the site: refused, and the last one serves."""
+
+    async def main() -> None:
+        async with rig(tmp_path, secured=True) as fabric:
+            sin, cgk = fabric.pop("sin"), fabric.pop("cgk")
+            keep_peer_identity(tmp_path / "other" / PEER_FILE, "sin")
+            (other,) = peer_certificates(tmp_path / "other")
+            text = (tmp_path / "other" / PEER_FILE).read_text()
+            alone = text[text.index("-----BEGIN CERTIFICATE") :]
+            (sin.directory / NEXT).write_text(alone)
+            publish(fabric, ("sin",), lambda one: with_certificates(one, "sin", (other,)))
+            assert sin.state.view is not None
+            assert sin.state.view.release.version == 1
+            # And one that is lost while the PoP runs:
+            (cgk.directory / PEER_FILE).unlink()
+            response = await ask(fabric)
+            assert (response.status, response.error["code"]) == (503, "no_engine_available")
+            assert "PoP 'cgk' has lost its TLS identity" in response.error["message"]
+
+    run(main())
+    assert "release refused, the last good one serves on: pops.sin.certificates: " in caplog.text
+    assert "peer-next.pem is no key with its certificate" in caplog.text
+    assert "PoP sin cannot be dialled: " in caplog.text
+
+
 def test_plaintext_stays_on_loopback(tmp_path: Path) -> None:
     async def main() -> None:
         def amend(_: str, release: Release) -> Release:

@@ -18,6 +18,7 @@ import msgspec
 
 from selvedge.adapters import (
     PEER_FILE,
+    BadCertificate,
     accepting_context,
     accepting_shell,
     check_peer_certificates,
@@ -99,7 +100,12 @@ class Peering:
         kept = self._dialling.get(pop)
         if kept is not None and kept[:2] == (own, trusted):
             return kept[2]
-        context = dialling_context(own, trusted)
+        try:
+            context = dialling_context(own, trusted)
+        except BadCertificate as error:
+            log.error("PoP %s cannot be dialled: %s", pop, error)
+            words = f"PoP {self._settings.pop!r} has lost its TLS identity."
+            return Refused("no_engine_available", words)
         self._dialling[pop] = (own, trusted, context)
         return context
 
@@ -132,7 +138,10 @@ class Peering:
             return None
         if (own, trusted) == (self._peers.own, self._peers.trusted):
             return self._peers.accepting
-        return accepting_context(own, trusted)
+        try:
+            return accepting_context(own, trusted)
+        except BadCertificate as error:
+            raise BadRelease(f"pops.{self._settings.pop}.certificates", str(error)) from error
 
 
 def _names(pops: list[PoP]) -> dict[str, str]:
