@@ -28,6 +28,7 @@ from bench.gateway.results import (
     fold,
     med,
     met,
+    others,
 )
 from bench.gateway.stages import BUDGET, HTTP, beside_budget, fold_stacks, scaled, stage_of
 from bench.gateway.targets import HERE, Bench, Target, request_bytes
@@ -100,6 +101,13 @@ def test_errors_are_summed_by_target() -> None:
     samples = [sample("sse", "nginx", 1, errors=2), sample("itl", "nginx", 1, errors=1)]
     assert errors([*samples, sample("sse", "selvedge", 1)]) == {"nginx": 3, "selvedge": 0}
     assert details(samples)["sse"]["nginx"]["cpu_us_per_chunk"] == 20
+
+
+def test_the_share_of_others_is_what_the_target_did_not_use() -> None:
+    # 1 s of CPU in 2 s is half of a core that was busy for nine tenths.
+    assert others([sample("sse", "nginx", 1)]) == pytest.approx(0.4)
+    assert others([sample("sse", "nginx", 1, cpu_s=2.0)]) == 0
+    assert others([sample("sse", "direct", 1)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from bench.gateway.chart import render_chart
 from bench.gateway.found import Found
 from bench.gateway.install import install, versions
 from bench.gateway.processes import BenchFailed, choose_cores, stay_off
-from bench.gateway.results import JSON_KEYS, SATURATION, details, errors, med, met
+from bench.gateway.results import JSON_KEYS, SATURATION, details, errors, med, met, others
 from bench.gateway.rounds import Plan
 from bench.gateway.run import run
 from bench.gateway.table import show
@@ -117,6 +117,7 @@ def document(found: Found, before: dict[str, Any]) -> dict[str, Any]:
         "bars_met": met(found.figures),
         "errors": errors(found.samples),
         "circumstances": before,
+        "others_on_server_core": round(others(found.samples), 3),
         "versions": versions(found.targets),
         "starts": {
             name: {"start_s": round(one.start_s, 3), "rss_bytes": list(one.rss_idle)}

@@ -18,7 +18,7 @@ LIMIT = ("direct", "nginx", "selvedge")
 PROXIES = ("nginx", "selvedge")
 LOAD_S_EXTRA = 60.0
 # Where an answer takes a second, a load of two seconds says little.
-SLOW = {"litellm": 2.5, "portkey": 1.25}
+SLOW = {"litellm": 2.2, "portkey": 1.25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Case:
 def closed(body: int, label: str, connections: int, targets: tuple[str, ...]) -> Case:
     """A closed loop of JSON answers."""
     name = f"rps_{label}_c{connections}"
-    return Case(name, "rps", "closed", "json", connections, 2.0, targets, body_bytes=body)
+    return Case(name, "rps", "closed", "json", connections, 1.7, targets, body_bytes=body)
 
 
 def short_cases() -> list[Case]:
@@ -65,7 +65,7 @@ def short_cases() -> list[Case]:
 def open_loop(share: float, targets: tuple[str, ...]) -> Case:
     """A constant rate, as a share of the target's own saturation."""
     name = f"open_{share * 100:.0f}"
-    return Case(name, "open", "open", "json", 64, 2.0, targets, rate_of=share, warm_s=0.5)
+    return Case(name, "open", "open", "json", 64, 1.7, targets, rate_of=share, warm_s=0.5)
 
 
 def stream_cases() -> list[Case]:
@@ -75,7 +75,7 @@ def stream_cases() -> list[Case]:
         Case("sse", "sse", "streams", "sse-100-0", 16, 2.0, WITH_HEADROOM, chunks=100),
         Case("sse_by_4", "sse", "streams", "sse-100-0-4", 16, 2.0, LIMIT, chunks=100),
         Case(
-            "itl", "itl", "streams", "sse-40-25000", 200, 3.0, itl, chunks=40, spread_us=1_000_000
+            "itl", "itl", "streams", "sse-40-25000", 200, 2.5, itl, chunks=40, spread_us=1_000_000
         ),
         Case(
             "paced", "paced", "streams", "sse-200-5000", 64, 2.0, LIMIT, chunks=200, spread_us=5_000

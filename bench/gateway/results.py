@@ -51,6 +51,7 @@ OF_SAMPLE: Final = (
     "server_busy",
     "load_busy",
 )
+OTHERS_MAX: Final = 0.1
 ADDED_P99_OF_NGINX: Final = (1.6, 0.5)
 
 Figures = dict[str, float]
@@ -152,6 +153,13 @@ def errors(samples: Sequence[Sample]) -> dict[str, int]:
     for one in samples:
         found[one.target] = found.get(one.target, 0) + int(one.load["errors"])
     return found
+
+
+def others(samples: Sequence[Sample]) -> float:
+    """The share of the server's core that went to somebody else, median over all runs."""
+    # Direct has no server on that core; ticks are coarse, so a share may come out below nothing.
+    found = [one.server_busy - one.server_cpu for one in samples if one.target != "direct"]
+    return max(0.0, median(found)) if found else 0.0
 
 
 def details(samples: Sequence[Sample]) -> dict[str, dict[str, dict[str, float]]]:

@@ -12,7 +12,7 @@ from bench.gateway.cases import Sample
 from bench.gateway.crowd import STREAMS as CROWD
 from bench.gateway.crowd import Crowd
 from bench.gateway.found import Found
-from bench.gateway.results import BARS, Figures, added, med, met, p99_limit
+from bench.gateway.results import BARS, OTHERS_MAX, Figures, added, med, met, others, p99_limit
 from bench.gateway.stages import beside_budget
 
 US = 1000.0
@@ -50,6 +50,10 @@ def show(console: Console, found: Found) -> None:
         console.print(_crowds(found.crowds))
     console.print(_bars(figures))
     console.print(NOTES)
+    share = others(samples)
+    if share > OTHERS_MAX:
+        words = f"Others used {share:.0%} of core 0: not figures to be quoted; run it again alone."
+        console.print(f"[red]{words}[/red]")
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
