@@ -71,6 +71,7 @@ def test_figures_are_medians_of_rounds_and_differences_within_them() -> None:
     assert figures["cpu_us_per_request"] == 100
     assert figures["cpu_us_per_chunk_paced"] == 64
     assert figures["cpu_per_chunk_ratio_nginx"] == pytest.approx(320 / 120, abs=1e-4)
+    assert figures["rps_ratio_nginx_by_cpu"] == 1
     of_memory = {"rss_mb_idle", "streams_2000_errors", "rss_kb_per_stream"}
     assert set(JSON_KEYS) - figures.keys() == of_memory
 

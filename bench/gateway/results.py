@@ -124,6 +124,12 @@ def fold(samples: Sequence[Sample]) -> Figures:
         "cpu_us_per_chunk_paced": paced("selvedge"),
         "cpu_per_chunk_ratio_nginx": ratio(paced("selvedge"), paced("nginx")),
     }
+    # What the ratios come to by CPU alone, whoever else was on the core and whatever load could do.
+    for name, case, key in (
+        ("rps_ratio_nginx_by_cpu", SATURATION, "cpu_us_per_request"),
+        ("chunks_ratio_nginx_by_cpu", "sse", "cpu_us_per_chunk"),
+    ):
+        found[name] = ratio(*(med(samples, case, one, key) for one in ("nginx", "selvedge")))
     figures = {name: round(one, 4) for name, one in found.items() if one is not None}
     if any(one.target == "selvedge" for one in samples):
         figures["load_errors"] = errors(samples)["selvedge"]
