@@ -155,11 +155,13 @@ class Keeper:
         for slot in range(self._settings.workers):
             async with self._starting[slot]:
                 old = self._now[slot]
-                new = await self._spawn(slot)
-                if not await new.serves() or (old.said == READY and new.said != READY):
-                    log.error("worker %d: the new one does not serve; the old one does on", slot)
+                new = await self._started(slot)
+                if new is not None and old.said == READY != new.said:
                     await new.stop(READY_S_MAX)
                     self._ended(new)
+                    new = None
+                if new is None:
+                    log.error("worker %d: the new one does not serve; the old one does on", slot)
                     return
                 self._now[slot] = new
                 self._tend(new)
@@ -240,23 +242,35 @@ class Keeper:
         slot = one.part.slot
         code = await one.wait()
         self._ended(one)
+        if self._now[slot] is not one:
+            return  # it was replaced
+        log.error("worker %d: process %d ended with code %d", slot, one.pid, code)
         lived_s = time.monotonic() - one.started
         self._failures[slot] = 0 if lived_s > LIVED_S else self._failures[slot]
         async with self._starting[slot]:
             while self._now[slot].has_ended and not self._stopping:
                 delay_s = BACK_OFF_S[min(self._failures[slot], len(BACK_OFF_S) - 1)]
                 self._failures[slot] += 1
-                words = "worker %d (process %d) ended with code %d; another starts in %g s"
-                log.error(words, slot, one.pid, code, delay_s)
+                log.error("worker %d: another starts in %g s", slot, delay_s)
                 await asyncio.sleep(delay_s)
-                one = await self._spawn(slot)
-                if await one.serves():
-                    self._now[slot] = one
-                    self._tend(one)
-                    return
-                await one.stop(READY_S_MAX)
-                self._ended(one)
-                code = await one.wait()
+                new = await self._started(slot)
+                if new is not None:
+                    self._now[slot] = new
+                    self._tend(new)
+
+    async def _started(self, slot: int) -> _Process | None:
+        """A new process that serves; None where there is none, which has been said."""
+        try:
+            new = await self._spawn(slot)
+        except SelvedgeError as error:
+            log.error("%s", error)
+            return None
+        if await new.serves():
+            return new
+        await new.stop(READY_S_MAX)
+        self._ended(new)
+        log.error("worker %d: process %d did not come to serve", slot, new.pid)
+        return None
 
 
 def open_sockets(settings: Settings, name: str = "listen") -> list[socket.socket]:
