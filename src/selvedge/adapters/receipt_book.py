@@ -77,8 +77,8 @@ class ReceiptBook:
         vault: Vault,
         found: Recovery,
         entropy: Callable[[int], bytes] | None = None,
-        schedule: Schedule = at_once,
         *,
+        schedule: Schedule = at_once,
         worker: int = 0,
     ) -> None:
         self._pop = pop
