@@ -96,7 +96,6 @@ class Pop:
             "operator_public_key": operator_public_key(self.home.operator_key()),
             "pepper_file": str(self.home.pepper_file.resolve()),
             "drain_idle_ms": 300,
-            "peer_plaintext_loopback": True,
         }
         path = self.state_dir / "settings.yaml"
         path.write_bytes(msgspec.json.encode(values | settings))

@@ -76,6 +76,7 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_flight_max: Count = 32
     prefill_tokens_per_s: Count | None = None
     api_key_env: str | None = None
+    plain_http_outside: bool = False
 
 
 class PoPConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -370,7 +371,14 @@ def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: 
         served = tuple(Served(model, known_as) for model, known_as in one.serves.items())
         speed = one.prefill_tokens_per_s or 1000
         return Engine(
-            name, one.url or "", one.profile, served, one.in_flight_max, speed, one.api_key_env
+            id=name,
+            url=one.url or "",
+            profile=one.profile,
+            serves=served,
+            in_flight_max=one.in_flight_max,
+            prefill_tokens_per_s=speed,
+            api_key_env=one.api_key_env,
+            plain_http_outside=one.plain_http_outside,
         )
     model = one.embedded.model
     if model not in config.models or config.models[model].weights is None:

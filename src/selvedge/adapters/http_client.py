@@ -19,6 +19,7 @@ from typing import Final, Literal, Protocol, cast
 
 import msgspec
 
+from selvedge.adapters.egress import dial
 from selvedge.fabric import SelvedgeError
 from selvedge.wire import (
     BodyPart,
@@ -63,6 +64,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
     tls: ssl.SSLContext | None = None
+    plain_outside: bool = True
+    """Whether plaintext may leave loopback and private networks."""
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -71,6 +74,7 @@ class Origin(msgspec.Struct, frozen=True):
     host: str
     port: int
     tls: ssl.SSLContext | None = None
+    plain_outside: bool = True
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -157,10 +161,13 @@ class Call:
 class _Place:
     """One server, and the idle connections to it, newest last."""
 
-    __slots__ = ("host", "idle", "port", "tls")
+    __slots__ = ("host", "idle", "plain_outside", "port", "tls")
 
-    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, host: str, port: int, tls: ssl.SSLContext | None, plain_outside: bool
+    ) -> None:
         self.host = host
+        self.plain_outside = plain_outside
         self.port = port
         self.tls = tls
         self.idle: list[_Connection] = []
@@ -181,7 +188,7 @@ class HttpClient:
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._places: dict[tuple[str, int, ssl.SSLContext | None], _Place] = {}
+        self._places: dict[tuple[str, int, ssl.SSLContext | None, bool], _Place] = {}
         self._dialling: dict[asyncio.Task[None], Call] = {}
         self._open: set[_Connection] = set()
         self._closed = False
@@ -194,7 +201,7 @@ class HttpClient:
         head = render_request_head(
             request.method, request.target, [host, *request.headers], framing
         )
-        place = self._place(request.host, request.port, request.tls)
+        place = self._place(request)
         call = Call(place, request.method, head + request.body, sink)
         self._start(call)
         return call
@@ -202,7 +209,7 @@ class HttpClient:
     def way(self, target: str, to: Origin, headers: Sequence[tuple[str, str]] = ()) -> Way:
         """A way for many POSTs to one target: its head is rendered once."""
         host = ("host", _authority(to.host, to.port))
-        return Way(self._place(to.host, to.port, to.tls), RequestTemplate(target, [host, *headers]))
+        return Way(self._place(to), RequestTemplate(target, [host, *headers]))
 
     def post(
         self, way: Way, body: bytes, sink: ResponseSink, extra: Sequence[tuple[str, str]] = ()
@@ -237,11 +244,12 @@ class HttpClient:
             connection.give_up()
         await asyncio.sleep(0)
 
-    def _place(self, host: str, port: int, tls: ssl.SSLContext | None) -> _Place:
-        key = (host, port, tls)  # an identity of ours is never shared with another one
+    def _place(self, to: Outgoing | Origin) -> _Place:
+        # An identity of ours is never shared with another one, nor is leave to go outside.
+        key = (to.host, to.port, to.tls, to.plain_outside)
         place = self._places.get(key)
         if place is None:
-            place = self._places[key] = _Place(host, port, tls)
+            place = self._places[key] = _Place(*key)
         return place
 
     def _start(self, call: Call) -> None:
@@ -268,8 +276,12 @@ class HttpClient:
         where = f"{place.host}:{place.port}"
         try:
             async with asyncio.timeout(self._settings.connect_ms_max / 1000):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: _Connection(self, place), place.host, place.port, ssl=place.tls
+                connection = await dial(
+                    lambda: _Connection(self, place),
+                    place.host,
+                    place.port,
+                    tls=place.tls,
+                    plain_outside=place.plain_outside,
                 )
         except TimeoutError:
             words = f"{where} did not accept within {self._settings.connect_ms_max} ms"

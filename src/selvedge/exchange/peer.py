@@ -41,6 +41,7 @@ from selvedge.fabric import (
     Usage,
 )
 from selvedge.wire import (
+    ImageUrls,
     Ticket,
     TicketBook,
     body_hash,
@@ -53,7 +54,13 @@ from selvedge.wire import (
 
 
 def serve_peer(
-    head: Head, written_ticket: str, view: FleetView, book: TicketBook, body_bytes_max: int
+    head: Head,
+    written_ticket: str,
+    view: FleetView,
+    book: TicketBook,
+    body_bytes_max: int,
+    *,
+    image_urls: ImageUrls = "data-only",
 ) -> Story:
     """One request that another PoP forwarded here."""
     ticket = _checked(head, written_ticket, view, book)
@@ -72,7 +79,7 @@ def serve_peer(
     if body_hash(arrived.body) != ticket.body_sha256:
         yield Tally("ticket_refused")
         return Refuse(Refused("ticket_refused", "The body is not the ticket's."), receipt=False)
-    ask = parse(head.route, arrived.body)
+    ask = parse(head.route, arrived.body, image_urls)
     if isinstance(ask, Refused):
         return Refuse(ask, receipt=False)
 

@@ -43,7 +43,7 @@ from selvedge.fabric import Ask, Head, Outcome, Personal, Receipt, Refused, Trie
 from selvedge.ledger import Admitted
 from selvedge.residency import Allowed
 from selvedge.routing import Attempt, Plan
-from selvedge.wire import is_callers_fault, parse
+from selvedge.wire import ImageUrls, is_callers_fault, parse
 
 Story: TypeAlias = Generator[Command, Reply, Ending]
 
@@ -53,7 +53,9 @@ _FINISH_REASONS: Final = frozenset(
 )
 
 
-def serve(head: Head, view: FleetView, body_bytes_max: int) -> Story:
+def serve(
+    head: Head, view: FleetView, body_bytes_max: int, *, image_urls: ImageUrls = "data-only"
+) -> Story:
     """One request of a client, from its head to its receipt."""
     admitted = view.keyring.admit(head.authorization, head.received_us)
     if isinstance(admitted, Refused):
@@ -79,7 +81,7 @@ def serve(head: Head, view: FleetView, body_bytes_max: int) -> Story:
         return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
     if not isinstance(arrived, BodyRead):
         return (yield from _left(head, draft, arrived.at_us))
-    ask = parse(head.route, arrived.body)
+    ask = parse(head.route, arrived.body, image_urls)
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
     draft = _asked(draft, ask, view)

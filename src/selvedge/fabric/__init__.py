@@ -1,5 +1,6 @@
 """Floor 0: the nouns of the house and their own rules. Pure; imports nothing of Selvedge above."""
 
+from selvedge.fabric.addresses import Address, is_inside, read_address, why_forbidden
 from selvedge.fabric.countries import COUNTRIES, GROUPS, is_country
 from selvedge.fabric.errors import (
     BadRelease,
@@ -44,6 +45,7 @@ __all__ = [
     "NAME_PATTERN",
     "REFUSALS",
     "TOKENS_MAX",
+    "Address",
     "Ask",
     "Attestation",
     "Attested",
@@ -80,4 +82,7 @@ __all__ = [
     "Zone",
     "great_circle_km",
     "is_country",
+    "is_inside",
+    "read_address",
+    "why_forbidden",
 ]

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from selvedge.fabric.addresses import is_inside, read_address, why_forbidden
 from selvedge.fabric.countries import is_country
 from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.geography import WanModel
@@ -89,6 +90,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_flight_max: int = 64
     prefill_tokens_per_s: int = 100
     api_key_env: str | None = None
+    plain_http_outside: bool = False
+    """Whether plaintext http may go to addresses that are neither loopback nor private."""
 
     def __post_init__(self) -> None:
         _check_name("engines", self.id)
@@ -96,8 +99,24 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadRelease(f"engines.{self.id}.serves", "an engine serves at least one model")
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.url):
             raise BadRelease(f"engines.{self.id}.url", f"{self.url!r} is not an http(s) URL")
+        self._check_host()
         if self.in_flight_max < 1 or self.prefill_tokens_per_s < 1:
             raise BadRelease(f"engines.{self.id}", "limits and rates are at least 1")
+
+    def _check_host(self) -> None:
+        """Refuse an address in digits that could never be dialled; names wait for a resolver."""
+        authority = self.url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+        host = authority[1:].partition("]")[0] if "[" in authority else authority.partition(":")[0]
+        address = read_address(host)
+        if address is None:
+            return
+        why = why_forbidden(address)
+        if why is not None:
+            raise BadRelease(f"engines.{self.id}.url", f"{host} is {why}")
+        plain = self.url.startswith("http://") and not is_inside(address)
+        if plain and not self.plain_http_outside:
+            words = f"{host} is outside this network; use https, or set plain_http_outside: true"
+            raise BadRelease(f"engines.{self.id}.url", words)
 
     def name_of(self, model: str) -> str | None:
         """What this engine calls ``model``, or None where it does not serve it."""

@@ -46,6 +46,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("invalid_json", 400, bad, "caller", False, "the body is not JSON, or not UTF-8"),
         ("invalid_type", 400, bad, "caller", False, "a field has the wrong type"),
         ("invalid_value", 400, bad, "caller", False, "a field is out of its range"),
+        ("duplicate_key", 400, bad, "caller", False, "an object names a key twice"),
         ("missing_field", 400, bad, "caller", False, "a required field is absent"),
         ("invalid_header", 400, bad, "caller", False, "a header cannot be read"),
         ("context_length_exceeded", 400, bad, "caller", False, "the prompt exceeds the context"),

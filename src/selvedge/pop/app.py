@@ -93,11 +93,11 @@ class App:
         self._run(inbound, route, view)
 
     def _run(self, inbound: Inbound, route: Route, view: FleetView) -> None:
-        body_max = self._state.settings.body_bytes_max
+        body_max, image_urls = self._state.settings.body_bytes_max, self._state.settings.image_urls
         ticket = inbound.head.headers.raw(TICKET_FIELD)
         if ticket is None:
             head = self._head(inbound, route)
-            story = serve(head, view, body_max)
+            story = serve(head, view, body_max, image_urls=image_urls)
         elif not self._takes_tickets:
             self._state.tally(_PEERS_ELSEWHERE.code)
             self._refuse(inbound, _PEERS_ELSEWHERE)
@@ -106,7 +106,8 @@ class App:
         else:
             written = ticket.decode("latin-1")
             head = self._peer_head(inbound, route, written)
-            story = serve_peer(head, written, view, self._state.tickets, body_max)
+            book = self._state.tickets
+            story = serve_peer(head, written, view, book, body_max, image_urls=image_urls)
         self._state.metrics.running.inc()
         Interpreter(self._state, view, inbound, head, for_peer=ticket is not None).run(story)
 

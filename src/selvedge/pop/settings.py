@@ -18,7 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from selvedge.adapters import one_line, read_yaml
 from selvedge.fabric import BadSetting
-from selvedge.wire import ForwardedHeader, TrustedProxies
+from selvedge.wire import ForwardedHeader, ImageUrls, TrustedProxies
 
 ENV_PREFIX: Final = "SELVEDGE_"
 
@@ -81,6 +81,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     answer_bytes_max: Annotated[
         Count, _help("Largest answer held for a client that does not stream, in bytes.")
     ] = 64_000_000
+    image_urls: Annotated[
+        ImageUrls,
+        _help(
+            "What pictures, sound and files in messages may be: `data-only`, what the request "
+            "itself brings; `https`, also URLs that an engine then fetches from the operator's "
+            "network."
+        ),
+    ] = "data-only"
     deadline_ms_default: Annotated[
         Count, _help("Deadline of a request that names none, in milliseconds.")
     ] = 600_000

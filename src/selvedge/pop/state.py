@@ -62,7 +62,7 @@ class PopState:
         self.templates = Templates(settings.pop)
         self.peering = Peering(settings)
         self.proxies = settings.proxies
-        self._ways: dict[tuple[str, str | None, Route], Way] = {}
+        self._ways: dict[tuple[str, str | None, bool, Route], Way] = {}
 
     def swap(self, held: Held, secrets: Secrets, peers: Peers | None = None) -> None:
         """Serve by this release from now on; running requests keep the view they began with."""
@@ -77,25 +77,27 @@ class PopState:
     def engine_way(self, engine: Engine, route: Route) -> Way:
         """The way to a route of an engine of this PoP."""
         # By address, not by name: a request that began under an older release keeps to its own.
-        way = self._ways.get((engine.url, engine.api_key_env, route))
+        way = self._ways.get((engine.url, engine.api_key_env, engine.plain_http_outside, route))
         if way is None:
             target = parse_url(engine.url)
             key = self.engine_keys.get(engine.api_key_env or "")
             headers = [JSON_BODY, ("authorization", f"Bearer {key}")] if key else [JSON_BODY]
-            way = self.client.way(target.path + route.value, target.origin, headers)
-            self._ways[engine.url, engine.api_key_env, route] = way
+            outside = engine.plain_http_outside
+            origin = msgspec.structs.replace(target.origin, plain_outside=outside)
+            way = self.client.way(target.path + route.value, origin, headers)
+            self._ways[engine.url, engine.api_key_env, outside, route] = way
         return way
 
     def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way | Refused:
         """The way to a route of another PoP: where the settings say, else the release."""
         address = self.settings.peer_addresses.get(pop_id) or view.pops[pop_id].peer
-        way = self._ways.get((address, pop_id, route))
+        way = self._ways.get((address, pop_id, True, route))
         if way is None:
             origin = self._peer_origin(pop_id, address)
             if isinstance(origin, Refused):
                 return origin
             way = self.client.way(route.value, origin, [JSON_BODY])
-            self._ways[address, pop_id, route] = way
+            self._ways[address, pop_id, True, route] = way
         return way
 
     def _peer_origin(self, pop_id: str, address: str) -> Origin | Refused:

@@ -38,6 +38,7 @@ from selvedge.wire.http1_render import (
     render_request_head,
     render_response_head,
 )
+from selvedge.wire.media import ImageUrls
 from selvedge.wire.profiles import PROFILES, Profile
 from selvedge.wire.requests import engine_body, engine_streams, parse
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
@@ -70,6 +71,7 @@ __all__ = [
     "ForwardedHeader",
     "HeadLimits",
     "HeaderPair",
+    "ImageUrls",
     "Network",
     "Profile",
     "ProtocolViolation",

@@ -14,7 +14,9 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import Ask, Refused, Route
+from selvedge.wire.media import TEXT_PARTS, ImageUrls, check_messages
 from selvedge.wire.profiles import Profile
+from selvedge.wire.strict_json import Ambiguous, check_case, read_once
 
 CHOICES_MAX: Final = 16
 PROMPTS_MAX: Final = 16
@@ -86,6 +88,10 @@ _DECODERS: Final[Mapping[Route, msgspec.json.Decoder[_Body]]] = {
     Route.COMPLETIONS: msgspec.json.Decoder(_Completion),
     Route.EMBEDDINGS: msgspec.json.Decoder(_Embedding),
 }
+_NAMES: Final = {
+    route: frozenset(one.encode_name for one in msgspec.structs.fields(decoder.type))
+    for route, decoder in _DECODERS.items()
+}
 _fields_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
 
@@ -103,13 +109,12 @@ _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
 _ranged: Final = operator.attrgetter(*(name for name, _, _ in _RANGES))
 _NONE_RANGED: Final = (None,) * len(_RANGES)
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-_TEXT_PARTS: Final = frozenset({"text", "refusal"})
 _ENCODINGS: Final = ("float", "base64")
 _FIELD_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `([^`]*)`")
 
 
-def parse(route: Route, body: bytes) -> Ask | Refused:
+def parse(route: Route, body: bytes, image_urls: ImageUrls = "data-only") -> Ask | Refused:
     """The facts of a body, or the refusal that says what is wrong with it."""
     try:
         if not body.isascii():
@@ -125,7 +130,21 @@ def parse(route: Route, body: bytes) -> Ask | Refused:
         return Refused("invalid_json", f"The body is not valid JSON: {error}.")
     except RecursionError:
         return Refused("invalid_json", "The body is nested too deeply; flatten it.")
-    return _check(fields) or _ask(route, fields, len(body))
+    return _check(fields) or _look_again(route, body, image_urls) or _ask(route, fields, len(body))
+
+
+def _look_again(route: Route, body: bytes, image_urls: ImageUrls) -> Refused | None:
+    """Refuse what an engine could read differently, or would fetch for a stranger."""
+    try:
+        found = read_once(body)
+        assert isinstance(found, dict), "the body was decoded as an object before"
+        check_case(found, _NAMES[route])
+        return check_messages(found, image_urls)
+    except Ambiguous as error:
+        words = f"Key {error.key!r} {error.words}; name each field once, in lower case."
+        return Refused("duplicate_key", words, param=error.key)
+    except (ValueError, RecursionError):
+        return Refused("invalid_json", "The body is not JSON that every parser reads alike.")
 
 
 def _wrong_shape(words: str) -> Refused:
@@ -224,7 +243,7 @@ def _prompts(prompt: str | list[str | int | list[int]]) -> int:
 
 def _has_media(messages: list[_Message]) -> bool:
     return any(
-        part.type not in _TEXT_PARTS
+        part.type not in TEXT_PARTS
         for message in messages
         if isinstance(message.content, list)
         for part in message.content
@@ -240,8 +259,8 @@ def engine_body(ask: Ask, body: bytes, profile: Profile, name: str) -> bytes:
     """The body for one engine: the client's bytes, changed only where it must be.
 
     Usage is always asked of the engine in a stream; the engine's own name replaces the model's.
-    Untouched bytes are returned as they are; otherwise the top level alone is rebuilt, which also
-    drops duplicate keys (the last one counts, as it did when the body was parsed).
+    Untouched bytes are returned as they are; otherwise the top level alone is rebuilt. No key
+    comes twice: such a body was refused when it was parsed.
     """
     streams = engine_streams(ask, profile)
     if not streams and name == ask.model:

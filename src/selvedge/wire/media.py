@@ -1,0 +1,90 @@
+"""Pictures, sound and files in messages: what an engine would fetch is not for a client to choose.
+
+An engine that is handed `{"image_url": {"url": "http://10.0.0.1/"}}` fetches it, from inside the
+operator's network. So only what comes with the request (`data:`) passes, unless the setting
+`image_urls` says otherwise; and even then no address in digits, which has no name to be asked for.
+
+Refuses to know: what is in a picture, which engine will see it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, Literal, cast
+from urllib.parse import urlsplit
+
+from selvedge.fabric import Refused, read_address
+from selvedge.wire.strict_json import Tree, check_case
+
+ImageUrls = Literal["data-only", "https"]
+
+TEXT_PARTS: Final = frozenset({"text", "refusal"})
+MESSAGE_KEYS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+PART_KEYS: Final = frozenset(
+    {"type", "text", "refusal", "image_url", "input_audio", "audio_url", "video_url", "file", "url"}
+)
+_SCHEME: Final = re.compile(r"[\s\x00-\x20]*([A-Za-z][A-Za-z0-9+.-]*):")
+_DIGITS_HOST: Final = re.compile(
+    r"(0[xX][0-9a-fA-F]+|[0-9]+)(\.(0[xX][0-9a-fA-F]+|[0-9]+)){0,3}\.?"
+)
+
+
+def check_messages(found: Tree, image_urls: ImageUrls) -> Refused | None:
+    """Judge every part of every message. Raises `Ambiguous` for keys that differ in case only."""
+    messages = found.get("messages")
+    for index, message in enumerate(messages if isinstance(messages, list) else ()):
+        check_case(message, MESSAGE_KEYS)
+        content = message.get("content")
+        for at, part in enumerate(content if isinstance(content, list) else ()):
+            check_case(part, PART_KEYS)
+            if part.get("type") in TEXT_PARTS:
+                continue
+            for path, text in _texts(part, f"messages[{index}].content[{at}]"):
+                if not _harmless(path, text, image_urls):
+                    return _refusal(path, image_urls)
+    return None
+
+
+def _texts(part: Tree, path: str) -> Iterator[tuple[str, str]]:
+    """Every string of a part with its place, but those that are words for the model."""
+    left: list[tuple[str, object]] = [(path, part)]
+    while left:
+        where, value = left.pop()
+        if isinstance(value, str):
+            yield where, value
+        elif isinstance(value, dict):
+            check_case(cast(Tree, value), PART_KEYS)
+            left += [(f"{where}.{key}", one) for key, one in value.items() if key != "text"]
+        elif isinstance(value, list):
+            left += [(f"{where}[{at}]", one) for at, one in enumerate(value)]
+
+
+def _harmless(path: str, text: str, image_urls: ImageUrls) -> bool:
+    if text.startswith("data:"):
+        return True
+    fetched = path.rpartition(".")[2].partition("[")[0].casefold().endswith(("url", "urls"))
+    if not fetched and _SCHEME.match(text) is None and not text.lstrip().startswith(("//", "\\\\")):
+        return True  # base64, a format's name, an id
+    return image_urls == "https" and _names_a_host(text)
+
+
+def _names_a_host(text: str) -> bool:
+    """Whether this is an https URL of a host with a name, as every reader would read it."""
+    if not text.startswith("https://") or not text.isascii() or re.search(r"[\s\x00-\x20\\]", text):
+        return False
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if "@" in parts.netloc or read_address(host) is not None or _DIGITS_HOST.fullmatch(host):
+        return False
+    return "." in host.rstrip(".") and not host.rstrip(".").endswith(("localhost", ".internal"))
+
+
+def _refusal(path: str, image_urls: ImageUrls) -> Refused:
+    shown = ascii(path)[1:-1][:200]
+    allowed = "a data: URL" if image_urls == "data-only" else "a data: or https: URL with a name"
+    words = f"Field {shown!r} is not {allowed}; send the content itself (setting 'image_urls')."
+    return Refused("invalid_value", words, param=shown)
