@@ -36,7 +36,10 @@ TWICE = {
     "include_usage": chat(
         ',"stream":true,"stream_options":{"include_usage":true,"include_usage":false}'
     ),
-    "x, inside what passes through": chat(',"y":[{"x":1,"x":2}]'),
+    "url": chat(
+        messages='[{"role":"user","content":[{"type":"image_url","image_url":'
+        '{"url":"http://10.0.0.1/","url":"data:,"}}]}]'
+    ),
     "": chat(',"":1,"":2'),
 }
 
@@ -70,6 +73,7 @@ def test_what_is_the_clients_own_may_be_cased_as_it_likes() -> None:
     schema = '{"type":"object","properties":{"Type":{},"Model":{},"model":{}}}'
     tool = f',"tools":[{{"type":"function","function":{{"name":"f","parameters":{schema}}}}}]'
     assert isinstance(parse(Route.CHAT, chat(tool)), Ask)
+    assert isinstance(parse(Route.CHAT, chat(',"y":[{"x":1,"x":2}]')), Ask)
     assert isinstance(parse(Route.CHAT, chat(',"top_k":1,"Extra":2')), Ask)
 
 

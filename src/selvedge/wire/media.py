@@ -15,7 +15,7 @@ from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
 from selvedge.fabric import Refused, read_address
-from selvedge.wire.strict_json import Tree, check_case
+from selvedge.wire.strict_json import Tree, check_keys
 
 ImageUrls = Literal["data-only", "https"]
 
@@ -34,10 +34,10 @@ def check_messages(found: Tree, image_urls: ImageUrls) -> Refused | None:
     """Judge every part of every message. Raises `Ambiguous` for keys that differ in case only."""
     messages = found.get("messages")
     for index, message in enumerate(messages if isinstance(messages, list) else ()):
-        check_case(message, MESSAGE_KEYS)
+        check_keys(message, MESSAGE_KEYS)
         content = message.get("content")
         for at, part in enumerate(content if isinstance(content, list) else ()):
-            check_case(part, PART_KEYS)
+            check_keys(part, PART_KEYS)
             if part.get("type") in TEXT_PARTS:
                 continue
             for path, text in _texts(part, f"messages[{index}].content[{at}]"):
@@ -54,7 +54,7 @@ def _texts(part: Tree, path: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, str):
             yield where, value
         elif isinstance(value, dict):
-            check_case(cast(Tree, value), PART_KEYS)
+            check_keys(cast(Tree, value), PART_KEYS)
             left += [(f"{where}.{key}", one) for key, one in value.items() if key != "text"]
         elif isinstance(value, list):
             left += [(f"{where}[{at}]", one) for at, one in enumerate(value)]

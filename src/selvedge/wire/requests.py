@@ -16,7 +16,7 @@ import msgspec
 from selvedge.fabric import Ask, Refused, Route
 from selvedge.wire.media import TEXT_PARTS, ImageUrls, check_messages
 from selvedge.wire.profiles import Profile
-from selvedge.wire.strict_json import Ambiguous, check_case, read_once
+from selvedge.wire.strict_json import Ambiguous, check_keys, read_judged
 
 CHOICES_MAX: Final = 16
 PROMPTS_MAX: Final = 16
@@ -92,6 +92,7 @@ _NAMES: Final = {
     route: frozenset(one.encode_name for one in msgspec.structs.fields(decoder.type))
     for route, decoder in _DECODERS.items()
 }
+_OPTION_NAMES: Final = frozenset({"include_usage"})
 _fields_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
 
@@ -136,9 +137,12 @@ def parse(route: Route, body: bytes, image_urls: ImageUrls = "data-only") -> Ask
 def _look_again(route: Route, body: bytes, image_urls: ImageUrls) -> Refused | None:
     """Refuse what an engine could read differently, or would fetch for a stranger."""
     try:
-        found = read_once(body)
+        found = read_judged(body)
         assert isinstance(found, dict), "the body was decoded as an object before"
-        check_case(found, _NAMES[route])
+        check_keys(found, _NAMES[route])
+        options = found.get("stream_options")
+        if isinstance(options, dict):
+            check_keys(options, _OPTION_NAMES)
         return check_messages(found, image_urls)
     except Ambiguous as error:
         words = f"Key {error.key!r} {error.words}; name each field once, in lower case."

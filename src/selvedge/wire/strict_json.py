@@ -2,7 +2,8 @@
 
 Parsers differ on an object that names a key twice (RFC 8259 section 4): some take the first value,
 some the last. A few, Go's among them, also take `"MODEL"` for `"model"`. What is judged here must
-be what the engine reads, so either is refused. I-JSON (RFC 7493) asks the same of a sender.
+be what the engine reads, so either is refused in every object whose fields are judged. What only
+passes through (a tool's schema) is the client's own.
 
 Refuses to know: what a key means, sockets, engines.
 """
@@ -28,31 +29,40 @@ class Ambiguous(ValueError):
         self.words = words
 
 
-def read_once(body: bytes) -> object:
-    """Decode UTF-8 JSON in which no object names a key twice; numbers stay text.
+class _Twice(dict[str, object]):
+    """An object that names ``key`` twice: refused where its fields are judged, else let through."""
 
-    Raises `Ambiguous`; `ValueError` or `RecursionError` where it is not JSON that we read.
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                self.key = key
+                break
+            seen.add(key)
+
+
+def read_judged(body: bytes) -> object:
+    """Decode UTF-8 JSON; numbers stay text. Ask `check_keys` of every object that is judged.
+
+    Raises `ValueError` or `RecursionError` where it is not JSON that we read.
     """
     return _decoder.decode(body.decode())
 
 
-def _once(pairs: list[tuple[str, object]]) -> Tree:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise Ambiguous(key, "comes twice in one object")
-            seen.add(key)
-    return found
-
-
-# A number of many digits costs its square to convert, and none is needed.
-_decoder: Final = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str)
-
-
-def check_case(found: Tree, names: Collection[str]) -> None:
-    """Raises `Ambiguous` where a key is one of ``names`` but for its case."""
+def check_keys(found: Tree, names: Collection[str]) -> None:
+    """Raises `Ambiguous` where a key comes twice, or is one of ``names`` but for its case."""
+    if isinstance(found, _Twice):
+        raise Ambiguous(found.key, "comes twice in one object")
     for key in found.keys() - names:
         if key.casefold() in names:
             raise Ambiguous(key, f"differs from {key.casefold()!r} only in case")
+
+
+def _object(pairs: list[tuple[str, object]]) -> Tree:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Twice(pairs)
+
+
+# A number of many digits costs its square to convert, and none is needed.
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=str, parse_float=str)
