@@ -207,7 +207,7 @@ def read_h11_once(server: h11.Connection, messages: list[Message]) -> bytes | No
             messages[-1] = (*messages[-1][:4], messages[-1][4] + bytes(event.data), False)
         elif isinstance(event, h11.EndOfMessage):
             messages[-1] = (*messages[-1][:5], True)
-            server.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+            server.send(h11.Response(status_code=404, headers=[("content-length", "0")]))
             server.send(h11.EndOfMessage())
             alive = server.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
             return server.trailing_data[0] if alive else None
