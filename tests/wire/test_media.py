@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from selvedge.fabric import Ask, Refused, Route
 from selvedge.wire import parse
+from selvedge.wire.strict_json import Ambiguous, read_judged, read_shallow
 
 HI = '{"role":"user","content":"hi"}'
 PNG = "data:image/png;base64,AAAA"
@@ -40,7 +41,6 @@ TWICE = {
         messages='[{"role":"user","content":[{"type":"image_url","image_url":'
         '{"url":"http://10.0.0.1/","url":"data:,"}}]}]'
     ),
-    "": chat(',"":1,"":2'),
 }
 
 
@@ -160,7 +160,89 @@ def test_https_means_https_to_a_host_with_a_name(url: str, passes: bool) -> None
     assert isinstance(parse(Route.CHAT, body, "https"), Ask) is passes
 
 
+FILL = "a" * 300_000
+LARGE = f'{{"role":"user","content":"{FILL}"}}'
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_in_a_large_body_too(name: str) -> None:
+    large = TWICE[name].replace(b'"messages":[', f'"messages":[{LARGE},'.encode(), 1)
+    refused = parse(Route.CHAT, large)
+    assert isinstance(refused, Refused)
+    assert refused.code == "duplicate_key"
+
+
+@pytest.mark.parametrize("name", CASED)
+def test_in_another_case_in_a_large_body_too(name: str) -> None:
+    large = CASED[name].replace(b'"messages":[', f'"messages":[{LARGE},'.encode(), 1)
+    refused = parse(Route.CHAT, large)
+    assert isinstance(refused, Refused)
+    assert refused.code == "duplicate_key"
+
+
+@pytest.mark.parametrize("part", FETCHED, ids=range(len(FETCHED)))
+def test_what_is_fetched_in_a_large_body_too(part: dict[str, object]) -> None:
+    large = with_part(part).replace(b'"messages": [', b'"messages":[')
+    large = large.replace(b'"messages":[', f'"messages":[{LARGE},'.encode(), 1)
+    assert isinstance(parse(Route.CHAT, large), Refused)
+
+
+@pytest.mark.parametrize("indent", [None, 0, 1, "\t", "\r\n "])
+def test_a_large_body_may_be_laid_out_in_any_way(indent: int | str | None) -> None:
+    parts = [{"type": "text", "text": "é \n"}, {"type": "image_url", "image_url": {"url": PNG}}]
+    messages = [
+        {"role": "user", "content": FILL},
+        {"role": "user", "content": parts},
+        {"role": "user"},
+    ]
+    extra = {"x": {}, "é": [1, {"a": " "}], "stream": True, "stream_options": {}}
+    body = json.dumps(
+        {"model": "m", "messages": messages, **extra}, indent=indent, ensure_ascii=False
+    )
+    for text in (body, f" \n{body}\t", body.replace(": ", ":").replace(", ", ",")):
+        assert isinstance(parse(Route.CHAT, text.encode()), Ask)
+
+
+def test_a_part_that_is_a_heap_of_values_is_refused() -> None:
+    part = {"type": "image_url", "image_url": {"url": PNG}, "x": [0] * 200_000}
+    assert isinstance(parse(Route.CHAT, with_part(part)), Refused)
+
+
+def test_messages_have_a_limit() -> None:
+    refused = parse(Route.CHAT, chat(messages=f"[{','.join([HI] * 10_001)}]"))
+    assert isinstance(refused, Refused)
+    assert refused.param == "messages"
+
+
 KEYS = st.sampled_from(["model", "messages", "role", "content", "x", "stream", "MODEL"])
+
+
+@given(
+    st.recursive(
+        st.integers() | st.text('ab \\"\n{}:,', max_size=4) | st.booleans(),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text('ab \\":,', max_size=3), inner, max_size=3)
+        ),
+        max_leaves=8,
+    ),
+    st.sampled_from([None, 1]),
+    st.booleans(),
+)
+def test_the_shallow_reading_agrees_with_the_full_one(
+    value: object, indent: int | None, twice: bool
+) -> None:
+    items = list(value.items()) if isinstance(value, dict) else [("k", value)]
+    items += items[:1] if twice else []
+    pairs = [f"{json.dumps(key)}:{json.dumps(one, indent=indent)}" for key, one in items]
+    text = ("{" + (" ,\n" if indent else ",").join(pairs) + "}").encode()
+    full = read_judged(text)
+    assert isinstance(full, dict)
+    if type(full) is dict and not any("\\" in json.dumps(key) for key, _ in items):
+        assert list(read_shallow(text)) == list(full)
+    else:
+        with pytest.raises(Ambiguous):
+            read_shallow(text)
 
 
 @given(st.lists(st.tuples(KEYS, st.integers(0, 3)), max_size=6))

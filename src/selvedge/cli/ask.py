@@ -15,6 +15,7 @@ from selvedge.adapters import find_receipt, journal_of, journals_of
 from selvedge.cli.client import Answer, Question, ask_once
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.tables import console
+from selvedge.cli.terminal import printable
 from selvedge.control import Home, Running
 from selvedge.fabric import Receipt, SelvedgeError
 
@@ -78,7 +79,7 @@ async def ask_and_show(home: Home, question: Question, *, as_json: bool) -> bool
 
     def show(text: str) -> None:
         if not as_json:
-            click.echo(text, nl=False)
+            click.echo(printable(text), nl=False)
 
     answer = await ask_once(question, show)
     # Written before the answer's end was sent: it is there.
@@ -99,7 +100,7 @@ def _print(question: Question, answer: Answer, receipt: Receipt | None) -> None:
     out.print()
     if answer.error is not None:
         out.print(f"[red]{answer.status}[/red] {answer.code}: ", end="")
-        out.print(answer.error, markup=False)
+        out.print(printable(answer.error), markup=False)
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _path(question, answer, receipt):
         table.add_row(f"[dim]{name}[/dim]", value)

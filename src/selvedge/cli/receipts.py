@@ -9,11 +9,13 @@ from pathlib import Path
 
 import click
 import msgspec
+from rich.markup import escape
 from rich.table import Table
 
 from selvedge.adapters import find_sealed, journal_of, journals_of, read_segments
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.tables import console
+from selvedge.cli.terminal import printable
 from selvedge.control import Home
 from selvedge.fabric import Receipt, SelvedgeError
 from selvedge.ledger import Sealed, receipts_of
@@ -74,7 +76,7 @@ def show(receipt_id: str, home: Path, as_json: bool) -> None:
                 "personal": sealed.personal,
             }
             text = msgspec.json.encode(facts)
-            click.echo(text if as_json else msgspec.json.format(text))
+            click.echo(printable((text if as_json else msgspec.json.format(text)).decode()))
             return
     raise SelvedgeError(f"no receipt {receipt_id!r} under {home}; see 'selvedge receipts tail'")
 
@@ -101,7 +103,7 @@ def _read(directory: Path) -> Iterator[Sealed]:
 def _show(found: list[Receipt], *, as_json: bool, header: bool = True) -> None:
     if as_json:
         for receipt in found:
-            click.echo(msgspec.json.encode(receipt))
+            click.echo(printable(msgspec.json.encode(receipt).decode()))
         return
     if not found and not header:
         return
@@ -109,7 +111,7 @@ def _show(found: list[Receipt], *, as_json: bool, header: bool = True) -> None:
     for name in ("time", "id", "tenant", "in", "served by", "country", "tokens", "outcome"):
         table.add_column(name, no_wrap=True)
     for receipt in found:
-        table.add_row(*_row(receipt))
+        table.add_row(*(escape(printable(one)) for one in _row(receipt)))
     console().print(table)
 
 

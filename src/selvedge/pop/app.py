@@ -279,6 +279,10 @@ def _head_fault(inbound: Inbound) -> Refused | None:
     if kind is not None and kind != b"application/json" and b"json" not in kind.lower():
         words = f"The body is {kind.decode('latin-1')[:64]!r}; send 'application/json'."
         return Refused("unsupported_media_type", words, param="content-type")
+    coding = inbound.head.headers.get("content-encoding")
+    if coding is not None and coding.lower() != "identity":
+        words = f"The body is {coding[:64]!r}; send it uncompressed, without Content-Encoding."
+        return Refused("unsupported_media_type", words, param="content-encoding")
     if inbound.head.content_length is None and not inbound.head.chunked:
         return Refused("length_required", "A POST says its length; send Content-Length.")
     return None

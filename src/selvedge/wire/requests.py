@@ -14,12 +14,13 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import Ask, Refused, Route
-from selvedge.wire.media import TEXT_PARTS, ImageUrls, check_messages
+from selvedge.wire.media import TEXT_PARTS, ImageUrls, check_messages, read_body
 from selvedge.wire.profiles import Profile
-from selvedge.wire.strict_json import Ambiguous, check_keys, read_judged
+from selvedge.wire.strict_json import Ambiguous, check_keys
 
 CHOICES_MAX: Final = 16
 PROMPTS_MAX: Final = 16
+MESSAGES_MAX: Final = 10_000
 MODEL_NAME_MAX: Final = 128
 END_USER_MAX: Final = 512
 
@@ -137,18 +138,21 @@ def parse(route: Route, body: bytes, image_urls: ImageUrls = "data-only") -> Ask
 def _look_again(route: Route, body: bytes, image_urls: ImageUrls) -> Refused | None:
     """Refuse what an engine could read differently, or would fetch for a stranger."""
     try:
-        found = read_judged(body)
-        assert isinstance(found, dict), "the body was decoded as an object before"
+        found = read_body(body)
         check_keys(found, _NAMES[route])
         options = found.get("stream_options")
         if isinstance(options, dict):
             check_keys(options, _OPTION_NAMES)
         return check_messages(found, image_urls)
     except Ambiguous as error:
-        words = f"Key {error.key!r} {error.words}; name each field once, in lower case."
-        return Refused("duplicate_key", words, param=error.key)
+        key = f"Key {error.key!r}" if error.key else "A key"
+        words = f"{key} {error.words}; name each field once, in lower case."
+        return Refused("duplicate_key", words, param=error.key or None)
     except (ValueError, RecursionError):
-        return Refused("invalid_json", "The body is not JSON that every parser reads alike.")
+        return Refused(
+            "invalid_json",
+            "The body is not JSON that every parser reads alike, or is a heap of small values.",
+        )
 
 
 def _wrong_shape(words: str) -> Refused:
@@ -196,6 +200,8 @@ def _check(fields: _Body) -> Refused | None:
 def _check_messages(messages: list[_Message]) -> Refused | None:
     if not messages:
         return _out_of_range("messages", "must have at least one message")
+    if len(messages) > MESSAGES_MAX:
+        return _out_of_range("messages", f"must have at most {MESSAGES_MAX} messages")
     for index, message in enumerate(messages):
         if message.role not in _ROLES:
             return _out_of_range(f"messages[{index}].role", f"must be one of {', '.join(_ROLES)}")

@@ -14,6 +14,8 @@ import json
 from collections.abc import Collection
 from typing import Final
 
+import msgspec
+
 KEY_SHOWN_MAX: Final = 64
 
 Tree = dict[str, object]
@@ -50,6 +52,30 @@ def read_judged(body: bytes) -> object:
     return _decoder.decode(body.decode())
 
 
+def read_shallow(raw: bytes) -> dict[str, bytes]:
+    """One object, its values left as they are written: for bodies too large to build in full.
+
+    Exact without looking inside: what is neither a kept key, a kept value, punctuation nor space
+    belongs to a pair that was dropped, or to an escape in a key, which no serialiser writes here.
+    Raises `Ambiguous`, `ValueError`.
+    """
+    found = {key: bytes(value) for key, value in _shallow.decode(raw).items()}
+    kept = "".join(found).encode() + b"".join(found.values())
+    size = len(kept) + (4 * len(found) + 1 if found else 2)
+    if size != len(raw) and size + _spaces(raw) - _spaces(kept) != len(raw):
+        raise Ambiguous("", "comes twice in one object, or is written with escapes")
+    return found
+
+
+def read_list(raw: bytes) -> list[bytes]:
+    """The items of a list, left as they are written. Raises `ValueError`."""
+    return [bytes(item) for item in _items.decode(raw)]
+
+
+def _spaces(text: bytes) -> int:
+    return text.count(b" ") + text.count(b"\n") + text.count(b"\r") + text.count(b"\t")
+
+
 def check_keys(found: Tree, names: Collection[str]) -> None:
     """Raises `Ambiguous` where a key comes twice, or is one of ``names`` but for its case."""
     if isinstance(found, _Twice):
@@ -65,4 +91,6 @@ def _object(pairs: list[tuple[str, object]]) -> Tree:
 
 
 # A number of many digits costs its square to convert, and none is needed.
+_shallow: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=str, parse_float=str)
