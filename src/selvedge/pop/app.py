@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Final
 from urllib.parse import unquote
 
@@ -21,6 +22,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
 from selvedge.pop.http_server import Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
+from selvedge.pop.openapi import render_openapi
 from selvedge.pop.state import PopState
 from selvedge.routing import place
 from selvedge.wire import client_address, read_unverified, render_error
@@ -50,6 +52,7 @@ class App:
         plain = state.peering.is_plain
         self._takes_tickets = plain if takes_tickets is None else takes_tickets
         self._started = time.monotonic()
+        self._document = b""
         self._work = {route.value: route for route in Route}
         self._pages: dict[str, Callable[[Inbound], None]] = {
             "/healthz": self._healthz,
@@ -59,6 +62,7 @@ class App:
             "/health/liveness": self._healthz,
             "/health/readiness": self._readyz,
             "/metrics": self._metrics,
+            "/openapi.json": self._openapi,
             "/v1/models": self._models,
         }
 
@@ -214,6 +218,10 @@ class App:
     def _metrics(self, inbound: Inbound) -> None:
         kind = ("content-type", "text/plain; version=0.0.4; charset=utf-8")
         inbound.respond(200, [kind], self._state.metrics.render())
+
+    def _openapi(self, inbound: Inbound) -> None:
+        self._document = self._document or render_openapi(version("selvedge"))
+        inbound.respond(200, [JSON_TYPE], self._document)
 
     def _models(self, inbound: Inbound) -> None:
         offered = self._offered(inbound)

@@ -41,6 +41,7 @@ from selvedge.wire.http1_render import (
 from selvedge.wire.media import ImageUrls
 from selvedge.wire.profiles import PROFILES, Profile
 from selvedge.wire.requests import engine_body, engine_streams, parse
+from selvedge.wire.schemas import body_schemas
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
 from selvedge.wire.stream import StreamScan, render_attested, render_done, render_stream
 from selvedge.wire.tickets import (
@@ -91,6 +92,7 @@ __all__ = [
     "assemble",
     "attest",
     "body_hash",
+    "body_schemas",
     "chunk",
     "client_address",
     "engine_body",

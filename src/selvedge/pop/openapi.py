@@ -1,0 +1,205 @@
+"""`GET /openapi.json`: the PoP's routes as an OpenAPI 3.1 document, made from our own tables.
+
+Statuses and codes come from `REFUSALS`, bodies from the structs that read them, so the document
+cannot promise what the code does not do. Answers of engines are described as far as we vouch for
+them: the rest of OpenAI's objects passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import msgspec
+
+from selvedge.fabric import REFUSALS, Route
+from selvedge.wire import body_schemas
+
+Json = dict[str, Any]  # Any: JSON
+
+_JSON: Final = "application/json"
+_COMPONENT: Final = "#/components/schemas/{name}"
+_TEXT: Final[Mapping[str, Any]] = {"type": "string"}
+
+# Statuses a route can answer with, beside its success. 411 to 431 and 501, 505 are HTTP's own.
+_HTTP: Final = (400, 408, 413, 414, 431, 501, 505, 500)
+_WORK: Final = tuple(
+    sorted({row.status for row in REFUSALS.values()} - {405, 404} | {404, 405, *_HTTP})
+)
+_PAGE: Final = (405, *_HTTP)
+_LIST: Final = (401, 403, 451, 503, *_PAGE)
+
+_SUMMARIES: Final = {
+    Route.CHAT: "Answer a conversation, whole or as a stream.",
+    Route.COMPLETIONS: "Go on with a text, whole or as a stream.",
+    Route.EMBEDDINGS: "Turn texts into vectors.",
+}
+_OBJECTS: Final = {
+    Route.CHAT: ("chat.completion", "choices"),
+    Route.COMPLETIONS: ("text_completion", "choices"),
+    Route.EMBEDDINGS: ("list", "data"),
+}
+_SENT: Final = {
+    "selvedge-deadline-ms": "Deadline of this request in milliseconds; at most `deadline_ms_max`.",
+    "x-client-request-id": "An id of the client's own, kept with the receipt, encrypted.",
+}
+_HEADERS: Final = {
+    "x-request-id": "Id of this request at this PoP.",
+    "selvedge-pop": "The PoP that was asked.",
+    "selvedge-receipt": "Id of the receipt.",
+    "selvedge-served-by": "PoP and engine that answered.",
+    "selvedge-processed-in": "Country in which it was processed.",
+    "server-timing": "Milliseconds at the PoP, on the way and at the engine (W3C).",
+    "openai-processing-ms": "Milliseconds until the answer began.",
+}
+_RETRY: Final = {
+    "x-should-retry": "Whether an unchanged retry can help.",
+    "retry-after-ms": "When it may help.",
+    "retry-after": "The same in seconds.",
+    "selvedge-rule": "The residency rule that refused.",
+    "www-authenticate": "`Bearer`.",
+}
+
+
+def render_openapi(version: str) -> bytes:
+    """The document as JSON."""
+    bodies, components = body_schemas(_COMPONENT)
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Selvedge",
+            "version": version,
+            "summary": "OpenAI's API at a point of presence.",
+            "description": "`docs/errors.md` explains each error code.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"key": []}],
+        "paths": {
+            **{route.value: {"post": _work(route, body)} for route, body in bodies.items()},
+            **_pages(),
+        },
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": {**components, **_answers()},
+        },
+    }
+    return msgspec.json.encode(document)
+
+
+def _work(route: Route, body: Json) -> Json:
+    content = {_JSON: {"schema": _ref(_OBJECTS[route][0])}}
+    if route is not Route.EMBEDDINGS:
+        content["text/event-stream"] = {"schema": dict(_TEXT)}
+    success = {"description": "The answer.", "headers": _headers(_HEADERS), "content": content}
+    return {
+        "operationId": route.name.lower(),
+        "summary": _SUMMARIES[route],
+        "parameters": [
+            {"name": name, "in": "header", "description": words, "schema": dict(_TEXT)}
+            for name, words in _SENT.items()
+        ],
+        "requestBody": {"required": True, "content": {_JSON: {"schema": body}}},
+        "responses": {"200": success, **_errors(_WORK)},
+    }
+
+
+def _pages() -> Json:
+    model = {"name": "id", "in": "path", "required": True, "schema": dict(_TEXT)}
+    ready = {"503": _json("Not ready, and why.", {"$ref": _name("Status")})}
+    plain = {"text/plain": {"schema": dict(_TEXT)}}
+    return {
+        "/v1/models": _get("List the models that this key can reach.", _ref("models"), _LIST),
+        "/v1/models/{id}": {
+            **_get("One model.", _ref("model"), (404, *_LIST)),
+            "parameters": [model],
+        },
+        "/healthz": _get("Whether the process lives.", _ref("Status"), _PAGE, open_to_all=True),
+        "/readyz": _get(
+            "Whether it can serve.", _ref("Status"), _PAGE, open_to_all=True, more=ready
+        ),
+        "/health": _get("What serves here.", {"type": "object"}, _PAGE, open_to_all=True),
+        "/metrics": {
+            "get": {
+                "summary": "Prometheus metrics.",
+                "security": [],
+                "responses": {
+                    "200": {"description": "Metrics.", "content": plain},
+                    **_errors(_PAGE),
+                },
+            }
+        },
+        "/openapi.json": _get("This document.", {"type": "object"}, _PAGE, open_to_all=True),
+    }
+
+
+def _get(
+    summary: str,
+    schema: Json,
+    statuses: Iterable[int],
+    *,
+    open_to_all: bool = False,
+    more: Json | None = None,
+) -> Json:
+    operation: Json = {
+        "summary": summary,
+        "responses": {"200": _json("The answer.", schema), **_errors(statuses), **(more or {})},
+    }
+    if open_to_all:
+        operation["security"] = []
+    return {"get": operation}
+
+
+def _errors(statuses: Iterable[int]) -> Json:
+    return {
+        str(status): {
+            "description": f"{HTTPStatus(status).phrase}: {_codes(status)}.",
+            "headers": _headers(_RETRY),
+            "content": {_JSON: {"schema": {"$ref": _name("Error")}}},
+        }
+        for status in sorted(set(statuses))
+    }
+
+
+def _codes(status: int) -> str:
+    found = [f"`{row.code}`" for row in REFUSALS.values() if row.status == status]
+    return ", ".join(found) or "HTTP/1.1 itself was not kept to"
+
+
+def _json(words: str, schema: Json) -> Json:
+    return {"description": words, "content": {_JSON: {"schema": schema}}}
+
+
+def _headers(table: Mapping[str, str]) -> Json:
+    return {
+        name: {"description": words, "required": False, "schema": dict(_TEXT)}
+        for name, words in table.items()
+    }
+
+
+def _name(name: str) -> str:
+    return _COMPONENT.format(name=name)
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": _name(name)}
+
+
+def _answers() -> Json:
+    model = _object(("id", "object", "created", "owned_by"), created={"type": "integer"})
+    error = _object(("message", "type", "param", "code"), param={"type": ["string", "null"]})
+    answers: Json = {
+        "Error": {**_object(("error",), error=error), "additionalProperties": False},
+        "Status": _object(("status",)),
+        "model": model,
+        "models": _object(("object", "data"), data={"type": "array", "items": _ref("model")}),
+    }
+    for name, items in _OBJECTS.values():
+        answers[name] = _object(("object", items), **{items: {"type": "array"}})
+    return answers
+
+
+def _object(required: tuple[str, ...], **properties: Json) -> Json:
+    """An object of strings, but for the properties that are told."""
+    found: Json = {name: properties.get(name, dict(_TEXT)) for name in required}
+    return {"type": "object", "required": list(required), "properties": found}
