@@ -25,6 +25,7 @@ LANES = 6
 ROADS = ("direct", *FRONTS)
 OUTCOMES = ("same", "refused", "stopped by the front", "differs")
 
+AFTER: Message = ("GET", "/after", b"")
 _REFUSAL = re.compile(rb"HTTP/1\.1 [45]")
 
 Cut = Callable[[bytes], list[Message]]
@@ -91,9 +92,12 @@ async def _through(name: str, attacks: Sequence[Attack], directory: Path, result
             for kind, one in (("pop", pop), ("h11", other))
         ]
         for attack in attacks:
+            broken = other.broken
             answers = await asyncio.gather(*(send(port, attack.raw) for port in ports))
             await _settle(pop, other)
             seen, theirs = pop.take(), other.take()
+            if other.broken > broken:  # whether a front goes on behind two refusals is its affair
+                seen, theirs = ([one for one in both if one != AFTER] for both in (seen, theirs))
             outcome = _judge(seen, theirs, answers[0])
             if outcome == "refused" and not seen and not theirs:
                 outcome = "stopped by the front"

@@ -21,6 +21,8 @@ from selvedge.wire import ProtocolViolation
 BODY_BYTES_MAX = 1_000_000
 EVENT_BYTES_MAX = 200_000
 
+_BROKEN = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
 Message = tuple[str, str, bytes]
 
 
@@ -112,7 +114,9 @@ class _H11(asyncio.Protocol):
                 pass
         except h11.ProtocolError:
             self._recorder.broken += 1
-            self.close()
+            if self._transport is not None:
+                self._transport.write(_BROKEN)
+                self._transport.close()
 
     def _next(self) -> bool:
         event = self._cut.next_event()

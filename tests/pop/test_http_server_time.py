@@ -59,6 +59,9 @@ def test_a_head_has_one_span_of_time_however_slowly_it_drips() -> None:
             rig.sweep(9)
             assert not connection._transport.is_closing()  # type: ignore[union-attr]
             rig.sweep(11)
+            answer = await wire.answer()
+            assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+            assert answer.headers["x-request-id"].startswith("req_")
             assert await wire.ended()
 
     run(main())

@@ -180,6 +180,8 @@ class RunningPop:
             tls=self.tls.context if self.tls is not None else None,
         )
         self.server.connections = self.accepted
+        refused = self.state.metrics.connections_refused
+        self.server.on_refused = lambda code: refused.labels(code).inc()
         if self.tls is not None:
             self.server.on_secured = self.tls.secured
         self.peer_server = await listen_for_peers(self.state, self._noted, sock=self.peer_sock)

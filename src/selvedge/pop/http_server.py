@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import ssl
 import time
@@ -60,6 +61,7 @@ class Server:
         self.handler = handler
         self.settings = settings
         self.on_error = on_error
+        self.on_refused: Callable[[str], None] = lambda code: None
         self.connections: set[_Connection] = set()
         self.running: set[Inbound] = set()
         self.draining = False
@@ -245,8 +247,8 @@ class _Connection(asyncio.Protocol):
             self.certificate = _certificate_of(secured)
             self._server.on_secured()
         if self._server.joined(self) > self._server.settings.connections_max:
-            body = _error("overloaded", "This PoP has connections_max connections; retry.")
-            self._refuse_and_close(503, body, [("retry-after", "1")])
+            words = "This PoP has connections_max connections; retry."
+            self._refuse_and_close(503, "overloaded", words, [("retry-after", "1")])
 
     def data_received(self, data: bytes) -> None:
         if self._reader.idle or self._receiving is not None:
@@ -352,8 +354,12 @@ class _Connection(asyncio.Protocol):
             return
         quiet = now - self._quiet_since
         if self._current is None and not self._queue:
-            limit = settings.idle_s if self._reader.idle else settings.head_s
-            if quiet > limit:
+            if self._lingering:
+                return
+            if not self._reader.idle and quiet > settings.head_s:
+                words = f"The request's head took longer than {settings.head_s:g} s."
+                self._refuse_and_close(408, "request_timeout", words, [])
+            elif quiet > settings.idle_s:
                 self.abort()
             return
         waiting = self._receiving is not None and not self._receiving.body_complete
@@ -414,8 +420,9 @@ class _Connection(asyncio.Protocol):
             self._read_on()
             self._server.begin(self._current)
         elif self._refusal is not None and not self._lingering:
-            body = _error(self._refusal.code, self._refusal.message)
-            self._refuse_and_close(self._refusal.status, body, [])
+            self._refuse_and_close(
+                self._refusal.status, self._refusal.code, self._refusal.message, []
+            )
 
     def settled(self, inbound: Inbound) -> None:
         """The handler is through with this request; an answer of some kind has been given."""
@@ -443,8 +450,13 @@ class _Connection(asyncio.Protocol):
                 inbound.lost()
         self._queue.clear()
 
-    def _refuse_and_close(self, status: int, body: bytes, extra: list[tuple[str, str]]) -> None:
-        headers = [("content-type", "application/json"), *extra]
+    def _refuse_and_close(
+        self, status: int, code: str, words: str, extra: list[tuple[str, str]]
+    ) -> None:
+        self._server.on_refused(code)
+        body = _error(code, words)
+        request_id = f"req_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+        headers = [("content-type", "application/json"), ("x-request-id", request_id), *extra]
         framing = [b"connection: close", b"content-length: %d" % len(body)]
         self.write(render_response_head(status, headers, framing) + body)
         self._close(linger=True)

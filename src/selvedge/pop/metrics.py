@@ -18,6 +18,17 @@ from selvedge.fabric import REFUSALS, Outcome, Receipt, Route
 from selvedge.pop.series import Counter, Counters, Histograms, Row, gauge
 from selvedge.pop.shared import SERVERS_MAX, Shared
 
+CONNECTION_CODES: Final = (
+    "expectation_failed",
+    "headers_too_large",
+    "http_version_not_supported",
+    "malformed_request",
+    "method_not_implemented",
+    "overloaded",
+    "request_timeout",
+    "target_too_long",
+    "transfer_encoding_not_implemented",
+)
 NO_FAULT: Final = "none"
 TOKEN_KINDS: Final = ("input_uncached", "cache_read", "generated")
 
@@ -97,6 +108,13 @@ class Metrics:
             ("code",),
             codes,
         )
+        self.connections_refused = Counters(
+            row,
+            "selvedge_connections_refused",
+            "Connections closed with an answer of their own: no request was made of them.",
+            ("code",),
+            [(code,) for code in CONNECTION_CODES],
+        )
         self.releases_refused = Counter(
             row, "selvedge_releases_refused", "Releases that did not hold."
         )
@@ -150,6 +168,7 @@ class Metrics:
         yield gauge("selvedge_workers", "Processes that serve.", shared.workers())
         yield self.peers_served.collect()
         yield self.attempts_failed.collect()
+        yield self.connections_refused.collect()
         yield gauge("selvedge_release_version", "Release that serves.", shared.release_served())
         yield self.releases_refused.collect()
         yield self.store_failures.collect()

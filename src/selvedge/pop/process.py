@@ -212,6 +212,7 @@ async def _listen(
         )
         if tls is not None:
             server.on_secured = tls.secured
+        server.on_refused = lambda code: state.metrics.connections_refused.labels(code).inc()
         return server
     except OSError as error:
         raise SelvedgeError(
