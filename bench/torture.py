@@ -20,6 +20,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import Progress
 
+from bench.attack_run import run_attack
 from bench.clients import Tally
 from bench.figures import Figures, as_json, bar, circumstances, print_table, write_figures
 from bench.kill_loop import KillLoop, KillLoopFailed, Plan, Result
@@ -109,7 +110,7 @@ def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("part", type=click.Choice(["all", "kill", "sim"]), default="all")
+@click.argument("part", type=click.Choice(["all", "kill", "sim", "attack"]), default="all")
 @click.option("--rounds", default=200, show_default=True, help="Deaths of the PoP.")
 @click.option("--clients", default=12, show_default=True, help="Clients at once.")
 @click.option("--requests", default=1_000_000, show_default=True, help="Requests to simulate.")
@@ -128,7 +129,8 @@ def main(
     keep: Path | None,
     as_json_: bool,
 ) -> None:
-    """Kill, restart and audit a PoP, and simulate; PART is all, kill or sim."""
+    """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill,
+    sim or attack."""
     console = Console(stderr=True, highlight=False)
     holds = True
     if part in ("all", "kill"):
@@ -146,6 +148,12 @@ def main(
         holds &= met
         words = "simulated requests"
         _give("torture-sim", words, {**figures, **before, "bars_met": met}, as_json_)
+    if part == "attack":
+        before = circumstances()
+        figures, met = run_attack(console, show=not as_json_)
+        holds &= met
+        path = write_figures("attack", {**figures, **before, "bars_met": met})
+        click.echo(path.read_text() if as_json_ else f"written to {os.path.relpath(path)}")
     sys.exit(0 if holds else 1)
 
 

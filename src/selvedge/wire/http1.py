@@ -11,8 +11,6 @@ cut into parts. The strictness is tested against h11 on a corpus of tricks.
 Refuses to know: sockets, clocks, tasks, what a request asks for.
 """
 
-import re
-
 import msgspec
 
 from selvedge.wire.http1_body import (
@@ -25,6 +23,7 @@ from selvedge.wire.http1_body import (
     LengthBody,
 )
 from selvedge.wire.http1_head import (
+    BARE_LF,
     HeadLimits,
     ProtocolViolation,
     RequestHead,
@@ -39,7 +38,6 @@ from selvedge.wire.http1_head import (
 RequestEvent = RequestHead | BodyPart | EndOfMessage
 ResponseEvent = ResponseHead | BodyPart | EndOfMessage
 
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 _BLANK_LINES_MAX = 2
 _INTERIM_MAX = 16
 _NO_BODY = frozenset({204, 304})
@@ -76,7 +74,7 @@ class _HeadCutter:
         line_end = at + self._line_bytes_max
         if len(data) > line_end and data.find(b"\r\n", at, line_end) < 0:
             raise target_too_long(self._limits)
-        if _BARE_LF.search(data, at + self._scanned, at + self._limits.head_bytes_max):
+        if BARE_LF.search(data, at + self._scanned, at + self._limits.head_bytes_max):
             raise malformed("a line of the head ends without CR")
         if end >= 0 or len(data) - at >= self._limits.head_bytes_max:
             raise head_too_large(f"the head exceeds {self._limits.head_bytes_max} bytes")

@@ -22,6 +22,7 @@ METHODS = {
 }
 TOKEN = rb"[-!#$%&'*+.^_`|~0-9A-Za-z]+"
 
+BARE_LF = re.compile(rb"(?<!\r)\n")
 _REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") [\x21-\x7e]+ HTTP/([0-9]\.[0-9])\r\n")
 _LENGTH_DIGITS_MAX = 18
 _VERSIONS = {b" HTTP/1.1\r\n": "1.1", b" HTTP/1.0\r\n": "1.0"}
@@ -222,6 +223,8 @@ def parse_request_head(head: bytes, limits: HeadLimits) -> RequestHead:
 
 def _refuse_request(head: bytes, cause: Exception | None) -> NoReturn:
     """Find the status for a head that was not accepted."""
+    if BARE_LF.search(head):  # as it is refused where it shows before the head is complete
+        raise malformed("a line of the head ends without CR") from cause
     line = _REQUEST_LINE.match(head)
     if line is not None and line[2] not in (b"1.0", b"1.1"):
         raise ProtocolViolation(

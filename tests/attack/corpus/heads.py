@@ -122,6 +122,7 @@ ENDS = {
     "CR CR LF": b"GET /a HTTP/1.1\r\r\nHost: a\r\n\r\n" + FOLLOW,
     "CR CR LF at the end": b"GET /a HTTP/1.1\r\nHost: a\r\n\r\r\n" + FOLLOW,
     "LF CR": b"GET /a HTTP/1.1\n\rHost: a\r\n\r\n" + FOLLOW,
+    "LF behind a wrong version": b"HEAD /a HTTP/2.1\r\nHost: a\r\nA: b\n\r\n\r\n" + FOLLOW,
     "NUL behind CR": b"GET /a HTTP/1.1\r\x00\nHost: a\r\n\r\n" + FOLLOW,
     "one empty line before": b"\r\n" + get(b""),
     "two empty lines before": b"\r\n\r\n" + get(b""),
