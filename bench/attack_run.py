@@ -100,7 +100,7 @@ def _show(
     slow: dict[str, Figures],
     schema: Figures,
 ) -> None:
-    out = Console(highlight=False)
+    out = Console(highlight=False, width=160)
     table = Table("class", "road", "tried", *OUTCOMES, box=None, pad_edge=False)
     for kind in sorted({one.kind for one in ATTACKS}):
         for road in roads:
