@@ -1,8 +1,9 @@
 """Torture: kill a loaded PoP hundreds of times and audit its books; simulate a million requests.
 
 `kill` runs real processes (`bench.kill_loop`), `sim` the same exchange in virtual time, in batches
-of their own seeds, each of which checks its own laws of conservation. Exit code 1 where a bar is
-missed.
+of their own seeds, each of which checks its own laws of conservation. `overload` floods one PoP,
+`soak` runs three for a long time while engines die. `all` is the first two. Exit code 1 where a bar
+is missed.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 import uvloop
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
+from bench import overload, soak
 from bench.attack_run import run_attack
 from bench.clients import Tally
 from bench.figures import Figures, as_json, bar, circumstances, print_table, write_figures
 from bench.kill_loop import KillLoop, KillLoopFailed, Plan, Result
+from bench.soak import Plan as SoakPlan
+from bench.soak_clients import Score
 from selvedge.sim import example_release, example_scenario, simulate
 
 SIM_BATCH = 50_000
@@ -100,6 +106,61 @@ def run_sim(requests: int, seed: int, console: Console) -> tuple[Figures, bool]:
     return figures, conserved and not broken and out_of_zone == 0
 
 
+def run_overload(seconds: float, as_json_: bool) -> bool:
+    """The overload part: whether every bar was met."""
+    before = circumstances()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            figures = runner.run(overload.measure(seconds)).figures()
+        except overload.OverloadFailed as error:
+            raise click.ClickException(str(error)) from error
+    met = overload.bars(figures)
+    return _give_with("overload", "offered load", {**figures, **before}, met, as_json_)
+
+
+def run_soak(plan: SoakPlan, keep: Path | None, console: Console, as_json_: bool) -> bool:
+    """The soak: whether every bar was met."""
+    before = circumstances()
+    with (
+        Progress(console=console) as progress,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        task = progress.add_task("seconds", total=plan.minutes * 60)
+
+        def on_second(score: Score) -> None:
+            words = f"seconds, {sum(score.requests.values()):,} requests"
+            progress.update(task, advance=1, description=words)
+
+        try:
+            result = runner.run(soak.measure(plan, keep, on_second))
+        except soak.SoakFailed as error:
+            raise click.ClickException(str(error)) from error
+    for words in result.score.unexplained:
+        console.print(f"[red]unexplained[/red] {escape(words)}")
+    figures = result.figures()
+    return _give_with("soak", "soak", {**figures, **before}, soak.bars(figures), as_json_)
+
+
+def _give_with(
+    name: str, title: str, figures: Figures, met: Mapping[str, bool], as_json_: bool
+) -> bool:
+    """Write and show figures whose bars were judged already."""
+    all_met = all(met.values())
+    path = write_figures(name, {**figures, "bars_met": all_met})
+    if as_json_:
+        click.echo(as_json(figures), nl=False)
+        return all_met
+    rows = [
+        (key, str(value), bar(met[key], "") if key in met else "") for key, value in figures.items()
+    ]
+    print_table(title, rows)
+    for key, one in met.items():
+        if key not in figures:
+            click.echo(f"{key}: {'met' if one else 'missed'}")
+    click.echo(f"written to {os.path.relpath(path)}", err=True)
+    return all_met
+
+
 def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
     """One part's table; figures among ``bars`` must be 0."""
     rows = []
@@ -110,10 +171,16 @@ def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("part", type=click.Choice(["all", "kill", "sim", "attack"]), default="all")
+@click.argument(
+    "part",
+    type=click.Choice(["all", "kill", "sim", "attack", "overload", "soak"]),
+    default="all",
+)
 @click.option("--rounds", default=200, show_default=True, help="Deaths of the PoP.")
 @click.option("--clients", default=12, show_default=True, help="Clients at once.")
 @click.option("--requests", default=1_000_000, show_default=True, help="Requests to simulate.")
+@click.option("--minutes", default=15.0, show_default=True, help="Length of the soak.")
+@click.option("--seconds", default=5.0, show_default=True, help="Of each point of overload.")
 @click.option("--seed", default=1, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Workers of the PoP; all die.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the fleet's files here.")
@@ -126,13 +193,20 @@ def main(
     seed: int,
     *,
     workers: int,
+    minutes: float,
+    seconds: float,
     keep: Path | None,
     as_json_: bool,
 ) -> None:
     """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill,
-    sim or attack."""
+    sim, attack, overload or soak."""
     console = Console(stderr=True, highlight=False)
     holds = True
+    if part == "overload":
+        sys.exit(0 if run_overload(seconds, as_json_) else 1)
+    if part == "soak":
+        plan = SoakPlan(minutes=minutes, clients=2 * clients, seed=seed)
+        sys.exit(0 if run_soak(plan, keep, console, as_json_) else 1)
     if part in ("all", "kill"):
         plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
         before = circumstances()

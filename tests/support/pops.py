@@ -25,7 +25,6 @@ import msgspec
 
 from selvedge.adapters import (
     PEER_FILE,
-    ClientSettings,
     HttpClient,
     MemoryAppender,
     ReceiptBook,
@@ -55,7 +54,8 @@ from selvedge.pop.app import App
 from selvedge.pop.client_tls import ClientTls, open_client_tls
 from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Handler, Inbound, Server, start_server
-from selvedge.pop.peer_door import listen_for_peers, server_settings
+from selvedge.pop.limits import client_settings, server_settings
+from selvedge.pop.peer_door import listen_for_peers
 from selvedge.pop.process import ReleaseKeeper
 from selvedge.pop.settings import Settings
 from selvedge.pop.state import PopState
@@ -162,7 +162,7 @@ class RunningPop:
         self._book = ReceiptBook(
             self.id, self.journal, self._vault, Recovery({}, {}), schedule=gather
         )
-        self._client = HttpClient(ClientSettings(connect_ms_max=made.connect_ms_max))
+        self._client = HttpClient(client_settings(made))
         self.state = PopState(made, self._book, self._client, {})
         store = ReleaseStore(self.directory / "release", self.inbox, operator_public)
         self.keeper = ReleaseKeeper(self.state, store, made)

@@ -32,7 +32,7 @@ from selvedge.wire import (
     render_request_head,
 )
 
-Kind = Literal["connect", "connect_timeout", "reset", "truncated", "protocol", "too_large"]
+Kind = Literal["connect", "connect_timeout", "reset", "truncated", "protocol", "too_large", "busy"]
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -51,6 +51,7 @@ class ClientSettings(msgspec.Struct, frozen=True):
     connect_ms_max: int = 2_000
     idle_s: float = 60.0
     idle_per_host_max: int = 1_024
+    connections_per_host_max: int = 4_096
     limits: HeadLimits = HeadLimits()
 
 
@@ -159,9 +160,9 @@ class Call:
 
 
 class _Place:
-    """One server, and the idle connections to it, newest last."""
+    """One server, the idle connections to it, newest last, and how many there are in all."""
 
-    __slots__ = ("host", "idle", "plain_outside", "port", "tls")
+    __slots__ = ("host", "idle", "open", "plain_outside", "port", "tls")
 
     def __init__(
         self, host: str, port: int, tls: ssl.SSLContext | None, plain_outside: bool
@@ -171,6 +172,7 @@ class _Place:
         self.port = port
         self.tls = tls
         self.idle: list[_Connection] = []
+        self.open = 0
 
 
 class Way:
@@ -264,9 +266,15 @@ class HttpClient:
                 connection.carry(call, reused=True)
                 return
             connection.reset()
+        most = self._settings.connections_per_host_max
+        if call._place.open >= most:
+            error = TransportFailed("busy", f"{most} connections are in use", bytes_sent=False)
+            asyncio.get_running_loop().call_soon(call.fail, error)
+            return
         self._dial(call)
 
     def _dial(self, call: Call) -> None:
+        call._place.open += 1
         task = asyncio.get_running_loop().create_task(self._connect(call))
         self._dialling[task] = call
         task.add_done_callback(self._dialling.pop)
@@ -284,9 +292,11 @@ class HttpClient:
                     plain_outside=place.plain_outside,
                 )
         except TimeoutError:
+            place.open -= 1
             words = f"{where} did not accept within {self._settings.connect_ms_max} ms"
             call.fail(TransportFailed("connect_timeout", words, bytes_sent=call.sent))
         except (OSError, UnicodeError) as error:  # UnicodeError: no host name at all
+            place.open -= 1
             why = getattr(error, "strerror", None) or type(error).__name__
             words = f"{where} refused the connection ({why})"
             call.fail(TransportFailed("connect", words, bytes_sent=call.sent))
@@ -308,6 +318,7 @@ class HttpClient:
     def lost(self, connection: _Connection) -> None:
         """A connection is no more."""
         self._open.discard(connection)
+        connection.place.open -= 1
         if connection in connection.place.idle:
             connection.place.idle.remove(connection)
 
@@ -373,7 +384,7 @@ class _Connection(asyncio.Protocol):
     def reset(self) -> None:
         """Close with a reset: the other side learns at once that nobody listens."""
         self._call = None
-        if self._transport is None:
+        if self._transport is None or self._transport.is_closing():
             return
         sock = self._transport.get_extra_info("socket")
         if sock is not None:

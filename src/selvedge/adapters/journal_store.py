@@ -79,6 +79,7 @@ class FileAppender:
         self._size = 0
         self._broken: str | None = None
         self._dirty = False
+        self._stopping = False
         # Two locks as signals, held until given: a Condition costs tens of microseconds a turn.
         self._wake = _held_lock()
         self._closing = _held_lock()
@@ -205,10 +206,9 @@ class FileAppender:
             raise
 
     def _sync_loop(self) -> None:
-        closed = False
-        while not closed:
+        while not self._stopping:
             self._wake.acquire()
-            closed = self._closing.acquire(timeout=self._fsync_s)
+            self._closing.acquire(timeout=self._fsync_s)
             self._dirty = False  # before the sync: what is written from here on wakes it again
             self._sync()
 
@@ -232,9 +232,9 @@ class FileAppender:
     def close(self) -> None:
         """Sync and close; the directory may then be opened by another process."""
         if self._thread.is_alive():
+            self._stopping = True
             self._closing.release()
-            if not self._dirty:
-                self._dirty = True
+            if self._wake.locked():  # it sleeps, or is past this lock and will look at the flag
                 self._wake.release()
             self._thread.join()
         self._sync()

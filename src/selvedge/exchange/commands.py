@@ -164,6 +164,8 @@ class _Ended(msgspec.Struct, frozen=True, kw_only=True):
     served: Served | None = None
     usage: Usage | None = None
     attested: Attested | None = None
+    begun: bool = False
+    """A response with status 200 had begun, perhaps without a token: it was kept alive."""
 
 
 class Relayed(_Ended, frozen=True, kw_only=True):

@@ -159,7 +159,8 @@ def _settle(draft: Receipt, head: Head, ask: Ask, ended: Ended, tried: tuple[Tri
             )
         case Gone():
             ending = Drop()
-            seen = 200 if ended.first_token_us is not None and ask.stream else 0
+            begun = ended.begun or (ended.first_token_us is not None and ask.stream)
+            seen = 200 if begun else 0
             receipt = msgspec.structs.replace(receipt, outcome=Outcome.CLIENT_GONE, status=seen)
         case _:
             refused = _final_refusal(ended)
@@ -168,7 +169,7 @@ def _settle(draft: Receipt, head: Head, ask: Ask, ended: Ended, tried: tuple[Tri
             receipt = msgspec.structs.replace(
                 receipt,
                 outcome=Outcome.REFUSED if callers else Outcome.FAILED,
-                status=200 if ended.tokens else refused.kind.status,
+                status=200 if ended.tokens or ended.begun else refused.kind.status,
                 code=refused.code,
             )
     recorded = yield Record(receipt, _personal(head, ask))

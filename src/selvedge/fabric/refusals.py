@@ -58,11 +58,12 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("residency_model", 451, perm, "policy", False, "the model is served outside the rule"),
         ("ticket_refused", 403, perm, "policy", False, "a peer's ticket did not hold"),
         ("no_engine_available", 503, srv, "capacity", True, "no allowed engine answered"),
-        ("overloaded", 503, srv, "capacity", True, "retained bodies reached their limit"),
+        ("overloaded", 503, srv, "capacity", True, "the PoP is over a limit; see limits.md"),
         ("engine_failed", 502, srv, "engine", True, "the engine broke before it answered"),
         ("engine_interrupted", 502, srv, "engine", True, "the engine broke during its answer"),
         ("deadline_exceeded", 504, srv, "capacity", False, "the deadline passed"),
         ("receipt_unwritable", 503, srv, "selvedge", True, "the receipt could not be written"),
+        ("shutting_down", 503, srv, "selvedge", True, "the PoP stops; `drain_ms` is over"),
         ("not_ready", 503, srv, "selvedge", True, "the PoP has no valid release yet"),
         ("internal_error", 500, srv, "selvedge", True, "a fault of ours"),
     )

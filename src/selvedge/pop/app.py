@@ -93,6 +93,9 @@ class App:
             self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
             inbound.settle()
             return
+        if not self._state.gate.passes(inbound, view):
+            inbound.settle()
+            return
         self._state.load.warm(inbound.received_us)
         self._run(inbound, route, view)
 
@@ -113,6 +116,7 @@ class App:
             book = self._state.tickets
             story = serve_peer(head, written, view, book, body_max, image_urls=image_urls)
         self._state.metrics.running.inc()
+        self._state.gate.entered()
         Interpreter(self._state, view, inbound, head, for_peer=ticket is not None).run(story)
 
     def _head(self, inbound: Inbound, route: Route) -> Head:
@@ -191,6 +195,8 @@ class App:
         trouble = self._state.book.broken
         if self._state.view is None:
             trouble = "no release"
+        if self._state.draining:
+            trouble = "stopping"
         _json(inbound, 503 if trouble else 200, {"status": trouble or "ready"})
 
     def _health(self, inbound: Inbound) -> None:

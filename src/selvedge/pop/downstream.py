@@ -30,6 +30,8 @@ JSON_TYPE = ("content-type", "application/json")
 _DURATION: Final = re.compile(r"([a-z]+);dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
 TEMPLATES_MAX: Final = 4096
 SSE_TYPE = ("content-type", "text/event-stream; charset=utf-8")
+PING: Final = b": ping\n\n"
+_STREAM_HEADERS: Final = [SSE_TYPE, ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 
 
 class Templates:
@@ -91,6 +93,8 @@ class Downstream:
         self._for_peer = for_peer
         self.relay_started_us = 0
         self.peer_timing: dict[str, float] = {}
+        self.delivering = False
+        """Whether something of an answer was sent; a response may have begun with a ping."""
         self.on_gone: Callable[[], None] | None = None
         self._call: Call | None = None
         inbound.on_gone = self._gone
@@ -114,9 +118,29 @@ class Downstream:
             call.pause()
 
     def start_stream(self, served: Served, engine_us: int) -> None:
-        """The first token is here: begin the response."""
+        """The first token is here: begin the response, unless a ping has begun it."""
+        self.delivering = True
+        if self._inbound.started:
+            return
         template = self._templates.of(served, stream=True, for_peer=self._for_peer)
         self._inbound.start_by(template, self._values(engine_us))
+
+    @property
+    def paused(self) -> bool:
+        """Whether the client takes less than it is sent."""
+        return self._inbound.write_paused
+
+    def ping(self) -> None:
+        """An SSE comment. Before the first token it begins the response: who serves it is not
+        known then, and is in the receipt alone. A peer must know, so it is not pinged before.
+        """
+        if self.paused:
+            return
+        if not self._inbound.started:
+            if self._for_peer:
+                return
+            self._inbound.start(200, _STREAM_HEADERS + self._own(receipt=True), None)
+        self._inbound.write(PING)
 
     def write(self, data: bytes) -> None:
         """A part of the stream."""
@@ -124,7 +148,7 @@ class Downstream:
 
     def finish_stream(self, served: Served, tail: bytes) -> None:
         """The end of the stream, for an answer without a token also its beginning."""
-        if not self._inbound.started:
+        if not self.delivering:
             self.start_stream(served, now_us() - self.relay_started_us)
         self._inbound.end(tail)
 

@@ -47,7 +47,7 @@ class Connection(Protocol):
         """Whether the client reads more slowly than it is written to."""
 
     @property
-    def draining(self) -> bool:
+    def closing(self) -> bool:
         """Whether no further request is wanted on this connection."""
 
     @property
@@ -264,6 +264,19 @@ class Inbound:
         self._connection.write(head if self.head.method == "HEAD" else head + body)
         self._finish()
 
+    def respond_ready(self, head: bytes, body: bytes) -> None:
+        """A whole answer with a ready head, its content-length in it, but for the empty line."""
+        self.started = True
+        self._keep = self._keeps(len(body))
+        self._connection.write(
+            head + (b"\r\n" if self._keep else b"connection: close\r\n\r\n") + body
+        )
+        self._finish()
+
+    def hold(self, wanted: bool) -> None:
+        """Leave what this client sends next in the kernel, or take it again."""
+        self._connection.reading(not wanted)
+
     def abort(self) -> None:
         """Close the connection; the client sees that the answer is not whole."""
         self._ended = True
@@ -279,7 +292,7 @@ class Inbound:
         return lines
 
     def _keeps(self, content_length: int | None) -> bool:
-        whole = self.body_complete and self.head.keep_alive and not self._connection.draining
+        whole = self.body_complete and self.head.keep_alive and not self._connection.closing
         return whole and (content_length is not None or self.head.version == "1.1")
 
     def _finish(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from typing import Final, cast
 import msgspec
 
 from selvedge.adapters import Cell
+from selvedge.pop.client_counts import ClientCounts
 from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound
 from selvedge.wire import (
     BodyPart,
@@ -34,6 +36,9 @@ from selvedge.wire import (
 
 LINGER_S: Final = 2.0
 SWEEP_S: Final = 1.0
+ACCEPTS_A_TURN: Final = 16
+"""libuv accepts one connection a turn of the loop for each listening handle: with long turns, new
+clients would wait for seconds. So the one socket is listened on through so many handles."""
 
 Handler = Callable[[Inbound], Awaitable[None] | None]
 """Takes a request. A plain function calls `Inbound.settle` when it is through with the request; for
@@ -52,6 +57,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     write_high_water: int = 256 * 1024
     write_s: float = 60.0
     handshake_s: float = 5.0
+    connections_per_client_max: int = 5_000
 
 
 class Server:
@@ -65,10 +71,13 @@ class Server:
         self.connections: set[_Connection] = set()
         self.running: set[Inbound] = set()
         self.draining = False
+        self.retiring = False
+        """Answers say that their connection closes; set before `close` is called."""
+        self.clients = ClientCounts(settings.connections_per_client_max)
         self.idle_s = 0.0
         self.counted: Cell | None = None
         self._left = asyncio.Event()
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: dict[asyncio.Server, list[asyncio.Server]] = {}
         self.on_secured: Callable[[], None] = lambda: None
         self.tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -97,25 +106,27 @@ class Server:
         def connect() -> _Connection:
             return _Connection(self)
 
-        where = {"sock": sock} if sock is not None else {"host": host, "port": port}
-        open_listener: Callable[..., Awaitable[asyncio.Server]] = loop.create_server
-        listener = await open_listener(
+        open_listener: Callable[..., Awaitable[asyncio.Server]] = functools.partial(
+            loop.create_server,
             connect,
-            **where,
             backlog=4096,
             ssl=self.tls,
             ssl_handshake_timeout=handshake_s,
             ssl_shutdown_timeout=ending_s,
         )
-        self._listeners.append(listener)
+        where = {"sock": sock} if sock is not None else {"host": host, "port": port}
+        listener = await open_listener(**where)
+        self._listeners[listener] = [
+            await open_listener(sock=one.dup()) for one in listener.sockets * (ACCEPTS_A_TURN - 1)
+        ]
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)
         return listener
 
     def unlisten(self, listener: asyncio.Server) -> None:
         """Close one of several listeners; connections go on."""
-        self._listeners.remove(listener)
-        listener.close()
+        for one in (listener, *self._listeners.pop(listener)):
+            one.close()
 
     @property
     def port(self) -> int:
@@ -150,18 +161,25 @@ class Server:
         A connection is told `connection: close` with its next answer; one that stays idle for
         ``idle_s`` is closed without.
         """
-        for listener in self._listeners:
-            listener.close()
-        self.draining, self.idle_s = True, idle_s
+        for listener, more in self._listeners.items():
+            for one in (listener, *more):
+                one.close()
+        self.draining = self.retiring = True
+        self.idle_s = idle_s
         for connection in list(self.connections):
             connection.close_when_idle(idle_s)
 
-    async def drain(self, timeout_s: float) -> None:
-        """Wait for running requests and idle connections, then close what is left."""
+    async def until_left(self, timeout_s: float) -> bool:
+        """Wait until every connection has ended by itself; False where some have not."""
         self._left.clear()
         if self.connections:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._left.wait(), timeout_s)
+        return not self.connections
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for running requests and idle connections, then close what is left."""
+        await self.until_left(timeout_s)
         for connection in list(self.connections):
             connection.abort()
         await self.until_idle(timeout_s)
@@ -246,8 +264,12 @@ class _Connection(asyncio.Protocol):
         if secured is not None:
             self.certificate = _certificate_of(secured)
             self._server.on_secured()
+        few = self._server.clients.enter(self._peer[0])
         if self._server.joined(self) > self._server.settings.connections_max:
             words = "This PoP has connections_max connections; retry."
+            self._refuse_and_close(503, "overloaded", words, [("retry-after", "1")])
+        elif not few:
+            words = "This client has connections_per_client_max connections here; close some."
             self._refuse_and_close(503, "overloaded", words, [("retry-after", "1")])
 
     def data_received(self, data: bytes) -> None:
@@ -277,6 +299,7 @@ class _Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._server.clients.leave(self._peer[0])
         self._server.left(self)
         self._transport = None
         self._lose()
@@ -292,6 +315,11 @@ class _Connection(asyncio.Protocol):
             self._current.on_resume()
 
     # From the request.
+
+    @property
+    def closing(self) -> bool:
+        """Whether no further request is wanted; those that were pipelined are still answered."""
+        return self._server.retiring and not self._queue
 
     def write(self, data: bytes) -> None:
         """Send bytes; dropped once the client is gone."""
@@ -328,11 +356,6 @@ class _Connection(asyncio.Protocol):
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
-
-    @property
-    def draining(self) -> bool:
-        """Whether no further request is wanted; those that were pipelined are still answered."""
-        return self._server.draining and not self._queue
 
     def close_when_idle(self, idle_s: float) -> None:
         """Between requests: close, after a time in which one may still come."""

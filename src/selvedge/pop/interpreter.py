@@ -117,6 +117,7 @@ class Interpreter:
         self._state.bodies.give_back(self._held_bytes)
         self._held_bytes = 0
         self._state.metrics.running.dec()
+        self._state.gate.left()
         # Whatever refers to each other parts here, so that no garbage collector has to find it.
         self._relaying = self._deadline = None
         self._down.let_go()
@@ -176,22 +177,27 @@ class Interpreter:
         def ended(reply: Ended) -> None:
             if self._deadline is not None:
                 self._deadline.cancel()
+            self._state.streams.forget(relaying)
             self._state.load.leave(where, tokens)
-            self._go_on(self._after(reply, attempt, where))
+            for pool in relaying.pools:
+                self._state.shares.give_back(pool, job.tenant)
+            self._go_on(self._after(reply, attempt, where, crowded=relaying.crowded))
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended)
         self._state.load.enter(where, tokens)
+        if not self._state.streams.watch(relaying, self._down.relay_started_us):
+            return
         self._deadline = self._state.deadlines.add(self._head.deadline_us, relaying.deadline_passed)
         if self._down.gone:
             relaying.client_left()
         else:
             self._begin(relaying, attempt, job)
 
-    def _after(self, ended: Ended, attempt: Attempt, where: str) -> Ended:
+    def _after(self, ended: Ended, attempt: Attempt, where: str, *, crowded: bool) -> Ended:
         """What an attempt's end means to the PoP; from a peer, its attested word."""
         if isinstance(ended, Failed):
             self._state.metrics.attempts_failed.labels(ended.refused.code).inc()
-            if cools(ended):
+            if cools(ended) and not crowded:
                 self._state.load.cool(where, ended.at_us + self._state.settings.cooling_ms * 1000)
         if attempt.pop == self._view.here.id:
             return ended
@@ -236,10 +242,18 @@ class Interpreter:
             ticket = (TICKET_HEADER, self._written_ticket)
             relaying.begin(self._state.client.post(way, job.body, relaying, [ticket]))
             return
-        if self._state.load.requests(place(attempt.pop, attempt.engine)) > engine.in_flight_max:
+        where = place(attempt.pop, attempt.engine)
+        if self._state.load.requests(where) > engine.in_flight_max:
             words = f"Engine {engine.id!r} is at its in_flight_max, {engine.in_flight_max}."
             relaying.refuse(Refused("no_engine_available", words, retry_after_ms=1000))
             return
+        if not self._state.shares.take(where, job.tenant, engine.in_flight_max, now_us()):
+            words = f"Engine {engine.id!r} has no slot of its in_flight_max, {engine.in_flight_max}"
+            words += ", for this key now."
+            relaying.crowded = self._state.shares.total(where) < engine.in_flight_max
+            relaying.refuse(Refused("no_engine_available", words, retry_after_ms=1000))
+            return
+        relaying.pools.append(where)
         name = engine.name_of(job.ask.model) or job.ask.model
         body = engine_body(job.ask, job.body, PROFILES[engine.profile], name)
         way = self._state.engine_way(engine, job.ask.route)

@@ -72,6 +72,13 @@ class Metrics:
             ("code",),
             codes,
         )
+        self.shed = Counters(
+            row,
+            "selvedge_requests_shed",
+            "Requests refused early, by what was short.",
+            ("reason",),
+            [("loop",), ("running",)],
+        )
         self.tokens = Counters(
             row, "selvedge_tokens", "Tokens by kind.", ("kind",), [(one,) for one in TOKEN_KINDS]
         )
@@ -158,6 +165,7 @@ class Metrics:
         shared = self._shared
         yield self.requests.collect()
         yield self.unauthenticated.collect()
+        yield self.shed.collect()
         yield self.tokens.collect()
         yield self.ttft.collect()
         yield self.duration.collect()

@@ -14,9 +14,10 @@ from typing import Final
 from selvedge.adapters import Cell
 from selvedge.fabric import Refused, SelvedgeError
 from selvedge.pop.app import App
-from selvedge.pop.http_server import Inbound, Server, ServerSettings, start_server
+from selvedge.pop.http_server import Inbound, Server, start_server
 from selvedge.pop.interpreter import TICKET_HEADER
-from selvedge.pop.settings import Settings, host_and_port
+from selvedge.pop.limits import server_settings
+from selvedge.pop.settings import host_and_port
 from selvedge.pop.state import PopState
 
 _NOT_A_PEER: Final = Refused(
@@ -71,11 +72,3 @@ async def listen_for_peers(
         ) from error
     server.on_secured = handshakes.labels("peers", "done").inc
     return server
-
-
-def server_settings(settings: Settings) -> ServerSettings:
-    """A server's limits, as the settings have them."""
-    return ServerSettings(
-        connections_max=settings.connections_max,
-        handshake_s=settings.tls_handshake_ms_max / 1000,
-    )

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from selvedge.adapters import (
-    ClientSettings,
     FileAppender,
     Held,
     HttpClient,
@@ -36,10 +35,13 @@ from selvedge.fabric import BadRelease, SelvedgeError, StaleRelease, StoreCorrup
 from selvedge.pop.app import App
 from selvedge.pop.client_tls import ClientTls, open_client_tls
 from selvedge.pop.clock import now_us
+from selvedge.pop.drain import drain
 from selvedge.pop.http_server import Server, start_server
-from selvedge.pop.peer_door import listen_for_peers, server_settings
+from selvedge.pop.limits import allow_files, client_settings, server_settings
+from selvedge.pop.peer_door import listen_for_peers
 from selvedge.pop.settings import Settings
 from selvedge.pop.state import PopState
+from selvedge.pop.stream_clock import SWEEP_S
 from selvedge.pop.workers import COVER_S, Part, Worker
 
 RELEASE_POLL_S: Final = 1.0
@@ -142,13 +144,16 @@ async def run_pop(
 
     ``part`` is what the keeper handed to this process; without one it is the whole PoP.
     """
+    few = allow_files(settings)
+    if few is not None:
+        log.warning("%s", few)
     if part is None:
         keep_whole(Path(settings.state_dir))
     worker = Worker(settings, part)
     settle_books(settings, worker.settle)
     # What one turn of the event loop has to write is written together, in the next.
     book = open_book(settings, worker.number, asyncio.get_running_loop().call_soon)
-    client = HttpClient(ClientSettings(connect_ms_max=settings.connect_ms_max))
+    client = HttpClient(client_settings(settings))
     try:
         state = PopState(settings, book, client, environment, worker.shared)
         state.tickets = worker.tickets(now_us())
@@ -166,14 +171,11 @@ async def run_pop(
             doors["peer_listen"] = peers
         worker.serves(released=state.view is not None)
         log.info("PoP %s serves on %s", settings.pop, settings.listen)
-        watches = [tls.watch()] if tls is not None else []
+        watches = [_sweep(state), *([tls.watch()] if tls is not None else [])]
         if part is not None:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)
-        for server in doors.values():
-            server.close(settings.drain_idle_ms / 1000)
-        worker.leaves()
-        await asyncio.gather(*(one.drain(settings.drain_ms / 1000) for one in doors.values()))
+        await drain(list(doors.values()), state, settings, worker.leaves)
     finally:
         await client.close()
         book.close()
@@ -247,6 +249,13 @@ async def _until_signal(
         for task in watching:
             task.cancel()
         await asyncio.gather(*watching, return_exceptions=True)
+
+
+async def _sweep(state: PopState) -> None:
+    """Keep time over all streams, until the last one has ended."""
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        state.streams.sweep(now_us())
 
 
 async def _minutes(state: PopState) -> None:

@@ -43,6 +43,7 @@ _WORDS: Final = {
     "truncated": "ended its answer before its end",
     "protocol": "did not answer in HTTP/1.1",
     "too_large": "answered too much",
+    "busy": "has engine_connections_max connections in use",
 }
 
 
@@ -54,6 +55,7 @@ class _Facts(TypedDict):
     served: Served | None
     usage: Usage | None
     attested: Attested | None
+    begun: bool
 
 
 class Relaying:
@@ -94,6 +96,11 @@ class Relaying:
         self._call: Call | None = None
         self._on_end = on_end
         self._ended = False
+        self.pools: list[str] = []
+        """Where this attempt holds a slot."""
+        self.crowded = False
+        """It got none because its tenant has its share: the engine is well."""
+        self.heard = self.wrote = False
         down.on_gone = self.client_left
 
     def begin(self, call: Call) -> None:
@@ -107,6 +114,7 @@ class Relaying:
 
     def head(self, head: ResponseHead) -> None:
         """The engine answers."""
+        self.heard = True
         self._head = head
         if self._profile is None:
             self._down.peer_timing = read_timing(head.headers.get("server-timing") or "")
@@ -116,6 +124,7 @@ class Relaying:
 
     def data(self, part: bytes) -> None:
         """A part of the engine's answer."""
+        self.heard = True
         if self._ended or self._head is None:
             return
         if self._head.status != 200 or self._scan is None:
@@ -143,11 +152,8 @@ class Relaying:
         if self._scan is not None and self._scan.whole and self._head is not None:
             self._end_stream(self._scan)
             return
-        code = "engine_interrupted" if self._tokens() else "engine_failed"
-        place = f"{self._served.pop}/{self._served.engine or '*'}"
         # The kind and the place; addresses are the operator's affair.
-        words = f"{place} {_WORDS[error.kind]}."
-        self._fail(Refused(code, words, retry_after_ms=RETRY_AFTER_MS))
+        self._break(_WORDS[error.kind], busy=error.kind == "busy")
 
     # What else may happen.
 
@@ -162,8 +168,26 @@ class Relaying:
         self._fail(Refused("deadline_exceeded", "The request's deadline has passed."))
 
     def refuse(self, refused: Refused) -> None:
-        """The attempt cannot even begin."""
+        """The attempt cannot even begin, or has to end now."""
         self._fail(refused)
+
+    @property
+    def expects_life(self) -> bool:
+        """Whether the engine's silence means anything: it streams, and nobody holds it back.
+
+        A peer passes on nothing of its engine's progress, and minds its silence itself.
+        """
+        streams = self._scan is not None and (self._profile is not None or self._head is not None)
+        return streams and not self._down.paused
+
+    def silent(self, silent_ms: int) -> None:
+        """The engine has said nothing for too long."""
+        self._break(f"said nothing for {silent_ms} ms (engine_idle_ms_max)")
+
+    def ping(self) -> None:
+        """Show a client that its stream lives."""
+        if self._ask.stream:
+            self._down.ping()
 
     def deliver(self, attested: Attested | None) -> None:
         """Send what was held back: the end of the stream, or the whole JSON answer."""
@@ -194,6 +218,7 @@ class Relaying:
         if not payloads:
             return
         if self._ask.stream:
+            self.wrote = True
             self._down.write(render_stream(payloads))
             return
         self._hold(payloads)
@@ -234,7 +259,7 @@ class Relaying:
         """Tokens that reached the client; a response that has begun is never begun again."""
         if self._scan is None or not self._ask.stream:
             return 0
-        return max(self._scan.tokens, int(self._down.started))
+        return max(self._scan.tokens, int(self._down.delivering))
 
     def _usage(self) -> Usage:
         if self._scan is None:
@@ -256,12 +281,19 @@ class Relaying:
             "served": self._served if answered else None,
             "usage": self._usage() if reached else None,
             "attested": self._attested,
+            "begun": self._down.started,
         }
 
     def _fail(self, refused: Refused) -> None:
         if not self._ended:
             self._stop()
             self._resolve(Failed(**self._facts(), refused=refused))
+
+    def _break(self, words: str, *, busy: bool = False) -> None:
+        code = "engine_interrupted" if self._tokens() else "engine_failed"
+        code = "no_engine_available" if busy else code
+        place = f"{self._served.pop}/{self._served.engine or '*'}"
+        self._fail(Refused(code, f"{place} {words}.", retry_after_ms=RETRY_AFTER_MS))
 
     def _stop(self) -> None:
         if self._call is not None:

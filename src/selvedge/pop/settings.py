@@ -111,6 +111,59 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     workers: Annotated[
         int, Meta(ge=1, le=64), _help("Processes that serve; limits hold for all together.")
     ] = 1
+    connections_per_client_max: Annotated[
+        Count, _help("Connections at once of one address (IPv6: one /64); above it 503.")
+    ] = 5_000
+    requests_running_max: Annotated[
+        Count, _help("Requests served at once; above it 503 before the body is read.")
+    ] = 10_000
+    loop_turn_ms_max: Annotated[
+        Count,
+        _help(
+            "Longest turn of the event loop, in ms of CPU; where all are longer, requests are shed."
+        ),
+    ] = 20
+    loop_turn_shared_us_max: Annotated[
+        Count,
+        _help("The same, in microseconds, while one tenant floods others; then only it is shed."),
+    ] = 2_000
+    engine_connections_max: Annotated[
+        Count, _help("Connections in use at once to one engine or peer; above it the next attempt.")
+    ] = 4_096
+    engine_idle_ms_max: Annotated[
+        Count,
+        _help(
+            "Longest silence of an engine in an answer, progress included, before it is given up."
+        ),
+    ] = 120_000
+    stream_ms_max: Annotated[
+        Count, _help("Longest stream, in milliseconds; then it ends with an error event.")
+    ] = 3_600_000
+    ping_ms: Annotated[
+        int,
+        Meta(ge=0),
+        _help("After such a silence a stream's client gets an SSE comment, in ms; 0: never."),
+    ] = 15_000
+    idle_ms_max: Annotated[
+        Count, _help("Longest time a client's connection may stay idle between requests, in ms.")
+    ] = 75_000
+    head_ms_max: Annotated[
+        Count, _help("Longest time for a request's head to arrive whole, in milliseconds.")
+    ] = 10_000
+    body_ms_max: Annotated[
+        Count, _help("Longest time between two parts of a request's body, in milliseconds.")
+    ] = 60_000
+    write_ms_max: Annotated[
+        Count, _help("Longest time a client may take nothing of what waits for it, in ms.")
+    ] = 60_000
+    client_buffer_bytes_max: Annotated[
+        Count, _help("Unsent bytes of one client above which its engine is held back.")
+    ] = 256 * 1024
+    drain_notice_ms: Annotated[
+        int,
+        Meta(ge=0),
+        _help("On SIGTERM: time between `/readyz` saying 503 and the socket closing, in ms."),
+    ] = 0
     drain_ms: Annotated[
         Count, _help("On SIGTERM: time for running requests to finish, in milliseconds.")
     ] = 10_000

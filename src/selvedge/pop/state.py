@@ -15,10 +15,13 @@ from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
+from selvedge.pop.gate import Gate
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.peering import Peering, Peers
+from selvedge.pop.pressure import Shares
 from selvedge.pop.settings import Settings, host_and_port, is_loopback
 from selvedge.pop.shared import Shared
+from selvedge.pop.stream_clock import StreamClock, StreamLimits
 from selvedge.routing import LoadBook
 from selvedge.wire import TicketBook
 
@@ -62,6 +65,16 @@ class PopState:
         self.templates = Templates(settings.pop)
         self.peering = Peering(settings)
         self.proxies = settings.proxies
+        self.gate = Gate(settings, self.metrics, self.tally_at)
+        self.shares = Shares()
+        self.streams = StreamClock(
+            StreamLimits(
+                ping_us=settings.ping_ms * 1000,
+                engine_idle_us=settings.engine_idle_ms_max * 1000,
+                stream_us=settings.stream_ms_max * 1000,
+            )
+        )
+        self.draining = False
         self._ways: dict[tuple[str, str | None, bool, Route], Way] = {}
 
     def swap(self, held: Held, secrets: Secrets, peers: Peers | None = None) -> None:
@@ -113,8 +126,12 @@ class PopState:
     def tally(self, code: str) -> None:
         """Count a refusal without a receipt; where even that cannot be written, in metrics only."""
         self.metrics.unauthenticated.labels(code).inc()
+        self.tally_at(code, now_us())
+
+    def tally_at(self, code: str, at_us: int) -> None:
+        """Count it in the book alone."""
         try:
-            self.book.tally(code, now_us())
+            self.book.tally(code, at_us)
         except StoreFailed:
             self.metrics.store_failures.inc()
 
