@@ -237,3 +237,53 @@ def test_a_slow_reader_pauses_whoever_writes(tmp_path: Path) -> None:
         assert faults == []
 
     run(main())
+
+
+def test_a_handshake_that_had_begun_is_served_before_the_end(tmp_path: Path) -> None:
+    """A server that closes waits for it, as it waits for a request."""
+
+    async def main() -> None:
+        chain, key = write_pair(tmp_path, 1)
+        tls = ClientTls(str(chain), str(key), Metrics("sin").tls)
+        faults: list[BaseException] = []
+
+        async def answer(inbound: Inbound) -> None:
+            inbound.respond(200, [], b"late")
+
+        server = await start_server(
+            *(answer, "127.0.0.1", 0),
+            settings=ServerSettings(),
+            on_error=faults.append,
+            tls=tls.context,
+        )
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        for _ in range(10_000):
+            if server.greetings.pending:
+                break
+            await asyncio.sleep(0)
+        assert server.greetings.pending
+        server.close(5)
+        draining = asyncio.create_task(server.drain(10))
+        await writer.start_tls(trusting(chain), server_hostname="localhost")
+        writer.write(post(None, b""))
+        async with asyncio.timeout(10):
+            assert (await reader.read()).endswith(b"late")
+            writer.close()
+            await draining
+        assert faults == []
+
+    run(main())
+
+
+def test_a_handshake_that_fails_is_not_waited_for(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with rig(tmp_path, settings=secured(tmp_path)) as fabric:
+            async with fabric.wire("sin") as plain:
+                plain.send(b"GET / HTTP/1.1\r\n\r\n")
+                async with asyncio.timeout(10):
+                    while not await plain.ended():
+                        pass
+            async with asyncio.timeout(10):
+                await fabric.pop("sin").server.greetings.settle(60)
+
+    run(main())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import socket
@@ -24,6 +23,7 @@ import msgspec
 
 from selvedge.adapters import Cell
 from selvedge.pop.client_counts import ClientCounts
+from selvedge.pop.greetings import Greetings
 from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound
 from selvedge.wire import (
     BodyPart,
@@ -80,6 +80,7 @@ class Server:
         self._listeners: dict[asyncio.Server, list[asyncio.Server]] = {}
         self.on_secured: Callable[[], None] = lambda: None
         self.tls: ssl.SSLContext | None = None
+        self.greetings = Greetings()
         self._sweeper: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,7 +105,10 @@ class Server:
         ending_s = LINGER_S if self.tls is not None else None
 
         def connect() -> _Connection:
-            return _Connection(self)
+            connection = _Connection(self)
+            if self.tls is not None:
+                self.greetings.begin(connection)
+            return connection
 
         open_listener: Callable[..., Awaitable[asyncio.Server]] = functools.partial(
             loop.create_server,
@@ -171,6 +175,7 @@ class Server:
 
     async def until_left(self, timeout_s: float) -> bool:
         """Wait until every connection has ended by itself; False where some have not."""
+        await self.greetings.settle(min(timeout_s, self.settings.handshake_s))
         self._left.clear()
         if self.connections:
             with contextlib.suppress(TimeoutError):
@@ -262,8 +267,10 @@ class _Connection(asyncio.Protocol):
         _no_delay(transport)
         secured = transport.get_extra_info("ssl_object")
         if secured is not None:
-            self.certificate = _certificate_of(secured)
+            self.certificate = self._server.greetings.done(self, secured)
             self._server.on_secured()
+            if self._server.draining:
+                self.close_when_idle(self._server.idle_s)
         few = self._server.clients.enter(self._peer[0])
         if self._server.joined(self) > self._server.settings.connections_max:
             words = "This PoP has connections_max connections; retry."
@@ -511,12 +518,6 @@ def _no_delay(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _certificate_of(secured: ssl.SSLObject) -> str:
-    """SHA-256 in hex of what the other side showed; empty where it showed nothing."""
-    shown = secured.getpeercert(binary_form=True)
-    return hashlib.sha256(shown).hexdigest() if shown else ""
 
 
 def _error(code: str, message: str, kind: str = "invalid_request_error") -> bytes:
