@@ -110,11 +110,13 @@ async def _once(
     attack: Attack, pop: Recorder, other: Recorder, ports: list[int], quiet_s: float
 ) -> tuple[str, str]:
     """One attack through both copies of a front: its outcome, and words for a difference."""
-    broken = other.broken
+    before = (pop.broken, other.broken)
     answers = await asyncio.gather(*(send(port, attack.raw, quiet_s) for port in ports))
     await _settle(pop, other)
     seen, theirs = pop.take(), other.take()
-    if other.broken > broken:  # whether a front goes on behind two refusals is its affair
+    if (pop.broken, other.broken) != before:
+        # A broken body ends its connection: what follows came on another one, as the front meant
+        # it to. Whether a front goes on behind a refusal is its affair.
         seen, theirs = ([one for one in both if one != AFTER] for both in (seen, theirs))
     outcome = _judge(seen, theirs, answers[0])
     if outcome == "refused" and not seen and not theirs:
