@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from errno import EACCES
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from selvedge.fabric import is_inside, read_address, why_forbidden
 
@@ -58,6 +58,20 @@ async def dial(
         else:
             return protocol
     raise refused
+
+
+class Place(Protocol):
+    """A server to connect to, and what its connections may be."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+    plain_outside: bool
+
+
+async def dial_place(factory: Callable[[], P], to: Place) -> P:
+    """`dial`, as a place says."""
+    return await dial(factory, to.host, to.port, tls=to.tls, plain_outside=to.plain_outside)
 
 
 async def resolve(host: str, port: int) -> list[str]:

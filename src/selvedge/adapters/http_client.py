@@ -19,7 +19,7 @@ from typing import Final, Literal, Protocol, cast
 
 import msgspec
 
-from selvedge.adapters.egress import dial
+from selvedge.adapters.egress import dial_place
 from selvedge.fabric import SelvedgeError
 from selvedge.wire import (
     BodyPart,
@@ -284,13 +284,7 @@ class HttpClient:
         where = f"{place.host}:{place.port}"
         try:
             async with asyncio.timeout(self._settings.connect_ms_max / 1000):
-                connection = await dial(
-                    lambda: _Connection(self, place),
-                    place.host,
-                    place.port,
-                    tls=place.tls,
-                    plain_outside=place.plain_outside,
-                )
+                connection = await dial_place(lambda: _Connection(self, place), place)
         except TimeoutError:
             place.open -= 1
             words = f"{where} did not accept within {self._settings.connect_ms_max} ms"

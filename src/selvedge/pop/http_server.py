@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
-import os
 import socket
 import ssl
 import time
@@ -25,13 +23,13 @@ from selvedge.adapters import Cell
 from selvedge.pop.client_counts import ClientCounts
 from selvedge.pop.greetings import Greetings
 from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.http_refusal import error_body, refusal
 from selvedge.wire import (
     BodyPart,
     HeadLimits,
     ProtocolViolation,
     RequestHead,
     RequestReader,
-    render_response_head,
 )
 
 LINGER_S: Final = 2.0
@@ -274,10 +272,10 @@ class _Connection(asyncio.Protocol):
         few = self._server.clients.enter(self._peer[0])
         if self._server.joined(self) > self._server.settings.connections_max:
             words = "This PoP has connections_max connections; retry."
-            self._refuse_and_close(503, "overloaded", words, [("retry-after", "1")])
+            self._refuse_and_close(503, "overloaded", words, ("retry-after", "1"))
         elif not few:
             words = "This client has connections_per_client_max connections here; close some."
-            self._refuse_and_close(503, "overloaded", words, [("retry-after", "1")])
+            self._refuse_and_close(503, "overloaded", words, ("retry-after", "1"))
 
     def data_received(self, data: bytes) -> None:
         if self._reader.idle or self._receiving is not None:
@@ -388,7 +386,7 @@ class _Connection(asyncio.Protocol):
                 return
             if not self._reader.idle and quiet > settings.head_s:
                 words = f"The request's head took longer than {settings.head_s:g} s."
-                self._refuse_and_close(408, "request_timeout", words, [])
+                self._refuse_and_close(408, "request_timeout", words)
             elif quiet > settings.idle_s:
                 self.abort()
             return
@@ -450,9 +448,8 @@ class _Connection(asyncio.Protocol):
             self._read_on()
             self._server.begin(self._current)
         elif self._refusal is not None and not self._lingering:
-            self._refuse_and_close(
-                self._refusal.status, self._refusal.code, self._refusal.message, []
-            )
+            refused = self._refusal
+            self._refuse_and_close(refused.status, refused.code, refused.message)
 
     def settled(self, inbound: Inbound) -> None:
         """The handler is through with this request; an answer of some kind has been given."""
@@ -471,7 +468,7 @@ class _Connection(asyncio.Protocol):
         if inbound.started or inbound.gone:
             self.abort()
             return
-        body = _error("internal_error", "A fault of ours; it has been noted.", "server_error")
+        body = error_body("internal_error", "A fault of ours; it has been noted.", "server_error")
         inbound.respond(500, [("content-type", "application/json")], body)
 
     def _lose(self) -> None:
@@ -481,14 +478,10 @@ class _Connection(asyncio.Protocol):
         self._queue.clear()
 
     def _refuse_and_close(
-        self, status: int, code: str, words: str, extra: list[tuple[str, str]]
+        self, status: int, code: str, words: str, *extra: tuple[str, str]
     ) -> None:
         self._server.on_refused(code)
-        body = _error(code, words)
-        request_id = f"req_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
-        headers = [("content-type", "application/json"), ("x-request-id", request_id), *extra]
-        framing = [b"connection: close", b"content-length: %d" % len(body)]
-        self.write(render_response_head(status, headers, framing) + body)
+        self.write(refusal(status, code, words, extra))
         self._close(linger=True)
 
     def _close(self, *, linger: bool) -> None:
@@ -518,11 +511,6 @@ def _no_delay(transport: asyncio.Transport) -> None:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _error(code: str, message: str, kind: str = "invalid_request_error") -> bytes:
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return json.dumps({"error": error}).encode()
 
 
 __all__ = [
