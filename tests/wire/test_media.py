@@ -160,7 +160,7 @@ def test_https_means_https_to_a_host_with_a_name(url: str, passes: bool) -> None
     assert isinstance(parse(Route.CHAT, body, "https"), Ask) is passes
 
 
-FILL = "a" * 300_000
+FILL = "a" * 600_000
 LARGE = f'{{"role":"user","content":"{FILL}"}}'
 
 

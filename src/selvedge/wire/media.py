@@ -24,7 +24,7 @@ from selvedge.wire.strict_json import (
     read_shallow,
 )
 
-BODY_IN_FULL_MAX: Final = 256 * 1024
+BODY_IN_FULL_MAX: Final = 512 * 1024
 COMMAS_MAX: Final = 10_000
 QUOTES_MAX: Final = 150_000
 
