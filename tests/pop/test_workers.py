@@ -86,8 +86,13 @@ async def kill_one(pop: Pop) -> None:
             await asked
     async with Wire.to(pop.port) as wire:
         assert (await wire.ask(pop.bearer, pop.body)).status == 200
+
+    async def replaced() -> bool:
+        now = set(pop.children())
+        return len(now) == 2 and len(now & set(before)) == 1
+
+    await pop.until(replaced)
     await pop.until_workers(2)
-    assert len(set(before) & set(pop.children())) == 1
     assert (await pop.metrics())["selvedge_requests_running"] == 0
     assert (await pop.page("/health")).json["engines"]["gpu"]["in_flight"] == 0
 
