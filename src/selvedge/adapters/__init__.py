@@ -79,6 +79,7 @@ from selvedge.adapters.release_store import (
 from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
 from selvedge.adapters.shared_counts import SharedCounts
 from selvedge.adapters.shared_tickets import SharedTickets
+from selvedge.adapters.sockets import no_delay
 from selvedge.adapters.vault import Vault
 
 __all__ = [
@@ -139,6 +140,7 @@ __all__ = [
     "make_release",
     "model_digest",
     "model_path",
+    "no_delay",
     "one_line",
     "open_release",
     "operator_public_key",

@@ -15,12 +15,13 @@ import ssl
 import struct
 import time
 from collections.abc import Sequence
-from typing import Final, Literal, Protocol, cast
+from typing import Final, cast
 
 import msgspec
 
 from selvedge.adapters.egress import dial_place
-from selvedge.fabric import SelvedgeError
+from selvedge.adapters.http_answer import Kind, Response, ResponseSink, TransportFailed, Whole
+from selvedge.adapters.sockets import no_delay
 from selvedge.wire import (
     BodyPart,
     EndOfMessage,
@@ -32,17 +33,7 @@ from selvedge.wire import (
     render_request_head,
 )
 
-Kind = Literal["connect", "connect_timeout", "reset", "truncated", "protocol", "too_large", "busy"]
 _LINGER_RESET: Final = struct.pack("ii", 1, 0)
-
-
-class TransportFailed(SelvedgeError):
-    """The way to a server, or back, broke; ``bytes_sent`` says whether it may have begun."""
-
-    def __init__(self, kind: Kind, words: str, *, bytes_sent: bool) -> None:
-        super().__init__(words)
-        self.kind = kind
-        self.bytes_sent = bytes_sent
 
 
 class ClientSettings(msgspec.Struct, frozen=True):
@@ -76,34 +67,6 @@ class Origin(msgspec.Struct, frozen=True):
     port: int
     tls: ssl.SSLContext | None = None
     plain_outside: bool = True
-
-
-class Response(msgspec.Struct, frozen=True):
-    """A whole answer."""
-
-    head: ResponseHead
-    body: bytes
-
-    @property
-    def status(self) -> int:
-        """The answer's status."""
-        return self.head.status
-
-
-class ResponseSink(Protocol):
-    """Takes one answer: ``head``, any number of ``data``, then ``end`` or ``failed``, once."""
-
-    def head(self, head: ResponseHead) -> None:
-        """The server answers."""
-
-    def data(self, part: bytes) -> None:
-        """A part of the body."""
-
-    def end(self) -> None:
-        """The answer is complete."""
-
-    def failed(self, error: TransportFailed) -> None:
-        """There will be no (more) answer."""
 
 
 class Call:
@@ -225,7 +188,7 @@ class HttpClient:
         self, request: Outgoing, *, bytes_max: int = 1_000_000, timeout_s: float = 10.0
     ) -> Response:
         """A whole answer. Raises `TransportFailed` or `TimeoutError`."""
-        sink = _Whole(bytes_max)
+        sink = Whole(bytes_max)
         call = self.send(request, sink)
         try:
             async with asyncio.timeout(timeout_s):
@@ -347,9 +310,7 @@ class _Connection(asyncio.Protocol):
         transport = cast(asyncio.Transport, transport)
         self._transport = transport
         self._client.opened(self)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        no_delay(transport)
 
     def carry(self, call: Call, *, reused: bool) -> None:
         """Send this call's request."""
@@ -479,33 +440,15 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class _Whole:
-    """Collects a whole answer."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self.result: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._bytes_max = bytes_max
-        self._head: ResponseHead | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def head(self, head: ResponseHead) -> None:
-        self._head = head
-
-    def data(self, part: bytes) -> None:
-        self._size += len(part)
-        if self._size <= self._bytes_max:
-            self._parts.append(part)
-
-    def end(self) -> None:
-        if self.result.done() or self._head is None:
-            return
-        if self._size > self._bytes_max:
-            words = f"the answer exceeds {self._bytes_max} bytes"
-            self.result.set_exception(TransportFailed("too_large", words, bytes_sent=True))
-        else:
-            self.result.set_result(Response(self._head, b"".join(self._parts)))
-
-    def failed(self, error: TransportFailed) -> None:
-        if not self.result.done():
-            self.result.set_exception(error)
+__all__ = [
+    "Call",
+    "ClientSettings",
+    "HttpClient",
+    "Kind",
+    "Origin",
+    "Outgoing",
+    "Response",
+    "ResponseSink",
+    "TransportFailed",
+    "Way",
+]

@@ -17,16 +17,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
-import msgspec
-
-from selvedge.adapters import Cell
+from selvedge.adapters import Cell, no_delay
 from selvedge.pop.client_counts import ClientCounts
 from selvedge.pop.greetings import Greetings
 from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.http_limits import ACCEPTS_A_TURN, ServerSettings
 from selvedge.pop.http_refusal import error_body, refusal
 from selvedge.wire import (
     BodyPart,
-    HeadLimits,
     ProtocolViolation,
     RequestHead,
     RequestReader,
@@ -34,28 +32,11 @@ from selvedge.wire import (
 
 LINGER_S: Final = 2.0
 SWEEP_S: Final = 1.0
-ACCEPTS_A_TURN: Final = 16
-"""libuv accepts one connection a turn of the loop for each listening handle: with long turns, new
-clients would wait for seconds. So the one socket is listened on through so many handles."""
 
 Handler = Callable[[Inbound], Awaitable[None] | None]
 """Takes a request. A plain function calls `Inbound.settle` when it is through with the request; for
 one that returns an awaitable a task is made, and settles at its end."""
 OnError = Callable[[BaseException], None]
-
-
-class ServerSettings(msgspec.Struct, frozen=True):
-    """Limits of a server; seconds and bytes."""
-
-    limits: HeadLimits = HeadLimits()
-    idle_s: float = 75.0
-    head_s: float = 10.0
-    body_s: float = 60.0
-    connections_max: int = 10_000
-    write_high_water: int = 256 * 1024
-    write_s: float = 60.0
-    handshake_s: float = 5.0
-    connections_per_client_max: int = 5_000
 
 
 class Server:
@@ -262,7 +243,7 @@ class _Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername") or ("", 0)
         self._peer = (str(peer[0]), int(peer[1]))
         transport.set_write_buffer_limits(high=self._server.settings.write_high_water)
-        _no_delay(transport)
+        no_delay(transport)
         secured = transport.get_extra_info("ssl_object")
         if secured is not None:
             self.certificate = self._server.greetings.done(self, secured)
@@ -505,12 +486,6 @@ async def _finish(doing: Awaitable[None], inbound: Inbound) -> None:
         inbound.fault(error)
     else:
         inbound.settle()
-
-
-def _no_delay(transport: asyncio.Transport) -> None:
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 __all__ = [
