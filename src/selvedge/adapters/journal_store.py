@@ -88,7 +88,7 @@ class FileAppender:
             self._lock_fd = _lock(directory)
         except OSError as error:
             raise StoreFailed(f"{directory} cannot be used: {error.strerror}") from error
-        self._thread = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
+        self._syncer = threading.Thread(target=self._sync_loop, name="journal-fsync", daemon=True)
 
     def open(self) -> Recovery:
         """Read the newest segment, cut a torn tail, and go on appending to it.
@@ -104,7 +104,7 @@ class FileAppender:
             except OSError as error:
                 raise StoreFailed(f"{segments[-1]} cannot be used: {error.strerror}") from error
             self._size = found.whole_bytes
-        self._thread.start()
+        self._syncer.start()
         return found
 
     def _recover(self, path: Path) -> Recovery:
@@ -231,12 +231,12 @@ class FileAppender:
 
     def close(self) -> None:
         """Sync and close; the directory may then be opened by another process."""
-        if self._thread.is_alive():
+        if self._syncer.is_alive():
             self._stopping = True
             self._closing.release()
             if self._wake.locked():  # it sleeps, or is past this lock and will look at the flag
                 self._wake.release()
-            self._thread.join()
+            self._syncer.join()
         self._sync()
         for fd in (self._fd, self._lock_fd):
             if fd >= 0:

@@ -304,7 +304,12 @@ class Relaying:
         self._down.flow_to(None)
         self._ended = True
         self._call = None
-        self._on_end(ended)
+        on_end, self._on_end = self._on_end, _told  # what refers to us is let go
+        on_end(ended)
+
+
+def _told(_: Ended) -> None:
+    raise AssertionError("an attempt ends once")
 
 
 def _word_of(header: str) -> Attested | None:

@@ -175,7 +175,8 @@ def _check(fields: _Body) -> Refused | None:
     if isinstance(fields, _Embedding):
         if fields.input in ("", []):
             return _out_of_range("input", "must be not empty")
-        if fields.encoding_format not in (None, *_ENCODINGS):
+        kind = fields.encoding_format
+        if kind is not None and kind not in _ENCODINGS:
             return _out_of_range("encoding_format", "must be 'float' or 'base64'")
         if fields.dimensions is not None and fields.dimensions < 1:
             return _out_of_range("dimensions", "must be at least 1")
