@@ -8,7 +8,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup up test check bench-engine bench-gateway torture docs clean
+.PHONY: help setup up test check bench-engine bench-gateway torture compile docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -42,6 +42,9 @@ bench-gateway: setup  ## compare a PoP with other gateways on one core; see ARGS
 
 torture: setup  ## kill, cut and flood a running fabric, then check every receipt
 	@.venv/bin/python -m bench.torture $(ARGS)
+
+compile: setup  ## compile the hot path into build/compiled/; see docs/performance.md
+	@scripts/compile.sh
 
 docs: setup  ## regenerate the documents that are made from tables in the code
 	@.venv/bin/selvedge docs --write

@@ -28,6 +28,7 @@ from bench.gateway.stages import (
 from bench.gateway.targets import Bench, Target, open_bench, started
 
 STAGES_S = 5.0
+PURE = "selvedge-pure"
 
 
 def run(plan: Plan, tools: Tools, cores: Cores, console: Console) -> Found:
@@ -44,8 +45,13 @@ def run(plan: Plan, tools: Tools, cores: Cores, console: Console) -> Found:
             rounds.run(plan.cases, plan.rounds, console)
             found = Found(rounds.samples, fold(rounds.samples), targets)
             if "stages" in plan.parts and "selvedge" in targets:
-                with console.status("sampling stacks"), said(console, "stages"):
-                    take_stages(bench, targets["selvedge"], plan, found)
+                with (
+                    console.status("sampling stacks"),
+                    said(console, "stages"),
+                    # A profiler sees nothing inside what is compiled.
+                    pure(bench, targets) as target,
+                ):
+                    take_stages(bench, target, plan, found)
         if "crowd" in plan.parts:
             with open_bench(tools, cores, Path(directory)) as (bench, _):
                 take_crowds(bench, plan, found, console)
@@ -60,6 +66,16 @@ def said(console: Console, part: str) -> Iterator[None]:
         yield
     except BenchFailed as error:
         console.print(f"[red]{part}[/red] left out: {error}")
+
+
+@contextlib.contextmanager
+def pure(bench: Bench, targets: dict[str, Target]) -> Iterator[Target]:
+    """The PoP that is not compiled: the one that runs, or one for this."""
+    if PURE in targets:
+        yield targets[PURE]
+    else:
+        with started(bench, PURE) as target:
+            yield target
 
 
 def take_crowds(bench: Bench, plan: Plan, found: Found, console: Console) -> None:
@@ -79,7 +95,7 @@ def take_stages(bench: Bench, target: Target, plan: Plan, found: Found) -> None:
     """Microseconds by stage, of a request and of a chunk."""
     by_name = {one.name: one for one in short_cases()}
     for case, key in ((SATURATION, "cpu_us_per_request"), ("paced", "cpu_us_per_chunk")):
-        cpu_us = med(found.samples, case, "selvedge", key)
+        cpu_us = med(found.samples, case, target.name, key)
         if cpu_us is None:
             sample = measure(bench, target, by_name[case], 0, scale=plan.scale)
             cpu_us = value(sample, key)
@@ -94,7 +110,7 @@ def _stacks(bench: Bench, target: Target, case: Case, seconds: float) -> tuple[l
         return sample_stacks(bench, target, case, seconds, by_py_spy(bench, target)), "py-spy"
     except BenchFailed:
         path = bench.directory / f"sampled-{case.name}"
-        with started(bench, "selvedge", sampler_env(path)) as own:
+        with started(bench, PURE, sampler_env(path)) as own:
             return sample_stacks(bench, own, case, seconds, by_signal(own, path)), "signal"
 
 

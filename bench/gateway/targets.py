@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.gateway.install import Tools
@@ -194,6 +194,15 @@ def start_nginx(bench: Bench, directory: Path, port: int) -> Start:
     return Start(argv, {}, page_is_200("/"))
 
 
+def start_compiled(bench: Bench, directory: Path, port: int) -> Start:
+    """The PoP with its hot path compiled: `make compile`."""
+    done = subprocess.run(["scripts/compile.sh"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchFailed(f"selvedge: {done.stderr}")
+    start = start_selvedge(bench, directory, port)
+    return replace(start, env={"PYTHONPATH": str(Path("build/compiled").resolve())})
+
+
 def start_selvedge(bench: Bench, directory: Path, port: int) -> Start:
     """A signed release and one `selvedge pop`, as an operator makes and starts them."""
     fleet = filled(bench, "fleet.yaml", port, directory)
@@ -244,7 +253,8 @@ def start_portkey(bench: Bench, directory: Path, port: int) -> Start:
 
 STARTS: Mapping[str, Callable[[Bench, Path, int], Start]] = {
     "nginx": start_nginx,
-    "selvedge": start_selvedge,
+    "selvedge": start_compiled,
+    "selvedge-pure": start_selvedge,
     "portkey": start_portkey,
     "litellm": start_litellm,
 }

@@ -1,8 +1,7 @@
 """The PoP's HTTP/1.1 server: a uvloop protocol over the wire's sans-IO reader.
 
-Callbacks, no task a request. Pipelined requests are answered in order. Time is kept by one coarse
-sweep a second over all connections: slow heads, slow bodies and idle connections are closed.
-HTTP/2 and 3 are terminated in front.
+Callbacks, no task a request. Pipelined requests are answered in order. Time is kept by one sweep a
+second over all connections: slow ones and idle ones are closed. HTTP/2 and 3 end in front.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from selvedge.adapters import Cell, no_delay
 from selvedge.pop.client_counts import ClientCounts
@@ -34,9 +33,10 @@ LINGER_S: Final = 2.0
 SWEEP_S: Final = 1.0
 
 Handler = Callable[[Inbound], Awaitable[None] | None]
-"""Takes a request. A plain function calls `Inbound.settle` when it is through with the request; for
-one that returns an awaitable a task is made, and settles at its end."""
+"""A plain function calls `Inbound.settle` when it is through with the request; for one that returns
+an awaitable a task is made, and settles at its end."""
 OnError = Callable[[BaseException], None]
+Listener = Any  # uvloop's servers are like asyncio's, not of its class
 
 
 class Server:
@@ -56,7 +56,7 @@ class Server:
         self.idle_s = 0.0
         self.counted: Cell | None = None
         self._left = asyncio.Event()
-        self._listeners: dict[asyncio.Server, list[asyncio.Server]] = {}
+        self._listeners: dict[Listener, list[Listener]] = {}
         self.on_secured: Callable[[], None] = lambda: None
         self.tls: ssl.SSLContext | None = None
         self.greetings = Greetings()
@@ -77,7 +77,7 @@ class Server:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def listen(self, host: str, port: int, sock: socket.socket | None) -> asyncio.Server:
+    async def listen(self, host: str, port: int, sock: socket.socket | None) -> Listener:
         """Open a socket, or take one that was handed over; may be called again for more."""
         loop = asyncio.get_running_loop()
         handshake_s = self.settings.handshake_s if self.tls is not None else None
@@ -89,7 +89,7 @@ class Server:
                 self.greetings.begin(connection)
             return connection
 
-        open_listener: Callable[..., Awaitable[asyncio.Server]] = functools.partial(
+        open_listener: Callable[..., Awaitable[Listener]] = functools.partial(
             loop.create_server,
             connect,
             backlog=4096,
@@ -100,13 +100,14 @@ class Server:
         where = {"sock": sock} if sock is not None else {"host": host, "port": port}
         listener = await open_listener(**where)
         self._listeners[listener] = [
-            await open_listener(sock=one.dup()) for one in listener.sockets * (ACCEPTS_A_TURN - 1)
+            await open_listener(sock=one.dup())
+            for one in list(listener.sockets) * (ACCEPTS_A_TURN - 1)
         ]
         if self._sweeper is None:
             self._sweeper = loop.call_later(SWEEP_S, self._sweep)
         return listener
 
-    def unlisten(self, listener: asyncio.Server) -> None:
+    def unlisten(self, listener: Listener) -> None:
         """Close one of several listeners; connections go on."""
         for one in (listener, *self._listeners.pop(listener)):
             one.close()
