@@ -57,6 +57,7 @@ class Gate:
         self.running = 0
         self._idle: asyncio.Future[None] | None = None
         self._running_max = settings.requests_running_max
+        self._all_running = metrics.running
         self._tally = tally
         self._shed_by_loop = metrics.shed.labels("loop")
         self._shed_by_count = metrics.shed.labels("running")
@@ -82,7 +83,7 @@ class Gate:
             self._look(at_us)
         pressure = self.pressure
         if not pressure.watching:
-            if self.running < self._running_max:
+            if self._all_running.total() < self._running_max:
                 return True
             self._refuse(inbound, self._tenant(inbound, view), at_us, self._shed_by_count)
             return False
@@ -91,7 +92,7 @@ class Gate:
         weight = weight_of(inbound.head.content_length)
         if not pressure.admits(tenant, weight, time.monotonic_ns() // 1000):
             self._refuse(inbound, tenant, at_us, self._shed_by_loop)
-        elif self.running >= self._running_max:
+        elif self._all_running.total() >= self._running_max:
             self._refuse(inbound, tenant, at_us, self._shed_by_count)
         else:
             self._passed_in_second += 1
