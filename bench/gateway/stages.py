@@ -94,7 +94,8 @@ def fold_stacks(lines: Iterable[str]) -> Counter[str]:
     found: Counter[str] = Counter()
     for line in lines:
         stack, _, count = line.strip().rpartition(" ")
-        if stack and count.isdigit():
+        # The syncing thread waits for the disk, which a sampler takes for work.
+        if stack and count.isdigit() and "_sync_loop" not in stack:
             found[stage_of(stack)] += int(count)
     return found
 
@@ -144,7 +145,7 @@ def by_py_spy(bench: Bench, target: Target) -> Look:
     def look(seconds: float, out: Path) -> None:
         spy = bench.tools.environment("py-spy") / "bin" / "py-spy"
         argv = [str(spy), "record", "-p", str(target.pid), "-r", str(RATE_HZ), "-f", "raw"]
-        argv += ["-d", str(max(1, round(seconds))), "-o", str(out), "--nonblocking"]
+        argv += ["-d", str(max(1, round(seconds))), "-o", str(out)]
         argv = pinned(bench.cores.load, argv)
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode or not out.exists():
