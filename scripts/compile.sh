@@ -10,9 +10,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly INTO=build/compiled STAMP=build/compiled/.compiled LOG=build/compile.log
 readonly LIST=scripts/compiled.txt MYPYC=$PWD/.venv/bin/mypyc
 
-if [ -e "$STAMP" ] && [ -z "$(find src "$LIST" "$0" -newer "$STAMP" -type f ! -name '*.pyc' -print -quit)" ]; then
-    exit 0
-fi
+newer() { find src "$LIST" "$0" -newer "$STAMP" -type f ! -name '*.pyc' -print -quit; }
+
+if [ -e "$STAMP" ] && [ -z "$(newer)" ]; then exit 0; fi
 if ! command -v "${CC:-cc}" >/dev/null; then
     printf 'selvedge: no C compiler was found: install gcc, or name one in CC.\n' >&2
     exit 1
