@@ -159,6 +159,7 @@ class Soak:
         self._plan = plan
         self._on_second = on_second
         self._ports = {pop: free_port() for pop in CITIES}
+        self._peers = {pop: f"127.0.0.1:{free_port()}" for pop in CITIES}
         self._engine_ports = {pop: free_port() for pop in WITH_ENGINES}
         self._score = Score({pop: Told() for pop in CITIES})
         self._outages = Outages()
@@ -266,7 +267,8 @@ class Soak:
             "release_file": str(self._home.release_file.resolve()),
             "operator_public_key": operator_public_key(self._home.operator_key()),
             "pepper_file": str(self._home.pepper_file.resolve()),
-            "peer_addresses": dict(listen),
+            "peer_listen": self._peers[pop],
+            "peer_addresses": self._peers,
         }
         file = directory / "settings.yaml"
         file.write_bytes(msgspec.json.encode(values))  # JSON is YAML

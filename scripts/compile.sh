@@ -10,7 +10,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 readonly INTO=build/compiled STAMP=build/compiled/.compiled LOG=build/compile.log
 readonly LIST=scripts/compiled.txt MYPYC=$PWD/.venv/bin/mypyc
 
-newer() { find src "$LIST" scripts/compile.sh -newer "$STAMP" -type f ! -name '*.pyc' -print -quit; }
+newer() {
+    find src "$LIST" scripts/compile.sh -newer "$STAMP" -type f ! -name "*.pyc" -print -quit
+}
 
 if [ -e "$STAMP" ] && [ -z "$(newer)" ]; then exit 0; fi
 if ! command -v "${CC:-cc}" >/dev/null; then

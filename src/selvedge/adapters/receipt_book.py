@@ -156,8 +156,14 @@ class ReceiptBook:
                 elif one.closes is not None:
                     self._open.pop(one.closes, None)
             self._roll()
+        fault: Exception | None = None
         for one in staged:
-            one.then(failed)
+            try:
+                one.then(failed)
+            except Exception as error:  # noqa: BLE001 (the others are told first)
+                fault = fault or error
+        if fault is not None:
+            raise fault
 
     def tally(self, code: str, now_us: int) -> None:
         """Count an unauthenticated refusal into the current minute."""

@@ -164,7 +164,10 @@ def take_word(
         return _broken(ended, "gave no attestation") if isinstance(ended, Relayed) else ended
     if not holds(ended.attested, pair_key):
         return _broken(ended, "gave an attestation that does not hold")
-    words = ended.attested.decode()
+    try:
+        words = ended.attested.decode()
+    except msgspec.MsgspecError:
+        return _broken(ended, "gave an attestation that this version cannot read")
     named = (words.ticket, words.request_id, words.pop, words.country)
     if named != (ticket_hash(written_ticket), request_id, peer.id, peer.country):
         return _broken(ended, "gave an attestation of something else")

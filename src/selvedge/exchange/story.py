@@ -48,6 +48,8 @@ from selvedge.wire import ImageUrls, is_callers_fault, parse
 Story: TypeAlias = Generator[Command, Reply, Ending]
 
 RETRY_AFTER_MS: Final = 1000
+_OVER: Final = frozenset({"deadline_exceeded", "shutting_down"})
+"""Not the engine's failures: no other one could do better."""
 _FINISH_REASONS: Final = frozenset(
     {None, "stop", "length", "tool_calls", "content_filter", "function_call"}
 )
@@ -141,7 +143,7 @@ def _worth_another(failed: Failed) -> bool:
     return (
         failed.tokens == 0
         and not is_callers_fault(failed.refused)
-        and failed.refused.code != "deadline_exceeded"
+        and failed.refused.code not in _OVER
     )
 
 
@@ -187,7 +189,7 @@ def _unrecorded(ended: Ended, recorded: NotWritten) -> Ending:
 
 def _final_refusal(failed: Failed) -> Refused:
     refused = failed.refused
-    if failed.tokens or is_callers_fault(refused) or refused.code == "deadline_exceeded":
+    if failed.tokens or is_callers_fault(refused) or refused.code in _OVER:
         return refused
     return Refused(
         "no_engine_available",

@@ -39,7 +39,10 @@ async def drain(
     await asyncio.gather(*(door.until_left(settings.drain_ms / 1000) for door in doors))
     if state.gate.running:
         words = f"This PoP stops, and drain_ms, {settings.drain_ms}, is over; ask another PoP."
-        state.streams.end_all(Refused("shutting_down", words, retry_after_ms=1000))
+        refused = Refused("shutting_down", words, retry_after_ms=1000)
+        state.streams.end_all(refused)
+        for one in list(state.reading):
+            one.end_reading(refused)
         await state.gate.until_idle(LAST_WORDS_S)
         await asyncio.gather(*(door.until_left(LAST_WORDS_S) for door in doors))
     await asyncio.gather(*(door.drain(0) for door in doors))

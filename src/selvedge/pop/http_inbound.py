@@ -8,7 +8,7 @@ it. Refuses to know paths, keys and JSON.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from selvedge.fabric import SelvedgeError
@@ -71,6 +71,9 @@ class Connection(Protocol):
 
     def faulted(self, inbound: Inbound, error: BaseException) -> None:
         """The handler broke."""
+
+    def report(self, error: BaseException) -> None:
+        """Something broke; count and log it."""
 
 
 BodyFault = BodyTooLarge | ClientGone | ProtocolViolation
@@ -205,6 +208,10 @@ class Inbound:
         """The handler is through with this request, whatever became of the answer."""
         self._connection.settled(self)
 
+    def report(self, error: BaseException) -> None:
+        """Something broke that changes nothing for this request: count and log it."""
+        self._connection.report(error)
+
     def fault(self, error: BaseException) -> None:
         """The handler broke: it is told, and the client gets a 500 where that is possible."""
         self._connection.faulted(self, error)
@@ -237,12 +244,14 @@ class Inbound:
         self._finish()
 
     def write(self, data: bytes) -> None:
-        """A part of the answer."""
-        if data:
+        """A part of the answer; nothing follows its end."""
+        if data and not self._ended:
             self._send(self._part(data))
 
     def end(self, data: bytes = b"") -> None:
         """The last part, if any; the answer is complete."""
+        if self._ended:
+            return
         body = self.head.method != "HEAD"
         self._send(self._part(data) + (LAST_CHUNK if self._chunked and body else b""))
         self._finish()
@@ -332,3 +341,13 @@ class Inbound:
         self._offer()
         if self.on_gone is not None:
             self.on_gone()
+
+
+async def finish(doing: Awaitable[None], inbound: Inbound) -> None:
+    """Wait for a handler that is a coroutine; then the request is settled, or has a fault."""
+    try:
+        await doing
+    except Exception as error:  # noqa: BLE001 (as in `Server.begin`)
+        inbound.fault(error)
+    else:
+        inbound.settle()

@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 from selvedge.adapters import Cell, no_delay
 from selvedge.pop.client_counts import ClientCounts
 from selvedge.pop.greetings import Greetings
-from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound, finish
 from selvedge.pop.http_limits import ACCEPTS_A_TURN, ServerSettings
 from selvedge.pop.http_refusal import error_body, refusal
 from selvedge.wire import (
@@ -73,7 +73,7 @@ class Server:
             inbound.fault(error)
             return
         if doing is not None:
-            task = asyncio.get_running_loop().create_task(_finish(doing, inbound))
+            task = asyncio.get_running_loop().create_task(finish(doing, inbound))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -440,9 +440,13 @@ class _Connection(asyncio.Protocol):
             return
         self._server.settled(inbound)
 
+    def report(self, error: BaseException) -> None:
+        """Count and log a fault."""
+        self._server.on_error(error)
+
     def faulted(self, inbound: Inbound, error: BaseException) -> None:
         """The handler broke: count, log, and answer with a 500 where that is possible."""
-        self._server.on_error(error)
+        self.report(error)
         self._after_fault(inbound)
         self._server.settled(inbound)
 
@@ -478,15 +482,6 @@ class _Connection(asyncio.Protocol):
         if self._transport.can_write_eof():  # TLS cannot; `connection: close` says it there
             self._transport.write_eof()
         asyncio.get_running_loop().call_later(LINGER_S, self.abort)
-
-
-async def _finish(doing: Awaitable[None], inbound: Inbound) -> None:
-    try:
-        await doing
-    except Exception as error:  # noqa: BLE001 (as in `Server.begin`)
-        inbound.fault(error)
-    else:
-        inbound.settle()
 
 
 __all__ = [

@@ -79,6 +79,7 @@ class Interpreter:
         self._written_ticket = ""
         self._story: Story
         self._deadline: Deadline | None = None
+        self._done = False
 
     def run(self, story: Story) -> None:
         """Carry out the story's commands until it ends, then send its ending."""
@@ -87,6 +88,8 @@ class Interpreter:
 
     def _go_on(self, reply: Reply | None) -> None:
         """Give the story its reply, and act on what it says until it has to wait."""
+        if self._done:
+            return
         try:
             command = self._story.send(reply)  # type: ignore[arg-type]  # None begins it
             while True:
@@ -110,10 +113,18 @@ class Interpreter:
             self._inbound.settle()
 
     def _break_off(self, error: Exception) -> None:
+        """A fault of ours: nothing of the request runs on, and it is settled once."""
+        if self._done:
+            self._inbound.report(error)
+            return
+        self._done = True
+        if self._relaying is not None:
+            self._relaying.client_left()  # stops the engine, and gives back what the relay holds
         self._let_go()
         self._inbound.fault(error)
 
     def _let_go(self) -> None:
+        self._done = True
         self._state.bodies.give_back(self._held_bytes)
         self._held_bytes = 0
         self._state.metrics.running.dec()
@@ -141,15 +152,24 @@ class Interpreter:
             return
         self._held_bytes = reserve
         if not self._inbound.body_complete:
+            self._state.reading.add(self)
             self._deadline = self._state.deadlines.add(self._head.deadline_us, self._body_too_late)
         self._inbound.want_body(command.bytes_max, self._take_body)
 
     def _body_too_late(self) -> None:
-        self._inbound.want_no_body()
         words = "The request's deadline passed while its body was read."
-        self._go_on(BodyRefused(Refused("deadline_exceeded", words), now_us()))
+        self.end_reading(Refused("deadline_exceeded", words))
+
+    def end_reading(self, refused: Refused) -> None:
+        """Wait for the body no longer."""
+        self._inbound.want_no_body()
+        self._state.reading.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._go_on(BodyRefused(refused, now_us()))
 
     def _take_body(self, came: bytes | BodyFault) -> None:
+        self._state.reading.discard(self)
         if self._deadline is not None:
             self._deadline.cancel()
         if isinstance(came, bytes):
@@ -175,13 +195,18 @@ class Interpreter:
         tokens = prompt_tokens_of(job.ask)
 
         def ended(reply: Ended) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-            self._state.streams.forget(relaying)
-            self._state.load.leave(where, tokens)
-            for pool in relaying.pools:
-                self._state.shares.give_back(pool, job.tenant)
-            self._go_on(self._after(reply, attempt, where, crowded=relaying.crowded))
+            try:
+                if self._deadline is not None:
+                    self._deadline.cancel()
+                self._state.streams.forget(relaying)
+                for pool in relaying.pools:
+                    self._state.shares.give_back(pool, job.tenant)
+                self._state.load.leave(where, tokens)
+                after = self._after(reply, attempt, where, crowded=relaying.crowded)
+            except Exception as error:  # noqa: BLE001 (as in `_go_on`)
+                self._break_off(error)
+            else:
+                self._go_on(after)
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended)
         self._state.load.enter(where, tokens)
@@ -190,8 +215,13 @@ class Interpreter:
         self._deadline = self._state.deadlines.add(self._head.deadline_us, relaying.deadline_passed)
         if self._down.gone:
             relaying.client_left()
-        else:
+            return
+        try:
             self._begin(relaying, attempt, job)
+        except Exception as error:  # noqa: BLE001 (counted and logged; the next attempt may do)
+            self._inbound.report(error)
+            words = "A fault of ours kept the request from its engine."
+            relaying.refuse(Refused("engine_failed", words, retry_after_ms=1000))
 
     def _after(self, ended: Ended, attempt: Attempt, where: str, *, crowded: bool) -> Ended:
         """What an attempt's end means to the PoP; from a peer, its attested word."""

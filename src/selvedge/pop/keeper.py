@@ -122,6 +122,7 @@ class Keeper:
         self._alive: list[_Process] = []
         self._now: dict[int, _Process] = {}
         self._starting = [asyncio.Lock() for _ in range(settings.workers)]
+        self._spawning = asyncio.Lock()
         self._failures = [0] * settings.workers
         self._tending: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -169,7 +170,14 @@ class Keeper:
             log.info("worker %d: process %d for %d", slot, new.pid, old.pid)
 
     async def _spawn(self, slot: int, reserved: int = 0) -> _Process:
-        """Start a process in a slot. ``reserved`` journals are not to be settled by it."""
+        """Start a process in a slot. ``reserved`` journals are not to be settled by it.
+
+        One at a time: a row and a journal are taken when the process is there, not before.
+        """
+        async with self._spawning:
+            return await self._spawn_alone(slot, reserved)
+
+    async def _spawn_alone(self, slot: int, reserved: int) -> _Process:
         said, ready_fd = os.pipe2(os.O_CLOEXEC)
         part = self._part(slot, ready_fd, reserved)
         fds = [*(fd for slots in part.sockets.values() for fd in slots), ready_fd]

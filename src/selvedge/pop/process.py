@@ -43,6 +43,7 @@ from selvedge.pop.settings import Settings
 from selvedge.pop.state import PopState
 from selvedge.pop.stream_clock import SWEEP_S
 from selvedge.pop.workers import COVER_S, Part, Worker
+from selvedge.wire import PROFILES
 
 RELEASE_POLL_S: Final = 1.0
 IDENTITY_FILE: Final = "identity.key"
@@ -91,6 +92,10 @@ class ReleaseKeeper:
         here = self._state.settings.pop
         if all(pop.id != here for pop in held.release.pops):
             raise BadRelease("pops", f"this PoP, {here!r}, is not among them")
+        for engine in held.release.pop(here).engines:
+            if engine.profile not in PROFILES:
+                field = f"pops.{here}.engines.{engine.id}.profile"
+                raise BadRelease(field, f"{engine.profile!r} is not known to this version")
         secrets = Secrets(self._pepper, pair_keys(held.release, here, self._identity))
         peers = self._state.peering.prepare(held.release)
         self._state.swap(held, secrets, peers)

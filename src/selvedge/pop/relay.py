@@ -140,10 +140,15 @@ class Relaying:
             return
         if self._head is None or self._head.status != 200:
             self._fail(self._refusal())
-        elif self._scan is not None:
-            self._end_stream(self._scan)
-        else:
-            self._end_json()
+            return
+        try:
+            if self._scan is not None:
+                self._end_stream(self._scan)
+            else:
+                self._end_json()
+        except (TypeError, ValueError, KeyError, AttributeError):
+            # JSON of a shape that no engine should send; counted as a failed attempt.
+            self._fail(Refused("engine_failed", "The engine's answer cannot be put together."))
 
     def failed(self, error: TransportFailed) -> None:
         """The way to the engine, or back, broke."""

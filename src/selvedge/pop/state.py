@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -33,6 +33,13 @@ class Target(msgspec.Struct, frozen=True):
 
     origin: Origin
     path: str
+
+
+class Reading(Protocol):
+    """Who waits for a body."""
+
+    def end_reading(self, refused: Refused) -> None:
+        """Wait no longer."""
 
 
 class PopState:
@@ -75,6 +82,8 @@ class PopState:
             )
         )
         self.draining = False
+        self.reading: set[Reading] = set()
+        """Requests whose body is still on its way."""
         self._ways: dict[tuple[str, str | None, bool, Route], Way] = {}
 
     def swap(self, held: Held, secrets: Secrets, peers: Peers | None = None) -> None:

@@ -122,7 +122,8 @@ def _fold_delta(message: _Json, delta: _Json) -> None:
         elif key == "role":
             message["role"] = value or message["role"]
         elif isinstance(value, str):
-            message[key] = (message.get(key) or "") + value
+            held = message.get(key)
+            message[key] = held + value if isinstance(held, str) else value
         elif value is not None:
             message[key] = value
 
