@@ -301,3 +301,14 @@ def test_attestations_travel() -> None:
     assert read_attested(write_attested(attested)) == attested
     for data in (b"", b"{}", b"\xff", b'{"mac":1}', b'{"a":' + b"[" * 100_000):
         assert read_attested(data) is None
+
+
+def test_a_field_that_changes_its_kind_between_chunks_is_taken_as_it_last_came() -> None:
+    deltas: list[dict[str, object]] = [{"content": "a", "odd": [1]}, {"content": "b", "odd": "s"}]
+    chunks = [
+        msgspec.json.encode({"id": "x", "choices": [{"index": 0, "delta": delta}]})
+        for delta in deltas
+    ]
+    whole = msgspec.json.decode(assemble(Ask(Route.CHAT, "chat"), chunks, Usage()))
+    message = whole["choices"][0]["message"]
+    assert (message["content"], message["odd"]) == ("ab", "s")
