@@ -43,7 +43,7 @@ bench-gateway: setup  ## compare a PoP with other gateways on one core; see ARGS
 torture: setup  ## kill, cut and flood a running fabric, then check every receipt
 	@.venv/bin/python -m bench.torture $(ARGS)
 
-compile: setup  ## compile the hot path into build/compiled/; see docs/performance.md
+compile: setup  ## an experiment: the hot path compiled; see docs/performance.md
 	@scripts/compile.sh
 
 docs: setup  ## regenerate the documents that are made from tables in the code

@@ -195,7 +195,7 @@ def start_nginx(bench: Bench, directory: Path, port: int) -> Start:
 
 
 def start_compiled(bench: Bench, directory: Path, port: int) -> Start:
-    """The PoP with its hot path compiled: `make compile`."""
+    """The PoP with its hot path compiled, an experiment: `make compile`."""
     done = subprocess.run(["scripts/compile.sh"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise BenchFailed(f"selvedge: {done.stderr}")
@@ -253,8 +253,8 @@ def start_portkey(bench: Bench, directory: Path, port: int) -> Start:
 
 STARTS: Mapping[str, Callable[[Bench, Path, int], Start]] = {
     "nginx": start_nginx,
-    "selvedge": start_compiled,
-    "selvedge-pure": start_selvedge,
+    "selvedge": start_selvedge,
+    "selvedge-compiled": start_compiled,
     "portkey": start_portkey,
     "litellm": start_litellm,
 }
