@@ -61,9 +61,7 @@ class Templates:
     def _make(
         self, served: Served, stream: bool, for_peer: bool, attested: bool
     ) -> ResponseTemplate:
-        fixed = [SSE_TYPE, ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
-        if not stream:
-            fixed = [JSON_TYPE]
+        fixed = [*_STREAM_HEADERS] if stream else [JSON_TYPE]
         place = f"{served.pop}/{served.engine}" if served.engine else served.pop
         fixed += [
             ("selvedge-pop", self.pop),

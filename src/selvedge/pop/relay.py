@@ -155,7 +155,7 @@ class Relaying:
         if self._ended:
             return
         if self._scan is not None and self._scan.whole and self._head is not None:
-            self._end_stream(self._scan)
+            self.end()
             return
         # The kind and the place; addresses are the operator's affair.
         self._break(_WORDS[error.kind], busy=error.kind == "busy")
