@@ -70,12 +70,12 @@ def test_slow_heads_are_told_and_counted(tmp_path: Path) -> None:
             wires = [await stack.enter_async_context(fabric.wire("sin")) for _ in range(DROPS)]
             for wire in wires:
                 wire.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nx-a: ")
-            while sum(not one._reader.idle for one in pop.accepted) < DROPS:  # noqa: ASYNC110
+            while sum(not one._reader.idle for one in pop.connections) < DROPS:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             async with fabric.wire("sin") as good:
                 assert (await good.ask(bearer("asean"), chat())).status == 200
                 now = asyncio.get_running_loop().time()
-                for connection in list(pop.accepted):
+                for connection in pop.connections:
                     connection.check_time(now + 11)
                 for wire in wires:
                     answer = await wire.answer()
@@ -100,7 +100,7 @@ def test_slow_bodies_hold_no_more_than_their_limit_and_end(tmp_path: Path) -> No
                 await asyncio.sleep(0)
             assert pop.state.bodies.held == DROPS * 1_000
             now = asyncio.get_running_loop().time()
-            for connection in list(pop.accepted):
+            for connection in pop.connections:
                 connection.check_time(now + 61)
             for wire in wires:
                 answer = await wire.answer()

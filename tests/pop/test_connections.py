@@ -60,7 +60,7 @@ def test_idle_connections_that_were_closed_are_replaced_unseen(
             assert (await ask(fabric, entry, stream=stream)).status == 200
             engine.close_idle()
             assert (await ask(fabric, entry, stream=stream)).status == 200
-            for connection in list(fabric.pop("sin").accepted):
+            for connection in fabric.pop("sin").connections:
                 connection.close_if_idle()
             assert (await ask(fabric, entry, stream=stream)).status == 200
             engine.reset_all()
@@ -82,7 +82,7 @@ def test_connections_are_kept(stream: bool, entry: str, tmp_path: Path) -> None:
                 assert (await ask(fabric, entry, stream=stream)).status == 200
             assert len(fabric.engines["sin"].connections) == 1
             if entry == "cgk":
-                assert fabric.pop("sin").accepted.count == 1
+                assert fabric.pop("sin").accepted == 1
 
     run(main())
 
@@ -117,11 +117,11 @@ def test_a_client_that_reads_slowly_slows_its_engine(tmp_path: Path) -> None:
 
             def stalled() -> bool:
                 nonlocal held
-                sizes = [one._transport.get_write_buffer_size() for one in pop.accepted]
+                sizes = [one._transport.get_write_buffer_size() for one in pop.connections]
                 held = max(held, *sizes)
                 blocked = any(not one.writable.is_set() for one in engine._serving)
                 sent = engine.requests[0].outcome == "complete"
-                return any(one.write_paused for one in pop.accepted) and (blocked or sent)
+                return any(one.write_paused for one in pop.connections) and (blocked or sent)
 
             await engine.until(stalled)
             wire.read_on()
@@ -143,7 +143,7 @@ def test_a_client_that_reads_nothing_and_leaves(tmp_path: Path) -> None:
             wire.send(post(bearer("asean"), chat(stream=True)))
             await wire.head()
             wire.read_nothing()
-            await engine.until(lambda: any(one.write_paused for one in pop.accepted))
+            await engine.until(lambda: any(one.write_paused for one in pop.connections))
             wire.hang_up(reset=True)
             (receipt,) = await pop.until_receipts()
             await engine.until(lambda: engine.aborts)

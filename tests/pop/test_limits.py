@@ -43,11 +43,11 @@ def test_a_slow_reader_costs_a_bounded_buffer_and_is_cut_off(tmp_path: Path) -> 
             wire.read_nothing()
             await engine.until(
                 lambda: (
-                    any(one.write_paused for one in pop.accepted)
+                    any(one.write_paused for one in pop.connections)
                     and any(not one.writable.is_set() for one in engine._serving)
                 )
             )
-            (connection,) = pop.accepted
+            (connection,) = pop.connections
             assert connection._transport.get_write_buffer_size() < 65_536 + 4 * 65_536
             for later_s in (0, 29):
                 connection.check_time(time.monotonic() + later_s)

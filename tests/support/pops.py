@@ -87,18 +87,6 @@ class Journal(MemoryAppender):
         super().append(line)
 
 
-class Accepted(set[Any]):  # Any: the server's own connections
-    """A server's open connections, and how many there ever were."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def add(self, connection: object) -> None:
-        self.count += 1
-        super().add(connection)
-
-
 class RunningPop:
     """One PoP: its state, its server, its journal, and what came to its socket."""
 
@@ -113,7 +101,6 @@ class RunningPop:
         self.port: int = sock.getsockname()[1]
         self.identity = keep_secret(directory / "identity.key", os.urandom(32))
         self.journal = Journal()
-        self.accepted = Accepted()
         self.seen: list[Inbound] = []
         self.faults: list[BaseException] = []
         self.state: PopState
@@ -128,6 +115,16 @@ class RunningPop:
     def url(self) -> str:
         """Where clients reach it, without a path."""
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def connections(self) -> list[Any]:  # Any: the servers' own
+        """Open connections of clients and of peers."""
+        return [one for server in self._servers() for one in server.connections]
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there ever were."""
+        return sum(server.accepted for server in self._servers())
 
     @property
     def certificates(self) -> tuple[str, ...]:
@@ -179,14 +176,12 @@ class RunningPop:
             sock=self.sock,
             tls=self.tls.context if self.tls is not None else None,
         )
-        self.server.connections = self.accepted
         refused = self.state.metrics.connections_refused
         self.server.on_refused = lambda code: refused.labels(code).inc()
         if self.tls is not None:
             self.server.on_secured = self.tls.secured
         self.peer_server = await listen_for_peers(self.state, self._noted, sock=self.peer_sock)
         if self.peer_server is not None:
-            self.peer_server.connections = self.accepted
             self.peer_server.handler = self._noting(self.peer_server.handler)
 
     def _noting(self, handler: Handler) -> Handler:
@@ -204,7 +199,7 @@ class RunningPop:
         """Stop listening and drop every connection, as a process that has died."""
         for server in self._servers():
             server.close()
-        for connection in list(self.accepted):
+        for connection in self.connections:
             connection.abort()
         await asyncio.sleep(0)
 
@@ -305,7 +300,7 @@ class Fabric:
     def untouched(self, pop_id: str) -> bool:
         """Whether not one connection was made to this PoP, nor to its engine."""
         engine = self.engines.get(pop_id)
-        return self.pops[pop_id].accepted.count == 0 and (engine is None or not engine.connections)
+        return self.pops[pop_id].accepted == 0 and (engine is None or not engine.connections)
 
 
 @contextlib.asynccontextmanager

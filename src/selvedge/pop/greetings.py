@@ -1,6 +1,9 @@
 """TLS handshakes at a listener: which have begun, and what the other side showed.
 
-References are weak, because nobody is told of a handshake that fails: its connection is dropped.
+References are weak, because nobody is told of a handshake that fails: its connection is dropped,
+and with it the `Greeting` that it held. The reference is to the greeting and not to the
+connection, because a class that mypyc compiles must not be referenced weakly where it derives from
+an interpreted one: its memory is freed with the references still listed in it.
 """
 
 from __future__ import annotations
@@ -12,20 +15,28 @@ import ssl
 import weakref
 
 
+class Greeting:
+    """A handshake that has begun; it lives as long as the connection that holds it."""
+
+    __slots__ = ("__weakref__",)
+
+
 class Greetings:
-    """Connections whose handshake is not done; a server that closes waits for them."""
+    """Handshakes that are not done; a server that closes waits for them."""
 
     def __init__(self) -> None:
-        self.pending: set[weakref.ref[asyncio.Protocol]] = set()
+        self.pending: set[weakref.ref[Greeting]] = set()
         self._settled = asyncio.Event()
 
-    def begin(self, connection: asyncio.Protocol) -> None:
-        """A connection was accepted."""
-        self.pending.add(weakref.ref(connection, self._forget))
+    def begin(self) -> Greeting:
+        """A connection was accepted, and holds this."""
+        greeting = Greeting()
+        self.pending.add(weakref.ref(greeting, self._forget))
+        return greeting
 
-    def done(self, connection: asyncio.Protocol, secured: ssl.SSLObject) -> str:
+    def done(self, greeting: Greeting, secured: ssl.SSLObject) -> str:
         """SHA-256 in hex of what the other side showed; empty where it showed nothing."""
-        self._forget(weakref.ref(connection))
+        self._forget(weakref.ref(greeting))
         shown = secured.getpeercert(binary_form=True)
         return hashlib.sha256(shown).hexdigest() if shown else ""
 
@@ -36,7 +47,7 @@ class Greetings:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), timeout_s)
 
-    def _forget(self, connection: weakref.ref[asyncio.Protocol]) -> None:
-        self.pending.discard(connection)
+    def _forget(self, greeting: weakref.ref[Greeting]) -> None:
+        self.pending.discard(greeting)
         if not self.pending:
             self._settled.set()

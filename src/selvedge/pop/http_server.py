@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 
 from selvedge.adapters import Cell, no_delay
 from selvedge.pop.client_counts import ClientCounts
-from selvedge.pop.greetings import Greetings
+from selvedge.pop.greetings import Greeting, Greetings
 from selvedge.pop.http_inbound import BodyFault, BodyTooLarge, ClientGone, Inbound, finish
 from selvedge.pop.http_limits import ACCEPTS_A_TURN, ServerSettings
 from selvedge.pop.http_refusal import error_body, refusal
@@ -48,6 +48,7 @@ class Server:
         self.on_error = on_error
         self.on_refused: Callable[[str], None] = lambda code: None
         self.connections: set[_Connection] = set()
+        self.accepted = 0
         self.running: set[Inbound] = set()
         self.draining = False
         self.retiring = False
@@ -84,10 +85,7 @@ class Server:
         ending_s = LINGER_S if self.tls is not None else None
 
         def connect() -> _Connection:
-            connection = _Connection(self)
-            if self.tls is not None:
-                self.greetings.begin(connection)
-            return connection
+            return _Connection(self, self.greetings.begin() if self.tls is not None else None)
 
         open_listener: Callable[..., Awaitable[Listener]] = functools.partial(
             loop.create_server,
@@ -126,6 +124,7 @@ class Server:
     def joined(self, connection: _Connection) -> int:
         """Count a connection in; how many there are, over all workers where they share a count."""
         self.connections.add(connection)
+        self.accepted += 1
         if self.counted is None:
             return len(self.connections)
         self.counted.inc()
@@ -218,8 +217,9 @@ async def start_server(
 class _Connection(asyncio.Protocol):
     """One client's connection."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, greeting: Greeting | None = None) -> None:
         self._server = server
+        self._greeting = greeting
         self._reader = RequestReader(server.settings.limits)
         self._transport: asyncio.Transport | None = None
         self._peer: tuple[str, int] = ("", 0)
@@ -246,8 +246,9 @@ class _Connection(asyncio.Protocol):
         transport.set_write_buffer_limits(high=self._server.settings.write_high_water)
         no_delay(transport)
         secured = transport.get_extra_info("ssl_object")
-        if secured is not None:
-            self.certificate = self._server.greetings.done(self, secured)
+        if secured is not None and self._greeting is not None:
+            self.certificate = self._server.greetings.done(self._greeting, secured)
+            self._greeting = None
             self._server.on_secured()
             if self._server.draining:
                 self.close_when_idle(self._server.idle_s)
