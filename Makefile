@@ -3,12 +3,14 @@
 PYTHON ?= python3
 ARGS ?=
 STAMP := .venv/.installed
+# The hot path as extension modules, where a C compiler could make them.
+COMPILED := PYTHONPATH=build/compiled
 # The stamp holds the place it was made for: a copied or moved tree is installed again.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup up test check bench-engine bench-gateway torture compile docs clean
+.PHONY: help setup up test check bench-engine bench-gateway torture compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -22,11 +24,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 # The trap keeps the shell waiting through Ctrl-C, which the terminal has already sent to the
 # process itself; leaving that way (130) is no error.
-up: setup  ## start a fabric on this machine; options as ARGS="..."
-	@trap : INT; .venv/bin/selvedge up $(ARGS) || { rc=$$?; [ $$rc -eq 130 ] || exit $$rc; }
+up: compile  ## start a fabric on this machine; options as ARGS="..."
+	@trap : INT; \
+	    $(COMPILED) .venv/bin/selvedge up $(ARGS) || { rc=$$?; [ $$rc -eq 130 ] || exit $$rc; }
 
-test: setup  ## run every test; a part of them as ARGS="tests/wire -x"
+# Twice: the sources, then what is compiled of them, with the tests of its rooms.
+HOT := -m 'not engine' $(addprefix tests/,adapters attack exchange ledger pop residency routing \
+    wire test_compiled.py)
+test: compile  ## run every test; a part of them as ARGS="tests/wire -x"
 	@.venv/bin/pytest $(ARGS)
+	@[ ! -e build/compiled/.compiled ] || \
+	    $(COMPILED) .venv/bin/pytest $(or $(ARGS),$(HOT))
 
 check: setup  ## lint, format, types, the floors and the tidiness of the tree
 	@.venv/bin/ruff check .
@@ -34,17 +42,22 @@ check: setup  ## lint, format, types, the floors and the tidiness of the tree
 	@.venv/bin/mypy
 	@.venv/bin/pytest tests/test_layers.py tests/test_tidy.py
 
-bench-engine: setup  ## measure engines on this machine
-	@.venv/bin/python -m bench.engine $(ARGS)
+bench-engine: compile  ## measure engines on this machine
+	@$(COMPILED) .venv/bin/python -m bench.engine $(ARGS)
 
-bench-gateway: setup  ## compare a PoP with other gateways on one core; see ARGS=--help
+bench-gateway: compile  ## compare a PoP with other gateways on one core; see ARGS=--help
 	@.venv/bin/python -m bench.gateway $(ARGS)
 
-torture: setup  ## kill, cut and flood a running fabric, then check every receipt
-	@.venv/bin/python -m bench.torture $(ARGS)
+torture: compile  ## kill, cut and flood a running fabric, then check every receipt
+	@$(COMPILED) .venv/bin/python -m bench.torture $(ARGS)
 
-compile: setup  ## an experiment: the hot path compiled; see docs/performance.md
-	@scripts/compile.sh
+compile: setup  ## the hot path as extension modules in build/compiled/, where it has changed
+	@scripts/compile.sh $(ARGS_COMPILE)
+
+wheel: ARGS_COMPILE := --must
+wheel: compile  ## dist/: the package to install at a PoP, compiled for this Python and platform
+	@SELVEDGE_COMPILED=build/compiled PIP_CONSTRAINT=constraints.txt .venv/bin/python -m pip wheel \
+	    -q --disable-pip-version-check --no-deps -w dist . && ls dist/*.whl
 
 docs: setup  ## regenerate the documents that are made from tables in the code
 	@.venv/bin/selvedge docs --write

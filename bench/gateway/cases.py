@@ -52,7 +52,7 @@ def closed(body: int, label: str, connections: int, targets: tuple[str, ...]) ->
 def short_cases() -> list[Case]:
     """What the short form measures in each round."""
     return [
-        closed(SMALL, "0.5kb", 64, (*WITH_HEADROOM, "selvedge-compiled")),
+        closed(SMALL, "0.5kb", 64, (*WITH_HEADROOM, "selvedge-interpreted")),
         closed(SMALL, "0.5kb", 16, WITH_HEADROOM),
         closed(SMALL, "0.5kb", 1, WITH_HEADROOM),
         closed(MIDDLE, "10kb", 16, LIMIT),

@@ -15,7 +15,7 @@ COLOURS: Final = {
     "direct": "#9aa5b1",
     "nginx": "#3e8e41",
     "selvedge": "#b23a48",
-    "selvedge-compiled": "#d98a93",
+    "selvedge-interpreted": "#d98a93",
     "portkey": "#2f6f9f",
     "litellm": "#c58b2b",
 }

@@ -28,7 +28,7 @@ from bench.gateway.stages import (
 from bench.gateway.targets import Bench, Target, open_bench, started
 
 STAGES_S = 5.0
-PURE = "selvedge"
+PURE = "selvedge-interpreted"
 
 
 def run(plan: Plan, tools: Tools, cores: Cores, console: Console) -> Found:

@@ -194,16 +194,18 @@ def start_nginx(bench: Bench, directory: Path, port: int) -> Start:
     return Start(argv, {}, page_is_200("/"))
 
 
-def start_compiled(bench: Bench, directory: Path, port: int) -> Start:
-    """The PoP with its hot path compiled, an experiment: `make compile`."""
-    done = subprocess.run(["scripts/compile.sh"], capture_output=True, text=True, check=False)
+def start_selvedge(bench: Bench, directory: Path, port: int) -> Start:
+    """The PoP as `make up` runs it and `make wheel` ships it: its hot path compiled."""
+    done = subprocess.run(
+        ["scripts/compile.sh", "--must"], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise BenchFailed(f"selvedge: {done.stderr}")
-    start = start_selvedge(bench, directory, port)
+    start = start_interpreted(bench, directory, port)
     return replace(start, env={"PYTHONPATH": str(Path("build/compiled").resolve())})
 
 
-def start_selvedge(bench: Bench, directory: Path, port: int) -> Start:
+def start_interpreted(bench: Bench, directory: Path, port: int) -> Start:
     """A signed release and one `selvedge pop`, as an operator makes and starts them."""
     fleet = filled(bench, "fleet.yaml", port, directory)
     selvedge = [sys.executable, "-m", "selvedge"]
@@ -254,7 +256,7 @@ def start_portkey(bench: Bench, directory: Path, port: int) -> Start:
 STARTS: Mapping[str, Callable[[Bench, Path, int], Start]] = {
     "nginx": start_nginx,
     "selvedge": start_selvedge,
-    "selvedge-compiled": start_compiled,
+    "selvedge-interpreted": start_interpreted,
     "portkey": start_portkey,
     "litellm": start_litellm,
 }

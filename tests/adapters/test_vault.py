@@ -119,6 +119,7 @@ def test_no_name_is_on_disk_and_the_file_is_the_owners(path: Path, vault: Vault)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.interpreted
 def test_recent_keys_are_bounded(path: Path, vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vault_module, "CACHE_MAX", 2)
     sealed = [vault.seal("t", Personal("", name, None), "r", 0) for name in "abcab"]

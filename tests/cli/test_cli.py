@@ -160,7 +160,7 @@ def test_without_singapore(fabric: Fabric) -> None:
 
 
 def test_version(site: Site) -> None:
-    assert set(site.call("version", "--json").json) == {"selvedge", "python"}
+    assert set(site.call("version", "--json").json) == {"selvedge", "python", "compiled"}
     assert site.call("version").out.startswith("selvedge ")
 
 

@@ -418,6 +418,7 @@ def test_without_a_receipt_nothing_is_acknowledged(
         assert (end.refused.code, end.receipt) == (ending, False)
 
 
+@pytest.mark.interpreted
 def test_the_cache_keeps_its_seat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is kept yet; where something will be, it is before the receipt, and never matters."""
     monkeypatch.setattr(story, "admits", lambda ask, status: True)

@@ -57,6 +57,7 @@ def test_a_fault_before_the_engine_is_asked_is_a_failed_attempt(tmp_path: Path) 
     run(main())
 
 
+@pytest.mark.interpreted
 def test_a_fault_of_the_books_is_a_500_and_leaves_nothing_behind(tmp_path: Path) -> None:
     def breaks(*_: object) -> None:
         raise ZeroDivisionError

@@ -158,6 +158,7 @@ def test_a_flood_of_refusals_is_read_no_faster_than_it_was_told(tmp_path: Path) 
     run(main())
 
 
+@pytest.mark.interpreted
 def test_keys_that_are_remembered_have_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +178,7 @@ def test_keys_that_are_remembered_have_a_limit(
     run(main())
 
 
+@pytest.mark.interpreted
 def test_the_loop_is_timed_while_requests_come(tmp_path: Path) -> None:
     turns: list[int] = []
 

@@ -81,7 +81,7 @@ def test_it_is_served_to_everyone_and_describes_a_real_answer(tmp_path: Path) ->
 
 
 def test_bodies_are_those_that_are_read() -> None:
-    body = DOCUMENT["components"]["schemas"]["Chat"]
+    body = DOCUMENT["components"]["schemas"]["ChatBody"]
     assert body["required"] == ["messages", "model"] or set(body["required"]) == {
         "messages",
         "model",

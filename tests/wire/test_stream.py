@@ -397,6 +397,7 @@ def test_an_endless_line() -> None:
     assert not scan.whole
 
 
+@pytest.mark.interpreted
 def test_chunks_without_an_answer_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HELD_BYTES_MAX", 1000)
     scan = StreamScan(ASK)
@@ -406,6 +407,7 @@ def test_chunks_without_an_answer_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     assert scan.fault.code == "engine_failed"
 
 
+@pytest.mark.interpreted
 def test_progress_is_told_to_nobody_and_held_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "HELD_BYTES_MAX", 1000)
     scan = StreamScan(ASK)

@@ -14,7 +14,7 @@ import contextlib
 import hmac
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from selvedge.adapters.entropy import Entropy
 from selvedge.fabric import Personal, StoreCorrupt, StoreFailed
+from selvedge.fabric.value import Value
 
 CACHE_MAX: Final = 10_000
 _ID_BYTES: Final = 16
@@ -32,7 +33,7 @@ _LINE_BYTES_MAX: Final = 1024
 _DAY_US: Final = 86_400_000_000
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class _Entry(Value, frozen=True):
     id: str
     subject: str
     key: str
@@ -134,12 +135,13 @@ class Vault:
             os.ftruncate(self._fd, size - torn)
 
     def _look_up(self, key_id: str) -> AESGCM | None:
-        for entry in self._entries():
-            if entry.id and entry.id == key_id:
-                return AESGCM(base64.b64decode(entry.key))
+        with contextlib.closing(self._entries()) as entries:
+            for entry in entries:
+                if entry.id and entry.id == key_id:
+                    return AESGCM(base64.b64decode(entry.key))
         return None
 
-    def _entries(self) -> Iterator[_Entry]:
+    def _entries(self) -> Generator[_Entry, None, None]:
         with self._path.open("rb") as file:
             for line in file:
                 # A damaged line must not take the others with it.
@@ -148,9 +150,10 @@ class Vault:
 
     def _subject_secret(self) -> bytes:
         """The first line keys the subject ids, so that they reveal no end user's name."""
-        first = next((entry for entry in self._entries() if not entry.id), None)
-        if first is not None:
-            return base64.b64decode(first.key)
+        with contextlib.closing(self._entries()) as entries:
+            for entry in entries:
+                if not entry.id:
+                    return base64.b64decode(entry.key)
         secret = os.urandom(32)
         self._append(_Entry("", "subjects", base64.b64encode(secret).decode()))
         return secret

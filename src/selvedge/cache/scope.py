@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
-
 from selvedge.fabric import Ask
+from selvedge.fabric.value import Value
 
 CacheStatus = Literal["off", "miss", "hit"]
 
 
-class Scope(msgspec.Struct, frozen=True):
+class Scope(Value, frozen=True):
     """A hard partition of the cache: nothing kept in one scope is ever searched from another."""
 
     tenant: str
@@ -24,7 +23,7 @@ class Scope(msgspec.Struct, frozen=True):
     zone: str
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class Candidate(Value, frozen=True):
     """A kept answer that may fit, with its similarity (cosine, 0 to 1)."""
 
     id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import sys
 
@@ -30,11 +31,15 @@ def commands() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def version(as_json: bool) -> None:
     """Print the version."""
-    facts = {"selvedge": __version__, "python": platform.python_version()}
+    python = platform.python_version()
+    story = importlib.util.find_spec("selvedge.exchange.story")
+    compiled = story is not None and not str(story.origin).endswith(".py")
     if as_json:
+        facts = {"selvedge": __version__, "python": python, "compiled": compiled}
         click.echo(msgspec.json.encode(facts))
     else:
-        click.echo(f"selvedge {__version__} on Python {facts['python']}")
+        word = "compiled" if compiled else "interpreted"
+        click.echo(f"selvedge {__version__} on Python {python}, hot path {word}")
 
 
 for command in (up, pop, engine, ask, fleet, receipts, doctor, docs):

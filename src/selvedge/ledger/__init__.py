@@ -1,11 +1,6 @@
 """Floor 1: keys, receipts and their journal. Later: quotas, leases, prices, invoices as folds."""
 
 from selvedge.ledger.journal import (
-    Entry,
-    Intent,
-    Recovery,
-    SegmentHeader,
-    Summary,
     read_line,
     receipts_of,
     recover,
@@ -14,13 +9,20 @@ from selvedge.ledger.journal import (
 from selvedge.ledger.keys import Admitted, Keyring, hash_secret, write_key
 from selvedge.ledger.receipts import (
     INTEGER_MAX,
-    LEAF_DOMAIN,
     SALT_BYTES,
-    Sealed,
     canonical,
     interrupted,
-    leaf,
     seal,
+)
+from selvedge.ledger.records import (
+    LEAF_DOMAIN,
+    Entry,
+    Intent,
+    Recovery,
+    Sealed,
+    SegmentHeader,
+    Summary,
+    leaf,
 )
 
 __all__ = [

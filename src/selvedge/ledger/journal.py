@@ -17,8 +17,8 @@ from typing import Final
 
 import msgspec
 
-from selvedge.fabric import Attested, Receipt, StoreCorrupt
-from selvedge.ledger.receipts import Sealed
+from selvedge.fabric import Attested, StoreCorrupt
+from selvedge.ledger.records import Entry, Intent, Recovery, Sealed, SegmentHeader, Summary
 
 
 class Kind(enum.StrEnum):
@@ -30,34 +30,6 @@ class Kind(enum.StrEnum):
     ATTESTATION = "A"
     SUMMARY = "S"
 
-
-class Intent(msgspec.Struct, frozen=True):
-    """An intent is the receipt that stands if nothing more is ever written, and its secrets."""
-
-    receipt: Receipt
-    personal: str | None = None
-
-
-class SegmentHeader(msgspec.Struct, frozen=True):
-    """First line of a segment: the sequence numbers reached, and the intents still open."""
-
-    pop: str
-    segment: int
-    seqs: dict[str, int]
-    open: tuple[Intent, ...] = ()
-    v: int = 1
-
-
-class Summary(msgspec.Struct, frozen=True):
-    """Unauthenticated refusals of one minute: a flood must not become permanent."""
-
-    pop: str
-    minute_us: int
-    counts: dict[str, int]
-    v: int = 1
-
-
-Entry = SegmentHeader | Intent | Sealed | Attested | Summary
 
 _KIND_OF: Final[dict[type, Kind]] = {
     SegmentHeader: Kind.HEADER,
@@ -118,17 +90,6 @@ def _version_of(record: Entry) -> int:
 
 def _checksum(kind: bytes, payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(kind))
-
-
-class Recovery(msgspec.Struct):
-    """What one segment leaves behind: sequence numbers, open intents, and a torn tail's length."""
-
-    seqs: dict[str, int]
-    open: dict[str, Intent]
-    pop: str = ""
-    segment: int = 0
-    whole_bytes: int = 0
-    torn_bytes: int = 0
 
 
 def recover(data: bytes) -> Recovery:

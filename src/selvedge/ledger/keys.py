@@ -11,9 +11,8 @@ import hmac
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from selvedge.fabric import Key, Refused
+from selvedge.fabric.value import Value
 
 PREFIX: Final = "sk-"
 _BEARER: Final = "bearer "
@@ -21,7 +20,7 @@ _HOW: Final = "send it as 'Authorization: Bearer sk-…'"
 _DUMMY_HASH: Final = "0" * 64
 
 
-class Admitted(msgspec.Struct, frozen=True):
+class Admitted(Value, frozen=True):
     """A key that holds: who asks, for which project, under which data class."""
 
     key: str

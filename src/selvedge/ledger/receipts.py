@@ -7,7 +7,6 @@ canonical form; a test holds it to the RFC's rules. Proposal 0001 has the reason
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 from typing import Final
@@ -15,43 +14,17 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import Outcome, Receipt
+from selvedge.ledger.records import Sealed
 
 SALT_BYTES: Final = 32
-LEAF_DOMAIN: Final = b"selvedge/receipt/v1\n"
 INTEGER_MAX: Final = 2**53 - 1
 
 _encoder: Final = msgspec.json.Encoder(order="sorted")
-_receipt_decoder: Final = msgspec.json.Decoder(Receipt)
-
-
-class Sealed(msgspec.Struct, frozen=True):
-    """A receipt as it is kept: canonical bytes, the salt of its leaf, the personal ciphertext.
-
-    ``salt`` and ``personal`` are base64. Deleting ``salt`` makes the leaf unlinkable, deleting
-    ``personal`` (or its subject's key) removes the person; neither touches the log.
-    """
-
-    receipt: msgspec.Raw
-    salt: str
-    personal: str | None = None
-
-    def decode(self) -> Receipt:
-        """The receipt; raises `msgspec.ValidationError` where the bytes are not one."""
-        return _receipt_decoder.decode(self.receipt)
-
-    def leaf(self) -> bytes:
-        """32 bytes for the transparency log: SHA-256(domain, salt, canonical bytes)."""
-        return leaf(bytes(self.receipt), base64.b64decode(self.salt))
 
 
 def canonical(receipt: Receipt) -> bytes:
     """The canonical bytes of a receipt (RFC 8785)."""
     return _encoder.encode(receipt)
-
-
-def leaf(canonical_bytes: bytes, salt: bytes) -> bytes:
-    """The leaf of a receipt in the transparency log; the salt hides low-entropy receipts."""
-    return hashlib.sha256(LEAF_DOMAIN + salt + canonical_bytes).digest()
 
 
 def seal(

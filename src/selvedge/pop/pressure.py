@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Final, TypeVar
 
-import msgspec
+from selvedge.fabric.value import Value
 
 _Key = TypeVar("_Key", str, tuple[str, str])
 
@@ -115,7 +115,7 @@ def _count_down(counts: dict[_Key, int], key: _Key) -> None:
         del counts[key]
 
 
-class Targets(msgspec.Struct, frozen=True):
+class Targets(Value, frozen=True):
     """Longest turns that are accepted for long, in microseconds."""
 
     alone_us: int

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-import msgspec
-
 from selvedge.fabric import Refused
+from selvedge.fabric.value import Value
 
 SWEEP_S: Final = 0.5
 
 
-class StreamLimits(msgspec.Struct, frozen=True):
+class StreamLimits(Value, frozen=True):
     """In microseconds; ``ping_us`` 0 is never."""
 
     ping_us: int

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-import msgspec
-
 from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant
+from selvedge.fabric.value import Value
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(Value, frozen=True):
     """One compiled rule. ``allowed`` has bit *i* set where ``Release.pops[i]`` may process."""
 
     name: str
@@ -27,7 +26,7 @@ class Rule(msgspec.Struct, frozen=True):
     """Ids of the allowed PoPs, in the release's order."""
 
 
-class Allowed(msgspec.Struct, frozen=True):
+class Allowed(Value, frozen=True):
     """The allowed set of one request: a non-empty bitset and the rule it comes from."""
 
     rule: Rule

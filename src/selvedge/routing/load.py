@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Final, Protocol
 
-import msgspec
+from selvedge.fabric.value import Value
 
 COOLING_US: Final = 5_000_000
 
@@ -19,7 +19,7 @@ def place(pop: str, engine: str | None) -> str:
     return f"{pop}/{engine}" if engine else pop
 
 
-class Load(msgspec.Struct, frozen=True):
+class Load(Value, frozen=True):
     """What a PoP knows of load, keyed by `place`: a live view that its reader never changes."""
 
     tokens_in_flight: Mapping[str, int]

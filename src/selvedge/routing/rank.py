@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
-
 from selvedge.fabric import Ask, Engine, PoP, Refused, Release, Route, WanModel
+from selvedge.fabric.value import Value
 from selvedge.routing.load import Load, place
 
 BYTES_PER_TOKEN: Final = 4
@@ -22,7 +21,7 @@ ATTEMPTS_MAX: Final = 3
 RETRY_AFTER_MS: Final = 1000
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(Value, frozen=True):
     """One engine to try. ``engine`` is None where the serving PoP chooses among its own."""
 
     pop: str
@@ -32,7 +31,7 @@ class Attempt(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(Value, frozen=True):
     """A short, ordered list of attempts, best first; never empty."""
 
     attempts: tuple[Attempt, ...]

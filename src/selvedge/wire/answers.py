@@ -12,28 +12,19 @@ from typing import Any, Final, TypeGuard
 import msgspec
 
 from selvedge.fabric import Ask, Attested, Refused, Route, Usage
-from selvedge.wire.usage import EngineUsage, render_usage
+from selvedge.fabric.value import Value
+from selvedge.wire.engine_shapes import Answer
+from selvedge.wire.usage import render_usage
 
 
-class _FinishedChoice(msgspec.Struct):
-    finish_reason: str | None = None
-
-
-class _Answer(msgspec.Struct):
-    model: str | None = None
-    usage: EngineUsage | None = None
-    choices: list[_FinishedChoice] | None = None
-    data: msgspec.Raw = msgspec.Raw()
-
-
-class AnswerFacts(msgspec.Struct, frozen=True):
+class AnswerFacts(Value, frozen=True):
     """What a whole JSON answer says besides its text."""
 
     usage: Usage | None
     finish_reason: str | None
 
 
-_answer_decoder: Final = msgspec.json.Decoder(_Answer)
+_answer_decoder: Final = msgspec.json.Decoder(Answer)
 _encoder: Final = msgspec.json.Encoder()
 
 

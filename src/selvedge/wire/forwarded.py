@@ -13,7 +13,7 @@ import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, Literal
 
-import msgspec
+from selvedge.fabric.value import Value
 
 ForwardedHeader = Literal["x-forwarded-for", "forwarded"]
 Network = IPv4Network | IPv6Network
@@ -29,7 +29,7 @@ _ZONE: Final = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 _BRACKETED: Final = re.compile(r"\[([^\]]*)\](?::(.*))?")
 
 
-class TrustedProxies(msgspec.Struct, frozen=True):
+class TrustedProxies(Value, frozen=True):
     """Which proxies in front are ours: so many of them, or those in these networks, or both.
 
     With ``networks`` the other end of the socket must be in one of them. With ``hops`` the client

@@ -13,6 +13,7 @@ Refuses to know: sockets, clocks, tasks, what a request asks for.
 
 import msgspec
 
+from selvedge.fabric.value import Value
 from selvedge.wire.http1_body import (
     END_OF_MESSAGE,
     BodyPart,
@@ -44,7 +45,7 @@ _NO_BODY = frozenset({204, 304})
 _REQUEST_LINE_SLACK = 32  # the longest method, two spaces, the version
 
 
-class EndOfInput(msgspec.Struct, frozen=True, gc=False):
+class EndOfInput(Value, frozen=True, gc=False):
     """The peer closed between two messages."""
 
 

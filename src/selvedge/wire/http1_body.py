@@ -11,8 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
+from selvedge.fabric.value import Value
 from selvedge.wire.http1_head import TOKEN, HeadLimits, head_too_large, malformed
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(;[\t\x20-\x7e\x80-\xff]*)?")
@@ -21,13 +20,13 @@ _NEVER_TRAILERS = frozenset({b"content-length", b"transfer-encoding", b"host"})
 _CHUNK_LINE_BYTES_MAX = 1024
 
 
-class BodyPart(msgspec.Struct, frozen=True, gc=False):
+class BodyPart(Value, frozen=True, gc=False):
     """Some bytes of the body, never none; how they are cut means nothing."""
 
     data: bytes
 
 
-class EndOfMessage(msgspec.Struct, frozen=True, gc=False):
+class EndOfMessage(Value, frozen=True, gc=False):
     """The message is complete."""
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import httptools
-import msgspec
+
+from selvedge.fabric.value import Value
 
 METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -106,7 +107,7 @@ class Headers:
         return f"Headers({[name.decode('latin-1') for name, _ in self.pairs]})"
 
 
-class RequestHead(msgspec.Struct, frozen=True):
+class RequestHead(Value, frozen=True):
     """A request up to its body. `target` is raw, path and query, in origin form or `*`."""
 
     method: str
@@ -119,7 +120,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     expect_continue: bool
 
 
-class ResponseHead(msgspec.Struct, frozen=True):
+class ResponseHead(Value, frozen=True):
     """A final response up to its body. `keep_alive` is False where the body ends with the
     connection."""
 

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import Ask, Refused, Route
+from selvedge.wire.body_shapes import Body, ChatBody, CompletionBody, EmbeddingBody, Message
 from selvedge.wire.media import TEXT_PARTS, ImageUrls, check_messages, read_body
 from selvedge.wire.profiles import Profile
 from selvedge.wire.strict_json import Ambiguous, check_keys
@@ -25,69 +26,10 @@ MODEL_NAME_MAX: Final = 128
 END_USER_MAX: Final = 512
 
 
-class _StreamOptions(msgspec.Struct, frozen=True):
-    include_usage: bool | None = None
-
-
-class _Part(msgspec.Struct, frozen=True):
-    type: str
-
-
-class _Message(msgspec.Struct, frozen=True):
-    role: str
-    content: str | list[_Part] | None = None
-
-
-class _Function(msgspec.Struct, frozen=True):
-    name: str
-    parameters: dict[str, msgspec.Raw] | None = None
-
-
-class _Tool(msgspec.Struct, frozen=True):
-    type: str
-    function: _Function | None = None
-
-
-class _Generation(msgspec.Struct, frozen=True, kw_only=True):
-    model: str
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    n: int | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    top_logprobs: int | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    user: str | None = None
-
-
-class _Chat(_Generation, frozen=True, kw_only=True):
-    messages: list[_Message]
-    tools: list[_Tool] | None = None
-
-
-class _Completion(_Generation, frozen=True, kw_only=True):
-    prompt: str | list[str | int | list[int]]
-
-
-class _Embedding(msgspec.Struct, frozen=True, kw_only=True):
-    model: str
-    input: str | list[str | int | list[int]]
-    encoding_format: str | None = None
-    dimensions: int | None = None
-    user: str | None = None
-
-
-_Body = _Chat | _Completion | _Embedding
-
-_DECODERS: Final[Mapping[Route, msgspec.json.Decoder[_Body]]] = {
-    Route.CHAT: msgspec.json.Decoder(_Chat),
-    Route.COMPLETIONS: msgspec.json.Decoder(_Completion),
-    Route.EMBEDDINGS: msgspec.json.Decoder(_Embedding),
+_DECODERS: Final[Mapping[Route, msgspec.json.Decoder[Body]]] = {
+    Route.CHAT: msgspec.json.Decoder(ChatBody),
+    Route.COMPLETIONS: msgspec.json.Decoder(CompletionBody),
+    Route.EMBEDDINGS: msgspec.json.Decoder(EmbeddingBody),
 }
 _NAMES: Final = {
     route: frozenset(one.encode_name for one in msgspec.structs.fields(decoder.type))
@@ -97,7 +39,7 @@ _OPTION_NAMES: Final = frozenset({"include_usage"})
 _fields_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _encoder: Final = msgspec.json.Encoder()
 
-_RANGES: Final[tuple[tuple[str, float, float], ...]] = (
+_RANGES: Final[tuple[tuple[str, int, int], ...]] = (
     ("n", 1, CHOICES_MAX),
     ("max_tokens", 0, 2**31 - 1),
     ("max_completion_tokens", 0, 2**31 - 1),
@@ -167,12 +109,12 @@ def _wrong_shape(words: str) -> Refused:
     return Refused("invalid_type", f"{named} is of the wrong type: {what}.", param=path)
 
 
-def _check(fields: _Body) -> Refused | None:
+def _check(fields: Body) -> Refused | None:
     if not fields.model or len(fields.model) > MODEL_NAME_MAX:
         return _out_of_range("model", f"must have 1 to {MODEL_NAME_MAX} characters")
     if fields.user is not None and len(fields.user) > END_USER_MAX:
         return _out_of_range("user", f"must have at most {END_USER_MAX} characters")
-    if isinstance(fields, _Embedding):
+    if isinstance(fields, EmbeddingBody):
         if fields.input in ("", []):
             return _out_of_range("input", "must be not empty")
         kind = fields.encoding_format
@@ -181,10 +123,10 @@ def _check(fields: _Body) -> Refused | None:
         if fields.dimensions is not None and fields.dimensions < 1:
             return _out_of_range("dimensions", "must be at least 1")
         return None
-    wrong = _check_chat(fields) if isinstance(fields, _Chat) else None
+    wrong = _check_chat(fields) if isinstance(fields, ChatBody) else None
     if wrong is not None:
         return wrong
-    if isinstance(fields, _Completion) and not 1 <= _prompts(fields.prompt) <= PROMPTS_MAX:
+    if isinstance(fields, CompletionBody) and not 1 <= _prompts(fields.prompt) <= PROMPTS_MAX:
         return _out_of_range("prompt", f"must be a text or a list of 1 to {PROMPTS_MAX}")
     if isinstance(fields.stop, list) and len(fields.stop) > 16:
         return _out_of_range("stop", "must have at most 16 strings")
@@ -198,7 +140,7 @@ def _check(fields: _Body) -> Refused | None:
     return None
 
 
-def _check_messages(messages: list[_Message]) -> Refused | None:
+def _check_messages(messages: list[Message]) -> Refused | None:
     if not messages:
         return _out_of_range("messages", "must have at least one message")
     if len(messages) > MESSAGES_MAX:
@@ -209,7 +151,7 @@ def _check_messages(messages: list[_Message]) -> Refused | None:
     return None
 
 
-def _check_chat(fields: _Chat) -> Refused | None:
+def _check_chat(fields: ChatBody) -> Refused | None:
     for index, tool in enumerate(fields.tools or ()):
         if tool.type == "function" and tool.function is None:
             return _out_of_range(f"tools[{index}].function", "is required for type 'function'")
@@ -223,8 +165,8 @@ def _out_of_range(field: str, rule: str) -> Refused:
     return Refused("invalid_value", f"Field {field!r} {rule}.", param=field)
 
 
-def _ask(route: Route, fields: _Body, body_bytes: int) -> Ask:
-    if isinstance(fields, _Embedding):
+def _ask(route: Route, fields: Body, body_bytes: int) -> Ask:
+    if isinstance(fields, EmbeddingBody):
         return Ask(
             route,
             fields.model,
@@ -233,14 +175,14 @@ def _ask(route: Route, fields: _Body, body_bytes: int) -> Ask:
             prompt_bytes=body_bytes,
         )
     options = fields.stream_options
-    prompts = _prompts(fields.prompt) if isinstance(fields, _Completion) else 1
+    prompts = _prompts(fields.prompt) if isinstance(fields, CompletionBody) else 1
     return Ask(
         route,
         fields.model,
         stream=bool(fields.stream),
         include_usage=bool(options and options.include_usage),
         choices=(fields.n or 1) * prompts,
-        media=isinstance(fields, _Chat) and _has_media(fields.messages),
+        media=isinstance(fields, ChatBody) and _has_media(fields.messages),
         output_tokens_max=fields.max_completion_tokens or fields.max_tokens,
         end_user=fields.user,
         prompt_bytes=body_bytes,
@@ -252,7 +194,7 @@ def _prompts(prompt: str | list[str | int | list[int]]) -> int:
     return 1 if isinstance(prompt, str) or (prompt and isinstance(prompt[0], int)) else len(prompt)
 
 
-def _has_media(messages: list[_Message]) -> bool:
+def _has_media(messages: list[Message]) -> bool:
     return any(
         part.type not in TEXT_PARTS
         for message in messages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -17,16 +17,10 @@ def body_schemas(ref_template: str) -> tuple[dict[Route, Schema], dict[str, Sche
     routes = list(_DECODERS)
     types = [_DECODERS[route].type for route in routes]
     found, components = msgspec.json.schema_components(types, ref_template=ref_template)
-    named = {_public(name): one for name, one in components.items()}
-    for one in named.values():
+    for one in components.values():
         _limit(one.get("properties", {}))
-    named["Message"]["properties"]["role"]["enum"] = list(_ROLES)
-    bodies = dict(zip(routes, found, strict=True))
-    return _renamed(bodies), _renamed(named)
-
-
-def _public(name: str) -> str:
-    return name.removeprefix("_")
+    components["Message"]["properties"]["role"]["enum"] = list(_ROLES)
+    return dict(zip(routes, found, strict=True)), components
 
 
 def _limit(properties: Schema) -> None:
@@ -34,17 +28,3 @@ def _limit(properties: Schema) -> None:
         for one in properties.get(name, {}).get("anyOf", ()):
             if one.get("type") in ("integer", "number"):
                 one.update(minimum=low, maximum=high)
-
-
-def _renamed(value: Any) -> Any:  # Any: JSON
-    """References without the underscore of our private names, titles too."""
-    if isinstance(value, dict):
-        return {
-            key: one.replace("/_", "/").removeprefix("_")
-            if key in ("$ref", "title") and isinstance(one, str)
-            else _renamed(one)
-            for key, one in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [_renamed(one) for one in cast(list[Any], value)]
-    return value

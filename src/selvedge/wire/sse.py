@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import msgspec
+from selvedge.fabric.value import Value
 
 EVENT_BYTES_MAX: Final = 4 * 1024 * 1024
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(Value, frozen=True):
     """One dispatched event: its data, with several data lines joined by LF, and its name."""
 
     data: bytes

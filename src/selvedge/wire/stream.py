@@ -16,69 +16,16 @@ import msgspec
 from selvedge.fabric import Ask, Attested, Refused, Route, Usage
 from selvedge.wire.answers import read_attested
 from selvedge.wire.engine_errors import refusal_of_event
+from selvedge.wire.engine_shapes import Choice, Chunk, Progress, is_present
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
-from selvedge.wire.usage import REPORTED_MAX, EngineUsage, render_usage
+from selvedge.wire.usage import REPORTED_MAX, render_usage
 
 ATTESTED_EVENT: Final = b"selvedge.attested"
 HELD_BYTES_MAX: Final = 1024 * 1024
 _EMPTY_REASON: Final = re.compile(rb'"finish_reason"\s*:\s*""')
 
 
-class _Delta(msgspec.Struct):
-    role: str | None = None
-    content: str | None = None
-    tool_calls: msgspec.Raw = msgspec.Raw()
-    function_call: msgspec.Raw = msgspec.Raw()
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-
-    def carries(self) -> bool:
-        """Whether there is anything of the answer in it, beyond the role."""
-        return bool(
-            self.content
-            or self.refusal
-            or self.reasoning_content
-            or self.reasoning
-            or _present(self.tool_calls)
-            or _present(self.function_call)
-        )
-
-
-class _Choice(msgspec.Struct):
-    index: int = 0
-    delta: _Delta | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-    def calls(self) -> bool:
-        return self.delta is not None and _present(self.delta.tool_calls)
-
-    def carries(self) -> bool:
-        return bool(self.text) or (self.delta is not None and self.delta.carries())
-
-
-class _Progress(msgspec.Struct):
-    total: int = 0
-    cache: int = 0
-
-
-class _Chunk(msgspec.Struct):
-    id: str | None = None
-    object: str | None = None
-    created: int | float | None = None
-    model: str | None = None
-    choices: list[_Choice] | None = None
-    usage: EngineUsage | None = None
-    error: msgspec.Raw = msgspec.Raw()
-    prompt_progress: _Progress | None = None
-
-
-def _present(raw: msgspec.Raw) -> bool:
-    return bytes(raw) not in (b"", b"null", b"[]", b"{}")
-
-
-_chunk_decoder: Final = msgspec.json.Decoder(_Chunk)
+_chunk_decoder: Final = msgspec.json.Decoder(Chunk)
 _dict_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _pieces_decoder: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _encoder: Final = msgspec.json.Encoder()
@@ -120,9 +67,9 @@ class StreamScan:
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._finished: set[int] = set()
-        self._last = _Chunk()
+        self._last = Chunk()
         self._usages: list[Usage] = []
-        self._progress = _Progress()
+        self._progress = Progress()
         self._called = False
         self._released = False
         self._with_role: set[int] = set()
@@ -234,7 +181,7 @@ class StreamScan:
             self._last = chunk
             self.tokens += 1
             return event.data
-        if _present(chunk.error) or chunk.object == "error":
+        if is_present(chunk.error) or chunk.object == "error":
             self.fault = refusal_of_event(event.data, started=self.started, ours=self._from_peer)
             return None
         usage = chunk.usage.normal() if chunk.usage is not None else None
@@ -244,7 +191,7 @@ class StreamScan:
             return None
         return self._deliverable(chunk, chunk.choices, event.data)
 
-    def _is_plain(self, chunk: _Chunk, data: bytes) -> bool:
+    def _is_plain(self, chunk: Chunk, data: bytes) -> bool:
         """Whether it is what most chunks are: one more piece of text, to be passed on as it is."""
         choices = chunk.choices
         if choices is None or len(choices) != 1 or not self.started or self._finished:
@@ -265,7 +212,7 @@ class StreamScan:
             and b'"usage"' not in data
         )
 
-    def _count(self, usage: Usage, choices: list[_Choice]) -> None:
+    def _count(self, usage: Usage, choices: list[Choice]) -> None:
         """One usage is the answer's; llama.cpp gives one a choice, the prompt in each."""
         if self._ask.choices > 1 and not any(not one.finish_reason for one in choices):
             self._usages.append(usage)
@@ -277,7 +224,7 @@ class StreamScan:
                 reasoning=sum(one.reasoning for one in self._usages),
             )
 
-    def _deliverable(self, chunk: _Chunk, choices: list[_Choice], data: bytes) -> bytes | None:
+    def _deliverable(self, chunk: Chunk, choices: list[Choice], data: bytes) -> bytes | None:
         self._last = chunk
         carries = any(choice.carries() for choice in choices)
         if carries:
@@ -299,7 +246,7 @@ class StreamScan:
         kept = _finished_once(choices, over, data) if over else data
         return self._regular(chunk, kept) if kept else None
 
-    def _regular(self, chunk: _Chunk, data: bytes) -> bytes:
+    def _regular(self, chunk: Chunk, data: bytes) -> bytes:
         """The chunk's own bytes, mended only where they would break a client."""
         if chunk.model is not None and chunk.model != self._ask.model:
             old, new = _encoder.encode(chunk.model), _encoder.encode(self._ask.model)
@@ -349,7 +296,7 @@ _OBJECTS: Final = {
 }
 
 
-def _finished_once(choices: list[_Choice], over: set[int], data: bytes) -> bytes | None:
+def _finished_once(choices: list[Choice], over: set[int], data: bytes) -> bytes | None:
     """The chunk without what ends a choice again; what it still says of the answer stays."""
     fields = _dict_decoder.decode(data)
     kept = []

@@ -1,0 +1,86 @@
+"""The fields of request bodies that decide something; all others pass unread.
+
+Structs are in a module of their own, because what decodes them is compiled and they are not.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class StreamOptions(msgspec.Struct, frozen=True):
+    """What a client wants of a stream."""
+
+    include_usage: bool | None = None
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of a message."""
+
+    type: str
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a conversation."""
+
+    role: str
+    content: str | list[Part] | None = None
+
+
+class Function(msgspec.Struct, frozen=True):
+    """A function that a model may call."""
+
+    name: str
+    parameters: dict[str, msgspec.Raw] | None = None
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool that a model may use."""
+
+    type: str
+    function: Function | None = None
+
+
+class Generation(msgspec.Struct, frozen=True, kw_only=True):
+    """What chats and completions have in common."""
+
+    model: str
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    top_logprobs: int | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    user: str | None = None
+
+
+class ChatBody(Generation, frozen=True, kw_only=True):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message]
+    tools: list[Tool] | None = None
+
+
+class CompletionBody(Generation, frozen=True, kw_only=True):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str | int | list[int]]
+
+
+class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v1/embeddings`."""
+
+    model: str
+    input: str | list[str | int | list[int]]
+    encoding_format: str | None = None
+    dimensions: int | None = None
+    user: str | None = None
+
+
+Body = ChatBody | CompletionBody | EmbeddingBody
