@@ -24,6 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # The trap keeps the shell waiting through Ctrl-C, which the terminal has already sent to the
 # process itself; leaving that way (130) is no error.
+up: ARGS_COMPILE := --try
 up: compile  ## start a fabric on this machine; options as ARGS="..."
 	@trap : INT; \
 	    $(COMPILED) .venv/bin/selvedge up $(ARGS) || { rc=$$?; [ $$rc -eq 130 ] || exit $$rc; }

@@ -4,11 +4,12 @@
 # named in scripts/compiled.txt become extension modules; their sources stay beside them and say the
 # same. Whoever has build/compiled in PYTHONPATH runs it.
 # Nothing is done where the result is newer than every source. Without a C compiler this says so and
-# leaves nothing behind, and what would have been compiled is interpreted; with --must it fails.
+# leaves nothing behind, and what would have been compiled is interpreted. With --must that is a
+# failure; with --try even a compilation that fails is none.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly INTO=build/compiled LIST=scripts/compiled.txt LOG=build/compile.log
+readonly INTO=build/compiled NEW=build/compiling LIST=scripts/compiled.txt LOG=build/compile.log
 readonly STAMP=$INTO/.compiled MYPYC=$PWD/.venv/bin/mypyc
 
 newer() {
@@ -16,8 +17,11 @@ newer() {
         -print -quit
 }
 
+mkdir -p build
+exec 9>build/.compiling
+flock 9
 if [ -e "$STAMP" ] && [ -z "$(newer)" ]; then exit 0; fi
-rm -rf "$INTO"
+rm -rf "$INTO" "$NEW"
 headers=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
 if ! "${CC:-cc}" -E -x c -I"$headers" - -o /dev/null <<<'#include <Python.h>' >/dev/null 2>&1; then
     printf 'selvedge: %s\n' "no C compiler with Python's headers was found: the hot path is" \
@@ -25,16 +29,19 @@ if ! "${CC:-cc}" -E -x c -I"$headers" - -o /dev/null <<<'#include <Python.h>' >/
     [ "${1:-}" != --must ] || exit 1
     exit 0
 fi
-mkdir -p "$INTO"
-cp -r src/selvedge "$INTO/selvedge"
-find "$INTO" -name __pycache__ -prune -exec rm -rf {} +
+mkdir -p "$NEW"
+touch "$NEW/.compiled" # what is changed from now on is newer
+cp -r src/selvedge "$NEW/selvedge"
+find "$NEW" -name __pycache__ -prune -exec rm -rf {} +
 printf 'selvedge: compiling the hot path, %s modules (about 80 seconds, once)\n' \
     "$(wc -l <"$LIST")" >&2
-if ! (cd "$INTO" && sed 's#^#selvedge/#' "../../$LIST" | xargs "$MYPYC") >"$LOG" 2>&1; then
-    rm -rf "$INTO"
+if ! (cd "$NEW" && sed 's#^#selvedge/#' "../../$LIST" | xargs "$MYPYC") >"$LOG" 2>&1; then
+    rm -rf "$NEW"
     grep -E 'error' "$LOG" | head -n 15 >&2 || tail -n 15 "$LOG" >&2
     printf 'selvedge: compiling failed; the whole story is in %s.\n' "$LOG" >&2
-    exit 1
+    [ "${1:-}" = --try ] || exit 1
+    printf 'selvedge: going on with the hot path interpreted.\n' >&2
+    exit 0
 fi
-rm -rf "$INTO/build" "$INTO/.mypy_cache"
-touch "$STAMP"
+rm -rf "$NEW/build" "$NEW/.mypy_cache"
+mv "$NEW" "$INTO"
