@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from selvedge.pop.gate import RETRY_STEPS_MS
-from selvedge.pop.pressure import Pressure, Targets
+from selvedge.pop.clock import now_us
+from selvedge.pop.gate import CALM_MAX, REFUSED_FEW, RETRY_STEPS_MS
 from selvedge.pop.state import PopState
 from tests.support import run
 from tests.support.fleets import bearer
@@ -20,33 +20,23 @@ from tests.support.wires import chat, post
 ANSWER = Script(Answer(("a", "b")))
 
 
-def press(state: PopState) -> None:
-    """Turns so long, with so many requests, that nobody may have more than the least."""
-    pressure, now = state.gate.pressure, 0
-    while pressure.quota is None:
-        now += 50_000
-        for tenant in ("asean", "(nobody)"):
-            for _ in range(100):
-                pressure.admits(tenant, 1, now)
-        pressure.turned(now, 10_000_000)
-    # Nothing is left of anybody's quota until the next turn.
-    for one in pressure._tenants.values():
-        one.left, one.turn = -1000.0, pressure._turn
-
-
-class Watching(Pressure):
-    """Keeps what it is told."""
-
-    def __init__(self, turns: list[int]) -> None:
-        super().__init__(Targets(1_000_000, 1_000_000))
-        self.turns_seen = turns
-
-    def turned(self, now_us: int, took_us: int) -> None:
-        self.turns_seen.append(took_us)
+def press(state: PopState, limit: int = 0) -> None:
+    """A turn that is too long already, and that does not end; so many may stand in line."""
+    gate = state.gate
+    gate._following = True
+    gate.line.limit = limit
+    gate.line._pass_until_us = gate.line._late = 0
 
 
 def ease(state: PopState) -> None:
-    state.gate.pressure._calm()
+    state.gate.line._limit()
+    state.gate._turn()
+
+
+async def until(happened: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not happened():  # noqa: ASYNC110 (a turn is not an event)
+            await asyncio.sleep(0)
 
 
 def shed_so_far(fabric: Fabric, pop: str, reason: str) -> float:
@@ -73,7 +63,6 @@ def test_a_refusal_under_pressure(tmp_path: Path) -> None:
             for path in ("/healthz", "/readyz", "/metrics", "/health"):
                 assert (await wire.get(path)).status == 200
             # Whoever has no key that holds is one of many in a bucket of their own.
-            state.gate.pressure.admits("(nobody)", 10_000, time.monotonic_ns() // 1000)
             unknown = await wire.ask("Bearer sk-asean-wrong", chat())
             assert unknown.status == 503
             ease(state)
@@ -89,12 +78,84 @@ def test_a_refusal_under_pressure(tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_tenant_below_its_quota_passes_beside_one_that_is_cut(tmp_path: Path) -> None:
+def test_a_tenant_of_whom_none_waits_passes_beside_one_that_floods(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            rig(tmp_path, sin=ANSWER) as fabric,
+            fabric.wire("sin") as one,
+            fabric.wire("sin") as other,
+        ):
+            gate = fabric.pop("sin").state.gate
+            press(fabric.pop("sin").state, limit=1)
+            one.send(post(bearer("asean"), chat()))
+            await until(lambda: gate.line.waiting == 1)
+            gate.line.limit = 0
+            assert (await other.ask(bearer("asean"), chat())).status == 503
+            gate.line._late = 1
+            assert (await other.ask(bearer("free"), chat())).status == 200
+            ease(fabric.pop("sin").state)
+            assert (await one.answer()).status == 200
+            assert not gate._following
+
+    run(main())
+
+
+def test_who_waits_begins_when_its_turn_has_come_unless_it_is_gone(tmp_path: Path) -> None:
     async def main() -> None:
         async with rig(tmp_path, sin=ANSWER) as fabric, fabric.wire("sin") as wire:
-            press(fabric.pop("sin").state)
+            state, server = fabric.pop("sin").state, fabric.pop("sin")
+            press(state, limit=10)
+            wire.send(post(bearer("asean"), chat()))
+            await until(lambda: state.gate.line.waiting == 1)
+            async with fabric.wire("sin") as leaving:
+                leaving.send(post(bearer("free"), chat()))
+                await until(lambda: state.gate.line.waiting == 2)
+            await until(lambda: len(server.connections) == 1)
+            ease(state)
+            assert (await wire.answer()).status == 200
+            assert len(server.receipts()) == 1
+            assert state.gate.running == 0
+
+    run(main())
+
+
+def test_who_waited_is_refused_where_too_many_run_by_then(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with rig(tmp_path, sin=ANSWER) as fabric, fabric.wire("sin") as wire:
+            state = fabric.pop("sin").state
+            press(state, limit=10)
+            wire.send(post(bearer("asean"), chat()))
+            await until(lambda: state.gate.line.waiting == 1)
+            state.gate._running_max = 0
+            ease(state)
+            assert (await wire.answer()).status == 503
+            press(state, limit=10)
+            state.gate.line._late = 1
             assert (await wire.ask(bearer("asean"), chat())).status == 503
-            assert (await wire.ask(bearer("free"), chat())).status == 200
+            assert shed_so_far(fabric, "sin", "running") == 2
+
+    run(main())
+
+
+def test_a_fault_of_who_waited_is_its_own(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with rig(tmp_path, sin=ANSWER) as fabric, fabric.wire("sin") as wire:
+            state = fabric.pop("sin").state
+            press(state, limit=10)
+            for _ in range(2):
+                wire.send(post(bearer("asean"), chat()))
+            await until(lambda: state.gate.line.waiting == 1)
+            (queue,) = state.gate.line._round
+
+            def breaks(*_: object) -> None:
+                raise RuntimeError("a fault of this test")
+
+            queue.ones[0][1].begin = breaks
+            ease(state)
+            assert (await wire.answer()).status == 500
+            assert (await wire.answer()).status == 200
+            assert [str(one) for one in fabric.pop("sin").faults] == ["a fault of this test"]
+            fabric.pop("sin").faults.clear()
 
     run(main())
 
@@ -139,14 +200,15 @@ def test_a_flood_of_refusals_is_read_no_faster_than_it_was_told(tmp_path: Path) 
         async with rig(tmp_path, sin=ANSWER) as fabric, fabric.wire("sin") as wire:
             state = fabric.pop("sin").state
             press(state)
-            state.gate._refused_in_second, state.gate._second_us = 10**9, 2**62
-            assert (await wire.ask(bearer("asean"), chat())).status == 503
             assert (await wire.ask(bearer("asean"), chat())).status == 503
             (connection,) = fabric.pop("sin").connections
+            assert not connection._paused
             state.gate._refused_in_second = 10**9
-            press(state)
-            answer = await wire.ask(bearer("asean"), chat())
-            assert answer.status == 503
+            assert (await wire.ask(bearer("asean"), chat())).status == 503
+            assert not connection._paused, "few of this key were refused"
+            (asker,) = state.gate._askers.values()
+            asker.refused = REFUSED_FEW
+            assert (await wire.ask(bearer("asean"), chat())).status == 503
             assert connection._paused
             ((_, number, inbound),) = state.gate._held
             state.gate._held[0] = (0, number, inbound)
@@ -158,7 +220,6 @@ def test_a_flood_of_refusals_is_read_no_faster_than_it_was_told(tmp_path: Path) 
     run(main())
 
 
-@pytest.mark.interpreted
 def test_keys_that_are_remembered_have_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,27 +231,29 @@ def test_keys_that_are_remembered_have_a_limit(
             press(state)
             for key in ("asean", "free", "asean"):
                 await wire.ask(bearer(key), chat())
-                assert len(state.gate._tenants) == 1
-            state.gate.pressure.watching = True
+                assert len(state.gate._askers) == 1
             await wire.ask("Bearer sk-asean-wrong", chat())
-            assert len(state.gate._tenants) == 1
+            assert len(state.gate._askers) == 1
 
     run(main())
 
 
-@pytest.mark.interpreted
-def test_the_loop_is_timed_while_requests_come(tmp_path: Path) -> None:
-    turns: list[int] = []
-
+def test_turns_are_followed_where_requests_come_fast_and_then_no_more(tmp_path: Path) -> None:
     async def main() -> None:
         async with rig(tmp_path, sin=ANSWER) as fabric, fabric.wire("sin") as wire:
             gate = fabric.pop("sin").state.gate
-            gate.pressure = Watching(turns)
             assert (await wire.ask(bearer("asean"), chat())).status == 200
-            while gate._armed:  # noqa: ASYNC110 (a turn is not an event)
-                await asyncio.sleep(0)
-            assert len(turns) == 1
-            assert 0 <= turns[0] < 10_000_000
+            assert gate._in_calm == 1
+            gate._calm_us, gate._in_calm = 2**60, CALM_MAX  # a clock that was set back
+            assert (await wire.ask(bearer("asean"), chat())).status == 200
+            assert gate._in_calm == 1
+            turned = gate.line._turned_us
+            gate._calm_us, gate._in_calm = now_us(), CALM_MAX
+            while gate.line._turned_us == turned:
+                gate._calm_us = now_us()
+                assert (await wire.ask(bearer("asean"), chat())).status == 200
+            await until(lambda: not gate._following)
+            assert gate._in_calm <= 1
 
     run(main())
 

@@ -93,13 +93,11 @@ class App:
             self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
             inbound.settle()
             return
-        if not self._state.gate.passes(inbound, view):
-            inbound.settle()
-            return
-        self._state.load.warm(inbound.received_us)
-        self._run(inbound, route, view)
+        if self._state.gate.passes(inbound, view, route, self._run):
+            self._run(inbound, route, view)
 
     def _run(self, inbound: Inbound, route: Route, view: FleetView) -> None:
+        self._state.load.warm(inbound.received_us)
         body_max, image_urls = self._state.settings.body_bytes_max, self._state.settings.image_urls
         ticket = inbound.head.headers.raw(TICKET_FIELD)
         if ticket is None:

@@ -5,54 +5,46 @@ ask too, a tenant may hold at most ``alpha`` times what is free of a pool. Alone
 gets ``alpha / (1 + alpha)`` of it, n busy tenants converge to equal parts, and there is always room
 for one more. While nobody else has asked for a minute, a tenant may have it all.
 
-*The event loop* (`Pressure`). What a request waits for, before anything of ours happens to it, is
-the turn of the loop that is under way: the turn's length is the queue. As in CoDel (Nichols and
-Jacobson 2012, ACM Queue 10(5)) a long turn is nothing, and nobody is refused before *every* turn of
-a whole interval was too long: a burst passes. Then each tenant gets the same quota of requests a
-turn, carried over to the next one as in deficit round robin (Shreedhar and Varghese 1996, IEEE/ACM
-ToN 4(3)), and the quota is steered until turns are as long as they may be: those below it are never
-refused, the heaviest is cut first, and those above it end up equal (max-min fairness). A quota a
-turn, and not a rate, because a turn's length follows it at once; of a rate just above what the loop
-can do the queue would grow without end. A tenant that floods alone delays nobody else, so its turns
-may be longer than those that it shares.
+*The event loop* (`Line`). In one turn of it only so much work is begun as keeps turns short; the
+rest stands in line, a queue for each tenant, served in turn (deficit round robin, Shreedhar and
+Varghese 1996, IEEE/ACM ToN 4(3)). Short turns are what makes it fair, for an answer takes two or
+three of them, and what makes it fast, for a few requests at work fit into the processor's caches
+and hundreds do not. How long the line may be is a time: as many requests as the loop, at the pace
+it has shown, begins within it. That room is shared out by the thresholds above, so the heaviest is
+refused first, and whoever asks for less than its part is not. As in CoDel (Nichols and Jacobson
+2012, ACM Queue 10(5)), for each tenant by itself, a long queue is nothing while it is a burst; one
+that stays is of no use to anybody and is kept short. The line is not empty while anybody is
+refused: the loop does all that it can.
 
 Refuses to know: sockets, keys, what a refusal looks like.
 """
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
-
-from selvedge.fabric.value import Value
+from collections import deque
+from typing import Final, Generic, TypeVar
 
 _Key = TypeVar("_Key", str, tuple[str, str])
+_One = TypeVar("_One")
 
 ALPHA: Final = 4
 SHARED_FOR_US: Final = 60_000_000
 
+STANDING_US: Final = 5_000
+"""So much work of a tenant may wait in a queue that stays."""
+STANDING_FEW: Final = 64
+"""Or so many requests: that many clients at once are no flood."""
 INTERVAL_US: Final = 100_000
-"""Every turn must have been too long for this time before anybody is refused."""
-WINDOW_US: Final = 20_000
-"""The quota is looked at this often while there is pressure."""
-ACTIVE_US: Final = 1_000_000
-"""A tenant that asked within this time counts; so long after the last refusal it is calm again."""
-ONSET: Final = 2
-"""Turns that are shared must be so many times too long before one who floods is cut."""
-RUNAWAY: Final = 2
-"""A second long turn so many times too long is not waited out: the next would be longer still."""
-LIMITED_US: Final = 100_000
-"""A tenant that was refused within this time is one of those that are cut."""
-QUOTA_MIN: Final = 8.0
-"""Requests a turn that no tenant is cut below, however long turns are."""
-CARRIED: Final = 4.0
-"""Quotas that a tenant which asked for less may have at once."""
-GROW: Final = 1.1
-CUT: Final = 1 / GROW
-"""The most that a quota grows or is cut at once; alike, or noise would press it down."""
-CUT_FAR: Final = 0.5
-"""Where turns are twice too long or longer, it is halved: others wait."""
-FLOODS_TIMES: Final = 2.0
-"""Of tenants without a limit yet, one that asks this many times what another asks floods it."""
+"""A queue that was longer all this time stays, until none of it was refused for as long."""
+LEARN_US: Final = 100_000
+"""Turns of so much time together say what a request costs."""
+COST_GUESSED_US: Final = 200.0
+"""Until then."""
+LEAST_PART: Final = 4
+"""However long the rest of a turn took, this part of a turn goes to what stands in line; and so
+much beyond a turn to tenants of whom nothing does."""
+FEW: Final = 8
+"""So many of each tenant may stand in line also where others fill it, unless they are a crowd."""
 WEIGHT_BYTES: Final = 64 * 1024
 """A request weighs one, and one more for so many bytes of its body."""
 
@@ -115,164 +107,166 @@ def _count_down(counts: dict[_Key, int], key: _Key) -> None:
         del counts[key]
 
 
-class Targets(Value, frozen=True):
-    """Longest turns that are accepted for long, in microseconds."""
+class _Queue(Generic[_One]):
+    __slots__ = ("credit", "ones", "short_us", "tenant", "weight")
 
-    alone_us: int
-    """Where all who ask are equal, or there is only one."""
-    shared_us: int
-    """Where one who asks much makes others wait."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.shared_us <= self.alone_us:
-            raise ValueError("shared_us is above 0 and at most alone_us")
-
-
-class _Tenant:
-    __slots__ = ("asked", "asked_us", "left", "refused", "refused_us", "turn")
-
-    def __init__(self, now_us: int, turn: int) -> None:
-        self.asked = 0
-        self.refused = 0
-        """Both of the running window, by weight."""
-        self.asked_us = now_us
-        self.left = 0.0
-        """What is left of its quota; below 0 after a request that weighed more."""
-        self.turn = turn
-        self.refused_us = now_us - ACTIVE_US
+    def __init__(self, tenant: str, now_us: int) -> None:
+        self.tenant = tenant
+        self.short_us = now_us
+        """When it was last short."""
+        self.ones: deque[tuple[int, _One]] = deque()
+        self.weight = 0
+        self.credit = 1
+        """Below 1 after a request that weighed more than its round."""
 
 
-class Pressure:
-    """Watches turns; while they are too long, says who may pass.
-
-    ``turned`` is told of turns: of some in calm, of each while ``watching``. ``admits`` is asked
-    for each request while ``watching``.
-    """
+class Line(Generic[_One]):
+    """Requests that wait to begin. ``turn`` is told of each turn while anything stands here."""
 
     __slots__ = (
-        "_long_since_us",
-        "_refused_us",
-        "_settling",
-        "_targets",
-        "_tenants",
-        "_turn",
-        "_turns",
-        "_turns_us",
-        "_window_us",
-        "quota",
-        "watching",
+        "_begun",
+        "_drain_until_us",
+        "_drained_us",
+        "_late",
+        "_learned_begun",
+        "_learned_us",
+        "_pass_until_us",
+        "_queues",
+        "_rest_us",
+        "_round",
+        "_stays",
+        "_turn_us",
+        "_turned_cpu_us",
+        "_turned_us",
+        "_wait_us",
+        "cost_us",
+        "limit",
+        "standing",
+        "waiting",
     )
 
-    def __init__(self, targets: Targets) -> None:
-        self._targets = targets
-        self._tenants: dict[str, _Tenant] = {}
-        self._long_since_us: int | None = None
-        self._window_us = 0
-        self._turn = 0
-        self._turns = 0
-        self._turns_us = 0
-        self._refused_us = 0
-        self._settling = False
-        self.quota: float | None = None
-        """Requests a tenant and turn; None while nobody is refused."""
-        self.watching = False
-        """Whether `admits` must be asked."""
+    def __init__(self, turn_us: int, wait_us: int) -> None:
+        if not 0 < turn_us <= wait_us:
+            raise ValueError("turn_us is above 0 and at most wait_us")
+        self._turn_us = turn_us
+        self._wait_us = wait_us
+        self._queues: dict[str, _Queue[_One]] = {}
+        self._round: deque[_Queue[_One]] = deque()
+        self._turned_us = self._turned_cpu_us = self._drained_us = self._rest_us = 0
+        self._pass_until_us = self._drain_until_us = 0
+        self._stays: dict[str, int] = {}
+        self._begun = self._late = self._learned_begun = self._learned_us = 0
+        self.cost_us = COST_GUESSED_US
+        """Of a request that weighs one, whatever else its turns did included."""
+        self.limit = self.standing = 0
+        """Weight that may stand in line; and of one tenant whose queue stays."""
+        self._limit()
+        self.waiting = 0
+        """Weight that does."""
 
-    def turned(self, now_us: int, took_us: int) -> None:
-        """A turn of the loop took so long."""
-        self._turn += 1
-        if self.quota is not None:
-            if self._settling:
-                self._settling = False  # half of its work was let in under another quota
-                return
-            self._turns += 1
-            self._turns_us += took_us
-            if now_us - self._window_us >= WINDOW_US:
-                self._steer(now_us)
-        elif took_us <= self._targets.shared_us:
-            self._calm()
-        else:
-            self._long(now_us, took_us)
+    def turn(self, now_us: int, cpu_us: int) -> None:
+        """A turn begins; one that follows another tells what that one cost, as CPU time: what
+        others on the machine take of the core is no cost of ours, and refusing would not give it
+        back.
+        """
+        if self.waiting:
+            self._learn(cpu_us - self._turned_cpu_us)
+        self._turned_cpu_us = cpu_us
+        # Smoothed, for what begins now is what the rest of the next turns answers: taken as it is,
+        # long and short turns would alternate.
+        rest_us = min(cpu_us - self._drained_us, self._turn_us)
+        self._rest_us += (rest_us - self._rest_us) // 4
+        part_us = max(self._turn_us - self._rest_us, self._turn_us // LEAST_PART)
+        self._turned_us = now_us
+        if self._stays:
+            self._forget()
+        self._drained_us = cpu_us
+        self._begun = 0
+        self._late = max(1, int(self._turn_us / LEAST_PART / self.cost_us))
+        self._drain_until_us = now_us + part_us
+        self._pass_until_us = now_us + self._turn_us
 
-    def admits(self, tenant: str, weight: int, now_us: int) -> bool:
-        """Whether a request of this tenant may pass."""
-        one = self._tenants.get(tenant)
-        if one is None:
-            one = self._tenants[tenant] = _Tenant(now_us, self._turn - 1)
-        one.asked += weight
-        one.asked_us = now_us
-        quota = self.quota
-        if quota is None:
+    def drained(self, cpu_us: int) -> None:
+        """Nothing more of the line begins in this turn."""
+        self._drained_us = cpu_us
+
+    def passes(self, tenant: str, weight: int, now_us: int) -> bool:
+        """Whether a request that came now begins now: nothing of its tenant waits, and this turn
+        is not too long yet, or not much. So whoever asks for little never stands in line.
+        """
+        if tenant in self._queues:
+            return False
+        if now_us >= self._pass_until_us:
+            if self._late <= 0:
+                return False
+            self._late -= weight
+        self._begun += weight
+        return True
+
+    def joins(self, tenant: str, weight: int, one: _One) -> bool:
+        """Stand in line; False where there is no room for this tenant."""
+        queue = self._queues.get(tenant)
+        held = queue.weight if queue is not None else 0
+        if not self._has_room(tenant, held):
+            if tenant in self._stays:
+                self._stays[tenant] = self._turned_us
+            return False
+        if queue is None:
+            queue = self._queues[tenant] = _Queue(tenant, self._turned_us)
+            self._round.append(queue)
+        elif held <= self.standing:
+            queue.short_us = self._turned_us
+        elif self._turned_us - queue.short_us >= INTERVAL_US:
+            self._stays.setdefault(tenant, self._turned_us)
+        queue.ones.append((weight, one))
+        queue.weight += weight
+        self.waiting += weight
+        return True
+
+    def next(self, now_us: int) -> _One | None:
+        """The next one that begins in this turn; None where the rest waits for another."""
+        if not self.waiting or now_us >= self._drain_until_us:
+            return None
+        while True:
+            queue = self._round[0]
+            if queue.credit > 0:
+                break
+            queue.credit += 1
+            self._round.rotate(-1)
+        weight, one = queue.ones.popleft()
+        queue.credit -= weight
+        queue.weight -= weight
+        self.waiting -= weight
+        self._begun += weight
+        if not queue.ones:
+            self._round.popleft()
+            del self._queues[queue.tenant]
+        return one
+
+    def _has_room(self, tenant: str, held: int) -> bool:
+        if tenant in self._stays and held >= self.standing:
+            return False
+        if held < ALPHA * (self.limit - self.waiting):
             return True
-        if one.turn != self._turn:
-            turns = self._turn - one.turn
-            one.left = min(one.left + quota * turns, quota * CARRIED)
-            one.turn = self._turn
-        if one.left > 0:
-            one.left -= weight
-            return True
-        one.refused += weight
-        one.refused_us = self._refused_us = now_us
-        return False
+        return held < FEW and self.waiting < 2 * self.limit
 
-    def floods(self, tenant: str) -> bool:
-        """Whether a tenant is refused more than it is let in now."""
-        one = self._tenants.get(tenant)
-        return one is not None and 2 * one.refused > one.asked
+    def _forget(self) -> None:
+        """Queues that stayed, and do no longer."""
+        for tenant, refused_us in list(self._stays.items()):
+            if self._turned_us - refused_us >= INTERVAL_US:
+                del self._stays[tenant]
+                queue = self._queues.get(tenant)
+                if queue is not None:
+                    queue.short_us = self._turned_us
 
-    def _long(self, now_us: int, took_us: int) -> None:
-        """A long turn while nobody is refused: count who asks, and see whether it lasts."""
-        if self._long_since_us is None:
-            self._long_since_us, self.watching = now_us, True
-            self._begin_window(now_us)
-            return
-        self._turns += 1
-        self._turns_us += took_us
-        lasts = now_us - self._long_since_us >= INTERVAL_US
-        runs_away = took_us > RUNAWAY * self._targets.alone_us
-        if not (lasts or runs_away) or not self._tenants:
-            return
-        asked = sorted(one.asked for one in self._tenants.values())
-        flooded = len(asked) > 1 and asked[-1] > FLOODS_TIMES * asked[0]
-        mean_us, target_us = self._turns_us / self._turns, self._target(shared=flooded)
-        if mean_us > target_us * (ONSET if flooded else 1):
-            self.quota = max(QUOTA_MIN, asked[-1] / self._turns * target_us / mean_us)
-            self._refused_us = now_us
-            self._begin_window(now_us)
-        else:
-            self._long_since_us = None
+    def _learn(self, took_us: int) -> None:
+        self._learned_us += took_us
+        self._learned_begun += self._begun
+        if self._learned_us >= LEARN_US and self._learned_begun:
+            self.cost_us = (self.cost_us + self._learned_us / self._learned_begun) / 2
+            self._learned_us = self._learned_begun = 0
+            self._limit()
 
-    def _steer(self, now_us: int) -> None:
-        """Cut the quota while turns are too long, raise it while they are not."""
-        assert self.quota is not None
-        self._forget(now_us)
-        limited = sum(now_us - one.refused_us < LIMITED_US for one in self._tenants.values())
-        target_us = self._target(shared=0 < limited < len(self._tenants))
-        if now_us - self._refused_us > ACTIVE_US:
-            self._calm()
-            return
-        change = target_us * self._turns / max(1, self._turns_us)
-        steered = CUT_FAR if change <= CUT_FAR else min(GROW, max(CUT, change))
-        self.quota = max(QUOTA_MIN, self.quota * steered)
-        self._begin_window(now_us)
-
-    def _target(self, *, shared: bool) -> int:
-        return self._targets.shared_us if shared else self._targets.alone_us
-
-    def _begin_window(self, now_us: int) -> None:
-        self._window_us = now_us
-        self._turns = self._turns_us = 0
-        self._settling = self.quota is not None
-        for one in self._tenants.values():
-            one.asked = one.refused = 0
-
-    def _forget(self, now_us: int) -> None:
-        """Tenants that ask no more take no room, and have no say."""
-        tenants = self._tenants
-        for name in [key for key, one in tenants.items() if now_us - one.asked_us > ACTIVE_US]:
-            del tenants[name]
-
-    def _calm(self) -> None:
-        self.watching = False
-        self.quota = self._long_since_us = None
-        self._tenants.clear()
+    def _limit(self) -> None:
+        self.limit = max(FEW, int(self._wait_us / self.cost_us))
+        self.standing = max(STANDING_FEW, int(STANDING_US / self.cost_us))

@@ -117,16 +117,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     requests_running_max: Annotated[
         Count, _help("Requests served at once; above it 503 before the body is read.")
     ] = 10_000
-    loop_turn_ms_max: Annotated[
+    loop_turn_us_max: Annotated[
         Count,
         _help(
-            "Longest turn of the event loop, in ms of CPU; where all are longer, requests are shed."
+            "Longest turn of the event loop, in microseconds, before requests stand in line for it."
         ),
-    ] = 20
-    loop_turn_shared_us_max: Annotated[
+    ] = 1_000
+    loop_wait_ms_max: Annotated[
         Count,
-        _help("The same, in microseconds, while one tenant floods others; then only it is shed."),
-    ] = 2_000
+        _help("Longest wait in that line in a burst, in ms; what would wait longer gets 503."),
+    ] = 50
     engine_connections_max: Annotated[
         Count, _help("Connections in use at once to one engine or peer; above it the next attempt.")
     ] = 4_096
