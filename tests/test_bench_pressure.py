@@ -28,13 +28,13 @@ def test_a_chart_is_well_formed_whatever_is_drawn() -> None:
 
 
 def test_overload_figures_and_bars() -> None:
-    points = [Point(load, load * 100, 95.0, 0.0, 1.0, 2.0) for load in overload.LOADS]
+    points = [Point(load, load * 100, 95.0, 0.0, 1.0, 2.0, 100.0) for load in overload.LOADS]
     found = Found(100.0, points, 10, 0, alone_p99_ms=2.0, beside_p99_ms=9.0)
     figures = found.figures()
     assert figures["goodput_2x"] == 0.95
     assert all(overload.bars(figures).values())
     found.beside_p99_ms, found.health_failed = 9.1, 1
-    points[overload.LOADS.index(2.0)] = Point(2.0, 200, 89.0, 0.0, 1.0, 2.0)
+    points[overload.LOADS.index(2.0)] = Point(2.0, 200, 89.0, 0.0, 1.0, 2.0, 100.0)
     assert not any(overload.bars(found.figures()).values())
     ElementTree.fromstring(overload.chart(found))
 

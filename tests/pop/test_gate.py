@@ -214,12 +214,18 @@ def test_a_flood_of_refusals_is_read_no_faster_than_it_was_told(tmp_path: Path) 
             state.gate._held[0] = (0, number, inbound)
             state.gate._release()
             assert not connection._paused
+            asker.refused = REFUSED_FEW
+            assert (await wire.ask(bearer("asean"), chat())).status == 503
+            assert connection._paused
             ease(state)
+            state.gate._release()
+            assert not connection._paused, "nobody stands in line: who is held is next"
             assert (await wire.ask(bearer("asean"), chat())).status == 200
 
     run(main())
 
 
+@pytest.mark.interpreted
 def test_keys_that_are_remembered_have_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

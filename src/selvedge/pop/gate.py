@@ -266,7 +266,7 @@ class Gate:
         there while there is none here.
         """
         now_ms, held = time.monotonic_ns() // 1_000_000, self._held
-        spare = 0 if self.line.waiting else int(RELEASE_EVERY_S * 1e6 / self.line.cost_us)
+        spare = 0 if self._following else int(RELEASE_EVERY_S * 1e6 / self.line.cost_us)
         while held and (held[0][0] <= now_ms or spare > 0):
             spare -= held[0][0] > now_ms
             heapq.heappop(held)[2].hold(False)
