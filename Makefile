@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 STAMP := .venv/.installed
 # The hot path as extension modules, where a C compiler could make them.
-COMPILED := PYTHONPATH=build/compiled
+COMPILED := PYTHONPATH='$(CURDIR)/build/compiled'
 # The stamp holds the place it was made for: a copied or moved tree is installed again.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 .PHONY: $(STAMP)
