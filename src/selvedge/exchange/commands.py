@@ -96,10 +96,11 @@ Command: TypeAlias = ReadBody | Recall | Intend | Relay | Remember | Record | At
 
 
 class BodyRead(msgspec.Struct, frozen=True):
-    """The whole body."""
+    """The whole body. ``ask``: its facts, where the shell has read them already (a simulation)."""
 
     body: bytes
     at_us: int
+    ask: Ask | None = None
 
 
 class BodyRefused(msgspec.Struct, frozen=True):

@@ -83,7 +83,7 @@ def serve(
         return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
     if not isinstance(arrived, BodyRead):
         return (yield from _left(head, draft, arrived.at_us))
-    ask = parse(head.route, arrived.body, image_urls)
+    ask = arrived.ask or parse(head.route, arrived.body, image_urls)
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
     draft = _asked(draft, ask, view)

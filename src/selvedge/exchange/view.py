@@ -10,7 +10,7 @@ import msgspec
 from selvedge.fabric import Engine, Model, PoP, Release
 from selvedge.ledger import Keyring
 from selvedge.residency import Rules
-from selvedge.routing import FleetMap, Load
+from selvedge.routing import FleetMap, FleetTables, Load
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -49,6 +49,31 @@ class FleetView(msgspec.Struct, frozen=True):
         return f"FleetView({self.release.fleet} version {self.release.version})"
 
 
+class Compiled(msgspec.Struct, frozen=True):
+    """What a release compiles to at every PoP alike: a simulation of thousands does it once."""
+
+    release: Release
+    release_hash: str
+    rules: Rules
+    keyring: Keyring
+    models: Mapping[str, Model]
+    pops: Mapping[str, PoP]
+    tables: FleetTables
+
+
+def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compiled:
+    """The part of `compile_view` that is the same at every PoP."""
+    return Compiled(
+        release=release,
+        release_hash=release_hash,
+        rules=Rules(release),
+        keyring=Keyring(release.keys, pepper),
+        models={model.id: model for model in release.models},
+        pops={pop.id: pop for pop in release.pops},
+        tables=FleetTables(release),
+    )
+
+
 def compile_view(
     release: Release,
     release_hash: str,
@@ -57,17 +82,23 @@ def compile_view(
     load: Load,
 ) -> FleetView:
     """Compile a release for the PoP ``here``. Raises `KeyError` where the release lacks it."""
-    own = release.pop(here)
+    compiled = compile_release(release, release_hash, secrets.pepper)
+    return view_at(compiled, here, secrets.pair_keys, load)
+
+
+def view_at(compiled: Compiled, here: str, pair_keys: Mapping[str, bytes], load: Load) -> FleetView:
+    """A compiled release as seen from ``here``. Raises `KeyError` where the release lacks it."""
+    own = compiled.pops[here]
     return FleetView(
-        release=release,
-        release_hash=release_hash,
+        release=compiled.release,
+        release_hash=compiled.release_hash,
         here=own,
-        rules=Rules(release),
-        keyring=Keyring(release.keys, secrets.pepper),
-        routes=FleetMap(release, here),
+        rules=compiled.rules,
+        keyring=compiled.keyring,
+        routes=FleetMap(compiled.release, here, compiled.tables),
         load=load,
-        models={model.id: model for model in release.models},
-        pops={pop.id: pop for pop in release.pops},
+        models=compiled.models,
+        pops=compiled.pops,
         engines={engine.id: engine for engine in own.engines},
-        pair_keys=secrets.pair_keys,
+        pair_keys=pair_keys,
     )

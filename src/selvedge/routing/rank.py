@@ -41,36 +41,52 @@ class Plan(Value, frozen=True):
             raise ValueError("a plan has at least one attempt: otherwise it is a refusal")
 
 
-class FleetMap:
-    """Distances of one PoP to all, and which engines serve which model. Built per release."""
+class FleetTables:
+    """Which engines serve which model, as every PoP sees it. Built per release."""
 
-    __slots__ = ("_best", "_here", "_models", "_own", "_rtt_us", "_served")
+    __slots__ = ("best", "models", "pops", "served")
 
-    def __init__(self, release: Release, here: str) -> None:
-        origin = release.pop(here)
-        wan = WanModel(path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms)
-        self._here = here
-        self._rtt_us = {
-            pop.id: 0 if pop.id == here else _rtt_us(wan, origin, pop) for pop in release.pops
-        }
-        self._models = {model.id: model for model in release.models}
-        self._served = {
+    def __init__(self, release: Release) -> None:
+        self.pops = {pop.id: pop for pop in release.pops}
+        self.models = {model.id: model for model in release.models}
+        self.served = {
             served.model
             for pop in release.pops
             for engine in pop.engines
             for served in engine.serves
         }
-        # By model: this PoP's engines, and of each other PoP the one that prefills fastest.
-        own = release.pop(here)
-        self._own = {model: _serving(own, model) for model in self._served}
-        self._best = {
+        self.best = {
             model: {
                 pop.id: max(engines, key=lambda engine: engine.prefill_tokens_per_s)
                 for pop in release.pops
-                if pop.id != here and (engines := _serving(pop, model))
+                if (engines := _serving(pop, model))
             }
-            for model in self._served
+            for model in self.served
         }
+        """By model, of each PoP the engine that prefills fastest."""
+
+
+class FleetMap:
+    """Distances of one PoP to those with engines, and which serve which model. Per release."""
+
+    __slots__ = ("_best", "_here", "_models", "_own", "_pops", "_rtt_us", "_served", "_wan")
+
+    def __init__(self, release: Release, here: str, tables: FleetTables | None = None) -> None:
+        tables = tables or FleetTables(release)
+        origin = tables.pops[here]
+        wan = WanModel(path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms)
+        self._wan = wan
+        self._pops = tables.pops
+        self._here = here
+        self._rtt_us = {
+            pop: 0 if pop == here else _rtt_us(wan, origin, tables.pops[pop])
+            for pops in tables.best.values()
+            for pop in pops
+        }
+        self._models = tables.models
+        self._served = tables.served
+        self._own = {model: _serving(origin, model) for model in self._served}
+        self._best = tables.best
 
     def rank(
         self, ask: Ask, allowed: Iterable[PoP], load: Load, local_only: bool = False
@@ -120,7 +136,12 @@ class FleetMap:
 
     def rtt_us(self, pop_id: str) -> int:
         """Predicted round trip from this PoP, in microseconds; 0 to itself."""
-        return self._rtt_us[pop_id]
+        if pop_id == self._here:
+            return 0
+        known = self._rtt_us.get(pop_id)
+        if known is None:
+            return _rtt_us(self._wan, self._pops[self._here], self._pops[pop_id])
+        return known
 
     def _attempts_at(self, pop: PoP, ask: Ask, load: Load) -> Iterable[Attempt]:
         if pop.id == self._here:

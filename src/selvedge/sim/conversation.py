@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from selvedge.exchange import Ending, FleetView, Served, Story
-from selvedge.fabric import Head, Receipt
+from selvedge.fabric import Ask, Attestation, Head, Receipt
 from selvedge.routing import LoadBook
 from selvedge.sim.engines import Answering, Work
 from selvedge.sim.journal import Journal
@@ -31,11 +33,11 @@ class VirtualPoP:
         return self.view.here.id
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
+class Wants(msgspec.Struct, frozen=True):
     """A caller's request and plans, in absolute times; the same for every PoP on the way.
 
-    ``watch_tokens`` is the token at which the client will hang up, if it plans so.
+    ``watch_tokens`` is the token at which the client will hang up, if it plans so. ``sealed``:
+    tickets and attestations are written, signed and checked, as on a wire.
     """
 
     key: str
@@ -45,6 +47,22 @@ class Wants:
     body_us: int
     leaves_us: int | None = None
     watch_tokens: int | None = None
+    ask: Ask | None = None
+    sealed: bool = True
+
+    def at_peer(self) -> Wants:
+        """As a serving PoP sees them: the ingress closes the line when its client leaves."""
+        return Wants(
+            self.key,
+            self.ingress,
+            self.body,
+            self.work,
+            0,
+            None,
+            self.watch_tokens,
+            self.ask,
+            self.sealed,
+        )
 
 
 class Caller(Protocol):
@@ -73,7 +91,10 @@ class Pump(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Conversation:
-    """A story and what has been seen of it. ``recorded`` is the receipt of its last `Record`."""
+    """A story and what has been seen of it.
+
+    ``recorded`` is the receipt of its last `Record`, ``word`` what it last attested unsealed.
+    """
 
     pop: VirtualPoP
     caller: Caller
@@ -82,6 +103,7 @@ class Conversation:
     relay: Pump | None = None
     tallied: str | None = None
     recorded: Receipt | None = None
+    word: Attestation | None = None
     unwritten: bool = False
     ending: Ending | None = None
 
@@ -96,7 +118,7 @@ class Client:
 
     __slots__ = ("wants",)
 
-    def __init__(self, arrival: Arrival) -> None:
+    def __init__(self, arrival: Arrival, sealed: bool = True) -> None:
         leaves = arrival.leaves_after_us
         self.wants = Wants(
             key=arrival.key,
@@ -106,6 +128,8 @@ class Client:
             body_us=arrival.at_us + arrival.body_after_us,
             leaves_us=None if leaves is None else arrival.at_us + leaves,
             watch_tokens=arrival.leaves_after_tokens,
+            ask=arrival.ask,
+            sealed=sealed,
         )
 
     def began(self, answering: Answering) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Final
 
@@ -35,19 +35,21 @@ from selvedge.exchange import (
     Relay,
     Remember,
     Reply,
-    Secrets,
     Tally,
     Vouched,
     Written,
-    compile_view,
+    compile_release,
     serve,
     serve_peer,
+    serve_ticket,
+    view_at,
 )
-from selvedge.fabric import Head, Refused, Release
+from selvedge.fabric import Attested, Head, PoP, Refused, Release
 from selvedge.ledger import hash_secret, write_key
 from selvedge.routing import LoadBook, place
 from selvedge.sim.border import Border
 from selvedge.sim.clock import Clock
+from selvedge.sim.columns import Columns
 from selvedge.sim.conversation import Caller, Client, Conversation, VirtualPoP
 from selvedge.sim.engines import ModelledEngine
 from selvedge.sim.forward import Forward
@@ -57,9 +59,11 @@ from selvedge.sim.relay import LocalRelay, Relaying
 from selvedge.sim.report import Report, Tallies, report_of
 from selvedge.sim.scenario import Scenario
 from selvedge.sim.traffic import Arrival, arrivals
-from selvedge.wire import TicketBook, attest
+from selvedge.wire import Ticket, TicketBook, attest
 
 PEPPER: Final = b"of a simulation: hides nothing"
+UNSEALED: Final = Attested(msgspec.Raw(b"{}"), "")
+"""Stands for the word of a PoP where no law looks at its MAC."""
 
 
 def simulate(release: Release, scenario: Scenario, seed: int) -> Report:
@@ -80,11 +84,12 @@ class Interpreter:
         self.border = Border(release)
         self.pops: dict[str, VirtualPoP] = {}
         self._release = with_keys_of_simulation(release)
-        self._release_hash = hashlib.sha256(msgspec.json.encode(self._release)).hexdigest()
+        release_hash = hashlib.sha256(msgspec.json.encode(self._release)).hexdigest()
+        self._compiled = compile_release(self._release, release_hash, PEPPER)
         self._scenario = scenario
         self._seed = seed
         self._engines: dict[str, ModelledEngine] = {}
-        self._tallies = Tallies()
+        self._tallies = Tallies(columns=None if scenario.keeps else Columns())
         self._authorizations = {key.id: authorization(key.id) for key in release.keys}
         self._arrivals = self._all_arrivals()
 
@@ -106,15 +111,10 @@ class Interpreter:
         """A PoP of the fleet, started when it is first needed."""
         known = self.pops.get(pop_id)
         if known is None:
-            keys = {
-                other.id: pair_key(pop_id, other.id)
-                for other in self._release.pops
-                if other.id != pop_id
-            }
             load = LoadBook()
-            secrets = Secrets(PEPPER, keys)
-            view = compile_view(self._release, self._release_hash, pop_id, secrets, load.view)
-            journal = Journal(pop_id, self._scenario.write_faults)
+            view = view_at(self._compiled, pop_id, PairKeys(pop_id, self._compiled.pops), load.view)
+            scenario = self._scenario
+            journal = Journal(pop_id, scenario.write_faults, keeps=scenario.keeps)
             tickets = TicketBook(pop_id, self._scenario.start_us)
             known = self.pops[pop_id] = VirtualPoP(view, load, journal, tickets)
         return known
@@ -130,11 +130,14 @@ class Interpreter:
             known = self._engines[name] = ModelledEngine(self.clock, model)
         return known
 
-    def call(self, pop: str, head: Head, ticket: str, caller: Caller) -> Conversation:
+    def call(self, pop: str, head: Head, ticket: str | Ticket, caller: Caller) -> Conversation:
         """A forwarded request arrives at a PoP."""
         serving = self.pop(pop)
         limit = self._scenario.body_bytes_max
-        story = serve_peer(head, ticket, serving.view, serving.tickets, limit)
+        if isinstance(ticket, Ticket):
+            story = serve_ticket(head, ticket, ticket.id, serving.view, limit)
+        else:
+            story = serve_peer(head, ticket, serving.view, serving.tickets, limit)
         return self._begin(Conversation(serving, caller, head, story))
 
     def resume(self, conversation: Conversation, reply: Reply) -> None:
@@ -168,7 +171,8 @@ class Interpreter:
         )
         pop.load.warm(self.clock.now_us)
         story = serve(head, pop.view, self._scenario.body_bytes_max)
-        self._begin(Conversation(pop, Client(arrival), head, story))
+        client = Client(arrival, number % self._scenario.sealed_every == 0)
+        self._begin(Conversation(pop, client, head, story))
 
     def _begin(self, conversation: Conversation) -> Conversation:
         self._tell(conversation, _next(conversation, None))
@@ -207,10 +211,14 @@ class Interpreter:
             case Remember():
                 return Written(now_us)
             case Record(receipt=receipt):
+                assert conversation.recorded is None, "a request has one receipt"
                 conversation.recorded = receipt
                 return self._written(conversation, pop.journal.record(receipt))
             case Attest(attestation=attestation, ingress=ingress):
-                attested = attest(attestation, pop.view.pair_keys[ingress])
+                attested = UNSEALED
+                if conversation.caller.wants.sealed:
+                    attested = attest(attestation, pop.view.pair_keys[ingress])
+                conversation.word = attestation
                 fault = pop.journal.attest(attested)
                 return NotWritten(fault, now_us) if fault else Vouched(attested, now_us)
             case Tally(code=code):
@@ -229,7 +237,7 @@ class Interpreter:
         wants, now_us = conversation.caller.wants, self.clock.now_us
         ready_us = max(wants.body_us, now_us)
         deadline_us, leaves_us = conversation.head.deadline_us, wants.leaves_us
-        reply: Reply = BodyRead(wants.body, ready_us)
+        reply: Reply = BodyRead(wants.body, ready_us, wants.ask)
         if len(wants.body) > bytes_max:
             words = f"The body exceeds {bytes_max} bytes; send less."
             return BodyRefused(Refused("request_too_large", words), now_us)
@@ -261,6 +269,31 @@ def authorization(key_id: str) -> str:
 def pair_key(a: str, b: str) -> bytes:
     """The ticket key that two simulated PoPs share."""
     return hashlib.sha256("|".join(sorted((a, b))).encode()).digest()
+
+
+class PairKeys(Mapping[str, bytes]):
+    """The ticket keys of one PoP with every other, made when they are asked for."""
+
+    __slots__ = ("_here", "_known", "_pops")
+
+    def __init__(self, here: str, pops: Mapping[str, PoP]) -> None:
+        self._here = here
+        self._pops = pops
+        self._known: dict[str, bytes] = {}
+
+    def __getitem__(self, pop: str) -> bytes:
+        known = self._known.get(pop)
+        if known is None:
+            if pop == self._here or pop not in self._pops:
+                raise KeyError(pop)
+            known = self._known[pop] = pair_key(self._here, pop)
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        return (pop for pop in self._pops if pop != self._here)
+
+    def __len__(self) -> int:
+        return len(self._pops) - 1
 
 
 def _secret(key_id: str) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+import msgspec
+
 from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served, cools
 from selvedge.fabric import Attested, Head, Refused, Usage
 from selvedge.routing import COOLING_US, Attempt, place, prompt_tokens_of
@@ -18,6 +20,7 @@ from selvedge.sim.clock import Clock, Timer
 from selvedge.sim.conversation import Caller, Conversation
 from selvedge.sim.engines import Answering, ModelledEngine, Work
 from selvedge.sim.links import Links
+from selvedge.wire import Ticket
 
 
 class World(Protocol):
@@ -33,7 +36,7 @@ class World(Protocol):
     def engine(self, pop: str, engine: str) -> ModelledEngine:
         """The engine of that name at that PoP."""
 
-    def call(self, pop: str, head: Head, ticket: str, caller: Caller) -> Conversation:
+    def call(self, pop: str, head: Head, ticket: str | Ticket, caller: Caller) -> Conversation:
         """Let a request arrive at a peer."""
 
 
@@ -124,7 +127,9 @@ class Relaying(ABC):
             finish_reason="length" if asked_max and usage.output >= asked_max else "stop",
         )
 
-    def failed(self, refused: Refused, attested: Attested | None = None) -> Failed:
+    def failed(
+        self, refused: Refused, attested: Attested | None = None, usage: Usage | None = None
+    ) -> Failed:
         """The reply for an attempt that did not hold."""
         tokens = self.delivered()
         return Failed(
@@ -133,7 +138,7 @@ class Relaying(ABC):
             tokens=tokens,
             first_token_us=self._first_token_us,
             served=self.served,
-            usage=attested.decode().usage if attested else self._counted(tokens),
+            usage=usage or self._counted(tokens),
             attested=attested,
             refused=refused,
         )
@@ -184,8 +189,7 @@ class LocalRelay(Relaying):
         """Ask the engine."""
         assert self.attempt.engine is not None
         wants, ask = self.conversation.caller.wants, self.job.ask
-        tokens = min(wants.work.output_tokens, ask.output_tokens_max or wants.work.output_tokens)
-        work = Work(wants.work.prompt_tokens, tokens)
+        work = _within(wants.work, ask.output_tokens_max)
         engine = self.world.engine(self.attempt.pop, self.attempt.engine)
         taken = engine.ask(work, wants.watch_tokens if ask.stream else None, self)
         if taken == "down":
@@ -222,6 +226,13 @@ class LocalRelay(Relaying):
     def generated(self) -> int:
         """The engine is here: what it has generated has come."""
         return self._answering.tokens_at(self.world.clock.now_us) if self._answering else 0
+
+
+def _within(work: Work, output_tokens_max: int | None) -> Work:
+    """What the engine will do: a client may have asked for fewer tokens."""
+    if output_tokens_max is None or output_tokens_max >= work.output_tokens:
+        return work
+    return msgspec.structs.replace(work, output_tokens=max(output_tokens_max, 1))
 
 
 def _too_late() -> Refused:

@@ -47,6 +47,10 @@ class Scenario(msgspec.Struct, frozen=True):
     write_faults: tuple[WriteFault, ...] = ()
     jitter_us: int = 0
     body_bytes_max: int = 1024 * 1024
+    keeps: bool = True
+    """Whether receipts are kept and hashed; without, requests are columns of numbers."""
+    sealed_every: int = 1
+    """Of so many requests one has tickets and attestations as on a wire, MACs and all."""
 
     def model_of(self, place: str, engine: Engine) -> EngineModel:
         """The numbers of one engine of the release."""
