@@ -61,6 +61,12 @@ class Ask(msgspec.Struct, frozen=True):
     output_tokens_max: int | None = None
     end_user: str | None = None
     prompt_bytes: int = 0
+    session: str | None = None
+    """What the client says its requests have in common (OpenAI's ``prompt_cache_key``)."""
+    block_tokens: int = 0
+    """Prompt tokens that one of ``prefix`` stands for; 0 where they are blocks of bytes."""
+    prefix: tuple[int, ...] = ()
+    """Chained fingerprints of the prompt's leading blocks, salted per tenant; see `wire.prefix`."""
 
 
 Provenance = Literal["reported", "counted"]
