@@ -10,7 +10,8 @@ import msgspec
 from selvedge.fabric import Engine, Model, PoP, Release
 from selvedge.ledger import Keyring
 from selvedge.residency import Rules
-from selvedge.routing import FleetMap, Load
+from selvedge.routing import EngineStates, FleetMap, Load, Signals
+from selvedge.wire import prefix_salt
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -44,6 +45,12 @@ class FleetView(msgspec.Struct, frozen=True):
     engines: Mapping[str, Engine]
     """Engines of this PoP."""
     pair_keys: Mapping[str, bytes]
+    salts: Mapping[str, bytes] = {}
+    """Of prompt fingerprints, by tenant; a tenant without one has no fingerprints."""
+    signals: Signals | None = None
+    """What other PoPs report; None where nobody does."""
+    states: EngineStates | None = None
+    """What this PoP's own engines say; None where they say nothing."""
 
     def __repr__(self) -> str:
         return f"FleetView({self.release.fleet} version {self.release.version})"
@@ -70,4 +77,5 @@ def compile_view(
         pops={pop.id: pop for pop in release.pops},
         engines={engine.id: engine for engine in own.engines},
         pair_keys=secrets.pair_keys,
+        salts={one.id: prefix_salt(one.id, secrets.pepper) for one in release.tenants},
     )
