@@ -343,7 +343,12 @@ def test_an_altered_body_reaches_no_engine() -> None:
 def test_a_router_that_lies_is_caught() -> None:
     class Lying(FleetMap):
         def rank(
-            self, ask: Ask, allowed: Iterable[PoP], load: Load, local_only: bool = False
+            self,
+            ask: Ask,
+            allowed: Iterable[PoP],
+            load: Load,
+            local_only: bool = False,
+            **_: object,
         ) -> Plan | Refused:
             return Plan((Attempt("fra", "DE", None, 0, "a lie"),))
 

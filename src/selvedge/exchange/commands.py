@@ -96,7 +96,7 @@ Command: TypeAlias = ReadBody | Recall | Intend | Relay | Remember | Record | At
 
 
 class BodyRead(msgspec.Struct, frozen=True):
-    """The whole body. ``ask``: its facts, where the shell has read them already (a simulation)."""
+    """The whole body. ``ask`` where the shell knows its facts already: it is not parsed again."""
 
     body: bytes
     at_us: int
@@ -179,6 +179,8 @@ class Failed(_Ended, frozen=True, kw_only=True):
     """The engine, the way to it, or the deadline failed."""
 
     refused: Refused
+    told_ms: int | None = None
+    """When to come back, in its own words (Retry-After)."""
 
 
 class Gone(_Ended, frozen=True, kw_only=True):

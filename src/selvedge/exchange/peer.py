@@ -27,7 +27,7 @@ from selvedge.exchange.commands import (
     Tally,
     Vouched,
 )
-from selvedge.exchange.story import RETRY_AFTER_MS, Story, relay_in_turn
+from selvedge.exchange.story import RETRY_AFTER_MS, Story, read_ask, relay_in_turn
 from selvedge.exchange.view import FleetView
 from selvedge.fabric import (
     NAME_PATTERN,
@@ -47,7 +47,6 @@ from selvedge.wire import (
     body_hash,
     holds,
     is_callers_fault,
-    parse,
     read_unverified,
     ticket_hash,
 )
@@ -98,11 +97,13 @@ def serve_ticket(
     if body_hash(arrived.body) != ticket.body_sha256:
         yield Tally("ticket_refused")
         return Refuse(Refused("ticket_refused", "The body is not the ticket's."), receipt=False)
-    ask = arrived.ask or parse(head.route, arrived.body, image_urls)
+    ask = read_ask(head, arrived, view, ticket.tenant, image_urls)
     if isinstance(ask, Refused):
         return Refuse(ask, receipt=False)
 
-    plan = view.routes.rank(ask, (view.here,), view.load, local_only=True)
+    plan = view.routes.rank(
+        ask, (view.here,), view.load, local_only=True, now_us=arrived.at_us, states=view.states
+    )
     if isinstance(plan, Refused):
         return Refuse(plan, receipt=False)
     job = Job(

@@ -10,7 +10,8 @@ import msgspec
 from selvedge.fabric import Engine, Model, PoP, Release
 from selvedge.ledger import Keyring
 from selvedge.residency import Rules
-from selvedge.routing import FleetMap, FleetTables, Load
+from selvedge.routing import Catalogue, EngineStates, FleetMap, Load, Policy, Signals
+from selvedge.wire import prefix_salt
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -44,6 +45,12 @@ class FleetView(msgspec.Struct, frozen=True):
     engines: Mapping[str, Engine]
     """Engines of this PoP."""
     pair_keys: Mapping[str, bytes]
+    salts: Mapping[str, bytes] = {}
+    """Of prompt fingerprints, by tenant; a tenant without one has no fingerprints."""
+    signals: Signals | None = None
+    """What other PoPs report; None where nobody does."""
+    states: EngineStates | None = None
+    """What this PoP's own engines say; None where they say nothing."""
 
     def __repr__(self) -> str:
         return f"FleetView({self.release.fleet} version {self.release.version})"
@@ -58,7 +65,8 @@ class Compiled(msgspec.Struct, frozen=True):
     keyring: Keyring
     models: Mapping[str, Model]
     pops: Mapping[str, PoP]
-    tables: FleetTables
+    catalogue: Catalogue
+    salts: Mapping[str, bytes]
 
 
 def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compiled:
@@ -70,7 +78,8 @@ def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compi
         keyring=Keyring(release.keys, pepper),
         models={model.id: model for model in release.models},
         pops={pop.id: pop for pop in release.pops},
-        tables=FleetTables(release),
+        catalogue=Catalogue(release),
+        salts={one.id: prefix_salt(one.id, pepper) for one in release.tenants},
     )
 
 
@@ -86,7 +95,16 @@ def compile_view(
     return view_at(compiled, here, secrets.pair_keys, load)
 
 
-def view_at(compiled: Compiled, here: str, pair_keys: Mapping[str, bytes], load: Load) -> FleetView:
+def view_at(
+    compiled: Compiled,
+    here: str,
+    pair_keys: Mapping[str, bytes],
+    load: Load,
+    *,
+    policy: Policy | None = None,
+    signals: Signals | None = None,
+    states: EngineStates | None = None,
+) -> FleetView:
     """A compiled release as seen from ``here``. Raises `KeyError` where the release lacks it."""
     own = compiled.pops[here]
     return FleetView(
@@ -95,10 +113,13 @@ def view_at(compiled: Compiled, here: str, pair_keys: Mapping[str, bytes], load:
         here=own,
         rules=compiled.rules,
         keyring=compiled.keyring,
-        routes=FleetMap(compiled.release, here, compiled.tables),
+        routes=FleetMap(compiled.release, here, policy, compiled.catalogue),
         load=load,
         models=compiled.models,
         pops=compiled.pops,
         engines={engine.id: engine for engine in own.engines},
         pair_keys=pair_keys,
+        salts=compiled.salts,
+        signals=signals,
+        states=states,
     )

@@ -37,6 +37,8 @@ class Head(msgspec.Struct, frozen=True):
     """What is wrong with the head itself; told only to who may ask."""
     peer: str | None = None
     """The PoP whose certificate came with it, "" if no PoP's; None where there is no TLS."""
+    wait_ms_max: int | None = None
+    """The longest predicted wait for an engine that its client accepts; 0: reject if busy."""
 
     def __repr__(self) -> str:
         return f"Head({self.request_id})"  # Neither the key nor the person.

@@ -149,9 +149,7 @@ class Board:
     def _digest(self, one: Publisher) -> None:
         if one.away:
             return
-        held = frozenset(
-            [name for engine in one.engines for name in engine.digest_blocks()]
-        )
+        held = frozenset([name for engine in one.engines for name in engine.digest_blocks()])
         if one.digests:
             before = one.digests[0][1]
             self.changes += len(held) + len(before) - 2 * len(held & before)

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import Ask, BadScenario, Route
-from selvedge.sim.description import Description, Prompts, TenantPart
+from selvedge.sim.description import Prompts, TenantPart
 from selvedge.sim.engines import SECOND_US, Work
 from selvedge.sim.traffic import Arrival
 from selvedge.sim.world import MADE_US, Place, World, zone_countries
@@ -58,7 +58,7 @@ def read_clients(text: str) -> list[Client]:
 class Cell:
     """A tenant in a region: who asks, how often conversations begin, and in which cities."""
 
-    __slots__ = ("cumulative", "key", "ingresses", "per_s", "prompts", "tenant")
+    __slots__ = ("cumulative", "ingresses", "key", "per_s", "prompts", "tenant")
 
     def __init__(
         self, tenant: int, key: str, prompts: Prompts, weights: Mapping[str, float]
@@ -121,9 +121,7 @@ class Sessions:
             for _ in range(poisson(rng, mean * busy)):
                 yield self._session(cell, rng, since_us + int(rng.random() * slice_us))
 
-    def _evenly(
-        self, cell: Cell, rng: Random, since_us: int, slice_us: int
-    ) -> Iterator[_Session]:
+    def _evenly(self, cell: Cell, rng: Random, since_us: int, slice_us: int) -> Iterator[_Session]:
         gap_us = max(1, round(SECOND_US / cell.per_s))
         first = -(-(since_us - self.start_us) // gap_us)
         last = -(-(since_us + slice_us - self.start_us) // gap_us)
@@ -152,9 +150,7 @@ class _Session:
         "turns_left",
     )
 
-    def __init__(
-        self, number: int, cell: Cell, ingress: str, rng: Random, at_us: int
-    ) -> None:
+    def __init__(self, number: int, cell: Cell, ingress: str, rng: Random, at_us: int) -> None:
         prompts = cell.prompts
         self.number = number
         self.next_us = at_us

@@ -101,13 +101,9 @@ def build(
     return World(description, places, release)
 
 
-def _with_engines(
-    cities: Sequence[tuple[str, Site]], chosen: Cities
-) -> list[tuple[str, Site]]:
+def _with_engines(cities: Sequence[tuple[str, Site]], chosen: Cities) -> list[tuple[str, Site]]:
     """Engines to the cities with the most traffic: one each, the rest by largest remainder."""
-    traffic = {
-        name: site.population * chosen.market.get(site.region, 1.0) for name, site in cities
-    }
+    traffic = {name: site.population * chosen.market.get(site.region, 1.0) for name, site in cities}
     best = sorted(traffic, key=lambda name: (-traffic[name], name))[: chosen.gpu_sites]
     whole = sum(traffic[name] for name in best)
     rest = chosen.gpus - len(best)
@@ -117,8 +113,7 @@ def _with_engines(
     for name in sorted(best, key=lambda name: (int(exact[name]) - exact[name], name))[:left]:
         engines[name] += 1
     return [
-        (name, msgspec.structs.replace(site, engines=engines.get(name, 0)))
-        for name, site in cities
+        (name, msgspec.structs.replace(site, engines=engines.get(name, 0))) for name, site in cities
     ]
 
 
@@ -175,9 +170,7 @@ def _release(
     )
 
 
-def zone_countries(
-    description: Description, name: str, places: Sequence[Place]
-) -> tuple[str, ...]:
+def zone_countries(description: Description, name: str, places: Sequence[Place]) -> tuple[str, ...]:
     """The countries of a zone, sorted. Raises `BadScenario`."""
     zone = description.zones[name]
     found = set(zone.countries)

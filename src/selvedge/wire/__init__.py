@@ -39,6 +39,7 @@ from selvedge.wire.http1_render import (
     render_response_head,
 )
 from selvedge.wire.media import ImageUrls
+from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
 from selvedge.wire.profiles import PROFILES, Profile
 from selvedge.wire.requests import engine_body, engine_streams, parse
 from selvedge.wire.schemas import body_schemas
@@ -59,6 +60,8 @@ from selvedge.wire.tickets import (
 from selvedge.wire.usage import render_usage
 
 __all__ = [
+    "BLOCKS_MAX",
+    "BLOCK_BYTES",
     "CONTINUE",
     "DONE",
     "LAST_CHUNK",
@@ -97,11 +100,13 @@ __all__ = [
     "client_address",
     "engine_body",
     "engine_streams",
+    "fingerprint",
     "frame",
     "holds",
     "is_callers_fault",
     "issue",
     "parse",
+    "prefix_salt",
     "read_address",
     "read_answer",
     "read_attested",

@@ -1,0 +1,1 @@
+"""The policies, as a table: ours, and those it is compared with."""
