@@ -11,6 +11,7 @@ import msgspec
 from selvedge.exchange import Ending, FleetView, Served, Story
 from selvedge.fabric import Ask, Attestation, Head, Receipt
 from selvedge.routing import LoadBook
+from selvedge.sim.batching import BatchedAnswering
 from selvedge.sim.engines import Answering, Work
 from selvedge.sim.journal import Journal
 from selvedge.sim.traffic import Arrival
@@ -72,7 +73,7 @@ class Caller(Protocol):
     def wants(self) -> Wants:
         """What it asks."""
 
-    def began(self, answering: Answering) -> None:
+    def began(self, answering: Answering | BatchedAnswering) -> None:
         """An engine has taken the request."""
 
     def hear(self, count: int, served: Served) -> bool:
@@ -132,7 +133,7 @@ class Client:
             sealed=sealed,
         )
 
-    def began(self, answering: Answering) -> None:
+    def began(self, answering: Answering | BatchedAnswering) -> None:
         """A client does not see engines."""
 
     def hear(self, count: int, served: Served) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from selvedge.fabric import BadScenario, Ingress, is_country
-from selvedge.sim.engines import EngineModel
+from selvedge.sim.batching import BatchingModel
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -50,8 +50,8 @@ class Site(Part, frozen=True):
 class Cities(Part, frozen=True):
     """PoPs from the package's city list, the most populous first.
 
-    ``gpu_sites`` of them, those with the most traffic (population x ``market`` of the region), share
-    ``gpus`` engines in proportion to it, one each at least.
+    ``gpu_sites`` of them, those with the most traffic (population x ``market`` of the region),
+    share ``gpus`` engines in proportion to it, one each at least.
     """
 
     count: Annotated[int, msgspec.Meta(ge=1, le=4100)]
@@ -75,7 +75,7 @@ class Hardware(Part, frozen=True):
 
     model: str
     preset: str | None = None
-    engine: EngineModel | None = None
+    engine: BatchingModel | None = None
     context_tokens_max: Count = 131_072
 
 
@@ -129,6 +129,8 @@ class Traffic(Part, frozen=True):
     utc_hour: Annotated[float, msgspec.Meta(ge=0, lt=24)] = 13.0
     burst_s: Positive = 20.0
     burst_cv: NotNegative = 0.5
+    deadline_s: Positive = 60.0
+    """How long a client waits for its whole answer."""
     trace: Literal["mooncake"] | None = None
     constant: bool = False
     """Whether conversations begin at even distances instead of a Poisson process."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from selvedge.exchange import Deliver, Ending, Job, Refuse, Served
 from selvedge.fabric import Attested, Head, Refused, Usage
 from selvedge.routing import Attempt
+from selvedge.sim.batching import BatchedAnswering
 from selvedge.sim.conversation import Conversation, Wants
 from selvedge.sim.engines import Answering
 from selvedge.sim.relay import Relaying, World
@@ -33,6 +34,9 @@ class Forward(Relaying):
 
     def open(self) -> Refused | None:
         """Send ticket and body."""
+        if self.world.links.are_cut(self.conversation.pop.id, self.attempt.pop):
+            words = f"PoP {self.attempt.pop!r} cannot be reached."
+            return Refused("engine_failed", words, retry_after_ms=1000)
         ticket = self._ticket()
         self.ticket = issue(ticket, self._pair_key) if self._sealed else ticket
         self.world.clock.after(self._there_us, self._arrive)
@@ -125,9 +129,9 @@ class Line:
     def __init__(self, forward: Forward, wants: Wants) -> None:
         self._forward = forward
         self.wants = wants.at_peer()
-        self.answering: Answering | None = None
+        self.answering: Answering | BatchedAnswering | None = None
 
-    def began(self, answering: Answering) -> None:
+    def began(self, answering: Answering | BatchedAnswering) -> None:
         """Which answer's tokens are on the line."""
         self.answering = answering
 

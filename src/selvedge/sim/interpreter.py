@@ -15,7 +15,7 @@ import heapq
 import itertools
 from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -46,7 +46,8 @@ from selvedge.exchange import (
 )
 from selvedge.fabric import Attested, Head, PoP, Refused, Release
 from selvedge.ledger import hash_secret, write_key
-from selvedge.routing import LoadBook, place
+from selvedge.routing import EngineStates, LoadBook, Policy, Signals, place
+from selvedge.sim.batching import BatchingEngine, BatchingModel
 from selvedge.sim.border import Border
 from selvedge.sim.clock import Clock
 from selvedge.sim.columns import Columns
@@ -75,10 +76,29 @@ def simulate(release: Release, scenario: Scenario, seed: int) -> Report:
     return Interpreter(release, scenario, seed).run()
 
 
+class Wiring(Protocol):
+    """What PoPs are given beside the release, and traffic of another making."""
+
+    def policy(self, pop: str) -> Policy | None:
+        """The policy of an ingress; None for the one that is used otherwise."""
+
+    def signals(self, pop: str) -> Signals | None:
+        """What an ingress hears."""
+
+    def states(self, pop: str) -> EngineStates | None:
+        """What the engines of a PoP say to it."""
+
+    def arrivals(self) -> Iterator[Arrival]:
+        """Requests in the order of time, besides those of the scenario."""
+
+
 class Interpreter:
     """One run. Everything random comes from ``seed``."""
 
-    def __init__(self, release: Release, scenario: Scenario, seed: int) -> None:
+    def __init__(
+        self, release: Release, scenario: Scenario, seed: int, wiring: Wiring | None = None
+    ) -> None:
+        self._wiring = wiring
         self.clock = Clock(scenario.start_us)
         self.links = Links(release, scenario.jitter_us, Random(f"{seed}/links"))
         self.border = Border(release)
@@ -88,7 +108,7 @@ class Interpreter:
         self._compiled = compile_release(self._release, release_hash, PEPPER)
         self._scenario = scenario
         self._seed = seed
-        self._engines: dict[str, ModelledEngine] = {}
+        self._engines: dict[str, ModelledEngine | BatchingEngine] = {}
         self._tallies = Tallies(columns=None if scenario.keeps else Columns())
         self._authorizations = {key.id: authorization(key.id) for key in release.keys}
         self._arrivals = self._all_arrivals()
@@ -112,22 +132,35 @@ class Interpreter:
         known = self.pops.get(pop_id)
         if known is None:
             load = LoadBook()
-            view = view_at(self._compiled, pop_id, PairKeys(pop_id, self._compiled.pops), load.view)
+            wiring = self._wiring
+            view = view_at(
+                self._compiled,
+                pop_id,
+                PairKeys(pop_id, self._compiled.pops),
+                load.view,
+                policy=wiring.policy(pop_id) if wiring else None,
+                signals=wiring.signals(pop_id) if wiring else None,
+                states=wiring.states(pop_id) if wiring else None,
+            )
             scenario = self._scenario
             journal = Journal(pop_id, scenario.write_faults, keeps=scenario.keeps)
             tickets = TicketBook(pop_id, self._scenario.start_us)
             known = self.pops[pop_id] = VirtualPoP(view, load, journal, tickets)
         return known
 
-    def engine(self, pop: str, engine: str) -> ModelledEngine:
+    def engine(self, pop: str, engine: str) -> ModelledEngine | BatchingEngine:
         """An engine of the fleet; raises `KeyError` where the release has none such."""
         name = place(pop, engine)
         known = self._engines.get(name)
         if known is None:
-            engines = self.pop(pop).view.here.engines
+            engines = self._compiled.pops[pop].engines
             found = {one.id: one for one in engines}[engine]
             model = self._scenario.model_of(name, found)
-            known = self._engines[name] = ModelledEngine(self.clock, model)
+            if isinstance(model, BatchingModel):
+                known = BatchingEngine(self.clock, model)
+            else:
+                known = ModelledEngine(self.clock, model)
+            self._engines[name] = known
         return known
 
     def call(self, pop: str, head: Head, ticket: str | Ticket, caller: Caller) -> Conversation:
@@ -149,6 +182,10 @@ class Interpreter:
         flowing = arrivals(scenario.flows, self._seed, scenario.start_us)
         flowing = itertools.islice(flowing, scenario.requests_max)
         scripted = sorted(scenario.scripted, key=lambda arrival: arrival.at_us)
+        if self._wiring is not None:
+            assert not scenario.scripted
+            assert not scenario.flows
+            return self._wiring.arrivals()
         return heapq.merge(scripted, flowing, key=lambda arrival: arrival.at_us)
 
     def _expect_next(self) -> None:

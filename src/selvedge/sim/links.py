@@ -15,7 +15,7 @@ from selvedge.fabric import PoP, Release, WanModel
 class Links:
     """One-way delays in microseconds. ``jitter_us`` is the jitter's mean; 0 draws nothing."""
 
-    __slots__ = ("_jitter_us", "_pops", "_rng", "_rtt_us", "_wan")
+    __slots__ = ("_away", "_jitter_us", "_pops", "_rng", "_rtt_us", "_wan")
 
     def __init__(self, release: Release, jitter_us: int, rng: Random) -> None:
         self._pops: dict[str, PoP] = {pop.id: pop for pop in release.pops}
@@ -24,6 +24,7 @@ class Links:
         )
         self._jitter_us = jitter_us
         self._rng = rng
+        self._away: dict[str, int] = {}
         self._rtt_us: dict[tuple[str, str], int] = {}
 
     def rtt_us(self, a: str, b: str) -> int:
@@ -34,6 +35,18 @@ class Links:
             ends = [(self._pops[one].latitude, self._pops[one].longitude) for one in pair]
             known = self._rtt_us[pair] = round(self._wan.rtt_ms(*ends) * 1000)
         return known
+
+    def cut(self, pop: str, away: bool) -> None:
+        """New connections to and from this PoP fail from now on, or succeed again.
+
+        Cuts add up: as many must be mended. What is under way goes on.
+        """
+        self._away[pop] = self._away.get(pop, 0) + (1 if away else -1)
+
+    def are_cut(self, a: str, b: str) -> bool:
+        """Whether no connection can be made between two PoPs."""
+        away = self._away
+        return bool(away) and (away.get(a, 0) > 0 or away.get(b, 0) > 0)
 
     def ways_us(self, a: str, b: str) -> tuple[int, int]:
         """There and back for one connection; bytes on it stay in order, so it is drawn once."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from selvedge.routing import EngineState, ModelReport, Report
+from selvedge.sim.batching import EngineReport
 from selvedge.sim.clock import Clock
 from selvedge.sim.description import Content
 from selvedge.sim.engines import SECOND_US
@@ -31,7 +32,7 @@ _DAY_H: Final = 24.0
 class Reporting(Protocol):
     """An engine that says what it has to do and what it holds."""
 
-    def report(self) -> ModelReport:
+    def report(self) -> EngineReport:
         """Its load now."""
 
     def matched(self, prefix: tuple[int, ...]) -> int:
@@ -64,14 +65,7 @@ class Publisher:
         """Its report at this moment: of several engines, the one with the least before it."""
         loads = [engine.report() for engine in self.engines]
         least = min(loads, key=_before)
-        load = ModelReport(
-            waiting_tokens=least.waiting_tokens,
-            running=least.running,
-            slots=least.slots,
-            kv_free=least.kv_free,
-            prefill_tokens_per_s=least.prefill_tokens_per_s,
-        )
-        return Report(self.pop, at_us, reserve, {self.model: load})
+        return Report(self.pop, at_us, reserve, {self.model: _as_report(least)})
 
 
 class Board:
@@ -96,9 +90,13 @@ class Board:
         self._content = content
         self._keep = 2 + (delay_us + LINK_US_MAX) // period_us
         self._until_us: int | None = None
+        self._stopped = False
 
-    def start(self, until_us: int) -> None:
-        """Everyone publishes at once, then each at its own phase of the period."""
+    def start(self, until_us: int | None) -> None:
+        """Everyone publishes at once, then each at its own phase of the period.
+
+        Without ``until_us`` it goes on until `stop`.
+        """
         self._until_us = until_us
         for number, one in enumerate(self.publishers.values()):
             self._publish(one)
@@ -107,6 +105,16 @@ class Board:
             self._again(one, self._publish, max(phase, 1), self._period_us)
             phase = (number * 104729 % 1000) * self._digest_us // 1000
             self._again(one, self._digest, max(phase, 1), self._digest_us)
+
+    def stop(self) -> None:
+        """Nobody will ask any more."""
+        self._stopped = True
+
+    def silence(self, pop: str, away: bool) -> None:
+        """Nobody outside hears this PoP from now on, or everyone does again."""
+        one = self.publishers.get(pop)
+        if one is not None:
+            one.away = away
 
     def reserve(self, one: Publisher, at_us: int) -> float:
         """The headroom that content leaves, by the local time of a PoP."""
@@ -128,8 +136,8 @@ class Board:
     def _again(
         self, one: Publisher, what: Callable[[Publisher], None], delay_us: int, every_us: int
     ) -> None:
-        assert self._until_us is not None
-        if self._clock.now_us + delay_us > self._until_us:
+        due_us = self._clock.now_us + delay_us
+        if self._stopped or (self._until_us is not None and due_us > self._until_us):
             return
 
         def run() -> None:
@@ -234,8 +242,7 @@ class Engines:
         one = self._engines.get(engine)
         if one is None:
             return None
-        load = one.report()
-        return EngineState(engine, load, one.matched(prefix))
+        return EngineState(engine, _as_report(one.report()), one.matched(prefix))
 
 
 def leading(prefix: tuple[int, ...], held: frozenset[int]) -> int:
@@ -256,5 +263,15 @@ def hash_of(name: str) -> int:
     return mixed >> 16
 
 
-def _before(load: ModelReport) -> tuple[int, int]:
+def _as_report(load: EngineReport) -> ModelReport:
+    return ModelReport(
+        waiting_tokens=load.waiting_tokens,
+        running=load.running,
+        slots=load.slots,
+        kv_free=load.kv_free,
+        prefill_tokens_per_s=load.prefill_tokens_per_s,
+    )
+
+
+def _before(load: EngineReport) -> tuple[int, int]:
     return load.waiting_tokens, load.running

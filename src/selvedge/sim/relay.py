@@ -15,6 +15,7 @@ import msgspec
 from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served, cools
 from selvedge.fabric import Attested, Head, Refused, Usage
 from selvedge.routing import COOLING_US, Attempt, place, prompt_tokens_of
+from selvedge.sim.batching import BatchedAnswering, BatchingEngine
 from selvedge.sim.border import Border
 from selvedge.sim.clock import Clock, Timer
 from selvedge.sim.conversation import Caller, Conversation
@@ -33,7 +34,7 @@ class World(Protocol):
     def resume(self, conversation: Conversation, reply: Ended) -> None:
         """Go on with the story."""
 
-    def engine(self, pop: str, engine: str) -> ModelledEngine:
+    def engine(self, pop: str, engine: str) -> ModelledEngine | BatchingEngine:
         """The engine of that name at that PoP."""
 
     def call(self, pop: str, head: Head, ticket: str | Ticket, caller: Caller) -> Conversation:
@@ -183,7 +184,7 @@ class Relaying(ABC):
 class LocalRelay(Relaying):
     """An attempt at an engine of the PoP's own; the engine's listener."""
 
-    _answering: Answering | None = None
+    _answering: Answering | BatchedAnswering | None = None
 
     def open(self) -> Refused | None:
         """Ask the engine."""
@@ -211,7 +212,15 @@ class LocalRelay(Relaying):
         """The engine's answer is complete."""
         assert self._answering is not None
         work = self._answering.work
-        usage = Usage(work.prompt_tokens, output=work.output_tokens, provenance="reported")
+        cached = 0
+        if isinstance(self._answering, BatchedAnswering):
+            cached = self._answering.cached_tokens or 0
+        usage = Usage(
+            work.prompt_tokens - cached,
+            cache_read=cached,
+            output=work.output_tokens,
+            provenance="reported",
+        )
         self.end(self.relayed(usage))
 
     def broken(self) -> None:

@@ -77,6 +77,7 @@ class Sessions:
     def __init__(self, world: World, clients: Sequence[Client], seed: int) -> None:
         self._traffic = world.description.traffic
         self._model = world.description.hardware.model
+        self._deadline_us = int(world.description.traffic.deadline_s * SECOND_US)
         self._seed = seed
         self._cells = _cells(world, clients)
         self._sessions = 0
@@ -102,7 +103,7 @@ class Sessions:
         waiting = self._waiting
         while waiting and waiting[0][0] < until_us:
             at_us, number, session = waiting[0]
-            yield session.turn(at_us, self._model)
+            yield session.turn(at_us, self._model, self._deadline_us)
             if session.turns_left:
                 heapq.heapreplace(waiting, (session.next_us, number, session))
             else:
@@ -163,7 +164,7 @@ class _Session:
         self._context = prompts.system_tokens
         self.turns_left = min(TURNS_MAX, geometric(rng, prompts.turns))
 
-    def turn(self, at_us: int, model: str) -> Arrival:
+    def turn(self, at_us: int, model: str, deadline_us: int) -> Arrival:
         """The next message."""
         prompts, rng = self._cell.prompts, self._rng
         self._context += 1 + int(rng.expovariate(1 / prompts.turn_tokens))
@@ -191,6 +192,7 @@ class _Session:
             body=b"",
             work=Work(tokens, output, prefix, BLOCK_TOKENS),
             ask=ask,
+            deadline_after_us=deadline_us,
         )
 
     def _prefix(self, blocks: int) -> tuple[int, ...]:

@@ -39,8 +39,6 @@ class Summary(msgspec.Struct, frozen=True):
     gpus: int
     gpu_hours: float
     out_of_zone: int
-    reserve_violations: int
-    """Answers begun at a PoP whose headroom was used up."""
     control_bytes_per_s: float
     """What one ingress hears of all others, on average."""
     requests_per_s: float
