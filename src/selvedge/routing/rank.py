@@ -25,10 +25,22 @@ RETRY_AFTER_MS_MAX: Final = 60_000
 _LISTS_MAX: Final = 256
 
 
+class Seen:
+    """What the map of one PoP has found out so far."""
+
+    __slots__ = ("candidates", "lists", "rtt_us")
+
+    def __init__(self, here: str) -> None:
+        self.rtt_us: dict[str, int] = {here: 0}
+        self.candidates: dict[str, dict[str, Candidate]] = {}
+        # By the identity of the allowed set, which is kept so that no other one gets it.
+        self.lists: dict[int, tuple[Iterable[PoP], dict[str, list[Candidate]]]] = {}
+
+
 class Catalogue:
     """Who serves which model, of a whole release: one is enough for any number of PoPs."""
 
-    __slots__ = ("models", "pops", "serving", "wan")
+    __slots__ = ("models", "pops", "seen", "serving", "wan")
 
     def __init__(self, release: Release) -> None:
         self.models = {model.id: model for model in release.models}
@@ -36,6 +48,8 @@ class Catalogue:
         self.wan = WanModel(
             path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms
         )
+        # By PoP, what its map has found out: distances, candidates, lists. Maps come and go.
+        self.seen: dict[str, Seen] = {}
         # By model and PoP: the engines that serve it.
         self.serving: dict[str, dict[str, tuple[Engine, ...]]] = {}
         for pop in release.pops:
@@ -58,10 +72,12 @@ class FleetMap:
         self._origin = self._catalogue.pops[here]
         self._here = here
         self._policy: Policy = policy or Predictive(seed=here)
-        self._rtt_us: dict[str, int] = {here: 0}
-        self._candidates: dict[str, dict[str, Candidate]] = {}
-        # By the identity of the allowed set, which is kept so that no other one gets it.
-        self._lists: dict[int, tuple[Iterable[PoP], dict[str, list[Candidate]]]] = {}
+        seen = self._catalogue.seen.get(here)
+        if seen is None:
+            seen = self._catalogue.seen[here] = Seen(here)
+        self._rtt_us = seen.rtt_us
+        self._candidates = seen.candidates
+        self._lists = seen.lists
 
     def rank(
         self,

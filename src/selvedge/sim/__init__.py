@@ -1,5 +1,6 @@
 """Floor 3: the exchange in virtual time. Modelled engines, links and traffic; pure and seeded."""
 
+from selvedge.sim.atlas import Atlas
 from selvedge.sim.batching import BatchingModel
 from selvedge.sim.columns import Columns
 from selvedge.sim.course import Course, Outcome, run
@@ -17,6 +18,7 @@ from selvedge.sim.world import World, build, read_cities, regions
 
 __all__ = [
     "Arrival",
+    "Atlas",
     "BatchingModel",
     "Client",
     "Columns",

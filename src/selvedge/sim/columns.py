@@ -52,9 +52,14 @@ class Columns:
         "tenant",
         "tenants",
         "ttft_us",
+        "watched",
+        "watches",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, watches: str | None = None) -> None:
+        self.watches = watches
+        """The receipt of this id is kept whole."""
+        self.watched: Receipt | None = None
         self.arrived_us = array("q")
         self.ended_us = array("q")
         self.ttft_us = array("q")
@@ -76,6 +81,8 @@ class Columns:
 
     def add(self, receipt: Receipt) -> None:
         """A request ended with this receipt."""
+        if receipt.id == self.watches:
+            self.watched = receipt
         usage = receipt.usage
         cached = usage.cache_read if usage else 0
         first_us = receipt.first_token_us

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
@@ -18,20 +17,20 @@ from selvedge.sim.traffic import Arrival
 from selvedge.wire import TicketBook
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class VirtualPoP:
     """What a PoP process holds while it runs."""
 
-    view: FleetView
-    load: LoadBook
-    journal: Journal
-    tickets: TicketBook
-    tallied: Counter[str] = field(default_factory=Counter)
+    __slots__ = ("id", "journal", "load", "tallied", "tickets", "view")
 
-    @property
-    def id(self) -> str:
-        """The PoP's id."""
-        return self.view.here.id
+    def __init__(
+        self, view: FleetView, load: LoadBook, journal: Journal, tickets: TicketBook
+    ) -> None:
+        self.id: str = view.here.id
+        self.view = view
+        self.load = load
+        self.journal = journal
+        self.tickets = tickets
+        self.tallied: Counter[str] = Counter()
 
 
 class Wants(msgspec.Struct, frozen=True):
@@ -90,23 +89,36 @@ class Pump(Protocol):
         """The caller has hung up."""
 
 
-@dataclass(slots=True, eq=False)
 class Conversation:
     """A story and what has been seen of it.
 
     ``recorded`` is the receipt of its last `Record`, ``word`` what it last attested unsealed.
     """
 
-    pop: VirtualPoP
-    caller: Caller
-    head: Head
-    story: Story
-    relay: Pump | None = None
-    tallied: str | None = None
-    recorded: Receipt | None = None
-    word: Attestation | None = None
-    unwritten: bool = False
-    ending: Ending | None = None
+    __slots__ = (
+        "caller",
+        "ending",
+        "head",
+        "pop",
+        "recorded",
+        "relay",
+        "story",
+        "tallied",
+        "unwritten",
+        "word",
+    )
+
+    def __init__(self, pop: VirtualPoP, caller: Caller, head: Head, story: Story) -> None:
+        self.pop = pop
+        self.caller = caller
+        self.head = head
+        self.story = story
+        self.relay: Pump | None = None
+        self.tallied: str | None = None
+        self.recorded: Receipt | None = None
+        self.word: Attestation | None = None
+        self.unwritten = False
+        self.ending: Ending | None = None
 
     def leave(self) -> None:
         """The caller has hung up; without a relay under way there is nothing to stop."""

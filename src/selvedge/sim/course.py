@@ -11,21 +11,23 @@ from typing import Final
 
 import msgspec
 
+from selvedge.exchange import Compiled
 from selvedge.routing import EngineStates, Policy, Signals
+from selvedge.sim.account import Account, Watching
+from selvedge.sim.atlas import Atlas
 from selvedge.sim.batching import BatchingEngine, BatchingModel
 from selvedge.sim.columns import Columns
 from selvedge.sim.engines import SECOND_US
 from selvedge.sim.interpreter import Interpreter
+from selvedge.sim.links import Distances
 from selvedge.sim.publications import Board, Engines, Heard, Present, Publisher, Reporting
 from selvedge.sim.report import Report
 from selvedge.sim.scenario import Outage, Scenario
 from selvedge.sim.sessions import Client, Sessions
 from selvedge.sim.summary import Fold, Summary, Window
 from selvedge.sim.traffic import Arrival
-from selvedge.sim.world import World, engine_id, regions
+from selvedge.sim.world import World, engine_id
 
-LOCAL: Final = "region-local"
-"""Each region serves only itself, with our policy within it."""
 OMNISCIENT: Final = frozenset({"oracle"})
 """Policies that hear the present."""
 
@@ -34,15 +36,25 @@ PolicyMaker = Callable[[str], Policy]
 
 
 class Course(msgspec.Struct, frozen=True):
-    """What is to be run: a world, a policy, a seed; at most ``requests_max`` requests."""
+    """What is to be run: a world, a policy, a seed.
 
-    world: World
+    With ``requests_max`` the run is that long and not as long as the window.
+    """
+
+    atlas: Atlas
     clients: Sequence[Client]
     engine: BatchingModel
     policy: str
     make: PolicyMaker
     seed: int
     requests_max: int | None = None
+    explains: int | None = None
+    """The number of a request, counted from 1, of which an account is given."""
+
+    @property
+    def world(self) -> World:
+        """The fleet."""
+        return self.atlas.world
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -51,6 +63,7 @@ class Outcome(msgspec.Struct, frozen=True):
     summary: Summary
     rows: Columns
     report: Report
+    account: Account | None = None
 
 
 def run(course: Course) -> Outcome:
@@ -59,8 +72,11 @@ def run(course: Course) -> Outcome:
     report = fleet.interpreter.run()
     assert report.columns is not None
     window = fleet.window
-    fold = Fold(report.columns, window, regions(course.world.places))
-    return Outcome(_summary(course, fleet, fold, report), report.columns, report)
+    fold = Fold(report.columns, window, course.atlas.regions)
+    account = fleet.account
+    if account is not None:
+        account.receipt = report.columns.watched
+    return Outcome(_summary(course, fleet, fold, report), report.columns, report, account)
 
 
 class _Wired:
@@ -69,6 +85,7 @@ class _Wired:
     def __init__(self, course: Course) -> None:
         description = course.world.description
         self.course = course
+        self.account = None if course.explains is None else Account(course.explains)
         self.sessions = Sessions(course.world, course.clients, course.seed)
         start_us = self.sessions.start_us
         measured = description.window
@@ -77,6 +94,7 @@ class _Wired:
             from_us=from_us,
             until_us=from_us + int(measured.measured_s * SECOND_US),
             slo_us=int(description.slo.ttft_ms * 1000),
+            deadline_us=int(description.traffic.deadline_s * SECOND_US),
         )
         self._models = {
             f"{place.id}/{engine_id(number)}": course.engine
@@ -89,6 +107,7 @@ class _Wired:
             jitter_us=int(description.fleet.jitter_ms * 1000),
             outages=tuple(_outages(course.world, start_us)),
             keeps=False,
+            watches=None if course.explains is None else f"rcpt-{course.explains:08d}",
             sealed_every=description.sealed_every,
         )
         self.interpreter = Interpreter(course.world.release, scenario, course.seed, self)
@@ -98,13 +117,14 @@ class _Wired:
 
     def policy(self, pop: str) -> Policy | None:
         """The policy of an ingress."""
-        return self.course.make(pop)
+        policy = self.course.make(pop)
+        return policy if self.account is None else Watching(policy, self.account)
 
     def signals(self, pop: str) -> Signals | None:
         """What an ingress hears."""
         if self.course.policy in OMNISCIENT:
             return Present(self.board)
-        return Heard(self.board, pop, self._way_us(pop), self._near(pop))
+        return Heard(self.board, pop, self.course.atlas.ways_us(pop), self.course.atlas.near(pop))
 
     def states(self, pop: str) -> EngineStates | None:
         """What the engines of a PoP say to it."""
@@ -119,7 +139,13 @@ class _Wired:
             if most is not None and number >= most:
                 self.board.stop()
                 return
+            if self.account is not None and number + 1 == self.account.number:
+                self.account.ask = arrival.ask
             yield arrival
+
+    def compiled(self) -> tuple[Compiled, Distances]:
+        """The release and its distances, shared by all runs."""
+        return self.course.atlas.compiled, self.course.atlas.distances
 
     def _start_engines(self) -> dict[str, Mapping[str, Reporting]]:
         found: dict[str, Mapping[str, Reporting]] = {}
@@ -171,36 +197,12 @@ class _Wired:
             clock.at(start_us + int(failure.from_s * SECOND_US), cut)
             clock.at(start_us + int(failure.until_s * SECOND_US), mend)
 
-    def _way_us(self, here: str) -> Callable[[str], int]:
-        known: dict[str, int] = {}
-        links = self.interpreter.links
-
-        def way_us(pop: str) -> int:
-            found = known.get(pop)
-            if found is None:
-                found = known[pop] = links.rtt_us(here, pop) // 2
-            return found
-
-        return way_us
-
-    def _near(self, here: str) -> set[str]:
-        """The nearest PoPs with engines of every zone that this ingress may have to ask."""
-        release, links = self.course.world.release, self.interpreter.links
-        most = self.course.world.description.signals.digests_from
-        country = {pop.id: pop.country for pop in release.pops}
-        ordered = sorted(self._engines, key=lambda pop: (links.rtt_us(here, pop), pop))
-        near: set[str] = set()
-        for zone in {one.countries for one in release.zones}:
-            inside = [pop for pop in ordered if country[pop] in zone]
-            near.update(inside[:most])
-        return near
-
     def control_bytes_per_s(self) -> float:
         """What an ingress hears of others in a second, on average over those that were asked."""
         pops = [pop for pop in self.interpreter.pops if pop not in self._engines][:64]
         if not pops or self.course.policy in OMNISCIENT:
             return 0.0
-        digests = sum(len(self._near(pop)) for pop in pops) / len(pops)
+        digests = sum(len(self.course.atlas.near(pop)) for pop in pops) / len(pops)
         return self.board.bytes_per_s(len(self._engines), round(digests))
 
 

@@ -25,6 +25,7 @@ from selvedge.exchange import (
     BodyRefused,
     ClientLeft,
     Command,
+    Compiled,
     Ending,
     Intend,
     NotWritten,
@@ -55,7 +56,7 @@ from selvedge.sim.conversation import Caller, Client, Conversation, VirtualPoP
 from selvedge.sim.engines import ModelledEngine
 from selvedge.sim.forward import Forward
 from selvedge.sim.journal import Journal
-from selvedge.sim.links import Links
+from selvedge.sim.links import Distances, Links
 from selvedge.sim.relay import LocalRelay, Relaying
 from selvedge.sim.report import Report, Tallies, report_of
 from selvedge.sim.scenario import Scenario
@@ -91,6 +92,9 @@ class Wiring(Protocol):
     def arrivals(self) -> Iterator[Arrival]:
         """Requests in the order of time, besides those of the scenario."""
 
+    def compiled(self) -> tuple[Compiled, Distances]:
+        """The release, compiled with the secrets of `with_keys_of_simulation`, and distances."""
+
 
 class Interpreter:
     """One run. Everything random comes from ``seed``."""
@@ -100,16 +104,15 @@ class Interpreter:
     ) -> None:
         self._wiring = wiring
         self.clock = Clock(scenario.start_us)
-        self.links = Links(release, scenario.jitter_us, Random(f"{seed}/links"))
+        self._compiled, distances = wiring.compiled() if wiring else _compiled(release)
+        jitter = Random(f"{seed}/links")
+        self.links = Links(release, scenario.jitter_us, jitter, distances)
         self.border = Border(release)
         self.pops: dict[str, VirtualPoP] = {}
-        self._release = with_keys_of_simulation(release)
-        release_hash = hashlib.sha256(msgspec.json.encode(self._release)).hexdigest()
-        self._compiled = compile_release(self._release, release_hash, PEPPER)
         self._scenario = scenario
         self._seed = seed
         self._engines: dict[str, ModelledEngine | BatchingEngine] = {}
-        self._tallies = Tallies(columns=None if scenario.keeps else Columns())
+        self._tallies = Tallies(columns=None if scenario.keeps else Columns(scenario.watches))
         self._authorizations = {key.id: authorization(key.id) for key in release.keys}
         self._arrivals = self._all_arrivals()
 
@@ -287,6 +290,12 @@ class Interpreter:
             return reply
         self.clock.at(reply.at_us, lambda: self.resume(conversation, reply))
         return None
+
+
+def _compiled(release: Release) -> tuple[Compiled, Distances | None]:
+    keyed = with_keys_of_simulation(release)
+    release_hash = hashlib.sha256(msgspec.json.encode(keyed)).hexdigest()
+    return compile_release(keyed, release_hash, PEPPER), None
 
 
 def with_keys_of_simulation(release: Release) -> Release:

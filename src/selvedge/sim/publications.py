@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from selvedge.routing import EngineState, ModelReport, Report
@@ -170,22 +170,25 @@ class Board:
 class Heard:
     """The board as one ingress hears it: `routing.Signals`."""
 
-    __slots__ = ("_board", "_here", "_near", "_way_us")
+    __slots__ = ("_delay_us", "_here", "_near", "_publishers", "_ways_us")
 
     def __init__(
-        self, board: Board, here: str, way_us: Callable[[str], int], near: Iterable[str]
+        self, board: Board, here: str, ways_us: Mapping[str, int], near: frozenset[str]
     ) -> None:
-        self._board = board
+        self._publishers = board.publishers
+        self._delay_us = board.delay_us
         self._here = here
-        self._way_us = way_us
-        self._near = frozenset(near)
+        self._ways_us = ways_us
+        self._near = near
 
     def report(self, pop: str, now_us: int) -> Report | None:
         """The newest report that can have come here by now."""
-        one = self._board.publishers.get(pop)
+        one = self._publishers.get(pop)
         if one is None:
             return None
-        heard_us = now_us - self._delay_us(pop)
+        heard_us = now_us
+        if pop != self._here:
+            heard_us -= self._ways_us[pop] + self._delay_us
         for report in one.reports:
             if report.at_us <= heard_us:
                 return report
@@ -195,17 +198,16 @@ class Heard:
         """Leading blocks in the newest digest heard; of far PoPs there is none."""
         if not prefix or pop not in self._near:
             return 0
-        one = self._board.publishers.get(pop)
+        one = self._publishers.get(pop)
         if one is None:
             return 0
-        heard_us = now_us - self._delay_us(pop)
+        heard_us = now_us
+        if pop != self._here:
+            heard_us -= self._ways_us[pop] + self._delay_us
         for at_us, held in one.digests:
             if at_us <= heard_us:
                 return leading(prefix, held)
         return 0
-
-    def _delay_us(self, pop: str) -> int:
-        return 0 if pop == self._here else self._way_us(pop) + self._board.delay_us
 
 
 class Present:

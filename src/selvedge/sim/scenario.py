@@ -50,6 +50,8 @@ class Scenario(msgspec.Struct, frozen=True):
     body_bytes_max: int = 1024 * 1024
     keeps: bool = True
     """Whether receipts are kept and hashed; without, requests are columns of numbers."""
+    watches: str | None = None
+    """Id of a receipt that is kept all the same."""
     sealed_every: int = 1
     """Of so many requests one has tickets and attestations as on a wire, MACs and all."""
 

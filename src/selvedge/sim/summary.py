@@ -2,7 +2,8 @@
 
 Counted are requests that arrived in the measured window. What was refused, failed or shed counts as
 a failure of the service: goodput is requests whose first token came within the objective over all
-that arrived, and the quantiles of TTFT are of those that got a first token.
+that arrived, and in the quantiles of TTFT a request without a first token counts as one that took
+the whole deadline. A policy gains nothing by refusing.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Window(msgspec.Struct, frozen=True):
     from_us: int
     until_us: int
     slo_us: int
+    deadline_us: int
 
 
 def nearest_rank(ordered: Sequence[int], share: float) -> int:
@@ -76,8 +78,7 @@ class Fold:
                 continue
             self.arrived += 1
             ttft_us = rows.ttft_us[at]
-            if ttft_us != NONE_US:
-                self.times_us.append(ttft_us)
+            self.times_us.append(window.deadline_us if ttft_us == NONE_US else ttft_us)
             outcome = rows.outcome[at]
             if outcome != 0:
                 self.codes[rows.outcomes.names[outcome]] += 1
