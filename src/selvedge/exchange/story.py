@@ -93,15 +93,7 @@ def serve(
     cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
     draft = msgspec.structs.replace(draft, cache=cached)
 
-    plan = view.routes.rank(
-        ask,
-        view.rules.members(allowed.bits),
-        view.load,
-        now_us=recalled.at_us,
-        signals=view.signals,
-        states=view.states,
-        wait_ms_max=head.wait_ms_max,
-    )
+    plan = _plan(head, ask, view, allowed, recalled.at_us)
     if isinstance(plan, Refused):
         return (yield from _refuse(head, draft, plan, recalled.at_us, ask))
     draft = msgspec.structs.replace(
@@ -135,6 +127,19 @@ def read_ask(
         return ask
     prefix = fingerprint(head.route, ask.model, arrived.body, salt)
     return msgspec.structs.replace(ask, prefix=prefix) if prefix else ask
+
+
+def _plan(head: Head, ask: Ask, view: FleetView, allowed: Allowed, at_us: int) -> Plan | Refused:
+    """The attempts among the allowed PoPs, by what is known of them now."""
+    return view.routes.rank(
+        ask,
+        view.rules.members(allowed.bits),
+        view.load,
+        now_us=at_us,
+        signals=view.signals,
+        states=view.states,
+        wait_ms_max=head.wait_ms_max,
+    )
 
 
 def relay_in_turn(

@@ -10,22 +10,40 @@ from selvedge.routing.attempts import (
     Seat,
     prompt_tokens_of,
 )
+from selvedge.routing.board import BYTES_PER_S_MAX, NEAREST_MAX, Board
+from selvedge.routing.digest import PUBLISHED_BYTES_MAX, Copy, Filter, Publisher
 from selvedge.routing.load import COOLING_US, Load, LoadBook, place
+from selvedge.routing.policies import POLICIES, Row, make_policy
 from selvedge.routing.policies.predictive import Predictive, PredictiveKnobs
 from selvedge.routing.policy import Policy
 from selvedge.routing.rank import Catalogue, FleetMap
-from selvedge.routing.signals import EngineState, EngineStates, ModelReport, Report, Signals
+from selvedge.routing.signals import (
+    Delta,
+    EngineState,
+    EngineStates,
+    ModelReport,
+    Report,
+    Signals,
+)
 
 __all__ = [
     "ATTEMPTS_MAX",
+    "BYTES_PER_S_MAX",
     "BYTES_PER_TOKEN",
     "COOLING_US",
+    "NEAREST_MAX",
+    "POLICIES",
+    "PUBLISHED_BYTES_MAX",
     "Attempt",
+    "Board",
     "Candidate",
     "Catalogue",
+    "Copy",
+    "Delta",
     "Draws",
     "EngineState",
     "EngineStates",
+    "Filter",
     "FleetMap",
     "Load",
     "LoadBook",
@@ -34,9 +52,12 @@ __all__ = [
     "Policy",
     "Predictive",
     "PredictiveKnobs",
+    "Publisher",
     "Report",
+    "Row",
     "Seat",
     "Signals",
+    "make_policy",
     "place",
     "prompt_tokens_of",
 ]

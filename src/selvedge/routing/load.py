@@ -18,6 +18,8 @@ from selvedge.fabric.value import Value
 COOLING_US: Final = 5_000_000
 COOLING_US_MAX: Final = 60_000_000
 """However often a place fails, and whatever it asks for."""
+TRY_US: Final = 2_000_000
+"""How long the others wait for the one that tries; its answer may take minutes."""
 REMEMBERED_US: Final = 20_000_000
 """How long an entry can be un-acknowledged: no report is believed for longer."""
 _RATIO_GAIN: Final = 0.02
@@ -134,7 +136,7 @@ class LoadBook:
         self._cool_until: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._half_open: set[str] = set()
-        self._probed: set[str] = set()
+        self._probed: dict[str, int] = {}
         self._entered: dict[str, Entered] = {}
         self._ratios: dict[str, float] = {}
         self.view = Load(self._counts.tokens, self._cooling, self._entered, self._ratios)
@@ -158,17 +160,17 @@ class LoadBook:
             entered.add(at_us, tokens)
         if where in self._half_open:  # The one that may try: the others wait for how it goes.
             self._half_open.discard(where)
-            self._probed.add(where)
             self._cooling.add(where)
+            self._probed[where] = self._cool_until[where] = at_us + TRY_US
 
     def leave(self, where: str, tokens: int) -> None:
         """It came back, however it ended; `fail` or `mend` says how, where that is known."""
         self._counts.add(where, -1, -tokens)
-        if where in self._probed:
-            self._probed.discard(where)
+        until_us = self._probed.pop(where, None) if self._probed else None
+        if until_us is not None and self._cool_until.get(where) == until_us:
+            del self._cool_until[where]
+            self._cooling.discard(where)
             self._half_open.add(where)
-            if where not in self._cool_until:
-                self._cooling.discard(where)
 
     def cool(self, where: str, until_us: int) -> None:
         """Rank ``where`` last until then. A later failure cools it longer."""
@@ -202,6 +204,7 @@ class LoadBook:
         if self._cool_until:
             for where in [one for one, until in self._cool_until.items() if until <= now_us]:
                 del self._cool_until[where]
+                self._probed.pop(where, None)
                 self._cooling.discard(where)
                 self._half_open.add(where)
 

@@ -42,6 +42,27 @@ class Report(msgspec.Struct, frozen=True):
     models: dict[str, ModelReport]
 
 
+class Delta(msgspec.Struct, frozen=True):
+    """What one PoP tells of one zone class: additions since ``number`` - 1, or a new beginning.
+
+    ``bits_count`` is 0 in what continues; where it is not, the filter is made anew with so many.
+    """
+
+    pop: str
+    zone: str
+    model: str
+    epoch: int
+    number: int
+    bits_count: int
+    shorts: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of it that travel, with its names and numbers."""
+        names = len(self.pop) + len(self.zone) + len(self.model)
+        return len(self.shorts) + names + 24
+
+
 class Signals(Protocol):
     """What one ingress has heard."""
 

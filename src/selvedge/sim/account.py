@@ -1,4 +1,4 @@
-"""Why one request went where it went: what its ingress knew, what was predicted, what came of it."""
+"""Why a request went where it went: what its ingress knew, what was predicted, what came of it."""
 
 from __future__ import annotations
 

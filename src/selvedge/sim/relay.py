@@ -14,7 +14,7 @@ import msgspec
 
 from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served, cools
 from selvedge.fabric import Attested, Head, Refused, Usage
-from selvedge.routing import COOLING_US, Attempt, place, prompt_tokens_of
+from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.sim.batching import BatchedAnswering, BatchingEngine
 from selvedge.sim.border import Border
 from selvedge.sim.clock import Clock, Timer
@@ -80,7 +80,7 @@ class Relaying(ABC):
         if leaves_us is not None and leaves_us <= clock.now_us:
             return self._gone()
         self.world.border.cross(wants.key, wants.ingress, self.attempt.pop)
-        self.conversation.pop.load.enter(self._place, self._tokens)
+        self.conversation.pop.load.enter(self._place, self._tokens, clock.now_us)
         refused = self.open()
         if refused is not None:
             return self._left(self.failed(refused))
@@ -177,7 +177,9 @@ class Relaying(ABC):
         load = self.conversation.pop.load
         load.leave(self._place, self._tokens)
         if cools(ended):
-            load.cool(self._place, ended.at_us + COOLING_US)
+            load.fail(self._place, ended.at_us)
+        elif isinstance(ended, Relayed):
+            load.mend(self._place)
         return ended
 
 

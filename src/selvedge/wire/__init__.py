@@ -58,6 +58,7 @@ from selvedge.wire.tickets import (
     ticket_hash,
 )
 from selvedge.wire.usage import render_usage
+from selvedge.wire.waiting import read_retry_after, read_wait_ms
 
 __all__ = [
     "BLOCKS_MAX",
@@ -110,7 +111,9 @@ __all__ = [
     "read_address",
     "read_answer",
     "read_attested",
+    "read_retry_after",
     "read_unverified",
+    "read_wait_ms",
     "refusal_of_answer",
     "render_attested",
     "render_done",
