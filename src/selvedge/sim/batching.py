@@ -19,81 +19,17 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from math import ceil
 from typing import Final, Literal
-
-import msgspec
 
 from selvedge.sim.blocks import Blocks
 from selvedge.sim.clock import Clock, Timer
-from selvedge.sim.engines import REMEMBERED_US, SECOND_US, Listener, Work
+from selvedge.sim.engines import REMEMBERED_US, Listener, Work
+from selvedge.sim.iterations import BatchingModel as BatchingModel
+from selvedge.sim.iterations import Costs, Span
+from selvedge.sim.iterations import EngineReport as EngineReport
+from selvedge.sim.iterations import Timing as Timing
 
 _NOT_DECODING: Final = 1 << 62
-
-
-class Timing(msgspec.Struct, frozen=True):
-    """What an iteration costs, in microseconds. What it did not do, it does not pay for.
-
-    With P prompt tokens of which each also looks at C tokens before its chunk (``pairs`` = sum of
-    P·C), and N answers that get a token, with M tokens of context between them:
-    ``prefill + prefill_token·P + prefill_square·P² + prefill_pair·pairs`` if P > 0, and
-    ``decode + decode_answer·N + decode_context·M + decode_square·M²`` if N > 0.
-    """
-
-    prefill: float
-    prefill_token: float
-    decode: float
-    decode_answer: float = 0.0
-    decode_context: float = 0.0
-    decode_square: float = 0.0
-    prefill_square: float = 0.0
-    prefill_pair: float = 0.0
-
-    def prefill_us(self, tokens: int, pairs: int = 0) -> float:
-        """The part of an iteration that is due to its prompts."""
-        per_token = self.prefill_token + self.prefill_square * tokens
-        return self.prefill + per_token * tokens + self.prefill_pair * pairs
-
-    def decode_us(self, answers: int, context: int) -> float:
-        """The part of an iteration that is due to the answers that get a token."""
-        per_context = self.decode_context + self.decode_square * context
-        return self.decode + self.decode_answer * answers + per_context * context
-
-
-class BatchingModel(msgspec.Struct, frozen=True):
-    """An engine as numbers: memory in tokens, slots, the budget of an iteration, its timing."""
-
-    timing: Timing
-    kv_tokens: int
-    slots: int = 256
-    batch_tokens: int = 8192
-    block_tokens: int = 16
-    in_flight_max: int = 1024
-    prefix_cache: bool = True
-
-    def __post_init__(self) -> None:
-        if min(self.kv_tokens, self.slots, self.block_tokens, self.in_flight_max) < 1:
-            raise ValueError("kv_tokens, slots, block_tokens and in_flight_max are at least 1")
-        if self.batch_tokens <= self.slots:
-            raise ValueError("batch_tokens is above slots: prompts need room in an iteration")
-        if self.timing.prefill_token <= 0 or self.timing.decode <= 0:
-            raise ValueError("timing.prefill_token and timing.decode are above 0")
-
-    @property
-    def prefill_tokens_per_s(self) -> int:
-        """Prompt tokens computed in a second of full iterations with nothing else to do."""
-        full = self.batch_tokens
-        return max(1, int(full * SECOND_US / self.timing.prefill_us(full)))
-
-
-class EngineReport(msgspec.Struct, frozen=True):
-    """What an engine says of itself: the fields of routing's report of a model at a PoP."""
-
-    waiting_tokens: int
-    running: int
-    slots: int
-    kv_free: float
-    prefill_tokens_per_s: int
 
 
 class BatchedAnswering:
@@ -151,40 +87,6 @@ class BatchedAnswering:
         return max(0, min(limit, self._engine.steps_at(at_us) - self.offset))
 
 
-class _Span:
-    """Iterations under way: ``steps`` of them, all alike but for the context that grows."""
-
-    __slots__ = ("before", "constant", "end_us", "linear", "square", "start_us", "steps")
-
-    def __init__(
-        self, start_us: int, before: int, steps: int, costs: tuple[float, float, float]
-    ) -> None:
-        self.start_us = start_us
-        self.before = before
-        self.constant, self.linear, self.square = costs
-        self.steps = steps
-        self.end_us = self.end_of(steps)
-
-    def end_of(self, steps: int) -> int:
-        """The moment at which so many iterations are over, rounded up."""
-        last = steps - 1
-        spent = self.constant + self.linear * last / 2 + self.square * last * (2 * steps - 1) / 6
-        return self.start_us + ceil(steps * spent)
-
-    def done_by(self, at_us: int) -> int:
-        """How many iterations are over at a moment."""
-        if at_us >= self.end_us:
-            return self.steps
-        low, high = 0, self.steps
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self.end_of(middle) <= at_us:
-                low = middle
-            else:
-                high = middle
-        return low
-
-
 class BatchingEngine:
     """Memory, slots, the queue before them, and the iterations in which they advance."""
 
@@ -233,9 +135,9 @@ class BatchingEngine:
         self._chunks: list[tuple[BatchedAnswering, int]] = []
         self._leaving: list[BatchedAnswering] = []
         self._due: list[tuple[int, int, int, int, BatchedAnswering]] = []
-        self._past: deque[_Span] = deque()
+        self._past: deque[Span] = deque()
         self._logged = 0, 0
-        self._span: _Span | None = None
+        self._span: Span | None = None
         self._alarm: Timer | None = None
         self._busy = False
         self._context = 0
@@ -259,6 +161,25 @@ class BatchingEngine:
             kv_free=self.blocks.free,
             prefill_tokens_per_s=self._rate,
         )
+
+    def predict_us(self, work: Work) -> int:
+        """Time to the first token if this came now, from exact state: prompts come in their order.
+
+        Not foreseen: waiting for a slot or for memory, and answers that end meanwhile.
+        """
+        now_us, timing, full = self._clock.now_us, self.model.timing, self.model.batch_tokens
+        usable = (work.prompt_tokens - 1) // work.block_tokens
+        known = self.blocks.matched(work.prefix, usable) if self.model.prefix_cache else 0
+        tokens = self._waiting_tokens + work.prompt_tokens - known * work.block_tokens
+        rest_us = 0
+        if self._span is not None:
+            done = self._span.done_by(now_us)
+            rest_us = max(0, self._span.end_of(done + 1) - now_us)
+        whole, last = divmod(tokens, full)
+        us = whole * timing.prefill_us(full) + (timing.prefill_us(last) if last else 0.0)
+        answers = len(self._running) + 1
+        step_us = timing.decode_us(answers, self._context + work.prompt_tokens)
+        return rest_us + int(us + step_us * (whole + (last > 0)))
 
     def metrics(self) -> tuple[int, float]:
         """Requests that wait and the share of memory held, as its metrics page shows them.
@@ -382,7 +303,7 @@ class BatchingEngine:
         self.blocks.held -= tokens + self._slack - answering.pins * work.block_tokens
         self.blocks.release(work.prefix, answering.pins, work.block_tokens)
 
-    def _cut(self, span: _Span) -> None:
+    def _cut(self, span: Span) -> None:
         """End the span with the iteration that is under way."""
         span.steps = min(span.steps, span.done_by(self._clock.now_us) + 1)
         span.end_us = span.end_of(span.steps)
@@ -390,7 +311,7 @@ class BatchingEngine:
             self._alarm.cancel()
         self._alarm = self._clock.at(max(span.end_us, self._clock.now_us), self._ring)
 
-    def _cut_past(self, span: _Span) -> None:
+    def _cut_past(self, span: Span) -> None:
         """What a span that broke off has done is all it did."""
         span.steps = span.done_by(self._clock.now_us)
         span.end_us = self._clock.now_us
@@ -484,7 +405,7 @@ class BatchingEngine:
         self._chunks.append((answering, chunk))
         return chunk
 
-    def _mixed_us(self, tokens: int, pairs: int) -> tuple[float, float, float]:
+    def _mixed_us(self, tokens: int, pairs: int) -> Costs:
         """The cost of one iteration in which prompts are computed."""
         timing = self.model.timing
         cost = timing.prefill_us(tokens, pairs)
@@ -495,7 +416,7 @@ class BatchingEngine:
             cost += timing.decode_us(answers, context)
         return cost, 0.0, 0.0
 
-    def _decoding(self) -> tuple[int, tuple[float, float, float]]:
+    def _decoding(self) -> tuple[int, Costs]:
         """Iterations until something ends, and their costs as a polynomial of the step."""
         due, timing, answers = self._due, self.model.timing, len(self._running)
         while due[0][4].stopped or due[0][3] != due[0][4].epoch:
@@ -506,8 +427,8 @@ class BatchingEngine:
         slope = timing.decode_context + 2 * timing.decode_square * self._context
         return steps, (timing.decode_us(answers, self._context), slope * answers, square)
 
-    def _begin(self, steps: int, costs: tuple[float, float, float]) -> None:
-        span = _Span(self._clock.now_us, self._steps, steps, costs)
+    def _begin(self, steps: int, costs: Costs) -> None:
+        span = Span(self._clock.now_us, self._steps, steps, costs)
         past = self._past
         past.append(span)
         oldest_us = span.start_us - REMEMBERED_US
