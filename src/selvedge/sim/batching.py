@@ -152,6 +152,11 @@ class BatchingEngine:
         """Answers in slots and in the queue."""
         return self._count
 
+    @property
+    def now_us(self) -> int:
+        """The virtual moment."""
+        return self._clock.now_us
+
     def report(self) -> EngineReport:
         """What routing hears of it. Tokens of the queue count as uncached as when they came."""
         return EngineReport(
