@@ -12,7 +12,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from selvedge.adapters import one_line, read_yaml
 from selvedge.fabric import BadScenario
-from selvedge.sim import Client, Description, Site, World, build, check, read_cities, read_clients
+from selvedge.sim import Atlas, Client, Description, Site, build, check, read_cities, read_clients
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 _SHIPPED = importlib.resources.files("selvedge.sim") / "scenarios"
@@ -47,9 +47,12 @@ def located(name: str, text: str, error: BadScenario) -> BadScenario:
     return BadScenario(f"{name}, line {line_of(text, error.field)}", f"{error.field} {error.why}")
 
 
-def build_world(description: Description, prefill_tokens_per_s: int) -> World:
-    """The fleet of a description, with the package's cities."""
-    return build(description, read_city_table(), prefill_tokens_per_s)
+def make_atlas(name: str, description: Description) -> Atlas:
+    """The fleet of a description, ready to run. Raises `BadScenario`: file, line, remedy."""
+    try:
+        return Atlas(build(description, read_city_table()))
+    except BadScenario as error:
+        raise located(name, _text(name), error) from error
 
 
 def read_city_table() -> list[tuple[str, Site]]:

@@ -1,12 +1,15 @@
 """Floor 3: the exchange in virtual time. Modelled engines, links and traffic; pure and seeded."""
 
+from selvedge.sim.account import Account
 from selvedge.sim.atlas import Atlas
 from selvedge.sim.batching import BatchingModel
 from selvedge.sim.columns import Columns
-from selvedge.sim.course import Course, Outcome, run
+from selvedge.sim.comparison import METRICS, Headline, Interval, Line, headline, lines
+from selvedge.sim.course import Course, Outcome, policy_names, run
 from selvedge.sim.description import Description, Site, check
 from selvedge.sim.engines import EngineModel, Work
 from selvedge.sim.fleet import example_flows, example_release, example_scenario
+from selvedge.sim.hardware import HARDWARE
 from selvedge.sim.interpreter import simulate
 from selvedge.sim.journal import WriteFault
 from selvedge.sim.report import Figures, Quantiles, Report
@@ -14,12 +17,18 @@ from selvedge.sim.scenario import Outage, Scenario
 from selvedge.sim.sessions import Client, read_clients
 from selvedge.sim.summary import Summary
 from selvedge.sim.traffic import Arrival, Flow, Shares, chat_body
+from selvedge.sim.validate import CHECKS, Check
 from selvedge.sim.world import World, build, read_cities, regions
 
 __all__ = [
+    "CHECKS",
+    "HARDWARE",
+    "METRICS",
+    "Account",
     "Arrival",
     "Atlas",
     "BatchingModel",
+    "Check",
     "Client",
     "Columns",
     "Course",
@@ -27,6 +36,9 @@ __all__ = [
     "EngineModel",
     "Figures",
     "Flow",
+    "Headline",
+    "Interval",
+    "Line",
     "Outage",
     "Outcome",
     "Quantiles",
@@ -44,6 +56,9 @@ __all__ = [
     "example_flows",
     "example_release",
     "example_scenario",
+    "headline",
+    "lines",
+    "policy_names",
     "read_cities",
     "read_clients",
     "regions",

@@ -7,10 +7,12 @@ short run would spend its time on.
 from __future__ import annotations
 
 import hashlib
+from copy import copy
 
 import msgspec
 
 from selvedge.exchange import compile_release
+from selvedge.sim.description import Description
 from selvedge.sim.interpreter import PEPPER, with_keys_of_simulation
 from selvedge.sim.links import Distances
 from selvedge.sim.world import World, regions
@@ -34,6 +36,14 @@ class Atlas:
         self._zones = [
             frozenset(pop for pop in self._serving if country[pop] in zone) for zone in zones
         ]
+
+    def with_description(self, description: Description) -> Atlas:
+        """The same fleet under another load, window, or period of reports."""
+        other = copy(self)
+        other.world = msgspec.structs.replace(self.world, description=description)
+        if description.signals.digests_from != self.world.description.signals.digests_from:
+            other._near = {}
+        return other
 
     def ways_us(self, here: str) -> dict[str, int]:
         """One way from a PoP to every PoP with engines."""

@@ -6,33 +6,44 @@ hold: a policy, ears, engines that say what they do, and conversations that arri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from selvedge.exchange import Compiled
-from selvedge.routing import EngineStates, Policy, Signals
+from selvedge.routing import POLICIES, EngineStates, Policy, Signals, make_policy
 from selvedge.sim.account import Account, Watching
 from selvedge.sim.atlas import Atlas
-from selvedge.sim.batching import BatchingEngine, BatchingModel
+from selvedge.sim.batching import BatchingEngine
 from selvedge.sim.columns import Columns
 from selvedge.sim.engines import SECOND_US
 from selvedge.sim.interpreter import Interpreter
 from selvedge.sim.links import Distances
 from selvedge.sim.publications import Board, Engines, Heard, Present, Publisher, Reporting
+from selvedge.sim.regional import RegionLocal
 from selvedge.sim.report import Report
 from selvedge.sim.scenario import Outage, Scenario
 from selvedge.sim.sessions import Client, Sessions
 from selvedge.sim.summary import Fold, Summary, Window
 from selvedge.sim.traffic import Arrival
-from selvedge.sim.world import World, engine_id
+from selvedge.sim.world import World, engine_id, engine_of
 
-OMNISCIENT: Final = frozenset({"oracle"})
-"""Policies that hear the present."""
+LOCAL: Final = "region-local"
+"""Each region serves only itself, with our policy within it; see `regional`."""
+OURS: Final = "predictive"
 
-PolicyMaker = Callable[[str], Policy]
-"""The policy of an ingress, by the PoP's id, which seeds its draws."""
+
+def policy_names() -> list[str]:
+    """Every policy that a scenario may be run under."""
+    return [*POLICIES, LOCAL]
+
+
+def policy_at(pop: str, course: Course) -> Policy:
+    """The policy of one ingress; its draws are seeded with the PoP and the run."""
+    name = OURS if course.policy == LOCAL else course.policy
+    policy = make_policy(name, f"{course.seed}/{pop}", course.knobs)
+    return RegionLocal(policy, pop, course.atlas.regions) if course.policy == LOCAL else policy
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -43,10 +54,9 @@ class Course(msgspec.Struct, frozen=True):
 
     atlas: Atlas
     clients: Sequence[Client]
-    engine: BatchingModel
     policy: str
-    make: PolicyMaker
     seed: int
+    knobs: Mapping[str, float] = {}
     requests_max: int | None = None
     explains: int | None = None
     """The number of a request, counted from 1, of which an account is given."""
@@ -86,6 +96,7 @@ class _Wired:
         description = course.world.description
         self.course = course
         self.account = None if course.explains is None else Account(course.explains)
+        self._fresh = course.policy != LOCAL and POLICIES[course.policy].fresh
         self.sessions = Sessions(course.world, course.clients, course.seed)
         start_us = self.sessions.start_us
         measured = description.window
@@ -96,8 +107,9 @@ class _Wired:
             slo_us=int(description.slo.ttft_ms * 1000),
             deadline_us=int(description.traffic.deadline_s * SECOND_US),
         )
+        engine = engine_of(description)
         self._models = {
-            f"{place.id}/{engine_id(number)}": course.engine
+            f"{place.id}/{engine_id(number)}": engine
             for place in course.world.places
             for number in range(place.engines)
         }
@@ -117,12 +129,12 @@ class _Wired:
 
     def policy(self, pop: str) -> Policy | None:
         """The policy of an ingress."""
-        policy = self.course.make(pop)
+        policy = policy_at(pop, self.course)
         return policy if self.account is None else Watching(policy, self.account)
 
     def signals(self, pop: str) -> Signals | None:
         """What an ingress hears."""
-        if self.course.policy in OMNISCIENT:
+        if self._fresh:
             return Present(self.board)
         return Heard(self.board, pop, self.course.atlas.ways_us(pop), self.course.atlas.near(pop))
 
@@ -200,7 +212,7 @@ class _Wired:
     def control_bytes_per_s(self) -> float:
         """What an ingress hears of others in a second, on average over those that were asked."""
         pops = [pop for pop in self.interpreter.pops if pop not in self._engines][:64]
-        if not pops or self.course.policy in OMNISCIENT:
+        if not pops or self._fresh:
             return 0.0
         digests = sum(len(self.course.atlas.near(pop)) for pop in pops) / len(pops)
         return self.board.bytes_per_s(len(self._engines), round(digests))

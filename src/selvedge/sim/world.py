@@ -28,7 +28,9 @@ from selvedge.fabric import (
     Wan,
     Zone,
 )
+from selvedge.sim.batching import BatchingModel
 from selvedge.sim.description import Cities, Description, Site
+from selvedge.sim.hardware import HARDWARE
 
 MADE_US: Final = 1_782_864_000_000_000
 """1 July 2026, 00:00 UTC: the day on which scenarios play; the city list's clocks are of it."""
@@ -59,6 +61,18 @@ class World(msgspec.Struct, frozen=True):
     release: Release
 
 
+def engine_of(description: Description) -> BatchingModel:
+    """The engine of a description, with what it says of it. Raises `BadScenario`."""
+    hardware = description.hardware
+    if hardware.engine is not None:
+        return hardware.engine
+    preset = HARDWARE.get(hardware.preset or "")
+    if preset is None:
+        words = f"{hardware.preset!r} is not one of {', '.join(HARDWARE)}"
+        raise BadScenario("hardware.preset", words)
+    return preset.engine
+
+
 def read_cities(text: str) -> list[tuple[str, Site]]:
     """The city list: id -> site without engines, in order of population."""
     lines = [line for line in text.splitlines() if not line.startswith("#")]
@@ -78,10 +92,9 @@ def read_cities(text: str) -> list[tuple[str, Site]]:
     return found
 
 
-def build(
-    description: Description, cities: Sequence[tuple[str, Site]], prefill_tokens_per_s: int
-) -> World:
+def build(description: Description, cities: Sequence[tuple[str, Site]]) -> World:
     """The fleet of a description. Raises `BadScenario` with the field that does not hold."""
+    prefill_tokens_per_s = engine_of(description).prefill_tokens_per_s
     chosen = description.fleet.cities
     sited = list(description.fleet.sites.items())
     if chosen is not None:
