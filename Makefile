@@ -10,6 +10,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 .PHONY: $(STAMP)
 endif
 
+.PHONY: bench-routing
 .PHONY: help setup up test check bench-engine bench-gateway torture compile wheel docs clean
 .DEFAULT_GOAL := help
 
@@ -47,6 +48,9 @@ bench-engine: compile  ## measure engines on this machine
 
 bench-gateway: compile  ## compare a PoP with other gateways on one core; see ARGS=--help
 	@.venv/bin/python -m bench.gateway $(ARGS)
+
+bench-routing: compile  ## measure one routing decision among 160 GPU PoPs
+	@$(COMPILED) .venv/bin/python -m bench.routing $(ARGS)
 
 torture: compile  ## kill, cut and flood a running fabric, then check every receipt
 	@$(COMPILED) .venv/bin/python -m bench.torture $(ARGS)

@@ -17,7 +17,7 @@ from selvedge.routing import (
     Publisher,
     Report,
 )
-from selvedge.routing.digest import BITS_PER_BLOCK, FALSE_POSITIVES, bits_for, shorten
+from selvedge.routing.digest import BITS_PER_BLOCK, FALSE_POSITIVES, Shorts, bits_for, shorten
 
 SECOND_US = 1_000_000
 
@@ -44,12 +44,12 @@ def test_leading_blocks_are_found_by_bisection() -> None:
     made = Filter(1 << 16)
     random = Random(1)
     prefix = tuple(random.getrandbits(64) for _ in range(64))
-    assert made.leading(prefix) == 0
+    assert made.leading(Shorts(prefix)) == 0
     for held, one in enumerate(prefix, 1):
         made.add(shorten(one))
-        assert made.leading(prefix) == held
-        assert made.leading(prefix[: held + 1]) == held
-    assert made.leading(()) == 0
+        assert made.leading(Shorts(prefix)) == held
+        assert made.leading(Shorts(prefix[: held + 1])) == held
+    assert made.leading(Shorts(())) == 0
 
 
 @pytest.mark.parametrize("bits", [0, 1 << 11, (1 << 12) + 1, 1 << 20])

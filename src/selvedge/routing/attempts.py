@@ -57,10 +57,52 @@ class Seat:
         """Prompt tokens a second."""
 
 
+class Outlook:
+    """What a policy last made of a candidate: a report taken apart, and what it comes to now.
+
+    Reports come once a second and decisions a thousand times: they are taken apart once.
+    """
+
+    __slots__ = (
+        "at_us",
+        "blocks",
+        "cost",
+        "is_full",
+        "known",
+        "prefill",
+        "price",
+        "rate",
+        "report",
+        "running",
+        "slots",
+        "ttft",
+        "wait",
+        "waiting",
+    )
+
+    def __init__(self) -> None:
+        self.report: object = None
+        self.known = False
+        """Whether the report speaks of the model."""
+        self.at_us = 0
+        self.rate = 1
+        self.waiting = 0
+        self.running = 0
+        self.slots = 1
+        self.is_full = False
+        """Whether its memory is."""
+        self.price = 0
+        self.blocks = 0
+        self.wait = 0
+        self.prefill = 0
+        self.ttft = 0
+        self.cost = 0
+
+
 class Candidate:
     """A PoP that may serve a request, as this ingress sees it. ``seats`` are empty but here."""
 
-    __slots__ = ("country", "pop", "rate", "rtt_us", "seats", "seed")
+    __slots__ = ("country", "outlook", "pop", "rate", "rtt_us", "seats", "seed")
 
     def __init__(
         self, pop: str, country: str, rtt_us: int, rate: int, *, seats: tuple[Seat, ...] = ()
@@ -72,6 +114,7 @@ class Candidate:
         """Prompt tokens a second, of its fastest engine, as the release says."""
         self.seats = seats
         self.seed = seed_of(pop)
+        self.outlook = Outlook()
 
 
 class Draws:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from selvedge.routing.digest import Copy
+from selvedge.routing.digest import Copy, Shorts
 from selvedge.routing.signals import Delta, Report
 
 BYTES_PER_S_MAX: Final = 50_000
@@ -24,8 +24,10 @@ class Board:
         """Zone classes that this PoP lies in: it is told, and keeps, no other's filters."""
         self._reports: dict[str, Report] = {}
         # By PoP and model, its filters of each zone class.
-        self._copies: dict[tuple[str, str], dict[str, Copy]] = {}
+        self._copies: dict[str, dict[str, Copy]] = {}
         self._digested: set[str] = set()
+        # Of the prefix that was asked for last: it is asked of a dozen PoPs in a row.
+        self._asked = Shorts(())
         self._heard: list[tuple[int, int]] = []
         self._heard_bytes = 0
 
@@ -35,13 +37,15 @@ class Board:
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """The most that any of its filters claims; fingerprints of other tenants match nothing."""
-        copies = self._copies.get((pop, model))
-        if copies is None:
+        copies = self._copies.get(pop + "/" + model)
+        if copies is None or not prefix:
             return 0
+        if prefix is not self._asked.prefix:
+            self._asked = Shorts(prefix)
         most = 0
         for copy in copies.values():
             if copy.filter is not None:
-                most = max(most, copy.filter.leading(prefix))
+                most = max(most, copy.filter.leading(self._asked))
         return most
 
     def put(self, report: Report, size: int, now_us: int) -> None:
@@ -62,13 +66,13 @@ class Board:
         if delta.pop not in self._digested and len(self._digested) >= NEAREST_MAX:
             raise ValueError(f"digests come from at most {NEAREST_MAX} PoPs; drop one first")
         self._digested.add(delta.pop)
-        copies = self._copies.setdefault((delta.pop, delta.model), {})
+        copies = self._copies.setdefault(delta.pop + "/" + delta.model, {})
         return copies.setdefault(delta.zone, Copy()).take(delta)
 
     def drop(self, pop: str) -> None:
         """Forget a PoP's digest: another is nearer."""
         self._digested.discard(pop)
-        for key in [key for key in self._copies if key[0] == pop]:
+        for key in [key for key in self._copies if key.startswith(pop + "/")]:
             del self._copies[key]
 
     def bytes_per_s(self, now_us: int) -> int:

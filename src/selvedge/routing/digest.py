@@ -73,22 +73,40 @@ class Filter:
             at += step
         return True
 
-    def leading(self, prefix: tuple[int, ...]) -> int:
+    def leading(self, prefix: Shorts) -> int:
         """How many leading blocks of a prefix are held.
 
         Blocks are chained and the last of a chain go first, so those held lead: bisection finds
         their end. Most prompts are not held at all, and cost one look.
         """
-        if not prefix or not self.has(shorten(prefix[0])):
+        if not prefix.count or not self.has(prefix.at(0)):
             return 0
-        low, high = 1, len(prefix)
+        low, high = 1, prefix.count
         while low < high:
             middle = (low + high + 1) // 2
-            if self.has(shorten(prefix[middle - 1])):
+            if self.has(prefix.at(middle - 1)):
                 low = middle
             else:
                 high = middle - 1
         return low
+
+
+class Shorts:
+    """A prefix as filters know it, shortened where it is looked at."""
+
+    __slots__ = ("_shorts", "count", "prefix")
+
+    def __init__(self, prefix: tuple[int, ...]) -> None:
+        self.prefix = prefix
+        self.count = len(prefix)
+        self._shorts = [-1] * len(prefix)
+
+    def at(self, number: int) -> int:
+        """One block."""
+        short = self._shorts[number]
+        if short < 0:
+            short = self._shorts[number] = shorten(self.prefix[number])
+        return short
 
 
 def _step(short: int) -> int:

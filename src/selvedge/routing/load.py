@@ -36,18 +36,19 @@ def place(pop: str, engine: str | None) -> str:
 class Entered:
     """What was sent to one place lately: running sums with the times they were reached."""
 
-    __slots__ = ("_at", "_requests", "_tokens")
+    __slots__ = ("_at", "_tokens", "newest_us")
 
     def __init__(self) -> None:
+        self.newest_us = 0
         self._at: list[int] = []
         self._tokens: list[int] = [0]
-        self._requests = 0
 
     def add(self, at_us: int, tokens: int) -> None:
         """One more request."""
         at = self._at
-        if at and at_us < at[-1]:
-            at_us = at[-1]
+        if at_us < self.newest_us:
+            at_us = self.newest_us
+        self.newest_us = at_us
         if len(at) >= _TRIM_AT:
             gone = bisect_right(at, at_us - REMEMBERED_US)
             if gone * 2 >= len(at):
@@ -58,7 +59,7 @@ class Entered:
     def since(self, at_us: int) -> tuple[int, int]:
         """Tokens and requests that were sent after ``at_us``."""
         at = self._at
-        if not at or at[-1] <= at_us:
+        if self.newest_us <= at_us:
             return 0, 0
         first = bisect_right(at, at_us)
         return self._tokens[-1] - self._tokens[first], len(at) - first

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from selvedge.fabric import Ask, Engine, PoP, Refused, Release, Route, WanModel
 from selvedge.routing.attempts import ATTEMPTS_MAX, Attempt, Candidate, Plan, Seat
 from selvedge.routing.engines import is_cooling, rank_engines
@@ -222,8 +224,13 @@ class FleetMap:
 
         The policy's word stays with the reason.
         """
-        best, others = engines[0], engines[1:]
-        seated = [best if one.pop == self._here else one for one in found]
+        others = engines[1:]
+        ours = next(one for one in found if one.pop == self._here)
+        why, said, _ = ours.reason.partition(": ")
+        best = engines[0]
+        if said:
+            best = msgspec.structs.replace(best, reason=f"{why}: {best.reason}")
+        seated = [best if one is ours else one for one in found]
         last = [one for one in others if place(one.pop, one.engine) in load.cooling]
         at = seated.index(best) + 1
         for one in others:

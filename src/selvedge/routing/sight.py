@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from selvedge.fabric import Ask
 from selvedge.routing.attempts import Candidate, block_tokens_of, prompt_tokens_of
-from selvedge.routing.load import Load
+from selvedge.routing.load import Entered, Load
 from selvedge.routing.signals import Signals
 
 
 class Case:
     """One request, and all that is known when it is routed."""
 
-    __slots__ = ("ask", "block_tokens", "load", "model", "now_us", "prefix", "signals", "tokens")
+    __slots__ = (
+        "ask",
+        "block_tokens",
+        "entered",
+        "load",
+        "model",
+        "now_us",
+        "prefix",
+        "signals",
+        "tokens",
+    )
 
     def __init__(self, ask: Ask, signals: Signals | None, load: Load, now_us: int) -> None:
         self.ask = ask
@@ -25,7 +35,14 @@ class Case:
         self.load = load
         self.now_us = now_us
         self.tokens: int = prompt_tokens_of(ask, load.bytes_per_token)
+        entered = load.entered
+        self.entered: dict[str, Entered] = entered if isinstance(entered, dict) else {}
         self.block_tokens: int = block_tokens_of(ask, load.bytes_per_token) if ask.prefix else 0
+
+    def claimed(self, one: Candidate) -> int:
+        """Blocks of the prefix that a candidate's digest claims."""
+        assert self.signals is not None, "somebody reports"
+        return self.signals.matched(one.pop, self.model, self.prefix, self.now_us)
 
     def uncached(self, blocks: int) -> int:
         """Prompt tokens left to prefill where so many blocks are held; the last token always is."""
@@ -95,11 +112,11 @@ def in_flight(load: Load, one: Candidate) -> int:
     return min([in_flight.get(seat.place, 0) for seat in one.seats])
 
 
-def held(case: Case, one: Candidate, trail: tuple[str, int]) -> int:
+def held(case: Case, one: Candidate, trail: tuple[Candidate | None, int]) -> int:
     """Blocks that a candidate holds: by its digest, or because they went there from here."""
     if not case.prefix:
         return 0
-    blocks = trail[1] if trail[0] == one.pop else 0
+    blocks = trail[1] if trail[0] is one else 0
     if case.signals is None:
         return blocks
     return max(blocks, case.signals.matched(one.pop, case.model, case.prefix, case.now_us))

@@ -122,9 +122,10 @@ def test_a_prefix_is_remembered_where_it_went() -> None:
     signals = said(8)
     policy = Predictive(SHARP, "t")
     ask = Ask(Route.CHAT, "chat", prompt_bytes=39_996, prefix=tuple(range(1, 30)))
-    first = policy.order(ask, near(8, 0), signals, IDLE, 1_000_000)[0]
+    candidates = near(8, 0)
+    first = policy.order(ask, candidates, signals, IDLE, 1_000_000)[0]
     longer = Ask(Route.CHAT, "chat", prompt_bytes=50_000, prefix=tuple(range(1, 40)))
-    again = policy.order(longer, near(8, 0), signals, IDLE, 1_500_000)[0]
+    again = policy.order(longer, candidates, signals, IDLE, 1_500_000)[0]
     assert again.pop == first.pop
     assert again.reason.startswith("warm")
     assert "7424 tokens held" in again.reason

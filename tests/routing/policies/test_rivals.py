@@ -159,9 +159,10 @@ def test_the_scorers_know_what_their_names_say() -> None:
     assert first("llm-d-estimated", signals) != "p4"
     assert first("llm-d-load", signals) != "p4"
     policy = make_policy("llm-d-estimated", "t")
-    sent = policy.order(ASK, near(), said(), IDLE, NOW_US)[0].pop
+    candidates = near()
+    sent = policy.order(ASK, candidates, said(), IDLE, NOW_US)[0].pop
     busy = said(**{sent: 100})
-    assert policy.order(ASK, near(), busy, IDLE, NOW_US)[0].pop == sent
+    assert policy.order(ASK, candidates, busy, IDLE, NOW_US)[0].pop == sent
 
 
 def test_cache_aware_has_two_regimes() -> None:

@@ -57,7 +57,7 @@ class Gorgo:
             tokens = knobs.queue_weight * queued + one.uncached
             one.cost = knobs.rtt_weight * one.candidate.rtt_us + tokens * 1e6 / one.sight.rate
         seen.sort(key=lambda one: (one.cost, one.candidate.rtt_us))
-        self._trail.mark(facts.prefix, seen[0].candidate.pop, now_us)
+        self._trail.mark(facts.prefix, seen[0].candidate, now_us)
         return predictions(seen, "least sum")
 
 

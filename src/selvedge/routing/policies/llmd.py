@@ -64,7 +64,7 @@ class StickyUntilSaturated:
                 seen.remove(warm[0])
                 seen.insert(0, warm[0])
                 why = "sticky"
-        self._trail.mark(facts.prefix, seen[0].candidate.pop, now_us)
+        self._trail.mark(facts.prefix, seen[0].candidate, now_us)
         return predictions(seen, why)
 
 
@@ -93,7 +93,7 @@ class Scorers:
         now_us: int,
     ) -> list[Attempt]:
         """By what the engines say they hold (`precise`)."""
-        return self.score(survey(facts, shortlist, signals, load, now_us, trail=("", 0)), facts)
+        return self.score(survey(facts, shortlist, signals, load, now_us, trail=(None, 0)), facts)
 
     def estimate(
         self,
@@ -104,13 +104,13 @@ class Scorers:
         now_us: int,
     ) -> list[Attempt]:
         """By what was sent from here (`estimated`)."""
-        pop, blocks = self._trail.find(facts.prefix)
+        sent, blocks = self._trail.find(facts.prefix)
         seen = survey(facts, shortlist, signals, load, now_us)
         for one in seen:
-            if one.candidate.pop == pop:
+            if one.candidate is sent:
                 one.blocks = blocks
         found = self.score(seen, facts)
-        self._trail.mark(facts.prefix, found[0].pop, now_us)
+        self._trail.mark(facts.prefix, seen[0].candidate, now_us)
         return found
 
     def score(self, seen: list[Seen], facts: Ask) -> list[Attempt]:

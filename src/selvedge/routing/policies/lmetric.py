@@ -48,5 +48,5 @@ class LMetric:
             way = one.candidate.rtt_us * one.sight.rate / 1e6 * self._knobs.rtt_weight
             one.cost = (one.sight.waiting + one.uncached + way) * (one.sight.running + 1)
         seen.sort(key=lambda one: (one.cost, one.candidate.rtt_us))
-        self._trail.mark(facts.prefix, seen[0].candidate.pop, now_us)
+        self._trail.mark(facts.prefix, seen[0].candidate, now_us)
         return predictions(seen, "least tokens x batch")

@@ -39,7 +39,7 @@ class Oracle:
         now_us: int,
     ) -> list[Attempt]:
         """By predicted time to first token."""
-        seen = survey(facts, shortlist, signals, load, now_us, trail=("", 0))
+        seen = survey(facts, shortlist, signals, load, now_us, trail=(None, 0))
         for one in seen:
             sight = one.sight
             over = sight.running + 1 - sight.slots if sight.known else 0

@@ -37,7 +37,7 @@ def survey(
     now_us: int,
     *,
     stale_us: int = STALE_US,
-    trail: tuple[str, int] | None = None,
+    trail: tuple[Candidate | None, int] | None = None,
 ) -> list[Seen]:
     """Every candidate as it is known now; with a ``trail``, what it holds, too."""
     case = Case(facts, signals, load, now_us)

@@ -20,11 +20,11 @@ from typing import Final
 
 from selvedge.fabric import Ask
 from selvedge.fabric.value import Value
-from selvedge.routing.attempts import ATTEMPTS_MAX, Attempt, Candidate, Draws, fold, mix
-from selvedge.routing.engines import words
+from selvedge.routing.attempts import Attempt, Candidate, Draws, Outlook, fold, mix
+from selvedge.routing.engines import is_cooling, words
 from selvedge.routing.load import Load
 from selvedge.routing.sight import Case, sent_since
-from selvedge.routing.signals import Signals
+from selvedge.routing.signals import Report, Signals
 from selvedge.routing.trail import Trail
 
 _NEVER: Final = 1 << 60
@@ -60,21 +60,6 @@ class PredictiveKnobs(Value, frozen=True):
     """Its price at half of ``reserve_low``."""
 
 
-class _Scored:
-    """A candidate and what it is predicted to cost."""
-
-    __slots__ = ("blocks", "candidate", "cost", "prefill", "price", "ttft", "wait")
-
-    def __init__(self, candidate: Candidate, blocks: int) -> None:
-        self.candidate = candidate
-        self.blocks = blocks
-        self.wait = 0
-        self.prefill = 0
-        self.ttft = 0
-        self.price = 0
-        self.cost = _NEVER
-
-
 class Predictive:
     """The policy that is used unless a release or a scenario names another."""
 
@@ -89,7 +74,7 @@ class Predictive:
         self._looks_max: int = known.looks_max
         self._stale_us: int = known.stale_us
         self._prior_us: int = known.prior_us
-        self._drain: float = known.drain
+        self._drain_permille = int(known.drain * 1000)
         self._answer_us: int = known.answer_us
         self._kv_low: float = known.kv_low
         self._reserve_low: float = known.reserve_low
@@ -113,15 +98,13 @@ class Predictive:
             return []
         chosen, why = self._choose(scored, owner)
         if case.prefix:
-            self._trail.mark(case.prefix, chosen.candidate.pop, now_us)
-        if len(scored) > 1:
-            scored.sort(key=_cost)
+            self._trail.mark(case.prefix, chosen, now_us)
         attempts = [self._attempt(case, chosen, why)]
-        for one in scored:
-            if len(attempts) == ATTEMPTS_MAX:
-                break
-            if one is not chosen:
-                attempts.append(self._attempt(case, one, "next"))
+        second, third = _next_two(scored, chosen)
+        if second is not None:
+            attempts.append(self._attempt(case, second, "next"))
+        if third is not None:
+            attempts.append(self._attempt(case, third, "next"))
         return attempts
 
     def _owner(self, case: Case, shortlist: Sequence[Candidate]) -> Candidate | None:
@@ -140,140 +123,187 @@ class Predictive:
 
     def _score_all(
         self, case: Case, shortlist: Sequence[Candidate], owner: Candidate | None
-    ) -> list[_Scored]:
+    ) -> list[Candidate]:
         """The nearest, the owner, who was sent this prefix, and the farther that could still win.
 
         A candidate costs at least its round trip, and they come in that order: the look ends where
         the round trip alone is more than the best so far. So the best of all is found, though few
         are looked at.
         """
-        trail_pop, trail_blocks = "", 0
-        if case.prefix:
-            trail_pop, trail_blocks = self._trail.find(case.prefix)
-        signals, prefix = case.signals, case.prefix
-        asks_digests = signals is not None and bool(prefix)
-        scored: list[_Scored] = []
+        trailed, trail_blocks = self._trail.find(case.prefix)
+        asks_digests = case.signals is not None and bool(case.prefix)
+        scored: list[Candidate] = []
         best, looks = _NEVER, 0
-        awaited = int(bool(trail_pop)) + int(owner is not None)
+        awaited = int(trailed is not None) + int(owner is not None)
+        nearest, looks_max = self._nearest, self._looks_max
         for at in range(len(shortlist)):
-            candidate = shortlist[at]
-            trailed = bool(trail_pop) and candidate.pop == trail_pop
-            near = at < self._nearest
-            if trailed or candidate is owner:
-                awaited -= int(trailed) + int(candidate is owner)
-            elif not near and (looks >= self._looks_max or candidate.rtt_us >= best):
+            one = shortlist[at]
+            is_trailed = one is trailed
+            if is_trailed or one is owner:
+                awaited -= int(is_trailed) + int(one is owner)
+            elif at >= nearest and (looks >= looks_max or one.rtt_us >= best):
                 if not awaited:
                     break
                 continue
             looks += 1
-            blocks = trail_blocks if trailed else 0
-            if asks_digests and near and signals is not None:
-                claimed: int = signals.matched(candidate.pop, case.model, prefix, case.now_us)
-                blocks = max(blocks, claimed)
-            one = _Scored(candidate, blocks)
-            self._score(case, one)
-            if one.cost < _NEVER:
+            blocks = trail_blocks if is_trailed else 0
+            if asks_digests and at < nearest:
+                claimed = case.claimed(one)
+                if claimed > blocks:
+                    blocks = claimed
+            cost = self._score(case, one, blocks)
+            if cost < _NEVER:
                 scored.append(one)
-                best = min(best, one.cost)
+                if cost < best:
+                    best = cost
         return scored
 
-    def _score(self, case: Case, one: _Scored) -> None:
-        candidate, signals = one.candidate, case.signals
-        uncached = case.uncached(one.blocks)
-        report = signals.report(candidate.pop, case.now_us) if signals is not None else None
-        of_model = None
-        at_us, age_us = 0, 0
-        if report is not None:
-            at_us = report.at_us
-            age_us = case.now_us - at_us
-            if age_us <= self._stale_us:
-                of_model = report.models.get(case.model)
-                reserve: float = report.reserve
-                if reserve < self._reserve_low:
-                    one.price = self._price(reserve)
-        if of_model is None:
-            self._guess(case, one, uncached)
+    def _score(self, case: Case, one: Candidate, blocks: int) -> int:
+        """Fill in a candidate's outlook; its cost."""
+        look = one.outlook
+        look.blocks = blocks
+        uncached = case.uncached(blocks)
+        price = 0
+        is_fresh = False
+        if case.signals is not None:
+            report = case.signals.report(one.pop, case.now_us)
+            if report is not look.report:
+                self._take_apart(case, look, report)
+            is_fresh = report is not None and case.now_us - look.at_us <= self._stale_us
+        if is_fresh:
+            price = look.price
+        if is_fresh and look.known:
+            self._predict(case, one, uncached)
         else:
-            rate: int = of_model.prefill_tokens_per_s
-            waiting: int = of_model.waiting_tokens
-            done = int(rate * self._drain * (age_us + candidate.rtt_us // 2) / 1e6)
-            tokens, requests = sent_since(case.load, candidate, at_us - candidate.rtt_us // 2)
-            running: int = of_model.running
-            slots: int = of_model.slots
-            kv_free: float = of_model.kv_free
-            one.wait = max(0, waiting + tokens - done) * 1_000_000 // rate
-            one.wait += self._slots_us(running + requests, slots, kv_free)
-            one.prefill = uncached * 1_000_000 // rate
-        one.ttft = candidate.rtt_us + one.wait + one.prefill
-        one.cost = min(_NEVER, one.ttft + one.price)
+            self._guess(case, one, uncached)
+        look.ttft = one.rtt_us + look.wait + look.prefill
+        look.cost = _NEVER if price >= _NEVER else look.ttft + price
+        return look.cost
 
-    def _guess(self, case: Case, one: _Scored, uncached: int) -> None:
-        """No report, or too old a one: own work in flight, and a prior for what others sent."""
-        candidate, in_flight = one.candidate, case.load.tokens_in_flight
-        if not candidate.seats:
-            one.wait = in_flight.get(candidate.pop, 0) * 1_000_000 // candidate.rate
-            if case.signals is not None:
-                one.wait += self._prior_us
-            one.prefill = uncached * 1_000_000 // candidate.rate
+    def _take_apart(self, case: Case, look: Outlook, report: Report | None) -> None:
+        look.report = report
+        look.known = False
+        if report is None:
             return
-        best = _NEVER
-        for seat in candidate.seats:
+        look.at_us = report.at_us
+        look.price = self._price(report.reserve)
+        of_model = report.models.get(case.model)
+        if of_model is not None:
+            look.known = True
+            look.rate = of_model.prefill_tokens_per_s
+            look.waiting = of_model.waiting_tokens
+            look.running = of_model.running
+            look.slots = of_model.slots
+            look.is_full = of_model.kv_free <= self._kv_low
+
+    def _predict(self, case: Case, one: Candidate, uncached: int) -> None:
+        """From a report: what waited, less what was done since, plus what left here since."""
+        look = one.outlook
+        way_us = one.rtt_us // 2
+        waiting, running = look.waiting, look.running
+        sent_us = look.at_us - way_us
+        if one.seats:
+            tokens, requests = sent_since(case.load, one, sent_us)
+            waiting += tokens
+            running += requests
+        else:
+            entered = case.entered.get(one.pop)
+            if entered is not None and entered.newest_us > sent_us:
+                tokens, requests = entered.since(sent_us)
+                waiting += tokens
+                running += requests
+        if waiting:
+            age_us = case.now_us - look.at_us
+            waiting -= look.rate * self._drain_permille * (age_us + way_us) // 1_000_000_000
+        look.wait = waiting * 1_000_000 // look.rate if waiting > 0 else 0
+        over = running + 1 - look.slots
+        if over <= 0 and look.is_full and running:
+            over = 1
+        if over > 0:
+            look.wait += over * self._answer_us // max(1, min(look.slots, running))
+        look.prefill = uncached * 1_000_000 // look.rate
+
+    def _guess(self, case: Case, one: Candidate, uncached: int) -> None:
+        """No report, or too old a one: own work in flight, and a prior for what others sent."""
+        look, in_flight = one.outlook, case.load.tokens_in_flight
+        if not one.seats:
+            look.wait = in_flight.get(one.pop, 0) * 1_000_000 // one.rate
+            if case.signals is not None:
+                look.wait += self._prior_us
+            look.prefill = uncached * 1_000_000 // one.rate
+            return
+        best, cooling = _NEVER, case.load.cooling
+        all_cool = bool(cooling) and is_cooling(case.load, one)
+        for seat in one.seats:
+            if cooling and not all_cool and seat.place in cooling:
+                continue
             wait = in_flight.get(seat.place, 0) * 1_000_000 // seat.rate
             prefill = uncached * 1_000_000 // seat.rate
             if wait + prefill < best:
-                best, one.wait, one.prefill = wait + prefill, wait, prefill
-
-    def _slots_us(self, running: int, slots: int, kv_free: float) -> int:
-        """As `engines.slots_us`, of a whole PoP."""
-        over = running + 1 - slots
-        if over <= 0:
-            if kv_free > self._kv_low or not running:
-                return 0
-            over = 1
-        return over * self._answer_us // max(1, min(slots, running))
+                best, look.wait, look.prefill = wait + prefill, wait, prefill
 
     def _price(self, reserve: float) -> int:
         """Hyperbolic, as a queue's wait is in its slack: 0 at ``reserve_low``, then without bound.
 
         At half of it, ``price_us``; at a tenth, nine times that; at zero the PoP is not asked.
         """
+        if reserve >= self._reserve_low:
+            return 0
         if reserve <= 0:
             return _NEVER
         return int(self._price_us * (self._reserve_low / reserve - 1))
 
-    def _choose(self, scored: list[_Scored], owner: Candidate | None) -> tuple[_Scored, str]:
+    def _choose(self, scored: list[Candidate], owner: Candidate | None) -> tuple[Candidate, str]:
         """The best; but a warm one if it costs little more, and by lot among near-equals."""
         best, warm = scored[0], scored[0]
+        least, most = best.outlook.cost, warm.outlook.blocks
         for one in scored:
-            if one.cost < best.cost:
-                best = one
-            if one.blocks > warm.blocks or (one.blocks == warm.blocks and one.cost < warm.cost):
-                warm = one
-        if warm.blocks > 0 and warm.cost <= best.cost + self._tau_us:
+            look = one.outlook
+            if look.cost < least:
+                best, least = one, look.cost
+            if look.blocks > most or (look.blocks == most and look.cost < warm.outlook.cost):
+                warm, most = one, look.blocks
+        if most > 0 and warm.outlook.cost <= least + self._tau_us:
             return warm, "warm"
-        limit = best.cost + self._band_us + int(best.cost * self._band_share)
-        near = [one for one in scored if one.cost <= limit]
+        limit = least + self._band_us + int(least * self._band_share)
+        near = [one for one in scored if one.outlook.cost <= limit]
         if len(near) == 1:
             return best, "best"
         for one in near:
-            if one.candidate is owner:
+            if one is owner:
                 return one, "owner"
         first = self._draws.below(len(near))
         second = self._draws.below(len(near) - 1)
-        second += second >= first
+        if second >= first:
+            second += 1
         one, other = near[first], near[second]
-        return (one if one.cost <= other.cost else other), "of two"
+        return (one if one.outlook.cost <= other.outlook.cost else other), "of two"
 
-    def _attempt(self, case: Case, one: _Scored, why: str) -> Attempt:
-        candidate = one.candidate
-        cached = case.tokens - case.uncached(one.blocks) if one.blocks else 0
-        said = words(candidate.rtt_us, one.wait, one.prefill, cached)
-        if one.price:
-            said += f" + headroom price {one.price // 1000} ms"
+    def _attempt(self, case: Case, one: Candidate, why: str) -> Attempt:
+        look = one.outlook
+        cached = case.tokens - case.uncached(look.blocks) if look.blocks else 0
+        said = words(one.rtt_us, look.wait, look.prefill, cached)
+        if look.cost > look.ttft:
+            said += f" + headroom price {(look.cost - look.ttft) // 1000} ms"
         if case.signals is not None:
             said = f"{why}: {said}"
-        return Attempt(candidate.pop, candidate.country, None, one.ttft, said, one.wait)
+        return Attempt(one.pop, one.country, None, look.ttft, said, look.wait)
 
 
-def _cost(one: _Scored) -> int:
-    return one.cost
+def _next_two(
+    scored: list[Candidate], chosen: Candidate
+) -> tuple[Candidate | None, Candidate | None]:
+    """The two that cost least after the chosen one."""
+    second: Candidate | None = None
+    third: Candidate | None = None
+    least, next_least = _NEVER, _NEVER
+    for one in scored:
+        cost = one.outlook.cost
+        if one is chosen or cost >= next_least:
+            continue
+        if cost < least:
+            third, next_least = second, least
+            second, least = one, cost
+        else:
+            third, next_least = one, cost
+    return second, third

@@ -58,5 +58,5 @@ class CacheAware:
             seen.remove(best)
             seen.insert(0, best)
             why = "best match"
-        self._trail.mark(facts.prefix, seen[0].candidate.pop, now_us)
+        self._trail.mark(facts.prefix, seen[0].candidate, now_us)
         return predictions(seen, why)

@@ -56,7 +56,7 @@ class SkyWalker:
         count = max(1, len(facts.prefix))
         matched = [one for one in seen if one.blocks / count > self._knobs.match_share]
         seen.sort(key=lambda one: self._key(one, matched))
-        self._trail.mark(facts.prefix, seen[0].candidate.pop, now_us)
+        self._trail.mark(facts.prefix, seen[0].candidate, now_us)
         return predictions(seen, "selective push")
 
     def _key(self, one: Seen, matched: list[Seen]) -> tuple[float, int, float, int, int]:
