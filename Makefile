@@ -10,7 +10,8 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup up test check bench-engine bench-gateway torture compile wheel docs clean
+.PHONY: help setup up test check bench-engine bench-gateway bench-sim
+.PHONY: torture compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -47,6 +48,9 @@ bench-engine: compile  ## measure engines on this machine
 
 bench-gateway: compile  ## compare a PoP with other gateways on one core; see ARGS=--help
 	@.venv/bin/python -m bench.gateway $(ARGS)
+
+bench-sim: setup  ## how fast the simulator is; parts of it as ARGS="engines"
+	@.venv/bin/python -m bench.sim $(ARGS)
 
 torture: compile  ## kill, cut and flood a running fabric, then check every receipt
 	@$(COMPILED) .venv/bin/python -m bench.torture $(ARGS)
