@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from selvedge.cli.sim_checks import calibrate, validate
 from selvedge.cli.sim_commands import compare, explain, list_scenarios, run_scenario
 
 
@@ -12,5 +13,5 @@ def sim() -> None:
     """The serving code in virtual time: fleets, traffic, failures, policies, checks."""
 
 
-for command in (list_scenarios, run_scenario, compare, explain):
+for command in (list_scenarios, run_scenario, compare, explain, validate, calibrate):
     sim.add_command(command)

@@ -7,6 +7,7 @@ stopped goes on where it was.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib.resources
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +17,20 @@ from pathlib import Path
 
 import msgspec
 
+from selvedge.adapters import find_data, read_lines
 from selvedge.cli.scenario_files import make_atlas, read_client_table
 from selvedge.fabric import BadScenario, StoreFailed
-from selvedge.sim import Atlas, Course, Description, Outcome, Summary, run
+from selvedge.sim import (
+    MOONCAKE,
+    Atlas,
+    Course,
+    Description,
+    Outcome,
+    Summary,
+    Timed,
+    read_mooncake,
+    run,
+)
 
 _ROOMS = ("fabric", "wire", "residency", "routing", "cache", "ledger", "exchange", "sim")
 
@@ -33,6 +45,8 @@ class Task(msgspec.Struct, frozen=True):
     seed: int
     knobs: Mapping[str, float] = {}
     requests_max: int | None = None
+    data: str | None = None
+    """Folder of the public traces."""
 
     def key(self, code: str) -> str:
         """What the run depends on, as one hash."""
@@ -61,6 +75,21 @@ def code_hash() -> str:
 
 def play(task: Task, explains: int | None = None) -> Outcome:
     """One run in this process. The last atlas is kept: the next run is often of the same fleet."""
+    gc.freeze()  # What is there now stays: millions of objects need not be looked at again.
+    gc.disable()  # A run makes no cycles; what it leaves is collected below.
+    try:
+        return _run(task, explains)
+    finally:
+        gc.enable()
+        gc.unfreeze()
+        gc.collect()
+
+
+def _run(task: Task, explains: int | None) -> Outcome:
+    trace: list[Timed] = []
+    if task.description.traffic.trace is not None:
+        data = find_data(None if task.data is None else Path(task.data))
+        trace = read_mooncake(read_lines(data, MOONCAKE), MOONCAKE)
     return run(
         Course(
             atlas=_atlas(task),
@@ -70,6 +99,7 @@ def play(task: Task, explains: int | None = None) -> Outcome:
             knobs=task.knobs,
             requests_max=task.requests_max,
             explains=explains,
+            trace=trace,
         )
     )
 

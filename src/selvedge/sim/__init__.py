@@ -2,32 +2,48 @@
 
 from selvedge.sim.account import Account
 from selvedge.sim.atlas import Atlas
-from selvedge.sim.batching import BatchingModel
+from selvedge.sim.batching import BatchingEngine, BatchingModel, Timing
+from selvedge.sim.calibrate import (
+    CannotFit,
+    Held,
+    Observed,
+    Shape,
+    Together,
+    fit_model,
+    judge,
+    together,
+)
 from selvedge.sim.columns import Columns
 from selvedge.sim.comparison import METRICS, Headline, Interval, Line, headline, lines
 from selvedge.sim.course import Course, Outcome, policy_names, run
 from selvedge.sim.description import Description, Site, check
 from selvedge.sim.engines import EngineModel, Work
 from selvedge.sim.fleet import example_flows, example_release, example_scenario
-from selvedge.sim.hardware import HARDWARE
+from selvedge.sim.hardware import HARDWARE, Hardware
 from selvedge.sim.interpreter import simulate
 from selvedge.sim.journal import WriteFault
+from selvedge.sim.mooncake import BadTrace, read_mooncake
+from selvedge.sim.pool import Pool, Timed, round_robin
 from selvedge.sim.report import Figures, Quantiles, Report
 from selvedge.sim.scenario import Outage, Scenario
 from selvedge.sim.sessions import Client, read_clients
 from selvedge.sim.summary import Summary
 from selvedge.sim.traffic import Arrival, Flow, Shares, chat_body
-from selvedge.sim.validate import CHECKS, Check
+from selvedge.sim.validate import CHECKS, MOONCAKE, Check
 from selvedge.sim.world import World, build, read_cities, regions
 
 __all__ = [
     "CHECKS",
     "HARDWARE",
     "METRICS",
+    "MOONCAKE",
     "Account",
     "Arrival",
     "Atlas",
+    "BadTrace",
+    "BatchingEngine",
     "BatchingModel",
+    "CannotFit",
     "Check",
     "Client",
     "Columns",
@@ -36,17 +52,25 @@ __all__ = [
     "EngineModel",
     "Figures",
     "Flow",
+    "Hardware",
     "Headline",
+    "Held",
     "Interval",
     "Line",
+    "Observed",
     "Outage",
     "Outcome",
+    "Pool",
     "Quantiles",
     "Report",
     "Scenario",
+    "Shape",
     "Shares",
     "Site",
     "Summary",
+    "Timed",
+    "Timing",
+    "Together",
     "Work",
     "World",
     "WriteFault",
@@ -56,12 +80,17 @@ __all__ = [
     "example_flows",
     "example_release",
     "example_scenario",
+    "fit_model",
     "headline",
+    "judge",
     "lines",
     "policy_names",
     "read_cities",
     "read_clients",
+    "read_mooncake",
     "regions",
+    "round_robin",
     "run",
     "simulate",
+    "together",
 ]

@@ -132,8 +132,10 @@ class BatchingEngine:
             rest_us = max(0, self._span.end_of(done + 1) - now_us)
         whole, last = divmod(tokens, full)
         us = whole * timing.prefill_us(full) + (timing.prefill_us(last) if last else 0.0)
-        answers = len(self._running) + 1
-        step_us = timing.decode_us(answers, self._context + work.prompt_tokens)
+        answers, context = len(self._running), self._context
+        if not timing.first_free:
+            answers, context = answers + 1, context + work.prompt_tokens
+        step_us = timing.decode_us(answers, context) if answers else 0.0
         return rest_us + int(us + step_us * (whole + (last > 0)))
 
     def metrics(self) -> tuple[int, float]:
@@ -364,7 +366,9 @@ class BatchingEngine:
         """The cost of one iteration in which prompts are computed."""
         timing = self.model.timing
         cost = timing.prefill_us(tokens, pairs)
-        ready = [one for one, _ in self._chunks if one.computed == one.total]
+        ready: list[BatchedAnswering] = []
+        if not timing.first_free:
+            ready = [one for one, _ in self._chunks if one.computed == one.total]
         answers = len(self._running) + len(ready)
         if answers:
             context = self._context + sum(one.total for one in ready)

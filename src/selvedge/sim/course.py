@@ -20,8 +20,10 @@ from selvedge.sim.columns import Columns
 from selvedge.sim.engines import SECOND_US
 from selvedge.sim.interpreter import Interpreter
 from selvedge.sim.links import Distances
+from selvedge.sim.pool import Timed
 from selvedge.sim.publications import Board, Engines, Heard, Present, Publisher, Reporting
 from selvedge.sim.regional import RegionLocal
+from selvedge.sim.replayed import replayed
 from selvedge.sim.report import Report
 from selvedge.sim.scenario import Outage, Scenario
 from selvedge.sim.sessions import Client, Sessions
@@ -57,6 +59,8 @@ class Course(msgspec.Struct, frozen=True):
     policy: str
     seed: int
     knobs: Mapping[str, float] = {}
+    trace: Sequence[Timed] = ()
+    """What is replayed, where the scenario says that a trace is."""
     requests_max: int | None = None
     explains: int | None = None
     """The number of a request, counted from 1, of which an account is given."""
@@ -144,8 +148,12 @@ class _Wired:
 
     def arrivals(self) -> Iterator[Arrival]:
         """Conversations, until the window is over or enough have come."""
-        most = self.course.requests_max
-        for number, arrival in enumerate(self.sessions.arrivals()):
+        course = self.course
+        most = course.requests_max
+        found = self.sessions.arrivals()
+        if course.world.description.traffic.trace is not None:
+            found = replayed(course.world, course.trace, course.seed)
+        for number, arrival in enumerate(found):
             if arrival.at_us >= self.window.until_us and most is None:
                 return
             if most is not None and number >= most:

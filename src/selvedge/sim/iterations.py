@@ -24,6 +24,10 @@ class Timing(msgspec.Struct, frozen=True):
     P·C), and N answers that get a token, with M tokens of context between them:
     ``prefill + prefill_token·P + prefill_square·P² + prefill_pair·pairs`` if P > 0, and
     ``decode + decode_answer·N + decode_context·M + decode_square·M²`` if N > 0.
+
+    Where measured, ``decode_steps`` gives ``decode + decode_answer·N`` for N = 1, 2, ..., up to its
+    length: engines on CPUs change their way of computing between one answer and two. With
+    ``first_free``, the answers that get their first token do not count as N: their prompts paid.
     """
 
     prefill: float
@@ -34,6 +38,8 @@ class Timing(msgspec.Struct, frozen=True):
     decode_square: float = 0.0
     prefill_square: float = 0.0
     prefill_pair: float = 0.0
+    decode_steps: tuple[float, ...] = ()
+    first_free: bool = False
 
     def prefill_us(self, tokens: int, pairs: int = 0) -> float:
         """The part of an iteration that is due to its prompts."""
@@ -43,6 +49,8 @@ class Timing(msgspec.Struct, frozen=True):
     def decode_us(self, answers: int, context: int) -> float:
         """The part of an iteration that is due to the answers that get a token."""
         per_context = self.decode_context + self.decode_square * context
+        if answers <= len(self.decode_steps):
+            return self.decode_steps[answers - 1] + per_context * context
         return self.decode + self.decode_answer * answers + per_context * context
 
 

@@ -23,7 +23,7 @@ from selvedge.fabric import Ask, BadScenario, Route
 from selvedge.sim.description import Prompts, TenantPart
 from selvedge.sim.engines import SECOND_US, Work
 from selvedge.sim.traffic import Arrival
-from selvedge.sim.world import MADE_US, Place, World, zone_countries
+from selvedge.sim.world import Place, World, start_us_of, zone_countries
 
 BLOCK_TOKENS: Final = 512
 BYTES_PER_TOKEN: Final = 4
@@ -32,7 +32,6 @@ TURNS_MAX: Final = 40
 READ_US_PER_TOKEN: Final = 30_000
 """A reader waits for so long per token of an answer before typing the next message."""
 _SHARED: Final = 1 << 60
-_HOUR_US: Final = 3600 * SECOND_US
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -78,6 +77,7 @@ class Sessions:
         self._traffic = world.description.traffic
         self._model = world.description.hardware.model
         self._deadline_us = int(world.description.traffic.deadline_s * SECOND_US)
+        self._start_us = start_us_of(world.description)
         self._seed = seed
         self._cells = _cells(world, clients)
         self._sessions = 0
@@ -86,7 +86,7 @@ class Sessions:
     @property
     def start_us(self) -> int:
         """The moment of the first slice."""
-        return MADE_US + int(self._traffic.utc_hour * _HOUR_US)
+        return self._start_us
 
     def arrivals(self) -> Iterator[Arrival]:
         """Without end: whoever takes them stops."""

@@ -30,6 +30,7 @@ from selvedge.fabric import (
 )
 from selvedge.sim.batching import BatchingModel
 from selvedge.sim.description import Cities, Description, Site
+from selvedge.sim.engines import SECOND_US
 from selvedge.sim.hardware import HARDWARE
 
 MADE_US: Final = 1_782_864_000_000_000
@@ -139,6 +140,11 @@ def _check_failures(description: Description, places: Sequence[Place]) -> None:
         if failure.engine is not None and not 0 <= failure.engine < engines[failure.pop]:
             words = f"{failure.pop!r} has {engines[failure.pop]} engines, counted from 0"
             raise BadScenario(f"{field}.engine", words)
+
+
+def start_us_of(description: Description) -> int:
+    """The moment at which a scenario begins."""
+    return MADE_US + int(description.traffic.utc_hour * 3600 * SECOND_US)
 
 
 def engine_id(number: int) -> str:
