@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,10 +13,28 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from selvedge.adapters import one_line, read_yaml
 from selvedge.fabric import BadScenario
-from selvedge.sim import Atlas, Client, Description, Site, build, check, read_cities, read_clients
+from selvedge.sim import (
+    Atlas,
+    Client,
+    Description,
+    Site,
+    TenantPart,
+    ZonePart,
+    build,
+    check,
+    read_cities,
+    read_clients,
+)
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
 _SHIPPED = importlib.resources.files("selvedge.sim") / "scenarios"
+
+
+_TABLES: Sequence[tuple[str, type]] = (
+    ("fleet.sites", Site),
+    ("zones", ZonePart),
+    ("tenants", TenantPart),
+)
 
 
 def names() -> list[str]:
@@ -32,19 +51,41 @@ def read_scenario(name: str) -> Description:
     except YAMLError as error:
         raise BadScenario(name, one_line(error)) from error
     try:
+        _check_entries(found)
         description = msgspec.convert(found, Description, strict=True)
         check(description)
     except msgspec.ValidationError as error:
-        field, _, words = one_line(error).rpartition(": ")
-        raise BadScenario(f"{name}, line {line_of(text, field)}", _said(field, words)) from error
+        wrong = _named(error)
+        raise located(name, text, wrong) from error
     except BadScenario as error:
         raise located(name, text, error) from error
     return description
 
 
+def _check_entries(found: object) -> None:
+    """Find the entry of a table that is wrong: the whole-file error would not name it."""
+    for path, kind in _TABLES:
+        entries = found
+        for part in path.split("."):
+            entries = entries.get(part) if isinstance(entries, dict) else None
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            try:
+                msgspec.convert(entry, kind, strict=True)
+            except msgspec.ValidationError as error:
+                raise _named(error, f"{path}.{name}") from error
+
+
+def _named(error: msgspec.ValidationError, prefix: str = "") -> BadScenario:
+    field, _, words = one_line(error).rpartition(": ")
+    if "unknown field" in words:
+        words += "; remove it, or see the shipped scenarios for what a part may hold"
+    return BadScenario(".".join(one for one in (prefix, field) if one) or "the file", words)
+
+
 def located(name: str, text: str, error: BadScenario) -> BadScenario:
     """The same complaint with file and line."""
-    return BadScenario(f"{name}, line {line_of(text, error.field)}", f"{error.field} {error.why}")
+    line = line_of(text, error.field)
+    return BadScenario(f"{name}, line {line}", f"{error.field} {error.why}")
 
 
 def make_atlas(name: str, description: Description) -> Atlas:
@@ -89,13 +130,6 @@ def _child(node: Node | None, part: str) -> tuple[int, Node] | None:
         value = node.value[int(part)]
         return value.start_mark.line + 1, value
     return None
-
-
-def _said(field: str, words: str) -> str:
-    remedy = ""
-    if "unknown field" in words:
-        remedy = "; remove it, or see the shipped scenarios for what a part may hold"
-    return f"{field}: {words}{remedy}" if field else f"{words}{remedy}"
 
 
 def _text(name: str) -> str:

@@ -16,7 +16,7 @@ from selvedge.sim.calibrate import (
 from selvedge.sim.columns import Columns
 from selvedge.sim.comparison import METRICS, Headline, Interval, Line, headline, lines
 from selvedge.sim.course import Course, Outcome, policy_names, run
-from selvedge.sim.description import Description, Site, check
+from selvedge.sim.description import Description, Site, TenantPart, ZonePart, check
 from selvedge.sim.engines import EngineModel, Work
 from selvedge.sim.fleet import example_flows, example_release, example_scenario
 from selvedge.sim.hardware import HARDWARE, Hardware
@@ -68,12 +68,14 @@ __all__ = [
     "Shares",
     "Site",
     "Summary",
+    "TenantPart",
     "Timed",
     "Timing",
     "Together",
     "Work",
     "World",
     "WriteFault",
+    "ZonePart",
     "build",
     "chat_body",
     "check",
