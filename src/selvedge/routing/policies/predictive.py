@@ -68,7 +68,7 @@ class Predictive:
         # Read out once: fields of a struct are not fields of a compiled class.
         self._tau_us: int = known.tau_us
         self._band_us: int = known.band_us
-        self._band_share: float = known.band_share
+        self._band_permille = int(known.band_share * 1000)
         self._nearest: int = known.nearest
         self._owners: int = known.owners
         self._looks_max: int = known.looks_max
@@ -126,14 +126,15 @@ class Predictive:
     ) -> list[Candidate]:
         """The nearest, the owner, who was sent this prefix, and the farther that could still win.
 
-        A candidate costs at least its round trip, and they come in that order: the look ends where
-        the round trip alone is more than the best so far. So the best of all is found, though few
-        are looked at.
+        A farther candidate costs at least its round trip and the whole prefill, and they come in
+        that order: the look ends where these alone are more than the best so far and its band. So
+        the best of all is found, though few are looked at.
         """
         trailed, trail_blocks = self._trail.find(case.prefix)
         asks_digests = case.signals is not None and bool(case.prefix)
         scored: list[Candidate] = []
-        best, looks = _NEVER, 0
+        best, limit, looks = _NEVER, _NEVER, 0
+        whole = case.tokens * 1_000_000
         awaited = int(trailed is not None) + int(owner is not None)
         nearest, looks_max = self._nearest, self._looks_max
         for at in range(len(shortlist)):
@@ -141,7 +142,7 @@ class Predictive:
             is_trailed = one is trailed
             if is_trailed or one is owner:
                 awaited -= int(is_trailed) + int(one is owner)
-            elif at >= nearest and (looks >= looks_max or one.rtt_us >= best):
+            elif at >= nearest and (looks >= looks_max or one.rtt_us + whole // _rate(one) > limit):
                 if not awaited:
                     break
                 continue
@@ -155,8 +156,12 @@ class Predictive:
             if cost < _NEVER:
                 scored.append(one)
                 if cost < best:
-                    best = cost
+                    best, limit = cost, self._band(cost)
         return scored
+
+    def _band(self, least: int) -> int:
+        """Up to what cost another is the same, as far as is known."""
+        return least + self._band_us + least * self._band_permille // 1000
 
     def _score(self, case: Case, one: Candidate, blocks: int) -> int:
         """Fill in a candidate's outlook; its cost."""
@@ -265,7 +270,7 @@ class Predictive:
                 warm, most = one, look.blocks
         if most > 0 and warm.outlook.cost <= least + self._tau_us:
             return warm, "warm"
-        limit = least + self._band_us + int(least * self._band_share)
+        limit = self._band(least)
         near = [one for one in scored if one.outlook.cost <= limit]
         if len(near) == 1:
             return best, "best"
@@ -288,6 +293,11 @@ class Predictive:
         if case.signals is not None:
             said = f"{why}: {said}"
         return Attempt(one.pop, one.country, None, look.ttft, said, look.wait)
+
+
+def _rate(one: Candidate) -> int:
+    """Prompt tokens a second, as last reported, else as the release says."""
+    return one.outlook.rate if one.outlook.known else one.rate
 
 
 def _next_two(
