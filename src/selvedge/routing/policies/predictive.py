@@ -52,6 +52,8 @@ class PredictiveKnobs(Value, frozen=True):
     """Share of its rate at which a PoP's reported wait shrinks: others send meanwhile."""
     answer_us: int = 5_000_000
     """How long an answer holds its slot."""
+    crowd_us: int = 0
+    """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
     kv_low: float = 0.02
     """Share of free KV blocks below which none is free for one more."""
     reserve_low: float = 0.2
@@ -76,6 +78,7 @@ class Predictive:
         self._prior_us: int = known.prior_us
         self._drain_permille = int(known.drain * 1000)
         self._answer_us: int = known.answer_us
+        self._crowd_us: int = known.crowd_us
         self._kv_low: float = known.kv_low
         self._reserve_low: float = known.reserve_low
         self._price_us: int = known.price_us
@@ -221,6 +224,7 @@ class Predictive:
             age_us = case.now_us - look.at_us
             waiting -= look.rate * self._drain_permille * (age_us + way_us) // 1_000_000_000
         look.wait = waiting * 1_000_000 // look.rate if waiting > 0 else 0
+        look.wait += running * self._crowd_us
         over = running + 1 - look.slots
         if over <= 0 and look.is_full and running:
             over = 1
