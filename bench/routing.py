@@ -3,8 +3,9 @@
     make bench-routing
 
 Every decision is `FleetMap.rank` with the default policy, as the story calls it: a prompt with a
-prefix of up to 64 blocks, a minute-old map, reports of all PoPs (swapped as they would come in),
-digests of the nearest 16, own work under way. Timed one by one on one core, after a warm-up, in
+prefix of up to 64 blocks, reports of all PoPs (one comes in between two decisions), digests of the
+nearest 16, and more work from this ingress than all near PoPs can do, so that some 60 of the 160
+are looked at. Timed one by one on one core, after a warm-up, in
 rounds; the median over rounds of each quantile is reported. Writes `bench/out/routing.json`.
 """
 
@@ -82,10 +83,10 @@ def report_of(pop: str, random: Random, now_us: int) -> Report:
     return Report(pop, at_us, random.uniform(0.05, 1), {MODEL: of_model})
 
 
-def asks_of(random: Random, sessions: list[tuple[int, ...]]) -> list[Ask]:
+def asks_of(random: Random, sessions: list[tuple[int, ...]], decisions: int) -> list[Ask]:
     """Half go on with a conversation, half begin one."""
     asks = []
-    for _ in range(DECISIONS):
+    for _ in range(decisions):
         begun = random.choice(sessions)[: random.randrange(1, 60)] if random.random() < 0.5 else ()
         more = (random.getrandbits(64) for _ in range(random.randrange(1, 5)))
         prefix = (*begun, *more)
@@ -93,7 +94,7 @@ def asks_of(random: Random, sessions: list[tuple[int, ...]]) -> list[Ask]:
     return asks
 
 
-def play(policy: str, seed: int) -> list[int]:
+def play(policy: str, seed: int, decisions: int = DECISIONS) -> list[int]:
     """Nanoseconds of each decision of one round."""
     random = Random(seed)
     release, book = release_of(random), LoadBook()
@@ -105,7 +106,7 @@ def play(policy: str, seed: int) -> list[int]:
         held = [block for one in random.sample(sessions, 100) for block in one]
         for delta in Publisher(pop, MODEL).begin({"world": held}):
             board.put_delta(delta, START_US)
-    asks, allowed, took = asks_of(random, sessions), release.pops, []
+    asks, allowed, took = asks_of(random, sessions, decisions), release.pops, []
     gc.collect()
     gc.disable()
     for at, ask in enumerate(asks):
@@ -119,7 +120,7 @@ def play(policy: str, seed: int) -> list[int]:
             raise RuntimeError(plan.message)
         book.enter(plan.attempts[0].pop, ask.prompt_bytes // 4, now_us)
     gc.enable()
-    return took[DECISIONS // 4 :]  # Reports of all have come by then.
+    return took[decisions // 4 :]  # Reports of all have come by then.
 
 
 def fingerprint_us(size: int) -> float:

@@ -52,6 +52,8 @@ class PredictiveKnobs(Value, frozen=True):
     """Share of its rate at which a PoP's reported wait shrinks: others send meanwhile."""
     answer_us: int = 5_000_000
     """How long an answer holds its slot."""
+    crowd_us: int = 0
+    """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
     kv_low: float = 0.02
     """Share of free KV blocks below which none is free for one more."""
     reserve_low: float = 0.2
@@ -68,7 +70,7 @@ class Predictive:
         # Read out once: fields of a struct are not fields of a compiled class.
         self._tau_us: int = known.tau_us
         self._band_us: int = known.band_us
-        self._band_share: float = known.band_share
+        self._band_permille = int(known.band_share * 1000)
         self._nearest: int = known.nearest
         self._owners: int = known.owners
         self._looks_max: int = known.looks_max
@@ -76,6 +78,7 @@ class Predictive:
         self._prior_us: int = known.prior_us
         self._drain_permille = int(known.drain * 1000)
         self._answer_us: int = known.answer_us
+        self._crowd_us: int = known.crowd_us
         self._kv_low: float = known.kv_low
         self._reserve_low: float = known.reserve_low
         self._price_us: int = known.price_us
@@ -126,14 +129,15 @@ class Predictive:
     ) -> list[Candidate]:
         """The nearest, the owner, who was sent this prefix, and the farther that could still win.
 
-        A candidate costs at least its round trip, and they come in that order: the look ends where
-        the round trip alone is more than the best so far. So the best of all is found, though few
-        are looked at.
+        A farther candidate costs at least its round trip and the whole prefill, and they come in
+        that order: the look ends where these alone are more than the best so far and its band. So
+        the best of all is found, though few are looked at.
         """
         trailed, trail_blocks = self._trail.find(case.prefix)
         asks_digests = case.signals is not None and bool(case.prefix)
         scored: list[Candidate] = []
-        best, looks = _NEVER, 0
+        best, limit, looks = _NEVER, _NEVER, 0
+        whole = case.tokens * 1_000_000
         awaited = int(trailed is not None) + int(owner is not None)
         nearest, looks_max = self._nearest, self._looks_max
         for at in range(len(shortlist)):
@@ -141,7 +145,7 @@ class Predictive:
             is_trailed = one is trailed
             if is_trailed or one is owner:
                 awaited -= int(is_trailed) + int(one is owner)
-            elif at >= nearest and (looks >= looks_max or one.rtt_us >= best):
+            elif at >= nearest and (looks >= looks_max or one.rtt_us + whole // _rate(one) > limit):
                 if not awaited:
                     break
                 continue
@@ -155,8 +159,12 @@ class Predictive:
             if cost < _NEVER:
                 scored.append(one)
                 if cost < best:
-                    best = cost
+                    best, limit = cost, self._band(cost)
         return scored
+
+    def _band(self, least: int) -> int:
+        """Up to what cost another is the same, as far as is known."""
+        return least + self._band_us + least * self._band_permille // 1000
 
     def _score(self, case: Case, one: Candidate, blocks: int) -> int:
         """Fill in a candidate's outlook; its cost."""
@@ -216,6 +224,7 @@ class Predictive:
             age_us = case.now_us - look.at_us
             waiting -= look.rate * self._drain_permille * (age_us + way_us) // 1_000_000_000
         look.wait = waiting * 1_000_000 // look.rate if waiting > 0 else 0
+        look.wait += running * self._crowd_us
         over = running + 1 - look.slots
         if over <= 0 and look.is_full and running:
             over = 1
@@ -265,7 +274,7 @@ class Predictive:
                 warm, most = one, look.blocks
         if most > 0 and warm.outlook.cost <= least + self._tau_us:
             return warm, "warm"
-        limit = least + self._band_us + int(least * self._band_share)
+        limit = self._band(least)
         near = [one for one in scored if one.outlook.cost <= limit]
         if len(near) == 1:
             return best, "best"
@@ -288,6 +297,11 @@ class Predictive:
         if case.signals is not None:
             said = f"{why}: {said}"
         return Attempt(one.pop, one.country, None, look.ttft, said, look.wait)
+
+
+def _rate(one: Candidate) -> int:
+    """Prompt tokens a second, as last reported, else as the release says."""
+    return one.outlook.rate if one.outlook.known else one.rate
 
 
 def _next_two(
