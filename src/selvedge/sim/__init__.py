@@ -9,6 +9,7 @@ from selvedge.sim.calibrate import (
     Together,
     fit_model,
     judge,
+    pause_us,
     together,
 )
 from selvedge.sim.engines import EngineModel, Work
@@ -57,6 +58,7 @@ __all__ = [
     "example_scenario",
     "fit_model",
     "judge",
+    "pause_us",
     "read_mooncake",
     "round_robin",
     "simulate",
