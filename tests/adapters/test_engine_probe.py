@@ -12,8 +12,8 @@ from typing import ClassVar
 import pytest
 
 from selvedge.adapters.engine_probe import Ask, EngineProbe, ProbeFailed
-from selvedge.cli.sim_checks import hold_back, measure
-from selvedge.sim import Shape, fit_model, judge
+from selvedge.cli.sim_checks import fit_and_judge
+from selvedge.sim import Shape
 from tests.support.engines import free_port, running_engine
 
 
@@ -96,8 +96,7 @@ def test_the_embedded_engine_is_measured_and_fitted(tmp_path: Path) -> None:
         probe = EngineProbe(engine.url)
         shape = Shape(probe.slots(), 2048, 64)
         assert shape.slots == 2
-        model = fit_model(*measure(probe, shape, 1), shape)
-        held = judge(model, hold_back(probe, shape, 1))
+        model, held = fit_and_judge(probe, shape, 1, 1)
     # A test may run beside others: the bars are for `selvedge sim calibrate` on a quiet machine.
     assert 20 < model.prefill_tokens_per_s < 5_000
     assert held.ttft_predicted_us > 0

@@ -17,6 +17,7 @@ from selvedge.sim.calibrate import (
     interpolated,
     judge,
     least_squares,
+    pause_us,
     together,
 )
 from selvedge.sim.engines import Work
@@ -24,7 +25,7 @@ from selvedge.sim.pool import Pool, Timed, round_robin
 
 SHAPE = Shape(slots=4, context_tokens=2048, batch_tokens=64)
 TRUE = Timing(
-    prefill=2_000,
+    prefill=0,
     prefill_token=6_500,
     decode=3_000,
     decode_answer=11_000,
@@ -66,10 +67,19 @@ def test_the_fit_predicts_a_run_it_has_not_seen() -> None:
     assert model.timing.prefill_token == pytest.approx(TRUE.prefill_token, rel=1e-3)
     rng = Random(4)
     asked = [(at * 700_000, Work(rng.randint(15, 300), rng.randint(10, 60))) for at in range(12)]
-    held = judge(model, measured(asked))
+    held = judge(model, [measured(asked)])
     assert held.met
     assert abs(held.ttft_error) < 0.01
     assert abs(held.step_error) < 0.01
+
+
+def test_the_cost_of_an_iteration_is_found_where_prompts_are_not_cut() -> None:
+    whole = [Observed(5_000 + 10 * tokens, 9_000, tokens, 1) for tokens in (20, 100, 300)]
+    model = fit_model(whole, groups(), Shape(4, 2048, 8192))
+    assert model.timing.prefill == pytest.approx(5_000)
+    assert model.timing.prefill_token == pytest.approx(10)
+    # A second of work of 5 ms + 200 * 10 us and 8 steps of a quarter of (50 + 4 * 1.6) ms each
+    assert pause_us(model, 200, 8, 0.5) == pytest.approx(2 * (7_000 + 2 * 56_400), rel=0.01)
 
 
 def test_bars_of_a_run_that_was_held_back() -> None:

@@ -25,6 +25,7 @@ from selvedge.sim import (
     Together,
     fit_model,
     judge,
+    pause_us,
     together,
 )
 
@@ -33,6 +34,10 @@ GROUP_WORDS: Final = 20
 GROUP_TOKENS: Final = 40
 LONG_WORDS: Final = 300
 GROUPS_MAX: Final = 32
+HELD_REQUESTS: Final = 8
+HELD_WORDS: Final = 120
+HELD_TOKENS: Final = 32
+HELD_LOAD: Final = 0.6
 
 
 @click.command()
@@ -73,9 +78,7 @@ def calibrate(
     """Measure a running engine, fit its timing, and predict a run that was held back."""
     probe = EngineProbe(url, model, seed)
     shape = Shape(slots or probe.slots() or 1, context, batch)
-    prompts, groups = measure(probe, shape, rounds)
-    fitted = fit_model(prompts, groups, shape)
-    held = judge(fitted, hold_back(probe, shape, seed))
+    fitted, held = fit_and_judge(probe, shape, rounds, seed)
     if as_json:
         click.echo(msgspec.json.encode({"engine": fitted, "held_back": _figures(held)}))
     else:
@@ -84,28 +87,37 @@ def calibrate(
         sys.exit(1)
 
 
-def measure(probe: EngineProbe, shape: Shape, rounds: int) -> tuple[list[Observed], list[Together]]:
-    """Prompts of several lengths alone, and answers together in several numbers."""
+def fit_and_judge(
+    probe: EngineProbe, shape: Shape, rounds: int, seed: int
+) -> tuple[BatchingModel, Held]:
+    """The fit of all rounds, and how it predicts what was held back of each.
+
+    Both are measured in every round, so that what else the machine does falls on both alike.
+    """
+    rng = Random(seed)
     prompts: list[Observed] = []
     groups: list[Together] = []
+    runs: list[list[Observed]] = []
     probe.run([Ask(GROUP_WORDS, 2)])
-    numbers = [number for number in range(1, shape.slots + 1) if _is_measured(number)]
     for _ in range(rounds):
         for words in PROMPT_WORDS:
             prompts += map(_observed, probe.run([Ask(words, 1)]))
-        for number in numbers:
+        for number in filter(_is_measured, range(1, shape.slots + 1)):
             groups.append(_group(probe.run([Ask(GROUP_WORDS, GROUP_TOKENS)] * number)))
         groups.append(_group(probe.run([Ask(LONG_WORDS, GROUP_TOKENS)])))
-    return prompts, groups
+        runs.append(hold_back(probe, fit_model(prompts, groups, shape), rng))
+    fitted = fit_model(prompts, groups, shape)
+    return fitted, judge(fitted, runs)
 
 
-def hold_back(probe: EngineProbe, shape: Shape, seed: int) -> list[Observed]:
+def hold_back(probe: EngineProbe, model: BatchingModel, rng: Random) -> list[Observed]:
     """A run the fit does not see: prompts and answers of other lengths, coming as they come."""
-    rng = Random(seed)
     asks, after_us = [], 0
-    for _ in range(4 + 2 * shape.slots):
-        asks.append(Ask(rng.randint(15, 250), rng.randint(16, 64), after_us))
-        after_us += int(rng.expovariate(1 / 900_000))
+    mean_us = pause_us(model, HELD_WORDS, HELD_TOKENS, HELD_LOAD)
+    for _ in range(HELD_REQUESTS):
+        words, tokens = rng.randint(20, 2 * HELD_WORDS), rng.randint(16, 2 * HELD_TOKENS)
+        asks.append(Ask(words, tokens, after_us))
+        after_us += int(rng.expovariate(1 / mean_us))
     return [_observed(one) for one in probe.run(asks)]
 
 

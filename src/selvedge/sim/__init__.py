@@ -11,6 +11,7 @@ from selvedge.sim.calibrate import (
     Together,
     fit_model,
     judge,
+    pause_us,
     together,
 )
 from selvedge.sim.columns import Columns
@@ -86,6 +87,7 @@ __all__ = [
     "headline",
     "judge",
     "lines",
+    "pause_us",
     "policy_names",
     "read_cities",
     "read_clients",

@@ -21,7 +21,7 @@ import msgspec
 from selvedge.fabric import SelvedgeError
 from selvedge.sim.batching import BatchingModel, Timing
 from selvedge.sim.engines import Work
-from selvedge.sim.pool import Pool, Run, Timed, round_robin
+from selvedge.sim.pool import Pool, Served, Timed, round_robin
 
 TTFT_ERROR_MAX: Final = 0.10
 STEP_ERROR_MAX: Final = 0.05
@@ -94,8 +94,9 @@ def fit_model(
     numbers = sorted({one.answers for one in groups})
     if len({one.prompt_tokens for one in prompts}) < 2 or numbers[:1] != [1]:
         raise CannotFit("measure prompts of two lengths, and answers alone and together.")
+    whole = max(one.prompt_tokens for one in prompts) <= shape.batch_tokens
     prefill = least_squares(
-        [_prompt_row(one.prompt_tokens, shape.batch_tokens) for one in prompts],
+        [_prompt_row(one.prompt_tokens, whole) for one in prompts],
         [float(one.first_us) for one in prompts],
     )
     decode = least_squares(
@@ -154,23 +155,15 @@ def interpolated(known: Mapping[int, float]) -> tuple[float, ...]:
     return tuple(values)
 
 
-def _prompt_row(tokens: int, batch_tokens: int) -> tuple[float, float, float]:
-    return float(-(-tokens // batch_tokens)), float(tokens), float(tokens) ** 2
+def _prompt_row(tokens: int, whole: bool) -> tuple[float, float, float]:
+    """The cost of an iteration shows in prompts of one; in chunks it is one with the tokens'."""
+    return float(whole), float(tokens), float(tokens) ** 2
 
 
-def predict(model: BatchingModel, asked: Sequence[Observed]) -> Run:
-    """The same requests at the same moments, on the model."""
-    first_us = min(one.sent_us for one in asked)
-    ordered = sorted(asked, key=lambda one: one.sent_us)
-    timed = [
-        Timed(one.sent_us - first_us, Work(one.prompt_tokens, one.output_tokens)) for one in ordered
-    ]
-    return Pool(model, 1).run(timed, round_robin())
-
-
-def judge(model: BatchingModel, asked: Sequence[Observed]) -> Held:
-    """A run that the fit has not seen, measured against its prediction."""
-    served = predict(model, asked).served
+def judge(model: BatchingModel, runs: Sequence[Sequence[Observed]]) -> Held:
+    """Runs that the fit has not seen, each from idle, measured against their prediction."""
+    asked = [one for run in runs for one in run]
+    served = [one for run in runs for one in _predict(model, run)]
     longer = [one for one in asked if one.output_tokens > 1]
     steps = [one.step_us for one in served if one.work.output_tokens > 1]
     return Held(
@@ -179,6 +172,23 @@ def judge(model: BatchingModel, asked: Sequence[Observed]) -> Held:
         step_us=sum(one.step_us for one in longer) / len(longer),
         step_predicted_us=sum(steps) / len(steps),
     )
+
+
+def _predict(model: BatchingModel, asked: Sequence[Observed]) -> list[Served]:
+    """The same requests at the same moments, on the model."""
+    ordered = sorted(asked, key=lambda one: one.sent_us)
+    start_us = ordered[0].sent_us
+    timed = [
+        Timed(one.sent_us - start_us, Work(one.prompt_tokens, one.output_tokens)) for one in ordered
+    ]
+    return Pool(model, 1).run(timed, round_robin()).served
+
+
+def pause_us(model: BatchingModel, prompt_tokens: int, output_tokens: int, load: float) -> float:
+    """The mean time between such requests at which the engine is busy for so much of it."""
+    timing, slots = model.timing, model.slots
+    decode_us = output_tokens * timing.decode_us(slots, slots * prompt_tokens) / slots
+    return (timing.prefill_us(prompt_tokens) + decode_us) / load
 
 
 def least_squares(rows: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
