@@ -53,7 +53,7 @@ bench-routing: compile  ## measure one routing decision among 160 GPU PoPs
 	@$(COMPILED) .venv/bin/python -m bench.routing $(ARGS)
 
 bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"
-	@.venv/bin/python -m bench.sim $(ARGS)
+	@$(COMPILED) .venv/bin/python -m bench.sim $(ARGS)
 
 bench-compare: compile  ## the policies on fleet-4100, ten seeds: bench/out/compare.json
 	@$(COMPILED) .venv/bin/python -m bench.compare $(ARGS)

@@ -3,7 +3,8 @@
 Part `engines`: the Mooncake conversation trace, 12,031 requests, on 16 modelled engines under round
 robin, in processor seconds of one core (the median of five); beside it the time that
 `dynamo.replay` of ai-dynamo 1.1.1 takes for the same, installed in an environment of its own below
-`bench/out`, without a GPU. Every part adds its figures to `bench/out/sim.json`.
+`bench/out`, without a GPU. Part `fleet`: see `bench.sim_fleet`. Every part adds its figures to
+`bench/out/sim.json`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import click
 from rich.console import Console
 
 from bench.figures import OUT, Figures, bar, circumstances, print_table, write_figures
+from bench.sim_fleet import MILLION_GIB_MAX, MILLION_S_MAX, fleet
 from selvedge.adapters import DataMissing, find_data, read_lines
 from selvedge.sim import HARDWARE, MOONCAKE, Pool, read_mooncake, round_robin
 
@@ -106,10 +108,12 @@ def _replay(python: Path, trace: Path, mode: str) -> dict[str, float]:
 SHOWN: tuple[tuple[str, float | None], ...] = (
     ("mooncake16_s", MOONCAKE16_S_MAX),
     ("dynamo_replay_s", None),
+    ("fleet_1e6_s", MILLION_S_MAX),
+    ("fleet_1e6_gib", MILLION_GIB_MAX),
 )
 """Figures that the table shows, each with the most it may be."""
 
-PARTS: Mapping[str, Callable[[Path], Figures]] = {"engines": engines}
+PARTS: Mapping[str, Callable[[Path], Figures]] = {"engines": engines, "fleet": fleet}
 
 
 def row(figures: Figures, name: str, most: float | None) -> tuple[str, str, str]:

@@ -22,7 +22,7 @@ SMALL = msgspec.structs.replace(
         cities=msgspec.structs.replace(SMALL.fleet.cities, count=60, gpu_sites=12, gpus=12),
     ),
     tenants={name: SMALL.tenants[name] for name in ("assistant", "agents")},
-    traffic=msgspec.structs.replace(SMALL.traffic, knee_requests_per_s=6.0),
+    traffic=msgspec.structs.replace(SMALL.traffic, knee_requests_per_s=14.0),
     window=Window(warmup_s=20, measured_s=30),
     sealed_every=7,
 )

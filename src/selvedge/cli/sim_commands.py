@@ -29,6 +29,9 @@ _staleness = click.option(
     "--staleness-ms", type=float, default=None, help="Period of the load reports."
 )
 _knob = click.option("--knob", "knobs", multiple=True, help="A knob of the policy, as tau_us=0.")
+_data = click.option(
+    "--data", type=click.Path(path_type=Path, file_okay=False), help="Folder of public traces."
+)
 _requests = click.option(
     "--requests",
     type=click.IntRange(min=1),
@@ -54,6 +57,7 @@ def list_scenarios() -> None:
 @_staleness
 @_requests
 @_knob
+@_data
 @json_option
 def run_scenario(
     scenario: str,
@@ -69,7 +73,7 @@ def run_scenario(
     limit = more["requests"]
     assert limit is None or isinstance(limit, int)
     summaries = [
-        play(Task(scenario, found, name, seed, settings, limit)).summary
+        play(Task(scenario, found, name, seed, settings, limit, _folder(more))).summary
         for seed in range(first, first + seeds)
     ]
     if more["as_json"]:
@@ -87,6 +91,7 @@ def run_scenario(
 @click.option("--loads", default=None, help="Shares of the knee with commas, as 0.5,0.8,0.95.")
 @_staleness
 @_requests
+@_data
 @click.option("--workers", type=click.IntRange(1, 256), default=None, help="Processes.")
 @click.option("--out", type=click.Path(path_type=Path), default=_OUT, help="Where runs are kept.")
 @click.option("--chart", type=click.Path(path_type=Path), default=None, help="A PNG to write.")
@@ -107,7 +112,7 @@ def compare(
     loads = _numbers("--loads", more["loads"]) or [found.traffic.load]
     tasks = {
         load: [
-            Task(scenario, _at_load(found, load), _known_policy(name), seed, {}, _limit(more))
+            _task(scenario, _at_load(found, load), name, seed, more)
             for seed in range(first, first + seeds)
             for name in chosen
         ]
@@ -191,6 +196,18 @@ def _knobs(given: object) -> dict[str, float]:
         except ValueError as error:
             raise BadSetting("--knob", f"{one!r} is not name=number") from error
     return found
+
+
+def _task(
+    scenario: str, found: Description, name: str, seed: int, more: Mapping[str, object]
+) -> Task:
+    policy = _known_policy(name)
+    return Task(scenario, found, policy, seed, {}, _limit(more), _folder(more))
+
+
+def _folder(more: Mapping[str, object]) -> str | None:
+    data = more.get("data")
+    return None if data is None else str(data)
 
 
 def _limit(more: Mapping[str, object]) -> int | None:

@@ -43,6 +43,7 @@ class Columns:
         "ended_us",
         "ingress",
         "ingresses",
+        "moved_on",
         "outcome",
         "outcomes",
         "output_tokens",
@@ -60,6 +61,8 @@ class Columns:
         self.watches = watches
         """The receipt of this id is kept whole."""
         self.watched: Receipt | None = None
+        self.moved_on = 0
+        """Complete answers after an attempt had failed unseen."""
         self.arrived_us = array("q")
         self.ended_us = array("q")
         self.ttft_us = array("q")
@@ -86,6 +89,7 @@ class Columns:
         usage = receipt.usage
         cached = usage.cache_read if usage else 0
         first_us = receipt.first_token_us
+        self.moved_on += receipt.outcome is Outcome.COMPLETE and len(receipt.attempts) > 1
         self.arrived_us.append(receipt.received_us)
         self.ended_us.append(receipt.ended_us)
         self.ttft_us.append(NONE_US if first_us is None else first_us - receipt.received_us)

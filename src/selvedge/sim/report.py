@@ -19,7 +19,7 @@ from selvedge.exchange import Deliver, Ending, Refuse
 from selvedge.fabric import Attested, Outcome, Receipt
 from selvedge.ledger import canonical
 from selvedge.sim.border import Border
-from selvedge.sim.columns import Columns
+from selvedge.sim.columns import NONE_US, Columns
 from selvedge.sim.conversation import Conversation, VirtualPoP
 
 UNRECORDED: Final = "unrecorded"
@@ -193,36 +193,75 @@ def _check_ending(receipt: Receipt, ending: Ending) -> None:
 
 
 def _figures(seed: int, tallies: Tallies, border: Border, every: list[Receipt]) -> Figures:
-    complete = [one for one in every if one.outcome is Outcome.COMPLETE]
-    digest = hashlib.sha256()
-    for receipt in every:
-        digest.update(canonical(receipt))
-    columns = tallies.columns
+    facts = _of_receipts(every) if tallies.columns is None else _of_rows(tallies.columns)
     return Figures(
         seed=seed,
         arrived=tallies.arrived,
         running=len(tallies.running),
         outcomes=dict(tallies.outcomes),
         codes=dict(tallies.codes),
-        served=dict(Counter(one.served_pop or "" for one in complete)),
+        served=facts.served,
         endings=dict(tallies.endings),
         unauthenticated=tallies.unauthenticated,
         in_band_errors=tallies.in_band_errors,
+        moved_on=facts.moved_on,
+        forwarded=facts.forwarded,
+        tokens=facts.tokens,
+        crossings=border.crossings,
+        out_of_zone=border.outside,
+        ttft_us=_quantiles(facts.times_us),
+        ended_us=facts.ended_us,
+        receipts_sha256=facts.digest,
+    )
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What figures take from requests, whichever way they were kept."""
+
+    served: Mapping[str, int]
+    moved_on: int
+    forwarded: int
+    tokens: int
+    times_us: list[int]
+    ended_us: int
+    digest: str
+
+
+def _of_receipts(every: list[Receipt]) -> _Facts:
+    complete = [one for one in every if one.outcome is Outcome.COMPLETE]
+    digest = hashlib.sha256()
+    for receipt in every:
+        digest.update(canonical(receipt))
+    return _Facts(
+        served=dict(Counter(one.served_pop or "" for one in complete)),
         moved_on=sum(len(one.attempts) > 1 for one in complete),
         forwarded=sum(one.served_pop != one.ingress_pop for one in complete),
         tokens=sum(one.usage.output for one in every if one.usage),
-        crossings=border.crossings,
-        out_of_zone=border.outside,
-        ttft_us=_quantiles(every),
+        times_us=[
+            one.first_token_us - one.received_us for one in every if one.first_token_us is not None
+        ],
         ended_us=max((one.ended_us for one in every), default=0),
-        receipts_sha256=digest.hexdigest() if columns is None else columns.digest(),
+        digest=digest.hexdigest(),
     )
 
 
-def _quantiles(every: Iterable[Receipt]) -> Quantiles | None:
-    times = sorted(
-        one.first_token_us - one.received_us for one in every if one.first_token_us is not None
+def _of_rows(rows: Columns) -> _Facts:
+    complete = [at for at, outcome in enumerate(rows.outcome) if outcome == 0]
+    hosts, homes = rows.pops.names, rows.ingresses.names
+    return _Facts(
+        served=dict(Counter(hosts[rows.served[at]] for at in complete)),
+        moved_on=rows.moved_on,
+        forwarded=sum(hosts[rows.served[at]] != homes[rows.ingress[at]] for at in complete),
+        tokens=sum(rows.output_tokens),
+        times_us=[time_us for time_us in rows.ttft_us if time_us != NONE_US],
+        ended_us=max(rows.ended_us, default=0),
+        digest=rows.digest(),
     )
+
+
+def _quantiles(times_us: Iterable[int]) -> Quantiles | None:
+    times = sorted(times_us)
     if not times:
         return None
     p50, p95, p99 = (times[-(-len(times) * part // 100) - 1] for part in (50, 95, 99))
