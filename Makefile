@@ -10,7 +10,8 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup up test check bench-engine bench-gateway torture compile wheel docs clean
+.PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-sim
+.PHONY: bench-compare torture compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -48,6 +49,15 @@ bench-engine: compile  ## measure engines on this machine
 
 bench-gateway: compile  ## compare a PoP with other gateways on one core; see ARGS=--help
 	@.venv/bin/python -m bench.gateway $(ARGS)
+
+bench-routing: compile  ## measure one routing decision among 160 GPU PoPs
+	@$(COMPILED) .venv/bin/python -m bench.routing $(ARGS)
+
+bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"
+	@$(COMPILED) .venv/bin/python -m bench.sim $(ARGS)
+
+bench-compare: compile  ## the policies on fleet-4100, ten seeds: bench/out/compare.json
+	@$(COMPILED) .venv/bin/python -m bench.compare $(ARGS)
 
 torture: compile  ## kill, cut and flood a running fabric, then check every receipt
 	@$(COMPILED) .venv/bin/python -m bench.torture $(ARGS)

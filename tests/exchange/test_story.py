@@ -128,7 +128,7 @@ def test_a_complete_request() -> None:
     relay = talk.expect(Relay, relayed())
     assert [one.engine for one in relay.attempts] == ["sin-chat"]
     job = relay.job
-    assert (job.ask, job.body, job.allowed) == (ask, BODY, ("sin", "cgk"))
+    assert (job.ask, job.body, job.allowed) == (ask, BODY, ("sin",))
     assert (job.tenant, job.data_class, job.rule) == ("asean", "default", "asean/default")
     assert not job.for_peer
     record = talk.expect(Record, WRITTEN)

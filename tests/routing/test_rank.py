@@ -42,7 +42,7 @@ def test_the_prediction_and_its_words() -> None:
     assert isinstance(plan, Plan)
     here, there = plan.attempts
     assert here == Attempt(
-        "sin", "SG", "sin-chat", 1_210_000, "rtt 0 ms + wait 200 ms + prefill 1010 ms"
+        "sin", "SG", "sin-chat", 1_210_000, "rtt 0 ms + wait 200 ms + prefill 1010 ms", 200_000
     )
     sites = (RELEASE.pop("sin"), RELEASE.pop("fra"))
     ends = [(site.latitude, site.longitude) for site in sites]
@@ -53,6 +53,7 @@ def test_the_prediction_and_its_words() -> None:
         None,
         rtt_us + 1_510_000,
         f"rtt {rtt_us // 1000} ms + wait 500 ms + prefill 1010 ms",
+        500_000,
     )
 
 

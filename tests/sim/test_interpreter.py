@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -343,14 +342,19 @@ def test_an_altered_body_reaches_no_engine() -> None:
 def test_a_router_that_lies_is_caught() -> None:
     class Lying(FleetMap):
         def rank(
-            self, ask: Ask, allowed: Iterable[PoP], load: Load, local_only: bool = False
+            self,
+            ask: Ask,
+            allowed: Iterable[PoP],
+            load: Load,
+            local_only: bool = False,
+            **_: object,
         ) -> Plan | Refused:
             return Plan((Attempt("fra", "DE", None, 0, "a lie"),))
 
     run = Interpreter(RELEASE, Scenario(scripted=(arrival("asean"),)), 1)
     honest = run.pop("sin")
     view = msgspec.structs.replace(honest.view, routes=Lying(RELEASE, "sin"))
-    run.pops["sin"] = dataclasses.replace(honest, view=view)
+    honest.view = view
     with pytest.raises(AssertionError, match="1 attempts outside"):
         run.run()
     assert honest.journal.receipts[0].code == "no_engine_available"

@@ -333,3 +333,13 @@ def test_who_streams() -> None:
     assert [engine_streams(ask, OPENAI) for ask in asks] == [False, True, False]
     assert [engine_streams(ask, LLAMA) for ask in asks] == [True, True, False]
     assert engine_body(embedding, b"{ }", LLAMA, "m") == b"{ }"
+
+
+def test_a_prompt_cache_key_is_the_session() -> None:
+    body = b'{"model":"chat","messages":[{"role":"user","content":"x"}],"prompt_cache_key":"%s"}'
+    ask = parse(Route.CHAT, body % b"mine")
+    assert isinstance(ask, Ask)
+    assert ask.session == "mine"
+    refused = parse(Route.CHAT, body % (b"k" * 513))
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.param) == ("invalid_value", "prompt_cache_key")

@@ -18,6 +18,7 @@ from selvedge.adapters.certificates import (
     client_side_context,
     defer,
 )
+from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard, ProbeFailed
 from selvedge.adapters.entropy import Entropy
 from selvedge.adapters.fleet_config import (
     Facts,
@@ -68,6 +69,7 @@ from selvedge.adapters.processes import (
     ChildProcess,
     die_with_parent,
 )
+from selvedge.adapters.public_data import DataMissing, find_data, read_lines
 from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_store import (
     Held,
@@ -89,6 +91,7 @@ __all__ = [
     "PARENT_VARIABLE",
     "PEER_FILE",
     "READY",
+    "Ask",
     "BadCertificate",
     "BadLinks",
     "Call",
@@ -98,10 +101,13 @@ __all__ = [
     "ChildFailed",
     "ChildProcess",
     "ClientSettings",
+    "DataMissing",
+    "EngineProbe",
     "Entropy",
     "Facts",
     "FileAppender",
     "FleetConfig",
+    "Heard",
     "Held",
     "HttpClient",
     "Link",
@@ -111,6 +117,7 @@ __all__ = [
     "Names",
     "Origin",
     "Outgoing",
+    "ProbeFailed",
     "ReceiptBook",
     "ReleaseStore",
     "Schedule",
@@ -129,6 +136,7 @@ __all__ = [
     "defer",
     "dialling_context",
     "die_with_parent",
+    "find_data",
     "find_receipt",
     "find_sealed",
     "is_free",
@@ -148,6 +156,7 @@ __all__ = [
     "peer_certificates",
     "pop_public_key",
     "read_config",
+    "read_lines",
     "read_secret",
     "read_segments",
     "read_yaml",

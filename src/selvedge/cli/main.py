@@ -17,6 +17,7 @@ from selvedge.cli.engine import engine
 from selvedge.cli.fleet import fleet
 from selvedge.cli.pop import pop
 from selvedge.cli.receipts import receipts
+from selvedge.cli.sim import sim
 from selvedge.cli.up import up
 from selvedge.fabric import SelvedgeError
 
@@ -42,7 +43,7 @@ def version(as_json: bool) -> None:
         click.echo(f"selvedge {__version__} on Python {python}, hot path {word}")
 
 
-for command in (up, pop, engine, ask, fleet, receipts, doctor, docs):
+for command in (up, pop, engine, ask, fleet, receipts, sim, doctor, docs):
     commands.add_command(command)
 
 

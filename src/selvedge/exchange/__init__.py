@@ -30,9 +30,16 @@ from selvedge.exchange.commands import (
     Written,
     cools,
 )
-from selvedge.exchange.peer import serve_peer, take_word
+from selvedge.exchange.peer import serve_peer, serve_ticket, take_word
 from selvedge.exchange.story import Story, serve
-from selvedge.exchange.view import FleetView, Secrets, compile_view
+from selvedge.exchange.view import (
+    Compiled,
+    FleetView,
+    Secrets,
+    compile_release,
+    compile_view,
+    view_at,
+)
 
 __all__ = [
     "Attest",
@@ -40,6 +47,7 @@ __all__ = [
     "BodyRefused",
     "ClientLeft",
     "Command",
+    "Compiled",
     "Deliver",
     "Drop",
     "Ended",
@@ -65,9 +73,12 @@ __all__ = [
     "Tally",
     "Vouched",
     "Written",
+    "compile_release",
     "compile_view",
     "cools",
     "serve",
     "serve_peer",
+    "serve_ticket",
     "take_word",
+    "view_at",
 ]

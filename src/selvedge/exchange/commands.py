@@ -96,10 +96,11 @@ Command: TypeAlias = ReadBody | Recall | Intend | Relay | Remember | Record | At
 
 
 class BodyRead(msgspec.Struct, frozen=True):
-    """The whole body."""
+    """The whole body. ``ask`` where the shell knows its facts already: it is not parsed again."""
 
     body: bytes
     at_us: int
+    ask: Ask | None = None
 
 
 class BodyRefused(msgspec.Struct, frozen=True):
@@ -178,6 +179,8 @@ class Failed(_Ended, frozen=True, kw_only=True):
     """The engine, the way to it, or the deadline failed."""
 
     refused: Refused
+    told_ms: int | None = None
+    """When to come back, in its own words (Retry-After)."""
 
 
 class Gone(_Ended, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from selvedge.exchange.commands import (
     Tally,
     Vouched,
 )
-from selvedge.exchange.story import RETRY_AFTER_MS, Story, relay_in_turn
+from selvedge.exchange.story import RETRY_AFTER_MS, Story, read_ask, relay_in_turn
 from selvedge.exchange.view import FleetView
 from selvedge.fabric import (
     NAME_PATTERN,
@@ -47,7 +47,6 @@ from selvedge.wire import (
     body_hash,
     holds,
     is_callers_fault,
-    parse,
     read_unverified,
     ticket_hash,
 )
@@ -67,6 +66,25 @@ def serve_peer(
     if isinstance(ticket, Refused):
         yield Tally(ticket.code)
         return Refuse(ticket, receipt=False)
+    named = ticket_hash(written_ticket)
+    return (
+        yield from serve_ticket(head, ticket, named, view, body_bytes_max, image_urls=image_urls)
+    )
+
+
+def serve_ticket(
+    head: Head,
+    ticket: Ticket,
+    named: str,
+    view: FleetView,
+    body_bytes_max: int,
+    *,
+    image_urls: ImageUrls = "data-only",
+) -> Story:
+    """The same from where the ticket holds; ``named`` is its hash.
+
+    Its own door for a simulation, which knows of most of its tickets that they hold.
+    """
     denied = _denied(ticket, view)
     if denied is not None:
         return Refuse(denied, receipt=False)
@@ -79,18 +97,20 @@ def serve_peer(
     if body_hash(arrived.body) != ticket.body_sha256:
         yield Tally("ticket_refused")
         return Refuse(Refused("ticket_refused", "The body is not the ticket's."), receipt=False)
-    ask = parse(head.route, arrived.body, image_urls)
+    ask = read_ask(head, arrived, view, ticket.tenant, image_urls)
     if isinstance(ask, Refused):
         return Refuse(ask, receipt=False)
 
-    plan = view.routes.rank(ask, (view.here,), view.load, local_only=True)
+    plan = view.routes.rank(
+        ask, (view.here,), view.load, local_only=True, now_us=arrived.at_us, states=view.states
+    )
     if isinstance(plan, Refused):
         return Refuse(plan, receipt=False)
     job = Job(
         head, ask, arrived.body, ticket.tenant, ticket.data_class, ticket.rule, (), for_peer=True
     )
     ended, _ = yield from relay_in_turn(plan, job)
-    attestation = _attestation(ticket, ticket_hash(written_ticket), view, ask, ended)
+    attestation = _attestation(ticket, named, view, ask, ended)
     vouched = yield Attest(attestation, ticket.ingress)
     return _ending(ended, vouched if isinstance(vouched, Vouched | NotWritten) else None)
 
@@ -116,11 +136,11 @@ def _denied(ticket: Ticket, view: FleetView) -> Refused | None:
     allowed = view.rules.allowed(ticket.tenant, ticket.data_class, ticket.ingress)
     if isinstance(allowed, Refused):
         return allowed
-    both = allowed.bits & view.rules.bits(ticket.allowed)
-    if not both & view.rules.bits((view.here.id,)):
+    here = view.here.id
+    if here not in ticket.allowed or not allowed.bits & view.rules.bits((here,)):
         return Refused(
             "residency_no_allowed_pop",
-            f"PoP {view.here.id!r} may not process for rule {ticket.rule!r} by both releases.",
+            f"PoP {here!r} may not process for rule {ticket.rule!r} by both releases.",
             rule=ticket.rule,
         )
     return None

@@ -43,7 +43,7 @@ from selvedge.fabric import Ask, Head, Outcome, Personal, Receipt, Refused, Trie
 from selvedge.ledger import Admitted
 from selvedge.residency import Allowed
 from selvedge.routing import Attempt, Plan
-from selvedge.wire import ImageUrls, is_callers_fault, parse
+from selvedge.wire import BLOCK_BYTES, ImageUrls, fingerprint, is_callers_fault, parse
 
 Story: TypeAlias = Generator[Command, Reply, Ending]
 
@@ -83,7 +83,7 @@ def serve(
         return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
     if not isinstance(arrived, BodyRead):
         return (yield from _left(head, draft, arrived.at_us))
-    ask = parse(head.route, arrived.body, image_urls)
+    ask = read_ask(head, arrived, view, admitted.tenant, image_urls)
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
     draft = _asked(draft, ask, view)
@@ -93,7 +93,7 @@ def serve(
     cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
     draft = msgspec.structs.replace(draft, cache=cached)
 
-    plan = view.routes.rank(ask, view.rules.members(allowed.bits), view.load)
+    plan = _plan(head, ask, view, allowed, recalled.at_us)
     if isinstance(plan, Refused):
         return (yield from _refuse(head, draft, plan, recalled.at_us, ask))
     draft = msgspec.structs.replace(
@@ -111,6 +111,35 @@ def serve(
     if admits(ask, cached) and isinstance(ended, Relayed):
         yield Remember(scope, ask)
     return (yield from _settle(draft, head, ask, ended, tried))
+
+
+def read_ask(
+    head: Head, arrived: BodyRead, view: FleetView, tenant: str, image_urls: ImageUrls
+) -> Ask | Refused:
+    """The facts of a body, with the fingerprints of its prompt where it is long enough for any."""
+    if arrived.ask is not None:
+        return arrived.ask
+    ask = parse(head.route, arrived.body, image_urls)
+    if isinstance(ask, Refused) or ask.prompt_bytes <= BLOCK_BYTES:
+        return ask
+    salt = view.salts.get(tenant)
+    if salt is None:
+        return ask
+    prefix = fingerprint(head.route, ask.model, arrived.body, salt)
+    return msgspec.structs.replace(ask, prefix=prefix) if prefix else ask
+
+
+def _plan(head: Head, ask: Ask, view: FleetView, allowed: Allowed, at_us: int) -> Plan | Refused:
+    """The attempts among the allowed PoPs, by what is known of them now."""
+    return view.routes.rank(
+        ask,
+        view.rules.members(allowed.bits),
+        view.load,
+        now_us=at_us,
+        signals=view.signals,
+        states=view.states,
+        wait_ms_max=head.wait_ms_max,
+    )
 
 
 def relay_in_turn(

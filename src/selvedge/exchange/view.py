@@ -10,7 +10,8 @@ import msgspec
 from selvedge.fabric import Engine, Model, PoP, Release
 from selvedge.ledger import Keyring
 from selvedge.residency import Rules
-from selvedge.routing import FleetMap, Load
+from selvedge.routing import Catalogue, EngineStates, FleetMap, Load, Policy, Signals
+from selvedge.wire import prefix_salt
 
 
 class Secrets(msgspec.Struct, frozen=True):
@@ -44,9 +45,42 @@ class FleetView(msgspec.Struct, frozen=True):
     engines: Mapping[str, Engine]
     """Engines of this PoP."""
     pair_keys: Mapping[str, bytes]
+    salts: Mapping[str, bytes] = {}
+    """Of prompt fingerprints, by tenant; a tenant without one has no fingerprints."""
+    signals: Signals | None = None
+    """What other PoPs report; None where nobody does."""
+    states: EngineStates | None = None
+    """What this PoP's own engines say; None where they say nothing."""
 
     def __repr__(self) -> str:
         return f"FleetView({self.release.fleet} version {self.release.version})"
+
+
+class Compiled(msgspec.Struct, frozen=True):
+    """What a release compiles to at every PoP alike: a simulation of thousands does it once."""
+
+    release: Release
+    release_hash: str
+    rules: Rules
+    keyring: Keyring
+    models: Mapping[str, Model]
+    pops: Mapping[str, PoP]
+    catalogue: Catalogue
+    salts: Mapping[str, bytes]
+
+
+def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compiled:
+    """The part of `compile_view` that is the same at every PoP."""
+    return Compiled(
+        release=release,
+        release_hash=release_hash,
+        rules=Rules(release),
+        keyring=Keyring(release.keys, pepper),
+        models={model.id: model for model in release.models},
+        pops={pop.id: pop for pop in release.pops},
+        catalogue=Catalogue(release),
+        salts={one.id: prefix_salt(one.id, pepper) for one in release.tenants},
+    )
 
 
 def compile_view(
@@ -57,17 +91,35 @@ def compile_view(
     load: Load,
 ) -> FleetView:
     """Compile a release for the PoP ``here``. Raises `KeyError` where the release lacks it."""
-    own = release.pop(here)
+    compiled = compile_release(release, release_hash, secrets.pepper)
+    return view_at(compiled, here, secrets.pair_keys, load)
+
+
+def view_at(
+    compiled: Compiled,
+    here: str,
+    pair_keys: Mapping[str, bytes],
+    load: Load,
+    *,
+    policy: Policy | None = None,
+    signals: Signals | None = None,
+    states: EngineStates | None = None,
+) -> FleetView:
+    """A compiled release as seen from ``here``. Raises `KeyError` where the release lacks it."""
+    own = compiled.pops[here]
     return FleetView(
-        release=release,
-        release_hash=release_hash,
+        release=compiled.release,
+        release_hash=compiled.release_hash,
         here=own,
-        rules=Rules(release),
-        keyring=Keyring(release.keys, secrets.pepper),
-        routes=FleetMap(release, here),
+        rules=compiled.rules,
+        keyring=compiled.keyring,
+        routes=FleetMap(compiled.release, here, policy, compiled.catalogue),
         load=load,
-        models={model.id: model for model in release.models},
-        pops={pop.id: pop for pop in release.pops},
+        models=compiled.models,
+        pops=compiled.pops,
         engines={engine.id: engine for engine in own.engines},
-        pair_keys=secrets.pair_keys,
+        pair_keys=pair_keys,
+        salts=compiled.salts,
+        signals=signals,
+        states=states,
     )

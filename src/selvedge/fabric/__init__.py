@@ -4,6 +4,7 @@ from selvedge.fabric.addresses import Address, is_inside, read_address, why_forb
 from selvedge.fabric.countries import COUNTRIES, GROUPS, is_country
 from selvedge.fabric.errors import (
     BadRelease,
+    BadScenario,
     BadSetting,
     BadTicket,
     SelvedgeError,
@@ -50,6 +51,7 @@ __all__ = [
     "Attestation",
     "Attested",
     "BadRelease",
+    "BadScenario",
     "BadSetting",
     "BadTicket",
     "DataClass",

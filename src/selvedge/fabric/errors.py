@@ -4,6 +4,7 @@ SelvedgeError                 one sentence a person can act on
   BadSetting                  a setting or command-line value
   BadRelease                  a fleet configuration or release, with the field
     StaleRelease              older than, or as old as, the one that serves
+  BadScenario                 a scenario or trace of the simulator, with the field
   BadTicket                   a peer's ticket that does not hold
   StoreFailed                 a write did not happen, or may not have happened
   StoreCorrupt                what was read back is not what was written
@@ -38,6 +39,15 @@ class StaleRelease(BadRelease):
     def __init__(self, field: str, why: str, *, other: bool = True) -> None:
         super().__init__(field, why)
         self.other = other
+
+
+class BadScenario(SelvedgeError):
+    """A scenario or trace that cannot be run; ``field`` is the dotted path into it."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}")
+        self.field = field
+        self.why = why
 
 
 class BadTicket(SelvedgeError):

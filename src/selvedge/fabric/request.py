@@ -37,6 +37,8 @@ class Head(msgspec.Struct, frozen=True):
     """What is wrong with the head itself; told only to who may ask."""
     peer: str | None = None
     """The PoP whose certificate came with it, "" if no PoP's; None where there is no TLS."""
+    wait_ms_max: int | None = None
+    """The longest predicted wait for an engine that its client accepts; 0: reject if busy."""
 
     def __repr__(self) -> str:
         return f"Head({self.request_id})"  # Neither the key nor the person.
@@ -61,6 +63,12 @@ class Ask(msgspec.Struct, frozen=True):
     output_tokens_max: int | None = None
     end_user: str | None = None
     prompt_bytes: int = 0
+    session: str | None = None
+    """What the client says its requests have in common (OpenAI's ``prompt_cache_key``)."""
+    block_tokens: int = 0
+    """Prompt tokens that one of ``prefix`` stands for; 0 where they are blocks of bytes."""
+    prefix: tuple[int, ...] = ()
+    """Chained fingerprints of the prompt's leading blocks, salted per tenant; see `wire.prefix`."""
 
 
 Provenance = Literal["reported", "counted"]

@@ -25,7 +25,7 @@ from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.openapi import render_openapi
 from selvedge.pop.state import PopState
 from selvedge.routing import place
-from selvedge.wire import client_address, read_unverified, render_error
+from selvedge.wire import client_address, read_unverified, read_wait_ms, render_error
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
 DEADLINE_FIELD: Final = DEADLINE_HEADER.encode()
@@ -131,6 +131,7 @@ class App:
                 fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
         authorization = raw(b"authorization")
         client_id = inbound.head.headers.get("x-client-request-id")
+        prefer = raw(b"prefer")
         return Head(
             request_id=new_id("req", at_us, self._state.entropy),
             receipt_id=new_id("rcpt", at_us, self._state.entropy),
@@ -142,6 +143,7 @@ class App:
             client_ip=self._client_ip(inbound),
             client_request_id=client_id[:CLIENT_ID_CHARS_MAX] if client_id else None,
             fault=fault,
+            wait_ms_max=None if prefer is None else read_wait_ms(prefer.decode("latin-1")),
         )
 
     def _client_ip(self, inbound: Inbound) -> str:

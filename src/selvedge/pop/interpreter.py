@@ -32,6 +32,7 @@ from selvedge.exchange import (
     Record,
     Refuse,
     Relay,
+    Relayed,
     Remember,
     Reply,
     Served,
@@ -42,7 +43,7 @@ from selvedge.exchange import (
     cools,
     take_word,
 )
-from selvedge.fabric import Engine, Head, Refused, StoreFailed
+from selvedge.fabric import Ask, Engine, Head, Refused, StoreFailed, Usage
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
@@ -75,6 +76,7 @@ class Interpreter:
         self._head = head
         self._down = Downstream(inbound, head, state.templates, for_peer=for_peer)
         self._relaying: Relaying | None = None
+        self._asked: Ask | None = None
         self._held_bytes = 0
         self._written_ticket = ""
         self._story: Story
@@ -190,9 +192,10 @@ class Interpreter:
     def _relay(self, command: Relay) -> None:
         (attempt,) = command.attempts
         job = command.job
+        self._asked = job.ask
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
-        tokens = prompt_tokens_of(job.ask)
+        tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)
 
         def ended(reply: Ended) -> None:
             try:
@@ -209,7 +212,7 @@ class Interpreter:
                 self._go_on(after)
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended)
-        self._state.load.enter(where, tokens)
+        self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
         self._deadline = self._state.deadlines.add(self._head.deadline_us, relaying.deadline_passed)
@@ -228,11 +231,22 @@ class Interpreter:
         if isinstance(ended, Failed):
             self._state.metrics.attempts_failed.labels(ended.refused.code).inc()
             if cools(ended) and not crowded:
-                self._state.load.cool(where, ended.at_us + self._state.settings.cooling_ms * 1000)
+                cooling_us = self._state.settings.cooling_ms * 1000
+                self._state.load.fail(where, ended.at_us, cooling_us, ended.told_ms)
+        elif isinstance(ended, Relayed):
+            self._state.load.mend(where)
+            if ended.usage is not None and ended.usage.provenance == "reported":
+                self._learn(ended.usage)
         if attempt.pop == self._view.here.id:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
+
+    def _learn(self, usage: Usage) -> None:
+        """What the engine counted tells how many bytes a token of its model has."""
+        ask = self._asked
+        if ask is not None and ask.choices == 1 and not ask.media:
+            self._state.load.learn(ask.model, ask.prompt_bytes, usage.input)
 
     def _new_relaying(
         self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None]

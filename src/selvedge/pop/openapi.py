@@ -42,6 +42,7 @@ _OBJECTS: Final = {
 }
 _SENT: Final = {
     "selvedge-deadline-ms": "Deadline of this request in milliseconds; at most `deadline_ms_max`.",
+    "prefer": "`wait=N` (RFC 7240): refuse where the predicted wait is over N seconds; 0: if busy.",
     "x-client-request-id": "An id of the client's own, kept with the receipt, encrypted.",
 }
 _HEADERS: Final = {

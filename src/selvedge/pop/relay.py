@@ -26,6 +26,7 @@ from selvedge.wire import (
     engine_streams,
     read_answer,
     read_attested,
+    read_retry_after,
     refusal_of_answer,
     render_done,
     render_stream,
@@ -292,7 +293,14 @@ class Relaying:
     def _fail(self, refused: Refused) -> None:
         if not self._ended:
             self._stop()
-            self._resolve(Failed(**self._facts(), refused=refused))
+            self._resolve(Failed(**self._facts(), refused=refused, told_ms=self._told_ms()))
+
+    def _told_ms(self) -> int | None:
+        """When an engine or a peer that refuses wants to be asked again."""
+        if self._head is None or self._head.status == 200:
+            return None
+        headers = self._head.headers
+        return read_retry_after(headers.get("retry-after-ms"), headers.get("retry-after"))
 
     def _break(self, words: str, *, busy: bool = False) -> None:
         code = "engine_interrupted" if self._tokens() else "engine_failed"

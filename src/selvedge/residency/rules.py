@@ -23,7 +23,7 @@ class Rule(Value, frozen=True):
     ingress_in_zone: bool
     allowed: int
     pops: tuple[str, ...]
-    """Ids of the allowed PoPs, in the release's order."""
+    """Ids of the allowed PoPs that have engines, in the release's order: what a ticket names."""
 
 
 class Allowed(Value, frozen=True):
@@ -116,5 +116,5 @@ def _compile(
         countries=countries,
         ingress_in_zone=one.ingress == "in-zone",
         allowed=allowed,
-        pops=tuple(pop.id for bit, pop in enumerate(pops) if allowed >> bit & 1),
+        pops=tuple(pop.id for bit, pop in enumerate(pops) if allowed >> bit & 1 and pop.engines),
     )

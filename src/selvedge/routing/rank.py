@@ -1,109 +1,144 @@
-"""Rank the engines a request may reach by predicted time to first token.
+"""Rank the engines a request may reach by what a policy predicts.
 
-First form: predicted TTFT = round trip + prefill of the work already in flight there + prefill of
-this prompt. In-flight work is this PoP's own, un-acknowledged; peers' load reports come later and
-take the same seat. Tokens are estimated from bytes, never by a tokenizer on the event loop.
-The router sees only the allowed set it is given: it cannot name a PoP outside.
+`FleetMap` is a release as one PoP sees it: distances, who serves which model, and the shortlist of
+candidates of each allowed set, built once. A policy (a row of `policies.POLICIES`) orders the PoPs;
+which engine of this PoP is asked is the second level (`engines`), with exact state. The router sees
+only the allowed set it is given: it cannot name a PoP outside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from selvedge.fabric import Ask, Engine, PoP, Refused, Release, Route, WanModel
-from selvedge.fabric.value import Value
+from selvedge.routing.attempts import ATTEMPTS_MAX, Attempt, Candidate, Plan, Seat
+from selvedge.routing.engines import is_cooling, rank_engines
 from selvedge.routing.load import Load, place
+from selvedge.routing.policies.predictive import Predictive
+from selvedge.routing.policy import Policy
+from selvedge.routing.sight import Case
+from selvedge.routing.signals import EngineStates, Signals
 
-BYTES_PER_TOKEN: Final = 4
-"""English prose at common vocabularies; learned per model later."""
-ATTEMPTS_MAX: Final = 3
 RETRY_AFTER_MS: Final = 1000
+RETRY_AFTER_MS_MAX: Final = 60_000
+_LISTS_MAX: Final = 256
 
 
-class Attempt(Value, frozen=True):
-    """One engine to try. ``engine`` is None where the serving PoP chooses among its own."""
+class Seen:
+    """What the map of one PoP has found out so far."""
 
-    pop: str
-    country: str
-    engine: str | None
-    ttft_us: int
-    reason: str
+    __slots__ = ("candidates", "lists", "rtt_us")
+
+    def __init__(self, here: str) -> None:
+        self.rtt_us: dict[str, int] = {here: 0}
+        self.candidates: dict[str, dict[str, Candidate]] = {}
+        # By the identity of the allowed set, which is kept so that no other one gets it.
+        self.lists: dict[int, tuple[Iterable[PoP], dict[str, list[Candidate]]]] = {}
 
 
-class Plan(Value, frozen=True):
-    """A short, ordered list of attempts, best first; never empty."""
+class Catalogue:
+    """Who serves which model, of a whole release: one is enough for any number of PoPs."""
 
-    attempts: tuple[Attempt, ...]
+    __slots__ = ("models", "pops", "seen", "serving", "wan")
 
-    def __post_init__(self) -> None:
-        if not self.attempts:
-            raise ValueError("a plan has at least one attempt: otherwise it is a refusal")
+    def __init__(self, release: Release) -> None:
+        self.models = {model.id: model for model in release.models}
+        self.pops = {pop.id: pop for pop in release.pops}
+        self.wan = WanModel(
+            path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms
+        )
+        # By PoP, what its map has found out: distances, candidates, lists. Maps come and go.
+        self.seen: dict[str, Seen] = {}
+        # By model and PoP: the engines that serve it.
+        self.serving: dict[str, dict[str, tuple[Engine, ...]]] = {}
+        for pop in release.pops:
+            for model in sorted({served.model for one in pop.engines for served in one.serves}):
+                engines = tuple(one for one in pop.engines if one.name_of(model) is not None)
+                self.serving.setdefault(model, {})[pop.id] = engines
 
 
 class FleetMap:
-    """Distances of one PoP to all, and which engines serve which model. Built per release."""
+    """Distances of one PoP to others, and which engines serve which model. Built per release."""
 
-    __slots__ = ("_best", "_here", "_models", "_own", "_rtt_us", "_served")
-
-    def __init__(self, release: Release, here: str) -> None:
-        origin = release.pop(here)
-        wan = WanModel(path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms)
+    def __init__(
+        self,
+        release: Release,
+        here: str,
+        policy: Policy | None = None,
+        catalogue: Catalogue | None = None,
+    ) -> None:
+        self._catalogue = catalogue or Catalogue(release)
+        self._origin = self._catalogue.pops[here]
         self._here = here
-        self._rtt_us = {
-            pop.id: 0 if pop.id == here else _rtt_us(wan, origin, pop) for pop in release.pops
-        }
-        self._models = {model.id: model for model in release.models}
-        self._served = {
-            served.model
-            for pop in release.pops
-            for engine in pop.engines
-            for served in engine.serves
-        }
-        # By model: this PoP's engines, and of each other PoP the one that prefills fastest.
-        own = release.pop(here)
-        self._own = {model: _serving(own, model) for model in self._served}
-        self._best = {
-            model: {
-                pop.id: max(engines, key=lambda engine: engine.prefill_tokens_per_s)
-                for pop in release.pops
-                if pop.id != here and (engines := _serving(pop, model))
-            }
-            for model in self._served
-        }
+        self._policy: Policy = policy or Predictive(seed=here)
+        seen = self._catalogue.seen.get(here)
+        if seen is None:
+            seen = self._catalogue.seen[here] = Seen(here)
+        self._rtt_us = seen.rtt_us
+        self._candidates = seen.candidates
+        self._lists = seen.lists
 
     def rank(
-        self, ask: Ask, allowed: Iterable[PoP], load: Load, local_only: bool = False
+        self,
+        ask: Ask,
+        allowed: Iterable[PoP],
+        load: Load,
+        local_only: bool = False,
+        *,
+        now_us: int = 0,
+        signals: Signals | None = None,
+        states: EngineStates | None = None,
+        wait_ms_max: int | None = None,
     ) -> Plan | Refused:
         """The attempts for ``ask`` among ``allowed``, or why there is none.
 
-        An engine that just failed comes last, it is not left out: a plan must not be empty because
-        of a guess. ``local_only`` is the serving side of a forwarded request.
+        Who just failed comes last, it is not left out: a plan must not be empty because of a
+        guess. ``local_only`` is the serving side of a forwarded request.
         """
         unfit = self._unfit(ask)
         if unfit is not None:
             return unfit
-        scored = [
-            attempt
-            for pop in allowed
-            if pop.id == self._here or not local_only
-            for attempt in self._attempts_at(pop, ask, load)
-        ]
-        if not scored:
-            return Refused(
-                "no_engine_available" if local_only else "residency_model",
-                f"Model {ask.model!r} is served, but at no PoP that may process this request.",
-                param="model",
-                retry_after_ms=RETRY_AFTER_MS if local_only else None,
+        if local_only:
+            at = Case(ask, signals, load, now_us)
+            found = self._local(at, allowed, states)
+        else:
+            shortlist = self._shortlist(ask.model, allowed)
+            if not shortlist:
+                words = f"Model {ask.model!r} is served, but at no PoP that may process this "
+                return Refused("residency_model", f"{words}request.", param="model")
+            found = self._order(ask, shortlist, signals, load, now_us)
+            if any(one.pop == self._here for one in found):
+                at = Case(ask, signals, load, now_us)
+                found = self._seat(found, self._local(at, (self._origin,), states), load)
+        if not found and local_only:
+            words = f"No engine of this PoP serves model {ask.model!r}."
+            return Refused("no_engine_available", words, "model", RETRY_AFTER_MS)
+        if not found:
+            words = f"No PoP that may process this request has room for model {ask.model!r} now."
+            return Refused("no_engine_available", words, "model", RETRY_AFTER_MS)
+        if wait_ms_max is not None:
+            soon = [one for one in found if one.wait_us <= wait_ms_max * 1000]
+            if not soon:
+                return _too_busy(found, wait_ms_max)
+            found = soon
+        return Plan(tuple(found[:ATTEMPTS_MAX]))
+
+    def rtt_us(self, pop_id: str) -> int:
+        """Predicted round trip from this PoP, in microseconds; 0 to itself."""
+        known = self._rtt_us.get(pop_id)
+        if known is None:
+            known = self._rtt_us[pop_id] = _rtt_us(
+                self._catalogue.wan, self._origin, self._catalogue.pops[pop_id]
             )
-        if len(scored) > 1:
-            scored.sort(key=lambda one: _order(one, load))
-        return Plan(tuple(scored[:ATTEMPTS_MAX]))
+        return known
 
     def _unfit(self, ask: Ask) -> Refused | None:
         """Why no engine of any PoP could serve this, as a matter of the model."""
-        model = self._models.get(ask.model)
-        if model is None or ask.model not in self._served:
+        model = self._catalogue.models.get(ask.model)
+        if model is None or ask.model not in self._catalogue.serving:
             words = f"Model {ask.model!r} is not offered; GET /v1/models lists what is."
             return Refused("model_not_found", words, param="model")
         if (model.kind == "embedding") != (ask.route is Route.EMBEDDINGS):
@@ -118,51 +153,102 @@ class FleetMap:
             return Refused("invalid_value", words, param="messages")
         return None
 
-    def rtt_us(self, pop_id: str) -> int:
-        """Predicted round trip from this PoP, in microseconds; 0 to itself."""
-        return self._rtt_us[pop_id]
+    def _shortlist(self, model: str, allowed: Iterable[PoP]) -> list[Candidate]:
+        """The allowed PoPs that serve the model, nearest first."""
+        if not isinstance(allowed, tuple):
+            return self._list(model, allowed)
+        known = self._lists.get(id(allowed))
+        if known is None:
+            if len(self._lists) >= _LISTS_MAX:
+                self._lists.clear()
+            known = self._lists[id(allowed)] = allowed, {}
+        found = known[1].get(model)
+        if found is None:
+            found = known[1][model] = self._list(model, allowed)
+        return found
 
-    def _attempts_at(self, pop: PoP, ask: Ask, load: Load) -> Iterable[Attempt]:
-        if pop.id == self._here:
-            return [
-                self._attempt(
-                    pop, engine, ask, load.tokens_in_flight.get(place(pop.id, engine.id), 0)
-                )
-                for engine in self._own[ask.model]
-            ]
-        best = self._best[ask.model].get(pop.id)
-        if best is None:
-            return ()
-        return (self._attempt(pop, best, ask, load.tokens_in_flight.get(pop.id, 0)),)
+    def _list(self, model: str, allowed: Iterable[PoP]) -> list[Candidate]:
+        serving = self._catalogue.serving[model]
+        made = self._candidates.setdefault(model, {})
+        found = []
+        for pop in allowed:
+            if pop.id in serving:
+                one = made.get(pop.id)
+                if one is None:
+                    one = made[pop.id] = self._candidate(pop, serving[pop.id])
+                found.append((one.rtt_us, one.pop))
+        found.sort()
+        return [made[pop] for _, pop in found]
 
-    def _attempt(self, pop: PoP, engine: Engine, ask: Ask, waiting_tokens: int) -> Attempt:
-        here = pop.id == self._here
-        rtt_us = self._rtt_us[pop.id]
-        prompt_tokens = prompt_tokens_of(ask)
-        prefill_us = prompt_tokens * 1_000_000 // engine.prefill_tokens_per_s
-        wait_us = waiting_tokens * 1_000_000 // engine.prefill_tokens_per_s
-        return Attempt(
-            pop=pop.id,
-            country=pop.country,
-            engine=engine.id if here else None,
-            ttft_us=rtt_us + wait_us + prefill_us,
-            reason=f"rtt {rtt_us // 1000} ms + wait {wait_us // 1000} ms"
-            f" + prefill {prefill_us // 1000} ms",
+    def _candidate(self, pop: PoP, engines: Sequence[Engine]) -> Candidate:
+        rate = max(one.prefill_tokens_per_s for one in engines)
+        if pop.id != self._here:
+            return Candidate(pop.id, pop.country, self.rtt_us(pop.id), rate)
+        seats = tuple(
+            Seat(one.id, place(pop.id, one.id), one.prefill_tokens_per_s) for one in engines
         )
+        return Candidate(pop.id, pop.country, 0, rate, seats=seats)
+
+    def _order(
+        self,
+        ask: Ask,
+        shortlist: list[Candidate],
+        signals: Signals | None,
+        load: Load,
+        now_us: int,
+    ) -> list[Attempt]:
+        """The policy's word; who cools is asked only where the others are too few."""
+        policy = self._policy
+        if not load.cooling:
+            return policy.order(ask, shortlist, signals, load, now_us)
+        fit = [one for one in shortlist if not is_cooling(load, one)]
+        found: list[Attempt] = []
+        if fit:
+            found = policy.order(ask, fit, signals, load, now_us)
+        if len(fit) < len(shortlist) and len(found) < ATTEMPTS_MAX:
+            cools = [one for one in shortlist if is_cooling(load, one)]
+            found = found + policy.order(ask, cools, signals, load, now_us)
+        return found
+
+    def _local(
+        self, case: Case, allowed: Iterable[PoP], states: EngineStates | None
+    ) -> list[Attempt]:
+        for pop in allowed:
+            if pop.id == self._here:
+                here = self._list(case.model, (pop,))
+                return rank_engines(case, here[0], states) if here else []
+        return []
+
+    def _seat(self, found: list[Attempt], engines: list[Attempt], load: Load) -> list[Attempt]:
+        """This PoP's seat in the order for its best engine; its others where their time puts them.
+
+        The policy's word stays with the reason.
+        """
+        others = engines[1:]
+        ours = next(one for one in found if one.pop == self._here)
+        why, said, _ = ours.reason.partition(": ")
+        best = engines[0]
+        if said:
+            best = msgspec.structs.replace(best, reason=f"{why}: {best.reason}")
+        seated = [best if one is ours else one for one in found]
+        last = [one for one in others if place(one.pop, one.engine) in load.cooling]
+        at = seated.index(best) + 1
+        for one in others:
+            if one in last:
+                continue
+            while at < len(seated) and seated[at].ttft_us < one.ttft_us:
+                at += 1
+            seated.insert(at, one)
+            at += 1
+        return seated + last
 
 
-def _serving(pop: PoP, model: str) -> tuple[Engine, ...]:
-    return tuple(engine for engine in pop.engines if engine.name_of(model) is not None)
-
-
-def _order(attempt: Attempt, load: Load) -> tuple[bool, int, str]:
-    where = place(attempt.pop, attempt.engine)
-    return where in load.cooling, attempt.ttft_us, where
-
-
-def prompt_tokens_of(ask: Ask) -> int:
-    """Prompt tokens estimated from the body's bytes."""
-    return ask.prompt_bytes // BYTES_PER_TOKEN + 1
+def _too_busy(found: list[Attempt], wait_ms_max: int) -> Refused:
+    least_ms = min(one.wait_us for one in found) // 1000
+    words = f"The shortest predicted wait is {least_ms} ms, and the request waits at most "
+    words += f"{wait_ms_max} ms (Prefer: wait); retry, or wait longer."
+    later_ms = min(max(least_ms - wait_ms_max, RETRY_AFTER_MS), RETRY_AFTER_MS_MAX)
+    return Refused("no_engine_available", words, retry_after_ms=later_ms)
 
 
 def _rtt_us(wan: WanModel, a: PoP, b: PoP) -> int:

@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from selvedge.exchange import Ending, FleetView, Served, Story
-from selvedge.fabric import Head, Receipt
+from selvedge.fabric import Ask, Attestation, Head, Receipt
 from selvedge.routing import LoadBook
+from selvedge.sim.batching import BatchedAnswering
 from selvedge.sim.engines import Answering, Work
 from selvedge.sim.journal import Journal
 from selvedge.sim.traffic import Arrival
 from selvedge.wire import TicketBook
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class VirtualPoP:
     """What a PoP process holds while it runs."""
 
-    view: FleetView
-    load: LoadBook
-    journal: Journal
-    tickets: TicketBook
-    tallied: Counter[str] = field(default_factory=Counter)
+    __slots__ = ("id", "journal", "load", "tallied", "tickets", "view")
 
-    @property
-    def id(self) -> str:
-        """The PoP's id."""
-        return self.view.here.id
+    def __init__(
+        self, view: FleetView, load: LoadBook, journal: Journal, tickets: TicketBook
+    ) -> None:
+        self.id: str = view.here.id
+        self.view = view
+        self.load = load
+        self.journal = journal
+        self.tickets = tickets
+        self.tallied: Counter[str] = Counter()
 
 
-@dataclass(frozen=True, slots=True)
-class Wants:
+class Wants(msgspec.Struct, frozen=True):
     """A caller's request and plans, in absolute times; the same for every PoP on the way.
 
-    ``watch_tokens`` is the token at which the client will hang up, if it plans so.
+    ``watch_tokens`` is the token at which the client will hang up, if it plans so. ``sealed``:
+    tickets and attestations are written, signed and checked, as on a wire.
     """
 
     key: str
@@ -45,6 +47,22 @@ class Wants:
     body_us: int
     leaves_us: int | None = None
     watch_tokens: int | None = None
+    ask: Ask | None = None
+    sealed: bool = True
+
+    def at_peer(self) -> Wants:
+        """As a serving PoP sees them: the ingress closes the line when its client leaves."""
+        return Wants(
+            self.key,
+            self.ingress,
+            self.body,
+            self.work,
+            0,
+            None,
+            self.watch_tokens,
+            self.ask,
+            self.sealed,
+        )
 
 
 class Caller(Protocol):
@@ -54,7 +72,7 @@ class Caller(Protocol):
     def wants(self) -> Wants:
         """What it asks."""
 
-    def began(self, answering: Answering) -> None:
+    def began(self, answering: Answering | BatchedAnswering) -> None:
         """An engine has taken the request."""
 
     def hear(self, count: int, served: Served) -> bool:
@@ -71,19 +89,36 @@ class Pump(Protocol):
         """The caller has hung up."""
 
 
-@dataclass(slots=True, eq=False)
 class Conversation:
-    """A story and what has been seen of it. ``recorded`` is the receipt of its last `Record`."""
+    """A story and what has been seen of it.
 
-    pop: VirtualPoP
-    caller: Caller
-    head: Head
-    story: Story
-    relay: Pump | None = None
-    tallied: str | None = None
-    recorded: Receipt | None = None
-    unwritten: bool = False
-    ending: Ending | None = None
+    ``recorded`` is the receipt of its last `Record`, ``word`` what it last attested unsealed.
+    """
+
+    __slots__ = (
+        "caller",
+        "ending",
+        "head",
+        "pop",
+        "recorded",
+        "relay",
+        "story",
+        "tallied",
+        "unwritten",
+        "word",
+    )
+
+    def __init__(self, pop: VirtualPoP, caller: Caller, head: Head, story: Story) -> None:
+        self.pop = pop
+        self.caller = caller
+        self.head = head
+        self.story = story
+        self.relay: Pump | None = None
+        self.tallied: str | None = None
+        self.recorded: Receipt | None = None
+        self.word: Attestation | None = None
+        self.unwritten = False
+        self.ending: Ending | None = None
 
     def leave(self) -> None:
         """The caller has hung up; without a relay under way there is nothing to stop."""
@@ -96,7 +131,7 @@ class Client:
 
     __slots__ = ("wants",)
 
-    def __init__(self, arrival: Arrival) -> None:
+    def __init__(self, arrival: Arrival, sealed: bool = True) -> None:
         leaves = arrival.leaves_after_us
         self.wants = Wants(
             key=arrival.key,
@@ -106,9 +141,11 @@ class Client:
             body_us=arrival.at_us + arrival.body_after_us,
             leaves_us=None if leaves is None else arrival.at_us + leaves,
             watch_tokens=arrival.leaves_after_tokens,
+            ask=arrival.ask,
+            sealed=sealed,
         )
 
-    def began(self, answering: Answering) -> None:
+    def began(self, answering: Answering | BatchedAnswering) -> None:
         """A client does not see engines."""
 
     def hear(self, count: int, served: Served) -> bool:

@@ -32,14 +32,22 @@ REMEMBERED_US: Final = 10 * SECOND_US
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What one request asks of an engine, in its own tokens; an answer has at least one."""
+    """What one request asks of an engine, in its own tokens; an answer has at least one.
+
+    ``prefix`` names the prompt's leading blocks of ``block_tokens`` tokens, each name standing for
+    everything up to the end of its block: two prompts that share a name share that beginning.
+    """
 
     prompt_tokens: int
     output_tokens: int
+    prefix: tuple[int, ...] = ()
+    block_tokens: int = 512
 
     def __post_init__(self) -> None:
         if self.prompt_tokens < 1 or self.output_tokens < 1:
             raise ValueError("a prompt and an answer have at least one token")
+        if self.block_tokens < 1:
+            raise ValueError("block_tokens is at least 1")
 
 
 class EngineModel(msgspec.Struct, frozen=True):

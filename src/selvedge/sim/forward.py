@@ -7,11 +7,10 @@ not been delivered.
 
 from __future__ import annotations
 
-import dataclasses
-
 from selvedge.exchange import Deliver, Ending, Job, Refuse, Served
-from selvedge.fabric import Attested, Head, Refused
+from selvedge.fabric import Attested, Head, Refused, Usage
 from selvedge.routing import Attempt
+from selvedge.sim.batching import BatchedAnswering
 from selvedge.sim.conversation import Conversation, Wants
 from selvedge.sim.engines import Answering
 from selvedge.sim.relay import Relaying, World
@@ -30,11 +29,16 @@ class Forward(Relaying):
         self._there_us, self.back_us = world.links.ways_us(here, there)
         self._line = Line(self, conversation.caller.wants)
         self._at_peer: Conversation | None = None
-        self.ticket = ""
+        self._sealed = conversation.caller.wants.sealed
+        self.ticket: str | Ticket = ""
 
     def open(self) -> Refused | None:
         """Send ticket and body."""
-        self.ticket = issue(self._ticket(), self._pair_key)
+        if self.world.links.are_cut(self.conversation.pop.id, self.attempt.pop):
+            words = f"PoP {self.attempt.pop!r} cannot be reached."
+            return Refused("engine_failed", words, retry_after_ms=1000)
+        ticket = self._ticket()
+        self.ticket = issue(ticket, self._pair_key) if self._sealed else ticket
         self.world.clock.after(self._there_us, self._arrive)
         return None
 
@@ -58,22 +62,23 @@ class Forward(Relaying):
             return
         match ending:
             case Deliver(attested=attested) if attested is not None:
-                self._take_word(attested)
-                self.end(self.relayed(attested.decode().usage, attested))
+                self.end(self.relayed(self._take_word(attested), attested))
             case Refuse(refused=refused, attested=attested):
                 # Over the wire a peer's word on a broken answer follows its stream, not a status.
                 heard = attested if self.delivered() else None
-                if heard is not None:
-                    self._take_word(heard)
-                self.end(self.failed(refused, heard))
+                usage = self._take_word(heard) if heard is not None else None
+                self.end(self.failed(refused, heard, usage))
             case _:
                 self.break_off(f"PoP {self.attempt.pop!r}")
 
-    def _take_word(self, attested: Attested) -> None:
-        word = attested.decode()
-        assert holds(attested, self._pair_key), "a peer's word does not hold"
+    def _take_word(self, attested: Attested) -> Usage:
+        assert self._at_peer is not None
+        word = attested.decode() if self._sealed else self._at_peer.word
+        assert word is not None
+        assert not self._sealed or holds(attested, self._pair_key), "a word does not hold"
         assert word.request_id == self.conversation.head.request_id
         self.served = Served(word.pop, word.engine, word.country, word.entity, word.model_digest)
+        return word.usage
 
     def _arrive(self) -> None:
         head, now_us = self.conversation.head, self.world.clock.now_us
@@ -123,11 +128,10 @@ class Line:
 
     def __init__(self, forward: Forward, wants: Wants) -> None:
         self._forward = forward
-        # The ingress closes the line when its client leaves or its own clock says so.
-        self.wants = dataclasses.replace(wants, leaves_us=None, body_us=0)
-        self.answering: Answering | None = None
+        self.wants = wants.at_peer()
+        self.answering: Answering | BatchedAnswering | None = None
 
-    def began(self, answering: Answering) -> None:
+    def began(self, answering: Answering | BatchedAnswering) -> None:
         """Which answer's tokens are on the line."""
         self.answering = answering
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -25,6 +25,7 @@ from selvedge.exchange import (
     BodyRefused,
     ClientLeft,
     Command,
+    Compiled,
     Ending,
     Intend,
     NotWritten,
@@ -35,31 +36,36 @@ from selvedge.exchange import (
     Relay,
     Remember,
     Reply,
-    Secrets,
     Tally,
     Vouched,
     Written,
-    compile_view,
+    compile_release,
     serve,
     serve_peer,
+    serve_ticket,
+    view_at,
 )
-from selvedge.fabric import Head, Refused, Release
+from selvedge.fabric import Attested, Head, PoP, Refused, Release
 from selvedge.ledger import hash_secret, write_key
-from selvedge.routing import LoadBook, place
+from selvedge.routing import EngineStates, LoadBook, Policy, Signals, place
+from selvedge.sim.batching import BatchingEngine, BatchingModel
 from selvedge.sim.border import Border
 from selvedge.sim.clock import Clock
+from selvedge.sim.columns import Columns
 from selvedge.sim.conversation import Caller, Client, Conversation, VirtualPoP
 from selvedge.sim.engines import ModelledEngine
 from selvedge.sim.forward import Forward
 from selvedge.sim.journal import Journal
-from selvedge.sim.links import Links
+from selvedge.sim.links import Distances, Links
 from selvedge.sim.relay import LocalRelay, Relaying
 from selvedge.sim.report import Report, Tallies, report_of
 from selvedge.sim.scenario import Scenario
 from selvedge.sim.traffic import Arrival, arrivals
-from selvedge.wire import TicketBook, attest
+from selvedge.wire import Ticket, TicketBook, attest
 
 PEPPER: Final = b"of a simulation: hides nothing"
+UNSEALED: Final = Attested(msgspec.Raw(b"{}"), "")
+"""Stands for the word of a PoP where no law looks at its MAC."""
 
 
 def simulate(release: Release, scenario: Scenario, seed: int) -> Report:
@@ -71,20 +77,42 @@ def simulate(release: Release, scenario: Scenario, seed: int) -> Report:
     return Interpreter(release, scenario, seed).run()
 
 
+class Wiring(Protocol):
+    """What PoPs are given beside the release, and traffic of another making."""
+
+    def policy(self, pop: str) -> Policy | None:
+        """The policy of an ingress; None for the one that is used otherwise."""
+
+    def signals(self, pop: str) -> Signals | None:
+        """What an ingress hears."""
+
+    def states(self, pop: str) -> EngineStates | None:
+        """What the engines of a PoP say to it."""
+
+    def arrivals(self) -> Iterator[Arrival]:
+        """Requests in the order of time, besides those of the scenario."""
+
+    def compiled(self) -> tuple[Compiled, Distances]:
+        """The release, compiled with the secrets of `with_keys_of_simulation`, and distances."""
+
+
 class Interpreter:
     """One run. Everything random comes from ``seed``."""
 
-    def __init__(self, release: Release, scenario: Scenario, seed: int) -> None:
+    def __init__(
+        self, release: Release, scenario: Scenario, seed: int, wiring: Wiring | None = None
+    ) -> None:
+        self._wiring = wiring
         self.clock = Clock(scenario.start_us)
-        self.links = Links(release, scenario.jitter_us, Random(f"{seed}/links"))
+        self._compiled, distances = wiring.compiled() if wiring else _compiled(release)
+        jitter = Random(f"{seed}/links")
+        self.links = Links(release, scenario.jitter_us, jitter, distances)
         self.border = Border(release)
         self.pops: dict[str, VirtualPoP] = {}
-        self._release = with_keys_of_simulation(release)
-        self._release_hash = hashlib.sha256(msgspec.json.encode(self._release)).hexdigest()
         self._scenario = scenario
         self._seed = seed
-        self._engines: dict[str, ModelledEngine] = {}
-        self._tallies = Tallies()
+        self._engines: dict[str, ModelledEngine | BatchingEngine] = {}
+        self._tallies = Tallies(columns=None if scenario.keeps else Columns(scenario.watches))
         self._authorizations = {key.id: authorization(key.id) for key in release.keys}
         self._arrivals = self._all_arrivals()
 
@@ -106,35 +134,46 @@ class Interpreter:
         """A PoP of the fleet, started when it is first needed."""
         known = self.pops.get(pop_id)
         if known is None:
-            keys = {
-                other.id: pair_key(pop_id, other.id)
-                for other in self._release.pops
-                if other.id != pop_id
-            }
             load = LoadBook()
-            secrets = Secrets(PEPPER, keys)
-            view = compile_view(self._release, self._release_hash, pop_id, secrets, load.view)
-            journal = Journal(pop_id, self._scenario.write_faults)
+            wiring = self._wiring
+            view = view_at(
+                self._compiled,
+                pop_id,
+                PairKeys(pop_id, self._compiled.pops),
+                load.view,
+                policy=wiring.policy(pop_id) if wiring else None,
+                signals=wiring.signals(pop_id) if wiring else None,
+                states=wiring.states(pop_id) if wiring else None,
+            )
+            scenario = self._scenario
+            journal = Journal(pop_id, scenario.write_faults, keeps=scenario.keeps)
             tickets = TicketBook(pop_id, self._scenario.start_us)
             known = self.pops[pop_id] = VirtualPoP(view, load, journal, tickets)
         return known
 
-    def engine(self, pop: str, engine: str) -> ModelledEngine:
+    def engine(self, pop: str, engine: str) -> ModelledEngine | BatchingEngine:
         """An engine of the fleet; raises `KeyError` where the release has none such."""
         name = place(pop, engine)
         known = self._engines.get(name)
         if known is None:
-            engines = self.pop(pop).view.here.engines
+            engines = self._compiled.pops[pop].engines
             found = {one.id: one for one in engines}[engine]
             model = self._scenario.model_of(name, found)
-            known = self._engines[name] = ModelledEngine(self.clock, model)
+            if isinstance(model, BatchingModel):
+                known = BatchingEngine(self.clock, model)
+            else:
+                known = ModelledEngine(self.clock, model)
+            self._engines[name] = known
         return known
 
-    def call(self, pop: str, head: Head, ticket: str, caller: Caller) -> Conversation:
+    def call(self, pop: str, head: Head, ticket: str | Ticket, caller: Caller) -> Conversation:
         """A forwarded request arrives at a PoP."""
         serving = self.pop(pop)
         limit = self._scenario.body_bytes_max
-        story = serve_peer(head, ticket, serving.view, serving.tickets, limit)
+        if isinstance(ticket, Ticket):
+            story = serve_ticket(head, ticket, ticket.id, serving.view, limit)
+        else:
+            story = serve_peer(head, ticket, serving.view, serving.tickets, limit)
         return self._begin(Conversation(serving, caller, head, story))
 
     def resume(self, conversation: Conversation, reply: Reply) -> None:
@@ -146,6 +185,10 @@ class Interpreter:
         flowing = arrivals(scenario.flows, self._seed, scenario.start_us)
         flowing = itertools.islice(flowing, scenario.requests_max)
         scripted = sorted(scenario.scripted, key=lambda arrival: arrival.at_us)
+        if self._wiring is not None:
+            assert not scenario.scripted
+            assert not scenario.flows
+            return self._wiring.arrivals()
         return heapq.merge(scripted, flowing, key=lambda arrival: arrival.at_us)
 
     def _expect_next(self) -> None:
@@ -168,7 +211,8 @@ class Interpreter:
         )
         pop.load.warm(self.clock.now_us)
         story = serve(head, pop.view, self._scenario.body_bytes_max)
-        self._begin(Conversation(pop, Client(arrival), head, story))
+        client = Client(arrival, number % self._scenario.sealed_every == 0)
+        self._begin(Conversation(pop, client, head, story))
 
     def _begin(self, conversation: Conversation) -> Conversation:
         self._tell(conversation, _next(conversation, None))
@@ -207,10 +251,14 @@ class Interpreter:
             case Remember():
                 return Written(now_us)
             case Record(receipt=receipt):
+                assert conversation.recorded is None, "a request has one receipt"
                 conversation.recorded = receipt
                 return self._written(conversation, pop.journal.record(receipt))
             case Attest(attestation=attestation, ingress=ingress):
-                attested = attest(attestation, pop.view.pair_keys[ingress])
+                attested = UNSEALED
+                if conversation.caller.wants.sealed:
+                    attested = attest(attestation, pop.view.pair_keys[ingress])
+                conversation.word = attestation
                 fault = pop.journal.attest(attested)
                 return NotWritten(fault, now_us) if fault else Vouched(attested, now_us)
             case Tally(code=code):
@@ -229,7 +277,7 @@ class Interpreter:
         wants, now_us = conversation.caller.wants, self.clock.now_us
         ready_us = max(wants.body_us, now_us)
         deadline_us, leaves_us = conversation.head.deadline_us, wants.leaves_us
-        reply: Reply = BodyRead(wants.body, ready_us)
+        reply: Reply = BodyRead(wants.body, ready_us, wants.ask)
         if len(wants.body) > bytes_max:
             words = f"The body exceeds {bytes_max} bytes; send less."
             return BodyRefused(Refused("request_too_large", words), now_us)
@@ -242,6 +290,12 @@ class Interpreter:
             return reply
         self.clock.at(reply.at_us, lambda: self.resume(conversation, reply))
         return None
+
+
+def _compiled(release: Release) -> tuple[Compiled, Distances | None]:
+    keyed = with_keys_of_simulation(release)
+    release_hash = hashlib.sha256(msgspec.json.encode(keyed)).hexdigest()
+    return compile_release(keyed, release_hash, PEPPER), None
 
 
 def with_keys_of_simulation(release: Release) -> Release:
@@ -261,6 +315,31 @@ def authorization(key_id: str) -> str:
 def pair_key(a: str, b: str) -> bytes:
     """The ticket key that two simulated PoPs share."""
     return hashlib.sha256("|".join(sorted((a, b))).encode()).digest()
+
+
+class PairKeys(Mapping[str, bytes]):
+    """The ticket keys of one PoP with every other, made when they are asked for."""
+
+    __slots__ = ("_here", "_known", "_pops")
+
+    def __init__(self, here: str, pops: Mapping[str, PoP]) -> None:
+        self._here = here
+        self._pops = pops
+        self._known: dict[str, bytes] = {}
+
+    def __getitem__(self, pop: str) -> bytes:
+        known = self._known.get(pop)
+        if known is None:
+            if pop == self._here or pop not in self._pops:
+                raise KeyError(pop)
+            known = self._known[pop] = pair_key(self._here, pop)
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        return (pop for pop in self._pops if pop != self._here)
+
+    def __len__(self) -> int:
+        return len(self._pops) - 1
 
 
 def _secret(key_id: str) -> str:

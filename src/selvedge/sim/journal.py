@@ -33,12 +33,24 @@ class WriteFault(msgspec.Struct, frozen=True):
 class Journal:
     """Intents, receipts and attestations of one PoP. Each write returns None, or why it failed."""
 
-    __slots__ = ("_faults", "_seqs", "_writes", "attestations", "open", "receipts")
+    __slots__ = (
+        "_faults",
+        "_keeps",
+        "_seqs",
+        "_writes",
+        "attestations",
+        "open",
+        "receipts",
+        "written",
+    )
 
-    def __init__(self, pop: str, faults: Iterable[WriteFault] = ()) -> None:
+    def __init__(self, pop: str, faults: Iterable[WriteFault] = (), *, keeps: bool = True) -> None:
         self._faults = {(one.kind, one.nth): one.written for one in faults if one.pop == pop}
         self._writes: dict[WriteKind, int] = {"intend": 0, "record": 0, "attest": 0}
         self._seqs: dict[str, int] = {}
+        self._keeps = keeps
+        self.written = 0
+        """Receipts, also where they are not kept: millions of them would not fit."""
         self.open: dict[str, Receipt] = {}
         """Intents without a receipt, by receipt id: what recovery would find."""
         self.receipts: list[Receipt] = []
@@ -55,19 +67,23 @@ class Journal:
         """Number a receipt and write it."""
         fault = self._fault("record")
         if fault != _FAILED:
-            seq = self._seqs[receipt.tenant] = self._seqs.get(receipt.tenant, 0) + 1
-            self.receipts.append(msgspec.structs.replace(receipt, seq=seq))
+            self.written += 1
             self.open.pop(receipt.id, None)
+            if self._keeps:
+                seq = self._seqs[receipt.tenant] = self._seqs.get(receipt.tenant, 0) + 1
+                self.receipts.append(msgspec.structs.replace(receipt, seq=seq))
         return fault
 
     def attest(self, attested: Attested) -> str | None:
         """Write down an attestation given to a peer."""
         fault = self._fault("attest")
-        if fault != _FAILED:
+        if fault != _FAILED and self._keeps:
             self.attestations.append(attested)
         return fault
 
     def _fault(self, kind: WriteKind) -> str | None:
+        if not self._faults:
+            return None
         self._writes[kind] += 1
         written = self._faults.get((kind, self._writes[kind]))
         if written is None:

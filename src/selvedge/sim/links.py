@@ -12,18 +12,16 @@ from random import Random
 from selvedge.fabric import PoP, Release, WanModel
 
 
-class Links:
-    """One-way delays in microseconds. ``jitter_us`` is the jitter's mean; 0 draws nothing."""
+class Distances:
+    """Round trips without jitter, each computed once; runs of one release may share them."""
 
-    __slots__ = ("_jitter_us", "_pops", "_rng", "_rtt_us", "_wan")
+    __slots__ = ("_pops", "_rtt_us", "_wan")
 
-    def __init__(self, release: Release, jitter_us: int, rng: Random) -> None:
+    def __init__(self, release: Release) -> None:
         self._pops: dict[str, PoP] = {pop.id: pop for pop in release.pops}
         self._wan = WanModel(
             path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms
         )
-        self._jitter_us = jitter_us
-        self._rng = rng
         self._rtt_us: dict[tuple[str, str], int] = {}
 
     def rtt_us(self, a: str, b: str) -> int:
@@ -35,9 +33,43 @@ class Links:
             known = self._rtt_us[pair] = round(self._wan.rtt_ms(*ends) * 1000)
         return known
 
+
+class Links:
+    """One-way delays in microseconds. ``jitter_us`` is the jitter's mean; 0 draws nothing."""
+
+    __slots__ = ("_away", "_distances", "_jitter_us", "_rng")
+
+    def __init__(
+        self,
+        release: Release,
+        jitter_us: int,
+        rng: Random,
+        distances: Distances | None = None,
+    ) -> None:
+        self._distances = distances or Distances(release)
+        self._jitter_us = jitter_us
+        self._rng = rng
+        self._away: dict[str, int] = {}
+
+    def rtt_us(self, a: str, b: str) -> int:
+        """The round trip between two PoPs without jitter."""
+        return self._distances.rtt_us(a, b)
+
+    def cut(self, pop: str, away: bool) -> None:
+        """New connections to and from this PoP fail from now on, or succeed again.
+
+        Cuts add up: as many must be mended. What is under way goes on.
+        """
+        self._away[pop] = self._away.get(pop, 0) + (1 if away else -1)
+
+    def are_cut(self, a: str, b: str) -> bool:
+        """Whether no connection can be made between two PoPs."""
+        away = self._away
+        return bool(away) and (away.get(a, 0) > 0 or away.get(b, 0) > 0)
+
     def ways_us(self, a: str, b: str) -> tuple[int, int]:
         """There and back for one connection; bytes on it stay in order, so it is drawn once."""
-        rtt_us = self.rtt_us(a, b)
+        rtt_us = self._distances.rtt_us(a, b)
         there_us = rtt_us // 2
         return there_us + self._jitter(), rtt_us - there_us + self._jitter()
 

@@ -10,14 +10,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+import msgspec
+
 from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served, cools
 from selvedge.fabric import Attested, Head, Refused, Usage
-from selvedge.routing import COOLING_US, Attempt, place, prompt_tokens_of
+from selvedge.routing import Attempt, place, prompt_tokens_of
+from selvedge.sim.batching import BatchedAnswering, BatchingEngine
 from selvedge.sim.border import Border
 from selvedge.sim.clock import Clock, Timer
 from selvedge.sim.conversation import Caller, Conversation
 from selvedge.sim.engines import Answering, ModelledEngine, Work
 from selvedge.sim.links import Links
+from selvedge.wire import Ticket
 
 
 class World(Protocol):
@@ -30,10 +34,10 @@ class World(Protocol):
     def resume(self, conversation: Conversation, reply: Ended) -> None:
         """Go on with the story."""
 
-    def engine(self, pop: str, engine: str) -> ModelledEngine:
+    def engine(self, pop: str, engine: str) -> ModelledEngine | BatchingEngine:
         """The engine of that name at that PoP."""
 
-    def call(self, pop: str, head: Head, ticket: str, caller: Caller) -> Conversation:
+    def call(self, pop: str, head: Head, ticket: str | Ticket, caller: Caller) -> Conversation:
         """Let a request arrive at a peer."""
 
 
@@ -76,7 +80,7 @@ class Relaying(ABC):
         if leaves_us is not None and leaves_us <= clock.now_us:
             return self._gone()
         self.world.border.cross(wants.key, wants.ingress, self.attempt.pop)
-        self.conversation.pop.load.enter(self._place, self._tokens)
+        self.conversation.pop.load.enter(self._place, self._tokens, clock.now_us)
         refused = self.open()
         if refused is not None:
             return self._left(self.failed(refused))
@@ -124,7 +128,9 @@ class Relaying(ABC):
             finish_reason="length" if asked_max and usage.output >= asked_max else "stop",
         )
 
-    def failed(self, refused: Refused, attested: Attested | None = None) -> Failed:
+    def failed(
+        self, refused: Refused, attested: Attested | None = None, usage: Usage | None = None
+    ) -> Failed:
         """The reply for an attempt that did not hold."""
         tokens = self.delivered()
         return Failed(
@@ -133,7 +139,7 @@ class Relaying(ABC):
             tokens=tokens,
             first_token_us=self._first_token_us,
             served=self.served,
-            usage=attested.decode().usage if attested else self._counted(tokens),
+            usage=usage or self._counted(tokens),
             attested=attested,
             refused=refused,
         )
@@ -171,21 +177,22 @@ class Relaying(ABC):
         load = self.conversation.pop.load
         load.leave(self._place, self._tokens)
         if cools(ended):
-            load.cool(self._place, ended.at_us + COOLING_US)
+            load.fail(self._place, ended.at_us)
+        elif isinstance(ended, Relayed):
+            load.mend(self._place)
         return ended
 
 
 class LocalRelay(Relaying):
     """An attempt at an engine of the PoP's own; the engine's listener."""
 
-    _answering: Answering | None = None
+    _answering: Answering | BatchedAnswering | None = None
 
     def open(self) -> Refused | None:
         """Ask the engine."""
         assert self.attempt.engine is not None
         wants, ask = self.conversation.caller.wants, self.job.ask
-        tokens = min(wants.work.output_tokens, ask.output_tokens_max or wants.work.output_tokens)
-        work = Work(wants.work.prompt_tokens, tokens)
+        work = _within(wants.work, ask.output_tokens_max)
         engine = self.world.engine(self.attempt.pop, self.attempt.engine)
         taken = engine.ask(work, wants.watch_tokens if ask.stream else None, self)
         if taken == "down":
@@ -207,7 +214,15 @@ class LocalRelay(Relaying):
         """The engine's answer is complete."""
         assert self._answering is not None
         work = self._answering.work
-        usage = Usage(work.prompt_tokens, output=work.output_tokens, provenance="reported")
+        cached = 0
+        if isinstance(self._answering, BatchedAnswering):
+            cached = self._answering.cached_tokens or 0
+        usage = Usage(
+            work.prompt_tokens - cached,
+            cache_read=cached,
+            output=work.output_tokens,
+            provenance="reported",
+        )
         self.end(self.relayed(usage))
 
     def broken(self) -> None:
@@ -222,6 +237,13 @@ class LocalRelay(Relaying):
     def generated(self) -> int:
         """The engine is here: what it has generated has come."""
         return self._answering.tokens_at(self.world.clock.now_us) if self._answering else 0
+
+
+def _within(work: Work, output_tokens_max: int | None) -> Work:
+    """What the engine will do: a client may have asked for fewer tokens."""
+    if output_tokens_max is None or output_tokens_max >= work.output_tokens:
+        return work
+    return msgspec.structs.replace(work, output_tokens=max(output_tokens_max, 1))
 
 
 def _too_late() -> Refused:

@@ -19,6 +19,7 @@ from selvedge.exchange import Deliver, Ending, Refuse
 from selvedge.fabric import Attested, Outcome, Receipt
 from selvedge.ledger import canonical
 from selvedge.sim.border import Border
+from selvedge.sim.columns import NONE_US, Columns
 from selvedge.sim.conversation import Conversation, VirtualPoP
 
 UNRECORDED: Final = "unrecorded"
@@ -65,6 +66,8 @@ class Report:
     """The figures, and what they were folded from, by PoP."""
 
     figures: Figures
+    columns: Columns | None
+    """One row per request, where receipts were not kept."""
     receipts: Mapping[str, tuple[Receipt, ...]]
     attestations: Mapping[str, tuple[Attested, ...]]
     open_intents: Mapping[str, tuple[Receipt, ...]]
@@ -88,6 +91,8 @@ class Tallies:
     running: set[str] = field(default_factory=set)
     recorded: set[str] = field(default_factory=set)
     unrecorded: set[str] = field(default_factory=set)
+    columns: Columns | None = None
+    """Where receipts are not kept: rows in their place."""
 
     def arrive(self) -> int:
         """A request arrives; its number, from 1."""
@@ -108,7 +113,10 @@ class Tallies:
             self.outcomes[UNRECORDED] += 1
             self.unrecorded.add(receipt_id)
         else:
-            self.recorded.add(receipt_id)
+            if self.columns is None:
+                self.recorded.add(receipt_id)
+            else:
+                self.columns.add(receipt)
             self.outcomes[receipt.outcome] += 1
             if receipt.code is not None:
                 self.codes[receipt.code] += 1
@@ -126,6 +134,7 @@ def report_of(seed: int, tallies: Tallies, border: Border, pops: Collection[Virt
     assert border.outside == 0, f"{border.outside} attempts outside their zone"
     return Report(
         figures=_figures(seed, tallies, border, every),
+        columns=tallies.columns,
         receipts=receipts,
         attestations={pop.id: tuple(pop.journal.attestations) for pop in ordered},
         open_intents={pop.id: tuple(pop.journal.open.values()) for pop in ordered},
@@ -147,6 +156,12 @@ def check_conservation(tallies: Tallies) -> None:
 
 def check_receipts(tallies: Tallies, pops: Iterable[VirtualPoP]) -> None:
     """One receipt for each authenticated request; numbers without gaps per tenant and PoP."""
+    written = sum(pop.journal.written for pop in pops)
+    owed = sum(tallies.outcomes.values()) - tallies.unauthenticated
+    assert owed - tallies.outcomes[UNRECORDED] <= written <= owed, "receipts are not conserved"
+    if tallies.columns is not None:
+        assert len(tallies.columns) == owed - tallies.outcomes[UNRECORDED], "rows are missing"
+        return
     seen: set[str] = set()
     for pop in pops:
         numbers: dict[str, count[int]] = {}
@@ -178,35 +193,75 @@ def _check_ending(receipt: Receipt, ending: Ending) -> None:
 
 
 def _figures(seed: int, tallies: Tallies, border: Border, every: list[Receipt]) -> Figures:
-    complete = [one for one in every if one.outcome is Outcome.COMPLETE]
-    digest = hashlib.sha256()
-    for receipt in every:
-        digest.update(canonical(receipt))
+    facts = _of_receipts(every) if tallies.columns is None else _of_rows(tallies.columns)
     return Figures(
         seed=seed,
         arrived=tallies.arrived,
         running=len(tallies.running),
         outcomes=dict(tallies.outcomes),
         codes=dict(tallies.codes),
-        served=dict(Counter(one.served_pop or "" for one in complete)),
+        served=facts.served,
         endings=dict(tallies.endings),
         unauthenticated=tallies.unauthenticated,
         in_band_errors=tallies.in_band_errors,
+        moved_on=facts.moved_on,
+        forwarded=facts.forwarded,
+        tokens=facts.tokens,
+        crossings=border.crossings,
+        out_of_zone=border.outside,
+        ttft_us=_quantiles(facts.times_us),
+        ended_us=facts.ended_us,
+        receipts_sha256=facts.digest,
+    )
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What figures take from requests, whichever way they were kept."""
+
+    served: Mapping[str, int]
+    moved_on: int
+    forwarded: int
+    tokens: int
+    times_us: list[int]
+    ended_us: int
+    digest: str
+
+
+def _of_receipts(every: list[Receipt]) -> _Facts:
+    complete = [one for one in every if one.outcome is Outcome.COMPLETE]
+    digest = hashlib.sha256()
+    for receipt in every:
+        digest.update(canonical(receipt))
+    return _Facts(
+        served=dict(Counter(one.served_pop or "" for one in complete)),
         moved_on=sum(len(one.attempts) > 1 for one in complete),
         forwarded=sum(one.served_pop != one.ingress_pop for one in complete),
         tokens=sum(one.usage.output for one in every if one.usage),
-        crossings=border.crossings,
-        out_of_zone=border.outside,
-        ttft_us=_quantiles(every),
+        times_us=[
+            one.first_token_us - one.received_us for one in every if one.first_token_us is not None
+        ],
         ended_us=max((one.ended_us for one in every), default=0),
-        receipts_sha256=digest.hexdigest(),
+        digest=digest.hexdigest(),
     )
 
 
-def _quantiles(every: Iterable[Receipt]) -> Quantiles | None:
-    times = sorted(
-        one.first_token_us - one.received_us for one in every if one.first_token_us is not None
+def _of_rows(rows: Columns) -> _Facts:
+    complete = [at for at, outcome in enumerate(rows.outcome) if outcome == 0]
+    hosts, homes = rows.pops.names, rows.ingresses.names
+    return _Facts(
+        served=dict(Counter(hosts[rows.served[at]] for at in complete)),
+        moved_on=rows.moved_on,
+        forwarded=sum(hosts[rows.served[at]] != homes[rows.ingress[at]] for at in complete),
+        tokens=sum(rows.output_tokens),
+        times_us=[time_us for time_us in rows.ttft_us if time_us != NONE_US],
+        ended_us=max(rows.ended_us, default=0),
+        digest=rows.digest(),
     )
+
+
+def _quantiles(times_us: Iterable[int]) -> Quantiles | None:
+    times = sorted(times_us)
     if not times:
         return None
     p50, p95, p99 = (times[-(-len(times) * part // 100) - 1] for part in (50, 95, 99))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from selvedge.fabric import Engine
+from selvedge.sim.batching import BatchingModel
 from selvedge.sim.engines import EngineModel
 from selvedge.sim.journal import WriteFault
 from selvedge.sim.traffic import Arrival, Flow
@@ -42,13 +43,19 @@ class Scenario(msgspec.Struct, frozen=True):
     requests_max: int = 1000
     start_us: int = 0
     until_us: int | None = None
-    engines: Mapping[str, EngineModel] = {}
+    engines: Mapping[str, EngineModel | BatchingModel] = {}
     outages: tuple[Outage, ...] = ()
     write_faults: tuple[WriteFault, ...] = ()
     jitter_us: int = 0
     body_bytes_max: int = 1024 * 1024
+    keeps: bool = True
+    """Whether receipts are kept and hashed; without, requests are columns of numbers."""
+    watches: str | None = None
+    """Id of a receipt that is kept all the same."""
+    sealed_every: int = 1
+    """Of so many requests one has tickets and attestations as on a wire, MACs and all."""
 
-    def model_of(self, place: str, engine: Engine) -> EngineModel:
+    def model_of(self, place: str, engine: Engine) -> EngineModel | BatchingModel:
         """The numbers of one engine of the release."""
         return self.engines.get(place) or EngineModel(
             in_flight_max=engine.in_flight_max, prefill_tokens_per_s=engine.prefill_tokens_per_s

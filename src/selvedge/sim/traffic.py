@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from selvedge.fabric import Route
+from selvedge.fabric import Ask, Route
 from selvedge.routing import BYTES_PER_TOKEN
 from selvedge.sim.engines import SECOND_US, Work
 
@@ -44,6 +44,8 @@ class Arrival(msgspec.Struct, frozen=True):
     leaves_after_us: int | None = None
     leaves_after_tokens: int | None = None
     deadline_after_us: int = DEADLINE_US
+    ask: Ask | None = None
+    """The facts of the body, where they are known without reading one; ``body`` is then empty."""
 
 
 class Shares(msgspec.Struct, frozen=True):

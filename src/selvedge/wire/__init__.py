@@ -39,6 +39,7 @@ from selvedge.wire.http1_render import (
     render_response_head,
 )
 from selvedge.wire.media import ImageUrls
+from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
 from selvedge.wire.profiles import PROFILES, Profile
 from selvedge.wire.requests import engine_body, engine_streams, parse
 from selvedge.wire.schemas import body_schemas
@@ -57,8 +58,11 @@ from selvedge.wire.tickets import (
     ticket_hash,
 )
 from selvedge.wire.usage import render_usage
+from selvedge.wire.waiting import read_retry_after, read_wait_ms
 
 __all__ = [
+    "BLOCKS_MAX",
+    "BLOCK_BYTES",
     "CONTINUE",
     "DONE",
     "LAST_CHUNK",
@@ -97,15 +101,19 @@ __all__ = [
     "client_address",
     "engine_body",
     "engine_streams",
+    "fingerprint",
     "frame",
     "holds",
     "is_callers_fault",
     "issue",
     "parse",
+    "prefix_salt",
     "read_address",
     "read_answer",
     "read_attested",
+    "read_retry_after",
     "read_unverified",
+    "read_wait_ms",
     "refusal_of_answer",
     "render_attested",
     "render_done",

@@ -58,6 +58,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     stop: str | list[str] | None = None
     seed: int | None = None
     user: str | None = None
+    prompt_cache_key: str | None = None
 
 
 class ChatBody(Generation, frozen=True, kw_only=True):
@@ -81,6 +82,14 @@ class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
     encoding_format: str | None = None
     dimensions: int | None = None
     user: str | None = None
+
+
+class Prompted(msgspec.Struct, frozen=True):
+    """What an engine reads first, as it is written: for fingerprints."""
+
+    tools: msgspec.Raw = msgspec.Raw()
+    messages: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
 
 
 Body = ChatBody | CompletionBody | EmbeddingBody

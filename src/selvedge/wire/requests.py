@@ -24,6 +24,7 @@ PROMPTS_MAX: Final = 16
 MESSAGES_MAX: Final = 10_000
 MODEL_NAME_MAX: Final = 128
 END_USER_MAX: Final = 512
+SESSION_MAX: Final = 512
 
 
 _DECODERS: Final[Mapping[Route, msgspec.json.Decoder[Body]]] = {
@@ -123,6 +124,8 @@ def _check(fields: Body) -> Refused | None:
         if fields.dimensions is not None and fields.dimensions < 1:
             return _out_of_range("dimensions", "must be at least 1")
         return None
+    if fields.prompt_cache_key is not None and len(fields.prompt_cache_key) > SESSION_MAX:
+        return _out_of_range("prompt_cache_key", f"must have at most {SESSION_MAX} characters")
     wrong = _check_chat(fields) if isinstance(fields, ChatBody) else None
     if wrong is not None:
         return wrong
@@ -186,6 +189,7 @@ def _ask(route: Route, fields: Body, body_bytes: int) -> Ask:
         output_tokens_max=fields.max_completion_tokens or fields.max_tokens,
         end_user=fields.user,
         prompt_bytes=body_bytes,
+        session=fields.prompt_cache_key,
     )
 
 

@@ -1,0 +1,91 @@
+"""The live board of an ingress: newest reports and digests of other PoPs, as they come in.
+
+It answers `Signals`. Digests are kept of the nearest allowed GPU PoPs alone, and what they cost to
+hear is counted, so that the bound (`BYTES_PER_S_MAX` an ingress) is a figure and not a hope.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from selvedge.routing.digest import Copy, Shorts
+from selvedge.routing.signals import Delta, Report
+
+BYTES_PER_S_MAX: Final = 50_000
+NEAREST_MAX: Final = 16
+_WINDOW_US: Final = 60_000_000
+
+
+class Board:
+    """What has been heard."""
+
+    def __init__(self, zones: frozenset[str]) -> None:
+        self._zones = zones
+        """Zone classes that this PoP lies in: it is told, and keeps, no other's filters."""
+        self._reports: dict[str, Report] = {}
+        # By PoP and model, its filters of each zone class.
+        self._copies: dict[str, dict[str, Copy]] = {}
+        self._digested: set[str] = set()
+        # Of the prefix that was asked for last: it is asked of a dozen PoPs in a row.
+        self._asked = Shorts(())
+        self._heard: list[tuple[int, int]] = []
+        self._heard_bytes = 0
+
+    def report(self, pop: str, now_us: int) -> Report | None:
+        """The newest report of ``pop``."""
+        return self._reports.get(pop)
+
+    def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
+        """The most that any of its filters claims; fingerprints of other tenants match nothing."""
+        copies = self._copies.get(pop + "/" + model)
+        if copies is None or not prefix:
+            return 0
+        if prefix is not self._asked.prefix:
+            self._asked = Shorts(prefix)
+        most = 0
+        for copy in copies.values():
+            if copy.filter is not None:
+                most = max(most, copy.filter.leading(self._asked))
+        return most
+
+    def put(self, report: Report, size: int, now_us: int) -> None:
+        """A report came; an older one than is known is dropped, and so is one from the future."""
+        self._hear(size, now_us)
+        known = self._reports.get(report.pop)
+        if report.at_us <= now_us and (known is None or known.at_us < report.at_us):
+            self._reports[report.pop] = report
+
+    def put_delta(self, delta: Delta, now_us: int) -> bool:
+        """A part of a digest came; false where the whole must be asked for.
+
+        One of a zone that this PoP does not lie in is refused: it should not have been sent.
+        """
+        self._hear(delta.size, now_us)
+        if delta.zone not in self._zones:
+            raise ValueError(f"a digest of zone class {delta.zone!r} does not belong here")
+        if delta.pop not in self._digested and len(self._digested) >= NEAREST_MAX:
+            raise ValueError(f"digests come from at most {NEAREST_MAX} PoPs; drop one first")
+        self._digested.add(delta.pop)
+        copies = self._copies.setdefault(delta.pop + "/" + delta.model, {})
+        return copies.setdefault(delta.zone, Copy()).take(delta)
+
+    def drop(self, pop: str) -> None:
+        """Forget a PoP's digest: another is nearer."""
+        self._digested.discard(pop)
+        for key in [key for key in self._copies if key.startswith(pop + "/")]:
+            del self._copies[key]
+
+    def bytes_per_s(self, now_us: int) -> int:
+        """What reports and digests cost to hear, over the last minute."""
+        self._hear(0, now_us)
+        return self._heard_bytes * 1_000_000 // _WINDOW_US
+
+    def _hear(self, size: int, now_us: int) -> None:
+        self._heard.append((now_us, size))
+        self._heard_bytes += size
+        gone = 0
+        while self._heard[gone][0] <= now_us - _WINDOW_US:
+            self._heard_bytes -= self._heard[gone][1]
+            gone += 1
+        if gone:
+            del self._heard[:gone]

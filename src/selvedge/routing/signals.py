@@ -1,0 +1,89 @@
+"""What other PoPs say of themselves, as one ingress can have heard it, with its age.
+
+Reports are pulled by the policy, candidate by candidate: whoever holds them (the live board, a
+simulator) answers with the newest that can have arrived. Structs are decoded from the wire, so this
+module is not compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+
+class ModelReport(msgspec.Struct, frozen=True):
+    """One model at one PoP, or at one engine."""
+
+    waiting_tokens: int
+    """Uncached prompt tokens that wait or are being prefilled."""
+    running: int
+    """Answers that are being decoded."""
+    slots: int
+    """How many may run at once."""
+    kv_free: float
+    """Share of the KV blocks that is free or may be evicted, 0 to 1."""
+    prefill_tokens_per_s: int
+
+    def __post_init__(self) -> None:
+        if min(self.waiting_tokens, self.running) < 0 or self.slots < 1:
+            raise ValueError("a load report counts from 0, and slots from 1")
+        if not 0 <= self.kv_free <= 1 or self.prefill_tokens_per_s < 1:
+            raise ValueError("kv_free is from 0 to 1, prefill_tokens_per_s at least 1")
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A PoP's load at ``at_us``."""
+
+    pop: str
+    at_us: int
+    reserve: float
+    """Headroom left of the content's, after the surge reserve, 0 to 1."""
+    models: dict[str, ModelReport]
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What one PoP tells of one zone class: additions since ``number`` - 1, or a new beginning.
+
+    ``bits_count`` is 0 in what continues; where it is not, the filter is made anew with so many.
+    """
+
+    pop: str
+    zone: str
+    model: str
+    epoch: int
+    number: int
+    bits_count: int
+    shorts: bytes
+
+    @property
+    def size(self) -> int:
+        """Bytes of it that travel, with its names and numbers."""
+        names = len(self.pop) + len(self.zone) + len(self.model)
+        return len(self.shorts) + names + 24
+
+
+class Signals(Protocol):
+    """What one ingress has heard."""
+
+    def report(self, pop: str, now_us: int) -> Report | None:
+        """The newest report of ``pop`` that can have come here by now; None where none has."""
+
+    def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
+        """How many leading blocks of ``prefix`` the PoP's digest claims to hold, as seen here."""
+
+
+class EngineState(msgspec.Struct, frozen=True):
+    """One engine of this PoP, exactly and now."""
+
+    engine: str
+    load: ModelReport
+    matched: int = 0
+    """Leading blocks of the request's prefix that it holds."""
+
+
+class EngineStates(Protocol):
+    """The engines of this PoP, by their own word."""
+
+    def state(self, engine: str, model: str, prefix: tuple[int, ...]) -> EngineState | None:
+        """The state of one engine; None where it says nothing of itself."""
