@@ -1,7 +1,8 @@
 """`dynamo.replay` (ai-dynamo 1.1.1, offline): the Mooncake conversation trace on 16 workers.
 
-Its figures are of a run without any GPU, and deterministic: blocks of 512 tokens, 600 of them per
-worker, 128 sequences, 8,192 tokens per iteration, default timing. Our engine has the same numbers
+Its figures are of a run without any GPU: blocks of 512 tokens, 600 of them per worker, 128
+sequences, 8,192 tokens per iteration, default timing. Round robin repeats to the digit, the KV
+router to within a percent. Our engine has the same numbers
 and timing (`hardware`), and none of its code. Under round robin it must give the same times; then
 a policy of ours, on our engine, must do better than its KV router did on its own.
 
