@@ -119,6 +119,7 @@ class _Wired:
     def __init__(self, course: Course) -> None:
         description = course.world.description
         self.course = course
+        self._is_counted = course.requests_max is not None and course.explains is None
         self.account = None if course.explains is None else Account(course.explains)
         self._fresh = course.policy != LOCAL and POLICIES[course.policy].fresh
         self.sessions = Sessions(course.world, course.clients, course.seed)
@@ -174,7 +175,8 @@ class _Wired:
         if course.world.description.traffic.trace is not None:
             found = replayed(course.world, course.trace, course.seed)
         for number, arrival in enumerate(found):
-            if arrival.at_us >= self.window.until_us and most is None:
+            if arrival.at_us >= self.window.until_us and not self._is_counted:
+                self.board.stop()
                 return
             if most is not None and number >= most:
                 self.board.stop()
