@@ -1,9 +1,10 @@
 """`dynamo.replay` (ai-dynamo 1.1.1, offline): the Mooncake conversation trace on 16 workers.
 
-Its figures are of a run without any GPU, and deterministic: blocks of 512 tokens, 600 of them per
-worker, 128 sequences, 8,192 tokens per iteration, default timing. Our engine has the same numbers
-and timing (`hardware`), and none of its code. Under round robin it must give the same times; then
-a policy of ours, on our engine, must do better than its KV router did on its own.
+Its figures are of a run without any GPU: blocks of 512 tokens, 600 of them per worker, 128
+sequences, 8,192 tokens per iteration, default timing. Round robin repeats to the digit, the KV
+router to within a percent. Our engine has the same numbers and timing (`hardware`), and none of its
+code. Under round robin it must give the same times; then a policy of ours, on our engine, must do
+better than its KV router did on its own.
 
 The policy here asks every engine, exactly, when this request's first token would come, adds a price
 for the context that is decoded there, which both slow, and takes the least: what routing predicts
