@@ -67,6 +67,7 @@ class Outlook:
         "at_us",
         "blocks",
         "cost",
+        "crowd",
         "is_full",
         "known",
         "prefill",
@@ -96,6 +97,7 @@ class Outlook:
         self.wait = 0
         self.prefill = 0
         self.ttft = 0
+        self.crowd = 0
         self.cost = 0
 
 

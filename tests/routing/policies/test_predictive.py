@@ -19,7 +19,7 @@ from tests.support.boards import Said, model_report
 from tests.support.fleets import IDLE
 
 ASK = Ask(Route.CHAT, "chat", prompt_bytes=39_996)  # 10,000 tokens: a second at 10,000/s
-SHARP = PredictiveKnobs(band_us=0, band_share=0, drain=1.0)
+SHARP = PredictiveKnobs(band_us=0, band_share=0, drain=1.0, crowd_us=0)
 
 
 def near(count: int, step_us: int = 10_000, rate: int = 10_000) -> list[Candidate]:
@@ -67,7 +67,7 @@ def test_a_report_ages_as_its_pop_works() -> None:
     signals = said(2)
     signals.say("p0", model_report(waiting_tokens=5_000), at_us=800_000)
     assert order(signals, near(2, 400_000))[0].wait_us == 300_000
-    half = PredictiveKnobs(band_us=0, band_share=0, drain=0.5)
+    half = PredictiveKnobs(band_us=0, band_share=0, drain=0.5, crowd_us=0)
     assert order(signals, near(2, 500_000), knobs=half)[0].wait_us == 400_000
 
 
@@ -95,6 +95,16 @@ def test_a_slot_is_waited_for_where_all_run() -> None:
     assert order(signals, near(2))[1].wait_us == 5_000_000 // 3, "no memory is no slot"
     signals.say("p0", model_report(running=0, slots=4, kv_free=0.0), at_us=1_000_000)
     assert order(signals, near(2))[0].wait_us == 0, "what nobody uses can be evicted"
+
+
+def test_each_answer_that_runs_adds_a_little() -> None:
+    signals = said(2)
+    signals.say("p0", model_report(running=3), at_us=1_000_000)
+    crowd = PredictiveKnobs(band_us=0, band_share=0, drain=1.0, crowd_us=4_000)
+    attempts = order(signals, near(2), knobs=crowd)
+    assert names(attempts) == ["p1", "p0"]
+    assert (attempts[1].wait_us, attempts[1].ttft_us) == (0, 1_000_000), "it is no queue"
+    assert attempts[1].reason.endswith(" + crowd 12 ms")
 
 
 def test_what_is_held_is_not_prefilled() -> None:

@@ -57,10 +57,10 @@ def _typed(knobs: type[Value], values: dict[str, float]) -> dict[str, Any]:  # A
 
 def _ours() -> Iterator[Row]:
     knobs: Grid = {
-        "tau_us": (0, 15_000, 30_000, 100_000),
-        "band_us": (2_000, 8_000, 25_000),
-        "drain": (0.0, 0.5, 1.0),
-        "answer_us": (2_000_000, 8_000_000),
+        "crowd_us": (5_000, 10_000, 20_000, 40_000),
+        "tau_us": (0, 30_000, 100_000),
+        "band_us": (4_000, 25_000),
+        "drain": (0.4, 0.8),
     }
     yield Row("predictive", Predictive, PredictiveKnobs, knobs)
 
@@ -105,7 +105,8 @@ def _others() -> Iterator[Row]:
     yield Row("llm-d-load", llmd.LoadScorer, llmd.ScorerKnobs, _WAY)
     knobs = {"match_share": (0.1, 0.3, 0.5), "balance_abs": (8, 32, 64)}
     yield Row("cache-aware", sglang.CacheAware, sglang.CacheAwareKnobs, knobs)
-    yield Row("oracle", oracle.Oracle, oracle.OracleKnobs, {}, fresh=True)
+    knobs = {"crowd_us": (0, 5_000, 10_000, 20_000, 40_000)}
+    yield Row("oracle", oracle.Oracle, oracle.OracleKnobs, knobs, fresh=True)
 
 
 POLICIES: Final[Mapping[str, Row]] = MappingProxyType(

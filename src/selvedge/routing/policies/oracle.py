@@ -18,9 +18,10 @@ from selvedge.routing.signals import Signals
 
 
 class OracleKnobs(Value, frozen=True):
-    """``answer_us``: how long an answer holds its slot."""
+    """``answer_us``: how long an answer holds its slot; ``crowd_us``: what each one adds."""
 
     answer_us: int = 5_000_000
+    crowd_us: int = 20_000
 
 
 class Oracle:
@@ -44,6 +45,7 @@ class Oracle:
             sight = one.sight
             over = sight.running + 1 - sight.slots if sight.known else 0
             slot = max(0, over) * self._knobs.answer_us / max(1, sight.slots)
+            slot += sight.running * self._knobs.crowd_us
             tokens = sight.waiting + one.uncached
             one.cost = one.candidate.rtt_us + tokens * 1e6 / sight.rate + slot
         seen.sort(key=lambda one: (one.cost, one.candidate.rtt_us))

@@ -1,10 +1,11 @@
 """Ours: the least predicted time to first token, kept where the prefix is, spread where it is even.
 
-    cost = round trip + wait + slot + prefill + price
+    cost = round trip + wait + slot + prefill + crowd + price
 
 - wait: reported tokens, less what the PoP has done since, plus what left here since, over its rate;
 - slot: where all slots run, the time until one ends;
 - prefill: the prompt without what is held there, over the rate;
+- crowd: a little for each answer that runs: it slows steps, and tells of arrivals unreported yet;
 - price: of the content's headroom, a time that grows without bound as the reserve goes to zero.
 
 A warm PoP is left only where it costs more than ``tau_us`` beyond the best. Among those that cost
@@ -52,7 +53,7 @@ class PredictiveKnobs(Value, frozen=True):
     """Share of its rate at which a PoP's reported wait shrinks: others send meanwhile."""
     answer_us: int = 5_000_000
     """How long an answer holds its slot."""
-    crowd_us: int = 0
+    crowd_us: int = 20_000
     """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
     kv_low: float = 0.02
     """Share of free KV blocks below which none is free for one more."""
@@ -170,6 +171,7 @@ class Predictive:
         """Fill in a candidate's outlook; its cost."""
         look = one.outlook
         look.blocks = blocks
+        look.crowd = 0
         uncached = case.uncached(blocks)
         price = 0
         is_fresh = False
@@ -185,7 +187,7 @@ class Predictive:
         else:
             self._guess(case, one, uncached)
         look.ttft = one.rtt_us + look.wait + look.prefill
-        look.cost = _NEVER if price >= _NEVER else look.ttft + price
+        look.cost = _NEVER if price >= _NEVER else look.ttft + look.crowd + price
         return look.cost
 
     def _take_apart(self, case: Case, look: Outlook, report: Report | None) -> None:
@@ -224,7 +226,7 @@ class Predictive:
             age_us = case.now_us - look.at_us
             waiting -= look.rate * self._drain_permille * (age_us + way_us) // 1_000_000_000
         look.wait = waiting * 1_000_000 // look.rate if waiting > 0 else 0
-        look.wait += running * self._crowd_us
+        look.crowd = running * self._crowd_us
         over = running + 1 - look.slots
         if over <= 0 and look.is_full and running:
             over = 1
@@ -292,8 +294,11 @@ class Predictive:
         look = one.outlook
         cached = case.tokens - case.uncached(look.blocks) if look.blocks else 0
         said = words(one.rtt_us, look.wait, look.prefill, cached)
-        if look.cost > look.ttft:
-            said += f" + headroom price {(look.cost - look.ttft) // 1000} ms"
+        if look.crowd:
+            said += f" + crowd {look.crowd // 1000} ms"
+        price = look.cost - look.ttft - look.crowd
+        if price:
+            said += f" + headroom price {price // 1000} ms"
         if case.signals is not None:
             said = f"{why}: {said}"
         return Attempt(one.pop, one.country, None, look.ttft, said, look.wait)
