@@ -65,6 +65,9 @@ def test_what_is_shipped_can_be_run() -> None:
             "failures: [{pop: sin, from_s: 3, until_s: 2}]\ntraffic: {",
             "failures.0.until_s must be later than 'from_s'",
         ),
+        ("traffic: {", "policy: best\ntraffic: {", "line 11: policy 'best' is not one of"),
+        ("traffic: {", "knobs: {best: {}}\ntraffic: {", "line 11: knobs.best is no policy"),
+        ("traffic: {", "knobs: {chwbl: {x: 1}}\ntraffic: {", "knobs.chwbl.x is no knob of it"),
         ("fleet:\n", "fleet: [\n", "line"),
     ],
 )

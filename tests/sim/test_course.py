@@ -90,8 +90,9 @@ class Rogue:
 
 @pytest.mark.interpreted
 def test_a_policy_that_names_a_pop_outside_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    eu = {"eu-bank": read_scenario("fleet-4100").tenants["eu-bank"]}
-    bound = msgspec.structs.replace(SMALL, tenants=eu)
+    name = "asean-super-app"
+    tenants = {name: read_scenario("fleet-4100").tenants[name]}
+    bound = msgspec.structs.replace(SMALL, tenants=tenants)
     monkeypatch.setattr(course_module, "policy_at", lambda pop, course: Rogue())
     course = Course(atlas=atlas_of(bound), clients=read_client_table(), policy="random", seed=1)
     with pytest.raises(AssertionError, match="outside their zone"):

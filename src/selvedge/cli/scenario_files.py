@@ -22,6 +22,7 @@ from selvedge.sim import (
     ZonePart,
     build,
     check,
+    check_policies,
     read_cities,
     read_clients,
 )
@@ -54,6 +55,7 @@ def read_scenario(name: str) -> Description:
         _check_entries(found)
         description = msgspec.convert(found, Description, strict=True)
         check(description)
+        check_policies(description)
     except msgspec.ValidationError as error:
         wrong = _named(error)
         raise located(name, text, wrong) from error

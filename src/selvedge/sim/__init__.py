@@ -16,7 +16,7 @@ from selvedge.sim.calibrate import (
 )
 from selvedge.sim.columns import Columns
 from selvedge.sim.comparison import METRICS, Headline, Interval, Line, headline, lines
-from selvedge.sim.course import Course, Outcome, policy_names, run
+from selvedge.sim.course import Course, Outcome, check_policies, policy_names, run
 from selvedge.sim.description import Description, Site, TenantPart, ZonePart, check
 from selvedge.sim.engines import EngineModel, Work
 from selvedge.sim.fleet import example_flows, example_release, example_scenario
@@ -80,6 +80,7 @@ __all__ = [
     "build",
     "chat_body",
     "check",
+    "check_policies",
     "example_flows",
     "example_release",
     "example_scenario",

@@ -12,11 +12,13 @@ from typing import Final
 import msgspec
 
 from selvedge.exchange import Compiled
+from selvedge.fabric import BadScenario
 from selvedge.routing import POLICIES, EngineStates, Policy, Signals, make_policy
 from selvedge.sim.account import Account, Watching
 from selvedge.sim.atlas import Atlas
 from selvedge.sim.batching import BatchingEngine
 from selvedge.sim.columns import Columns
+from selvedge.sim.description import Description
 from selvedge.sim.engines import SECOND_US
 from selvedge.sim.interpreter import Interpreter
 from selvedge.sim.links import Distances
@@ -44,7 +46,8 @@ def policy_names() -> list[str]:
 def policy_at(pop: str, course: Course) -> Policy:
     """The policy of one ingress; its draws are seeded with the PoP and the run."""
     name = OURS if course.policy == LOCAL else course.policy
-    policy = make_policy(name, f"{course.seed}/{pop}", course.knobs)
+    knobs = {**course.world.description.knobs.get(name, {}), **course.knobs}
+    policy = make_policy(name, f"{course.seed}/{pop}", knobs)
     return RegionLocal(policy, pop, course.atlas.regions) if course.policy == LOCAL else policy
 
 
@@ -59,6 +62,7 @@ class Course(msgspec.Struct, frozen=True):
     policy: str
     seed: int
     knobs: Mapping[str, float] = {}
+    """Instead of the scenario's."""
     trace: Sequence[Timed] = ()
     """What is replayed, where the scenario says that a trace is."""
     requests_max: int | None = None
@@ -80,6 +84,22 @@ class Outcome(msgspec.Struct, frozen=True):
     account: Account | None = None
 
 
+def check_policies(description: Description) -> None:
+    """Raises `BadScenario` for a policy or a knob that does not exist."""
+    if description.policy not in policy_names():
+        words = f"{description.policy!r} is not one of {', '.join(policy_names())}"
+        raise BadScenario("policy", words)
+    for name, knobs in description.knobs.items():
+        field = f"knobs.{name}"
+        if name not in POLICIES:
+            raise BadScenario(field, f"is no policy; those are {', '.join(POLICIES)}")
+        known = POLICIES[name].knobs.__struct_fields__
+        for knob in knobs:
+            if knob not in known:
+                words = f"is no knob of it; those are {', '.join(known) or 'none'}"
+                raise BadScenario(f"{field}.{knob}", words)
+
+
 def run(course: Course) -> Outcome:
     """Run to the end of the last request, and assert every law."""
     fleet = _Wired(course)
@@ -99,6 +119,7 @@ class _Wired:
     def __init__(self, course: Course) -> None:
         description = course.world.description
         self.course = course
+        self._is_counted = course.requests_max is not None and course.explains is None
         self.account = None if course.explains is None else Account(course.explains)
         self._fresh = course.policy != LOCAL and POLICIES[course.policy].fresh
         self.sessions = Sessions(course.world, course.clients, course.seed)
@@ -154,7 +175,8 @@ class _Wired:
         if course.world.description.traffic.trace is not None:
             found = replayed(course.world, course.trace, course.seed)
         for number, arrival in enumerate(found):
-            if arrival.at_us >= self.window.until_us and most is None:
+            if arrival.at_us >= self.window.until_us and not self._is_counted:
+                self.board.stop()
                 return
             if most is not None and number >= most:
                 self.board.stop()

@@ -196,7 +196,8 @@ class Description(Part, frozen=True):
     failures: tuple[Failure, ...] = ()
     slo: Slo = Slo()
     policy: str = "predictive"
-    cache_digest: bool = True
+    knobs: dict[str, dict[str, float]] = {}
+    """By policy, knobs that were tuned for this scenario, on other seeds than those reported."""
     sealed_every: Count = 100
 
 
