@@ -35,6 +35,10 @@ from selvedge.sim import (
 _ROOMS = ("fabric", "wire", "residency", "routing", "cache", "ledger", "exchange", "sim")
 
 
+_SELDOM = (200_000, 20, 1000)
+"""A story and its relay are a cycle: garbage is looked for, but not after every few requests."""
+
+
 class Task(msgspec.Struct, frozen=True):
     """One run, as it is handed to a process."""
 
@@ -76,11 +80,12 @@ def code_hash() -> str:
 def play(task: Task, explains: int | None = None) -> Outcome:
     """One run in this process. The last atlas is kept: the next run is often of the same fleet."""
     gc.freeze()  # What is there now stays: millions of objects need not be looked at again.
-    gc.disable()  # A run makes no cycles; what it leaves is collected below.
+    before = gc.get_threshold()
+    gc.set_threshold(*_SELDOM)
     try:
         return _run(task, explains)
     finally:
-        gc.enable()
+        gc.set_threshold(*before)
         gc.unfreeze()
         gc.collect()
 
