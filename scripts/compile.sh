@@ -33,7 +33,7 @@ mkdir -p "$NEW"
 touch "$NEW/.compiled" # what is changed from now on is newer
 cp -r src/selvedge "$NEW/selvedge"
 find "$NEW" -name __pycache__ -prune -exec rm -rf {} +
-printf 'selvedge: compiling the hot path, %s modules (about 80 seconds, once)\n' \
+printf 'selvedge: compiling the hot path, %s modules (two to three minutes, once)\n' \
     "$(wc -l <"$LIST")" >&2
 if ! (cd "$NEW" && sed 's#^#selvedge/#' "../../$LIST" | xargs "$MYPYC") >"$LOG" 2>&1; then
     rm -rf "$NEW"
