@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Protocol
 
-import msgspec
-
 from selvedge.exchange import Ending, FleetView, Served, Story
 from selvedge.fabric import Ask, Attestation, Head, Receipt
+from selvedge.fabric.value import Value
 from selvedge.routing import LoadBook
 from selvedge.sim.batching import BatchedAnswering
 from selvedge.sim.engines import Answering, Work
@@ -33,7 +32,7 @@ class VirtualPoP:
         self.tallied: Counter[str] = Counter()
 
 
-class Wants(msgspec.Struct, frozen=True):
+class Wants(Value, frozen=True):
     """A caller's request and plans, in absolute times; the same for every PoP on the way.
 
     ``watch_tokens`` is the token at which the client will hang up, if it plans so. ``sealed``:

@@ -9,15 +9,14 @@ from __future__ import annotations
 from math import ceil
 from typing import TypeAlias
 
-import msgspec
-
+from selvedge.fabric.value import Value
 from selvedge.sim.engines import SECOND_US
 
 Costs: TypeAlias = tuple[float, float, float]
 """The cost of the i-th iteration of a span, from 0: constant + linear·i + square·i²."""
 
 
-class Timing(msgspec.Struct, frozen=True):
+class Timing(Value, frozen=True):
     """What an iteration costs, in microseconds. What it did not do, it does not pay for.
 
     With P prompt tokens of which each also looks at C tokens before its chunk (``pairs`` = sum of
@@ -54,7 +53,7 @@ class Timing(msgspec.Struct, frozen=True):
         return self.decode + self.decode_answer * answers + per_context * context
 
 
-class BatchingModel(msgspec.Struct, frozen=True):
+class BatchingModel(Value, frozen=True):
     """An engine as numbers: memory in tokens, slots, the budget of an iteration, its timing."""
 
     timing: Timing
@@ -80,7 +79,7 @@ class BatchingModel(msgspec.Struct, frozen=True):
         return max(1, int(full * SECOND_US / self.timing.prefill_us(full)))
 
 
-class EngineReport(msgspec.Struct, frozen=True):
+class EngineReport(Value, frozen=True):
     """What an engine says of itself: the fields of routing's report of a model at a PoP."""
 
     waiting_tokens: int

@@ -12,13 +12,14 @@ from typing import Final, Literal
 import msgspec
 
 from selvedge.fabric import Attested, Receipt
+from selvedge.fabric.value import Value
 
 WriteKind = Literal["intend", "record", "attest"]
 _FAILED: Final = "fault hook: failed, not written"
 _FAILED_BUT: Final = "fault hook: failed, but written"
 
 
-class WriteFault(msgspec.Struct, frozen=True):
+class WriteFault(Value, frozen=True):
     """The ``nth`` write of this kind at a PoP fails, counted from 1.
 
     ``written``: it is there all the same.

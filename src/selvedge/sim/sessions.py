@@ -17,9 +17,8 @@ from math import exp, log
 from random import Random
 from typing import Final
 
-import msgspec
-
 from selvedge.fabric import Ask, BadScenario, Route
+from selvedge.fabric.value import Value
 from selvedge.sim.description import Prompts, TenantPart
 from selvedge.sim.engines import SECOND_US, Work
 from selvedge.sim.traffic import Arrival
@@ -34,7 +33,7 @@ READ_US_PER_TOKEN: Final = 30_000
 _SHARED: Final = 1 << 60
 
 
-class Client(msgspec.Struct, frozen=True):
+class Client(Value, frozen=True):
     """A row of the client table: its share of requests, and its rate by hour over its mean."""
 
     share: float
