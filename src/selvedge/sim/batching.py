@@ -21,6 +21,7 @@ import heapq
 from collections import deque
 from typing import Literal
 
+from selvedge.routing import ModelReport
 from selvedge.sim.answering import NOT_DECODING
 from selvedge.sim.answering import BatchedAnswering as BatchedAnswering
 from selvedge.sim.blocks import Blocks
@@ -28,7 +29,6 @@ from selvedge.sim.clock import Clock, Timer
 from selvedge.sim.engines import REMEMBERED_US, Listener, Work
 from selvedge.sim.iterations import BatchingModel as BatchingModel
 from selvedge.sim.iterations import Costs, Span
-from selvedge.sim.iterations import EngineReport as EngineReport
 from selvedge.sim.iterations import Timing as Timing
 
 
@@ -107,9 +107,9 @@ class BatchingEngine:
         """Tokens of prompt and answer, of all answers that are decoded, at the last event."""
         return self._context
 
-    def report(self) -> EngineReport:
+    def report(self) -> ModelReport:
         """What routing hears of it. Tokens of the queue count as uncached as when they came."""
-        return EngineReport(
+        return ModelReport(
             waiting_tokens=self._waiting_tokens,
             running=len(self._running),
             slots=self.model.slots,

@@ -79,16 +79,6 @@ class BatchingModel(Value, frozen=True):
         return max(1, int(full * SECOND_US / self.timing.prefill_us(full)))
 
 
-class EngineReport(Value, frozen=True):
-    """What an engine says of itself: the fields of routing's report of a model at a PoP."""
-
-    waiting_tokens: int
-    running: int
-    slots: int
-    kv_free: float
-    prefill_tokens_per_s: int
-
-
 class Span:
     """Iterations under way: ``steps`` of them, all alike but for the context that grows."""
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from selvedge.routing import EngineState, ModelReport, Report
-from selvedge.sim.batching import EngineReport
 from selvedge.sim.clock import Clock
 from selvedge.sim.description import Content
 from selvedge.sim.engines import SECOND_US
@@ -32,7 +31,7 @@ _DAY_H: Final = 24.0
 class Reporting(Protocol):
     """An engine that says what it has to do and what it holds."""
 
-    def report(self) -> EngineReport:
+    def report(self) -> ModelReport:
         """Its load now."""
 
     def matched(self, prefix: tuple[int, ...]) -> int:
@@ -65,7 +64,7 @@ class Publisher:
         """Its report at this moment: of several engines, the one with the least before it."""
         loads = [engine.report() for engine in self.engines]
         least = min(loads, key=_before)
-        return Report(self.pop, at_us, reserve, {self.model: _as_report(least)})
+        return Report(self.pop, at_us, reserve, {self.model: least})
 
 
 class Board:
@@ -244,7 +243,7 @@ class Engines:
         one = self._engines.get(engine)
         if one is None:
             return None
-        return EngineState(engine, _as_report(one.report()), one.matched(prefix))
+        return EngineState(engine, one.report(), one.matched(prefix))
 
 
 def leading(prefix: tuple[int, ...], held: frozenset[int]) -> int:
@@ -265,15 +264,5 @@ def hash_of(name: str) -> int:
     return mixed >> 16
 
 
-def _as_report(load: EngineReport) -> ModelReport:
-    return ModelReport(
-        waiting_tokens=load.waiting_tokens,
-        running=load.running,
-        slots=load.slots,
-        kv_free=load.kv_free,
-        prefill_tokens_per_s=load.prefill_tokens_per_s,
-    )
-
-
-def _before(load: EngineReport) -> tuple[int, int]:
+def _before(load: ModelReport) -> tuple[int, int]:
     return load.waiting_tokens, load.running
