@@ -155,6 +155,10 @@ class BatchingEngine:
         """Every block in memory, by name."""
         return self.blocks.names()
 
+    def block_changes(self) -> tuple[set[int], set[int]]:
+        """Blocks that came and went since this was last asked."""
+        return self.blocks.changes()
+
     def ask(
         self, work: Work, watch: int | None, listener: Listener
     ) -> BatchedAnswering | Literal["down", "busy"]:
