@@ -16,11 +16,12 @@ from urllib.parse import unquote
 import msgspec
 
 from selvedge.adapters import Entropy
-from selvedge.exchange import FleetView, serve, serve_peer
+from selvedge.exchange import FleetView, reports, serve, serve_peer
 from selvedge.fabric import BadTicket, Head, Model, Refused, Route
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
-from selvedge.pop.http_server import Inbound
+from selvedge.pop.hearing import REPORT_TARGET, told
+from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.openapi import render_openapi
 from selvedge.pop.state import PopState
@@ -36,6 +37,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEERS_ELSEWHERE: Final = Refused(
     "ticket_refused", "Tickets are taken from peers alone, by mutual TLS on 'peer_listen'."
 )
+MSGPACK_TYPE: Final = ("content-type", "application/vnd.msgpack")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -73,6 +75,9 @@ class App:
         if route is not None:
             self._work_or_refuse(inbound, route)
             return
+        if path == REPORT_TARGET and self._takes_tickets:
+            self._report(inbound)
+            return
         if path in self._pages or path.startswith("/v1/models/"):
             self._page(inbound, path)
         else:
@@ -81,6 +86,30 @@ class App:
             )
             self._refuse(inbound, Refused("unknown_url", words))
         inbound.settle()
+
+    def _report(self, inbound: Inbound) -> None:
+        """Another PoP asks how loaded this one is, and what it holds."""
+
+        def take(came: bytes | BodyFault) -> None:
+            try:
+                if not isinstance(came, ClientGone):
+                    self._tell(inbound, came if isinstance(came, bytes) else b"")
+            except Exception as error:  # noqa: BLE001 (counted, logged, and answered with a 500)
+                inbound.fault(error)
+            else:
+                inbound.settle()
+
+        inbound.want_body(reports.QUESTION_BYTES_MAX, take)
+
+    def _tell(self, inbound: Inbound, question: bytes) -> None:
+        answer = told(self._state, question, inbound.certificate)
+        if isinstance(answer, Refused):
+            self._state.metrics.reports_told.labels("refused").inc()
+            self._state.tally(answer.code)
+            self._refuse(inbound, answer)
+        else:
+            self._state.metrics.reports_told.labels("told").inc()
+            inbound.respond(200, [MSGPACK_TYPE], answer)
 
     def _work_or_refuse(self, inbound: Inbound, route: Route) -> None:
         if inbound.head.method != "POST":
