@@ -17,7 +17,7 @@ import msgspec
 
 from selvedge.adapters import Entropy
 from selvedge.exchange import FleetView, reports, serve, serve_peer
-from selvedge.fabric import BadTicket, Head, Model, Refused, Route
+from selvedge.fabric import BadTicket, Engine, Head, Model, Refused, Route
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
 from selvedge.pop.hearing import REPORT_TARGET, told
@@ -25,7 +25,7 @@ from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.openapi import render_openapi
 from selvedge.pop.state import PopState
-from selvedge.routing import place
+from selvedge.routing import ModelReport, place
 from selvedge.wire import client_address, read_unverified, read_wait_ms, render_error
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
@@ -245,9 +245,12 @@ class App:
                 engine.id: {
                     "models": [one.model for one in engine.serves],
                     "in_flight": self._state.load.requests(place(view.here.id, engine.id)),
+                    **_known_of(self._state, engine),
                 }
                 for engine in view.here.engines
             }
+            facts["routing_policy"] = self._state.settings.routing_policy
+            facts["hears"] = _heard(self._state, now_us())
         _json(inbound, 200, facts)
 
     def _metrics(self, inbound: Inbound) -> None:
@@ -329,6 +332,38 @@ def _head_fault(inbound: Inbound) -> Refused | None:
     if inbound.head.content_length is None and not inbound.head.chunked:
         return Refused("length_required", "A POST says its length; send Content-Length.")
     return None
+
+
+def _known_of(state: PopState, engine: Engine) -> dict[str, object]:
+    """What routing knows of an engine of this PoP."""
+    known = state.own.state(engine.id, engine.serves[0].model, ())
+    if known is None:
+        return {}
+    return {**_load_facts(known.load), "blocks_held": state.own.held_blocks(engine.id)}
+
+
+def _heard(state: PopState, at_us: int) -> dict[str, object]:
+    """What other PoPs report, by PoP; empty where nobody does."""
+    heard = state.signals.reports if state.signals is not None else {}
+    return {
+        pop: {
+            "age_ms": (at_us - report.at_us) // 1000,
+            "reserve": report.reserve,
+            "models": {name: _load_facts(load) for name, load in sorted(report.models.items())},
+        }
+        for pop, report in sorted(heard.items())
+        if pop != state.settings.pop
+    }
+
+
+def _load_facts(load: ModelReport) -> dict[str, object]:
+    return {
+        "waiting_tokens": load.waiting_tokens,
+        "running": load.running,
+        "slots": load.slots,
+        "kv_free": round(load.kv_free, 3),
+        "prefill_tokens_per_s": load.prefill_tokens_per_s,
+    }
 
 
 def _json(

@@ -6,6 +6,7 @@ hear is counted, so that the bound (`BYTES_PER_S_MAX` an ingress) is a figure an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from selvedge.routing.digest import PUBLISHED_BYTES_MAX, Copy, Shorts
@@ -60,6 +61,11 @@ class Board:
             return
         if known is None or known.at_us < report.at_us or known.at_us > now_us:
             self._reports[report.pop] = report
+
+    @property
+    def reports(self) -> Mapping[str, Report]:
+        """The newest report of every PoP, however old."""
+        return self._reports
 
     def fresh(self, now_us: int, age_us_max: int) -> int:
         """How many PoPs have a report that is at most so old."""
