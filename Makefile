@@ -11,7 +11,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 endif
 
 .PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-sim
-.PHONY: bench-compare torture compile wheel docs clean
+.PHONY: bench-compare bench-live torture compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -58,6 +58,9 @@ bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"
 
 bench-compare: compile  ## the policies on fleet-4100, ten seeds: bench/out/compare.json
 	@$(COMPILED) .venv/bin/python -m bench.compare $(ARGS)
+
+bench-live: compile  ## conversations on real engines by three policies: bench/out/live.json
+	@$(COMPILED) .venv/bin/python -m bench.live $(ARGS)
 
 torture: compile  ## kill, cut and flood a running fabric, then check every receipt
 	@$(COMPILED) .venv/bin/python -m bench.torture $(ARGS)

@@ -10,6 +10,7 @@ from statistics import median
 import msgspec
 import pytest
 
+from bench import live
 from bench.audit import Told, audit
 from bench.engine import FLEET, ROADS, Samples, bars, fold, request_body
 from bench.figures import circumstances, median_interval, quantile, write_figures
@@ -38,6 +39,27 @@ def test_the_bench_fleet_is_valid_and_has_one_hot_engine() -> None:
     assert engines == ["sin-chat"]
     assert list(config.keys) == ["bench"]
     assert json.loads(request_body(5))["max_tokens"] == 5
+
+
+def test_the_live_bench_folds_what_engines_say() -> None:
+    doors = [pop for pop, one in read_config(live.FLEET).pops.items() if not one.engines]
+    assert doors == [f"cgk-{policy}" for policy in live.POLICIES]
+    talking = live.Conversation(Random(1))
+    first = talking.body(8)
+    talking.heard(b'data: {"choices":[{"index":0,"delta":{"content":"so \\"it\\""}}]}')
+    second = talking.body(8)
+    assert second.startswith(first[: first.index(b"]")][:-1])
+    assert len(first) > 1024, "long enough to have a fingerprint"
+    assert json.loads(second)["messages"][1] == {"role": "assistant", "content": 'so "it"'}
+    turns = {
+        policy: [live.Turn(at % 2, 100, at % 2 * 10 * more, 50.0 * more, "sin") for at in range(6)]
+        for more, policy in enumerate(live.POLICIES, 1)
+    }
+    figures = live.fold(turns, seed=1)
+    assert figures["saved_share_later_predictive"] == 0.1
+    assert figures["saved_share_round_robin"] == 0.1
+    assert figures["ttft_ratio_later_round_robin"] == 0.5
+    assert figures["ttft_less_ms_later_least_load_ci_low"] == 100.0
 
 
 def make_samples(pop: float, two: float) -> Samples:

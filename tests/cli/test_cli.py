@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,25 @@ def test_ask_shows_answer_path_and_receipt(fabric: Fabric) -> None:
     assert words["processed_in"] == "SG"
     assert words["outcome"].startswith("complete, status 200, finish: ")
     assert words["attested"].startswith("by sin, SG, Example Edge Singapore")
+
+
+@pytest.mark.fabric
+def test_pops_hear_each_other_and_say_why(fabric: Fabric) -> None:
+    heard: dict[str, set[str]] = {}
+    until = time.monotonic() + 30
+    while heard != {"cgk": {"sin", "fra"}, "sin": {"fra"}, "fra": {"sin"}}:
+        assert time.monotonic() < until, heard
+        told = fabric.call("fleet", "load", "--json")
+        heard = {pop: set(page["hears"]) for pop, page in told.json.items()}
+    engine = told.json["sin"]["engines"]["sin-chat"]
+    assert (engine["in_flight"], engine["slots"]) == (0, 4), "slots are the engine's own word"
+    shown = fabric.call("fleet", "load")
+    assert "sin/sin-chat" in shown.out
+    assert "predictive" in shown.out
+    told = fabric.command("ask", QUESTION, "--max-tokens", "4", "--key", "free", "--explain")
+    assert "sin (SG), then fra (DE)" in told.out
+    assert "attempt 1" in told.out
+    assert "rtt " in told.out.partition("relayed in")[2]
 
 
 @pytest.mark.fabric

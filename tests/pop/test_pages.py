@@ -45,7 +45,17 @@ def test_health(pop: str, tmp_path: Path) -> None:
             assert health["release"]["hash"].startswith("sha256:")
             assert health["wan_emulated"] is False
             assert health["open_intents"] == 0
-            engine = {"models": ["chat", "embed"], "in_flight": 0}
+            engine = {
+                "models": ["chat", "embed"],
+                "in_flight": 0,
+                "waiting_tokens": 0,
+                "running": 0,
+                "slots": 64,
+                "kv_free": 1.0,
+                "prefill_tokens_per_s": 1000,
+                "blocks_held": 0,
+            }
+            assert (health["routing_policy"], health["hears"]) == ("predictive", {})
             assert health["engines"] == ({} if pop == "cgk" else {"gpu": engine})
             # Nothing of an engine was asked for it.
             assert fabric.untouched({"sin": "fra", "fra": "sin", "cgk": "sin"}[pop])

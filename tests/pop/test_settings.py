@@ -126,3 +126,11 @@ def test_the_table_has_every_setting() -> None:
     assert "| `peer_addresses` | table | empty | " in settings_table() or (
         "| `peer_addresses` | dict | empty | " in settings_table()
     )
+
+
+def test_a_policy_is_one_that_can_be_live(tmp_path: Path) -> None:
+    for name in ("predictive", "round-robin", "least-load"):
+        assert load(tmp_path, with_(routing_policy=name)).routing_policy == name
+    for name in ("oracle", "luck"):
+        with pytest.raises(BadSetting, match=f"routing_policy.*'{name}' is not one of predictive,"):
+            load(tmp_path, with_(routing_policy=name))

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 import uvloop
+from rich.markup import escape
 from rich.table import Table
 
 from selvedge.adapters import find_receipt, journal_of, journals_of
@@ -28,6 +29,7 @@ from selvedge.fabric import Receipt, SelvedgeError
 )
 @click.option("--model", default=None, help="Model (default: the first chat model offered).")
 @click.option("--max-tokens", default=120, show_default=True, help="Longest answer, in tokens.")
+@click.option("--explain", is_flag=True, help="Say of each attempt why it was chosen.")
 @home_option
 @json_option
 def ask(
@@ -37,6 +39,7 @@ def ask(
     tenant: str | None,
     model: str | None,
     max_tokens: int,
+    explain: bool,
     home: Path,
     as_json: bool,
 ) -> None:
@@ -45,7 +48,8 @@ def ask(
     wish = Wish(prompt, tenant, via, model, max_tokens)
     question = make_question(files, files.running(), wish)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        failed = runner.run(ask_and_show(files, question, as_json=as_json))
+        asking = ask_and_show(files, question, as_json=as_json, explain=explain)
+        failed = runner.run(asking)
     if failed:
         sys.exit(1)
 
@@ -74,7 +78,9 @@ def make_question(home: Home, running: Running, wish: Wish) -> Question:
     return Question(url, entry, key, wish.prompt, model, wish.max_tokens)
 
 
-async def ask_and_show(home: Home, question: Question, *, as_json: bool) -> bool:
+async def ask_and_show(
+    home: Home, question: Question, *, as_json: bool, explain: bool = False
+) -> bool:
     """Ask, print, and say whether it failed."""
 
     def show(text: str) -> None:
@@ -87,7 +93,7 @@ async def ask_and_show(home: Home, question: Question, *, as_json: bool) -> bool
     if as_json:
         _print_json(answer, receipt)
     else:
-        _print(question, answer, receipt)
+        _print(question, answer, receipt, explain=explain)
     return answer.error is not None
 
 
@@ -95,7 +101,7 @@ def _print_json(answer: Answer, receipt: Receipt | None) -> None:
     click.echo(msgspec.json.encode({"answer": answer, "receipt": receipt}))
 
 
-def _print(question: Question, answer: Answer, receipt: Receipt | None) -> None:
+def _print(question: Question, answer: Answer, receipt: Receipt | None, *, explain: bool) -> None:
     out = console()
     out.print()
     if answer.error is not None:
@@ -104,7 +110,21 @@ def _print(question: Question, answer: Answer, receipt: Receipt | None) -> None:
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _path(question, answer, receipt):
         table.add_row(f"[dim]{name}[/dim]", value)
+    if explain and receipt is not None:
+        for name, value in _why(receipt):
+            table.add_row(f"[dim]{name}[/dim]", escape(value))
     out.print(table)
+
+
+def _why(receipt: Receipt) -> list[tuple[str, str]]:
+    """The plan, and what was made of each attempt: the prediction of one that answered."""
+    plan = zip(receipt.planned, receipt.planned_in, strict=True)
+    rows = [("plan", ", then ".join(f"{pop} ({country})" for pop, country in plan) or "none")]
+    for number, one in enumerate(receipt.attempts, 1):
+        took_ms = (one.ended_us - one.started_us) // 1000
+        where = f"{one.pop}/{one.engine or '*'}"
+        rows.append((f"attempt {number}", f"{where} {one.outcome} in {took_ms} ms: {one.reason}"))
+    return rows
 
 
 def _path(question: Question, answer: Answer, receipt: Receipt | None) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from selvedge.adapters import (
     rotate_peer_identity,
 )
 from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.load import load
 from selvedge.cli.tables import console
 from selvedge.control import Home, weights_digests
 from selvedge.fabric import BadRelease, Release, SelvedgeError
@@ -48,6 +49,9 @@ def show(home: Path, as_json: bool) -> None:
     out.print(_pops(held.release))
     out.print()
     out.print(_rules(held.release))
+
+
+fleet.add_command(load)
 
 
 @fleet.command()

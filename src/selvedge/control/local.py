@@ -12,8 +12,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -41,10 +42,19 @@ Say = Callable[[str], None]
 
 
 class LocalFabric:
-    """Starts a fleet's processes and stops every one of them."""
+    """Starts a fleet's processes and stops every one of them. ``settings`` are a PoP's own."""
 
-    def __init__(self, home: Home, config: FleetConfig, *, wan: bool, any_port: bool) -> None:
+    def __init__(
+        self,
+        home: Home,
+        config: FleetConfig,
+        *,
+        wan: bool,
+        any_port: bool,
+        settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+    ) -> None:
         self._home = home
+        self._settings = settings
         self._config = config
         self._wan = wan
         self._ports = _named_ports(config)
@@ -211,6 +221,7 @@ class LocalFabric:
             "peer_addresses": addresses,
             "wan_emulated": bool(addresses),
             "drain_idle_ms": 100,
+            **self._settings.get(pop_id, {}),
         }
         # JSON is YAML.
         write_atomically(path, msgspec.json.format(msgspec.json.encode(values)) + b"\n")

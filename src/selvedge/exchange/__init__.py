@@ -1,5 +1,6 @@
 """Floor 2: one request as a generator of commands. Start at `story.serve`."""
 
+from selvedge.exchange import reports
 from selvedge.exchange.commands import (
     Attest,
     BodyRead,
@@ -76,6 +77,7 @@ __all__ = [
     "compile_release",
     "compile_view",
     "cools",
+    "reports",
     "serve",
     "serve_peer",
     "serve_ticket",

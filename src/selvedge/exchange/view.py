@@ -89,10 +89,15 @@ def compile_view(
     here: str,
     secrets: Secrets,
     load: Load,
+    *,
+    policy: Policy | None = None,
+    signals: Signals | None = None,
+    states: EngineStates | None = None,
 ) -> FleetView:
     """Compile a release for the PoP ``here``. Raises `KeyError` where the release lacks it."""
     compiled = compile_release(release, release_hash, secrets.pepper)
-    return view_at(compiled, here, secrets.pair_keys, load)
+    pair_keys = secrets.pair_keys
+    return view_at(compiled, here, pair_keys, load, policy=policy, signals=signals, states=states)
 
 
 def view_at(

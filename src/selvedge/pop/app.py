@@ -16,15 +16,16 @@ from urllib.parse import unquote
 import msgspec
 
 from selvedge.adapters import Entropy
-from selvedge.exchange import FleetView, serve, serve_peer
-from selvedge.fabric import BadTicket, Head, Model, Refused, Route
+from selvedge.exchange import FleetView, reports, serve, serve_peer
+from selvedge.fabric import BadTicket, Engine, Head, Model, Refused, Route
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
-from selvedge.pop.http_server import Inbound
+from selvedge.pop.hearing import REPORT_TARGET, told
+from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.openapi import render_openapi
 from selvedge.pop.state import PopState
-from selvedge.routing import place
+from selvedge.routing import ModelReport, place
 from selvedge.wire import client_address, read_unverified, read_wait_ms, render_error
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
@@ -36,6 +37,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEERS_ELSEWHERE: Final = Refused(
     "ticket_refused", "Tickets are taken from peers alone, by mutual TLS on 'peer_listen'."
 )
+MSGPACK_TYPE: Final = ("content-type", "application/vnd.msgpack")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -73,6 +75,9 @@ class App:
         if route is not None:
             self._work_or_refuse(inbound, route)
             return
+        if path == REPORT_TARGET and self._takes_tickets:
+            self._report(inbound)
+            return
         if path in self._pages or path.startswith("/v1/models/"):
             self._page(inbound, path)
         else:
@@ -81,6 +86,30 @@ class App:
             )
             self._refuse(inbound, Refused("unknown_url", words))
         inbound.settle()
+
+    def _report(self, inbound: Inbound) -> None:
+        """Another PoP asks how loaded this one is, and what it holds."""
+
+        def take(came: bytes | BodyFault) -> None:
+            try:
+                if not isinstance(came, ClientGone):
+                    self._tell(inbound, came if isinstance(came, bytes) else b"")
+            except Exception as error:  # noqa: BLE001 (counted, logged, and answered with a 500)
+                inbound.fault(error)
+            else:
+                inbound.settle()
+
+        inbound.want_body(reports.QUESTION_BYTES_MAX, take)
+
+    def _tell(self, inbound: Inbound, question: bytes) -> None:
+        answer = told(self._state, question, inbound.certificate)
+        if isinstance(answer, Refused):
+            self._state.metrics.reports_told.labels("refused").inc()
+            self._state.tally(answer.code)
+            self._refuse(inbound, answer)
+        else:
+            self._state.metrics.reports_told.labels("told").inc()
+            inbound.respond(200, [MSGPACK_TYPE], answer)
 
     def _work_or_refuse(self, inbound: Inbound, route: Route) -> None:
         if inbound.head.method != "POST":
@@ -216,9 +245,12 @@ class App:
                 engine.id: {
                     "models": [one.model for one in engine.serves],
                     "in_flight": self._state.load.requests(place(view.here.id, engine.id)),
+                    **_known_of(self._state, engine),
                 }
                 for engine in view.here.engines
             }
+            facts["routing_policy"] = self._state.settings.routing_policy
+            facts["hears"] = _heard(self._state, now_us())
         _json(inbound, 200, facts)
 
     def _metrics(self, inbound: Inbound) -> None:
@@ -300,6 +332,38 @@ def _head_fault(inbound: Inbound) -> Refused | None:
     if inbound.head.content_length is None and not inbound.head.chunked:
         return Refused("length_required", "A POST says its length; send Content-Length.")
     return None
+
+
+def _known_of(state: PopState, engine: Engine) -> dict[str, object]:
+    """What routing knows of an engine of this PoP."""
+    known = state.own.state(engine.id, engine.serves[0].model, ())
+    if known is None:
+        return {}
+    return {**_load_facts(known.load), "blocks_held": state.own.held_blocks(engine.id)}
+
+
+def _heard(state: PopState, at_us: int) -> dict[str, object]:
+    """What other PoPs report, by PoP; empty where nobody does."""
+    heard = state.signals.reports if state.signals is not None else {}
+    return {
+        pop: {
+            "age_ms": (at_us - report.at_us) // 1000,
+            "reserve": report.reserve,
+            "models": {name: _load_facts(load) for name, load in sorted(report.models.items())},
+        }
+        for pop, report in sorted(heard.items())
+        if pop != state.settings.pop
+    }
+
+
+def _load_facts(load: ModelReport) -> dict[str, object]:
+    return {
+        "waiting_tokens": load.waiting_tokens,
+        "running": load.running,
+        "slots": load.slots,
+        "kv_free": round(load.kv_free, 3),
+        "prefill_tokens_per_s": load.prefill_tokens_per_s,
+    }
 
 
 def _json(

@@ -205,6 +205,8 @@ class Interpreter:
                 for pool in relaying.pools:
                     self._state.shares.give_back(pool, job.tenant)
                 self._state.load.leave(where, tokens)
+                if isinstance(reply, Relayed) and attempt.engine is not None:
+                    self._learn_engine(attempt.engine, relaying, job)
                 after = self._after(reply, attempt, where, crowded=relaying.crowded)
             except Exception as error:  # noqa: BLE001 (as in `_go_on`)
                 self._break_off(error)
@@ -247,6 +249,17 @@ class Interpreter:
         ask = self._asked
         if ask is not None and ask.choices == 1 and not ask.media:
             self._state.load.learn(ask.model, ask.prompt_bytes, usage.input)
+
+    def _learn_engine(self, engine: str, relaying: Relaying, job: Job) -> None:
+        """An engine here has answered: what it holds now, and how quickly it reads prompts."""
+        own, ask = self._state.own, job.ask
+        tokens, taken_us = relaying.prompt_timing()
+        if tokens:
+            own.learn_rate(engine, tokens, taken_us)
+        if ask.prefix:
+            zone = self._view.rules.zone(job.tenant, job.data_class)
+            if zone is not None:
+                own.hold(engine, ask.model, zone, ask.prefix)
 
     def _new_relaying(
         self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None]

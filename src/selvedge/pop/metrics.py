@@ -17,6 +17,7 @@ from selvedge.adapters import Cell
 from selvedge.fabric import REFUSALS, Outcome, Receipt, Route
 from selvedge.pop.series import Counter, Counters, Histograms, Row, gauge
 from selvedge.pop.shared import SERVERS_MAX, Shared
+from selvedge.pop.small_answer import FAULTS
 
 CONNECTION_CODES: Final = (
     "expectation_failed",
@@ -130,6 +131,31 @@ class Metrics:
         )
         self.faults = Counter(row, "selvedge_internal_faults", "Faults of ours.")
         self.tls = TlsCounters(row, self._shared.certificate_end)
+        self._lay_out_signals(row)
+
+    def _lay_out_signals(self, row: Row) -> None:
+        endings = [("taken",), ("nonsense",), *((fault,) for fault in FAULTS)]
+        self.reports = Counters(
+            row,
+            "selvedge_reports",
+            "Questions to other PoPs for their reports, by how they ended.",
+            ("ending",),
+            endings,
+        )
+        self.reports_told = Counters(
+            row,
+            "selvedge_reports_told",
+            "Such questions of other PoPs that were answered, and refused.",
+            ("ending",),
+            [("told",), ("refused",)],
+        )
+        self.engine_loads = Counters(
+            row,
+            "selvedge_engine_loads",
+            "Questions to own engines for their load, by how they ended.",
+            ("ending",),
+            endings,
+        )
 
     def recorded(self, receipt: Receipt) -> None:
         """Fold a receipt in, at the moment it is written."""
@@ -182,9 +208,20 @@ class Metrics:
         yield self.store_failures.collect()
         yield self.faults.collect()
         yield from self.tls.collect()
+        yield from self._collect_signals()
         info = GaugeMetricFamily("selvedge_pop", "This PoP.", labels=("pop",))
         info.add_metric((self._pop,), 1)
         yield info
+
+    def _collect_signals(self) -> Iterator[Metric]:
+        yield self.reports.collect()
+        yield self.reports_told.collect()
+        yield self.engine_loads.collect()
+        words = "What reports and digests cost to hear, over the last minute."
+        yield gauge("selvedge_hearing_bytes_per_second", words, self._shared.hearing.total())
+        words = "PoPs whose report is fresh, this one's own among them, by the worker with fewest."
+        slots = zip(self._shared.slot.each, self._shared.heard.each, strict=True)
+        yield gauge("selvedge_reports_fresh", words, min((n for at, n in slots if at), default=0))
 
 
 class TlsCounters:

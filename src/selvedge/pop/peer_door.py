@@ -14,6 +14,7 @@ from typing import Final
 from selvedge.adapters import Cell
 from selvedge.fabric import Refused, SelvedgeError
 from selvedge.pop.app import App
+from selvedge.pop.hearing import REPORT_TARGET
 from selvedge.pop.http_server import Inbound, Server, start_server
 from selvedge.pop.interpreter import TICKET_HEADER
 from selvedge.pop.limits import server_settings
@@ -33,7 +34,11 @@ class PeerApp(App):
 
     def handle(self, inbound: Inbound) -> None:
         """Serve what has a ticket; pages and clients are elsewhere."""
-        if TICKET_HEADER in inbound.head.headers and inbound.head.target in self._work:
+        target = inbound.head.target
+        if target == REPORT_TARGET:
+            self._report(inbound)
+            return
+        if TICKET_HEADER in inbound.head.headers and target in self._work:
             super().handle(inbound)
             return
         self._state.tally(_NOT_A_PEER.code)

@@ -36,6 +36,7 @@ from selvedge.pop.app import App
 from selvedge.pop.client_tls import ClientTls, open_client_tls
 from selvedge.pop.clock import now_us
 from selvedge.pop.drain import drain
+from selvedge.pop.hearing import Hearing
 from selvedge.pop.http_server import Server, start_server
 from selvedge.pop.limits import allow_files, client_settings, server_settings
 from selvedge.pop.peer_door import listen_for_peers
@@ -176,7 +177,11 @@ async def run_pop(
             doors["peer_listen"] = peers
         worker.serves(released=state.view is not None)
         log.info("PoP %s serves on %s", settings.pop, settings.listen)
-        watches = [_sweep(state), *([tls.watch()] if tls is not None else [])]
+        watches = [
+            _sweep(state),
+            Hearing(state).watch(),
+            *([tls.watch()] if tls is not None else []),
+        ]
         if part is not None:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)

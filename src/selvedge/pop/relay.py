@@ -18,6 +18,7 @@ from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served
 from selvedge.fabric import Attested, Refused, Usage
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import Downstream, read_timing
+from selvedge.routing import ANSWERS, UNTOLD, Underway
 from selvedge.wire import (
     Profile,
     ResponseHead,
@@ -185,6 +186,20 @@ class Relaying:
         """
         streams = self._scan is not None and (self._profile is not None or self._head is not None)
         return streams and not self._down.paused
+
+    def underway(self) -> Underway | None:
+        """What the engine has yet to do of it; None where the engine is another PoP's."""
+        engine = self._served.engine
+        if self._profile is None or engine is None:
+            return None
+        if self._first_token_us is not None:
+            return Underway(engine, self._ask, ANSWERS)
+        left = self._scan.prompt_left if self._scan is not None else None
+        return Underway(engine, self._ask, UNTOLD if left is None else left)
+
+    def prompt_timing(self) -> tuple[int, int]:
+        """Prompt tokens that the engine read, and microseconds it took; zeros where untold."""
+        return (0, 0) if self._scan is None else self._scan.prompt_timing()
 
     def silent(self, silent_ms: int) -> None:
         """The engine has said nothing for too long."""

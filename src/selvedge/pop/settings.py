@@ -18,9 +18,13 @@ from ruamel.yaml.error import YAMLError
 
 from selvedge.adapters import one_line, read_yaml
 from selvedge.fabric import BadSetting
+from selvedge.routing import NEAREST_MAX, POLICIES
 from selvedge.wire import ForwardedHeader, ImageUrls, TrustedProxies
 
 ENV_PREFIX: Final = "SELVEDGE_"
+
+POLICIES_LIVE: Final = tuple(name for name, row in POLICIES.items() if not row.fresh)
+"""Those that need no more than a PoP can know."""
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -101,6 +105,20 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cooling_ms: Annotated[
         Count, _help("How long an engine that just failed is ranked last, in milliseconds.")
     ] = 5_000
+    routing_policy: Annotated[
+        str,
+        _help("What orders the PoPs that a request may go to: a row of docs/routing.md's table."),
+    ] = "predictive"
+    report_ms: Annotated[
+        int,
+        Meta(ge=50, le=10_000),
+        _help("How often near PoPs with engines are asked for their report, in ms."),
+    ] = 1_000
+    reports_from_max: Annotated[
+        int,
+        Meta(ge=0, le=NEAREST_MAX),
+        _help("How many of the nearest allowed PoPs are asked for reports; 0: none."),
+    ] = NEAREST_MAX
     fsync_ms: Annotated[
         Count, _help("Receipts are synced to disk within this time, in milliseconds.")
     ] = 5
@@ -178,6 +196,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise BadSetting("peer_addresses", f"{peer}: {address!r} is not host:port")
         self._check_peers()
         self._check_clients()
+        if self.routing_policy not in POLICIES_LIVE:
+            words = f"{self.routing_policy!r} is not one of {', '.join(POLICIES_LIVE)}"
+            raise BadSetting("routing_policy", words)
 
     def _check_peers(self) -> None:
         if self.peer_listen is not None:

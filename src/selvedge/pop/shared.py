@@ -24,6 +24,8 @@ GAUGES: Final = (
     "connections",
     "bodies_bytes",
     "certificate_end",
+    "hearing",
+    "heard",
 )
 GAUGES_WIDTH: Final = 16 + 2 * PLACES_MAX
 
@@ -52,6 +54,8 @@ class Shared:
             self.connections,
             self.bodies,
             self.certificate_end,
+            self.hearing,
+            self.heard,
         ) = (self.gauges.cell(column) for column in range(len(GAUGES)))
 
     @classmethod

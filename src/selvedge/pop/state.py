@@ -22,7 +22,7 @@ from selvedge.pop.pressure import Shares
 from selvedge.pop.settings import Settings, host_and_port, is_loopback
 from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
-from selvedge.routing import LoadBook
+from selvedge.routing import Board, LoadBook, OwnEngines, make_policy
 from selvedge.wire import TicketBook
 
 JSON_BODY: Final = ("content-type", "application/json")
@@ -68,6 +68,10 @@ class PopState:
         self.engine_keys = engine_keys
         self.load = LoadBook(None if shared.is_alone else shared.counts())
         self.entropy = Entropy()
+        # An epoch that no other process of this PoP begins with.
+        epoch = int.from_bytes(self.entropy.take(4), "big")
+        self.own = OwnEngines(settings.pop, self.load, now_us, epoch)
+        self.signals: Board | None = None
         self.deadlines = Deadlines(now_us)
         self.templates = Templates(settings.pop)
         self.peering = Peering(settings)
@@ -88,13 +92,29 @@ class PopState:
 
     def swap(self, held: Held, secrets: Secrets, peers: Peers | None = None) -> None:
         """Serve by this release from now on; running requests keep the view they began with."""
+        here = self.settings.pop
+        self.own.serve(held.release.pop(here).engines)
         self.view = compile_view(
-            held.release, held.hash, self.settings.pop, secrets, self.load.view
+            held.release,
+            held.hash,
+            here,
+            secrets,
+            self.load.view,
+            policy=make_policy(self.settings.routing_policy, here),
+            signals=self.signals,
+            states=self.own if self.own.engines else None,
         )
         self.peering.take(peers or Peers())
         self._ways.clear()
-        self.templates = Templates(self.settings.pop)
+        self.templates = Templates(here)
         self.metrics.release.set(held.release.version)
+
+    def hear(self, signals: Board | None) -> None:
+        """Route by what this board has heard from now on; None: nobody reports."""
+        if signals is not self.signals:
+            self.signals = signals
+            if self.view is not None:
+                self.view = msgspec.structs.replace(self.view, signals=signals)
 
     def engine_way(self, engine: Engine, route: Route) -> Way:
         """The way to a route of an engine of this PoP."""
@@ -121,6 +141,12 @@ class PopState:
             way = self.client.way(route.value, origin, [JSON_BODY])
             self._ways[address, pop_id, True, route] = way
         return way
+
+    def peer_target_way(self, pop_id: str, target: str, view: FleetView) -> Way | Refused:
+        """The way to what is no route of another PoP."""
+        address = self.settings.peer_addresses.get(pop_id) or view.pops[pop_id].peer
+        origin = self._peer_origin(pop_id, address)
+        return origin if isinstance(origin, Refused) else self.client.way(target, origin)
 
     def _peer_origin(self, pop_id: str, address: str) -> Origin | Refused:
         host, port = host_and_port(address)

@@ -6,6 +6,7 @@ sweep lowers them. So a limit is kept to within one sweep, and 2,000 streams cos
 
 from __future__ import annotations
 
+from collections.abc import KeysView
 from typing import Final, Protocol
 
 from selvedge.fabric import Refused
@@ -61,6 +62,11 @@ class StreamClock:
 
     def __len__(self) -> int:
         return len(self._running)
+
+    @property
+    def running(self) -> KeysView[Watched]:
+        """Every relay that runs."""
+        return self._running.keys()
 
     def watch(self, relay: Watched, now_us: int) -> bool:
         """Keep time for this relay from now on; False, and it is ended, once all are to end."""

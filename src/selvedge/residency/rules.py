@@ -86,6 +86,11 @@ class Rules:
             rule=rule.name,
         )
 
+    def zone(self, tenant: str, data_class: str) -> str | None:
+        """The zone class of this tenant's data; None where no rule exists."""
+        rule = self._rules.get((tenant, data_class))
+        return rule.zone if rule is not None else None
+
     def all(self) -> Iterator[Rule]:
         """Every rule, in the release's order."""
         return iter(self._rules.values())

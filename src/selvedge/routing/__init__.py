@@ -12,10 +12,13 @@ from selvedge.routing.attempts import (
 )
 from selvedge.routing.board import BYTES_PER_S_MAX, NEAREST_MAX, Board
 from selvedge.routing.digest import PUBLISHED_BYTES_MAX, Copy, Filter, Publisher
+from selvedge.routing.held import Held
 from selvedge.routing.load import COOLING_US, Load, LoadBook, place
+from selvedge.routing.own import ANSWERS, UNTOLD, OwnEngines, Underway
 from selvedge.routing.policies import POLICIES, Row, make_policy
 from selvedge.routing.policies.predictive import Predictive, PredictiveKnobs
 from selvedge.routing.policy import Policy
+from selvedge.routing.publication import Known, Publications
 from selvedge.routing.rank import Catalogue, FleetMap
 from selvedge.routing.signals import (
     Delta,
@@ -27,6 +30,7 @@ from selvedge.routing.signals import (
 )
 
 __all__ = [
+    "ANSWERS",
     "ATTEMPTS_MAX",
     "BYTES_PER_S_MAX",
     "BYTES_PER_TOKEN",
@@ -34,6 +38,7 @@ __all__ = [
     "NEAREST_MAX",
     "POLICIES",
     "PUBLISHED_BYTES_MAX",
+    "UNTOLD",
     "Attempt",
     "Board",
     "Candidate",
@@ -45,18 +50,23 @@ __all__ = [
     "EngineStates",
     "Filter",
     "FleetMap",
+    "Held",
+    "Known",
     "Load",
     "LoadBook",
     "ModelReport",
+    "OwnEngines",
     "Plan",
     "Policy",
     "Predictive",
     "PredictiveKnobs",
+    "Publications",
     "Publisher",
     "Report",
     "Row",
     "Seat",
     "Signals",
+    "Underway",
     "make_policy",
     "place",
     "prompt_tokens_of",

@@ -6,9 +6,10 @@ hear is counted, so that the bound (`BYTES_PER_S_MAX` an ingress) is a figure an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from selvedge.routing.digest import Copy, Shorts
+from selvedge.routing.digest import PUBLISHED_BYTES_MAX, Copy, Shorts
 from selvedge.routing.signals import Delta, Report
 
 BYTES_PER_S_MAX: Final = 50_000
@@ -49,22 +50,50 @@ class Board:
         return most
 
     def put(self, report: Report, size: int, now_us: int) -> None:
-        """A report came; an older one than is known is dropped, and so is one from the future."""
+        """A report came; an older one than is known is dropped, and so is one from the future.
+
+        One that is known and lies in the future tells that this PoP's clock was set back: whatever
+        comes now is newer.
+        """
         self._hear(size, now_us)
         known = self._reports.get(report.pop)
-        if report.at_us <= now_us and (known is None or known.at_us < report.at_us):
+        if report.at_us > now_us:
+            return
+        if known is None or known.at_us < report.at_us or known.at_us > now_us:
             self._reports[report.pop] = report
 
-    def put_delta(self, delta: Delta, now_us: int) -> bool:
-        """A part of a digest came; false where the whole must be asked for.
+    @property
+    def reports(self) -> Mapping[str, Report]:
+        """The newest report of every PoP, however old."""
+        return self._reports
+
+    def fresh(self, now_us: int, age_us_max: int) -> int:
+        """How many PoPs have a report that is at most so old."""
+        ages = [now_us - one.at_us for one in self._reports.values()]
+        return sum(1 for age in ages if 0 <= age <= age_us_max)
+
+    def known(self, pop: str) -> dict[str, dict[str, tuple[int, int]]]:
+        """Up to where the filters of ``pop`` were heard: epoch and number, by model and zone."""
+        found: dict[str, dict[str, tuple[int, int]]] = {}
+        for key, copies in self._copies.items():
+            owner, _, model = key.partition("/")
+            if owner == pop:
+                heard = {zone: copy.heard for zone, copy in copies.items()}
+                found[model] = {zone: at for zone, at in heard.items() if at is not None}
+        return found
+
+    def put_delta(self, delta: Delta, now_us: int, *, own: bool = False) -> bool:
+        """A part of a digest came; false where the whole must be asked for. ``own`` cost nothing.
 
         One of a zone that this PoP does not lie in is refused: it should not have been sent.
         """
-        self._hear(delta.size, now_us)
+        self._hear(0 if own else delta.size, now_us)
         if delta.zone not in self._zones:
             raise ValueError(f"a digest of zone class {delta.zone!r} does not belong here")
         if delta.pop not in self._digested and len(self._digested) >= NEAREST_MAX:
             raise ValueError(f"digests come from at most {NEAREST_MAX} PoPs; drop one first")
+        if delta.bits_count // 8 + self._others_bytes(delta) > PUBLISHED_BYTES_MAX:
+            raise ValueError(f"the filters of a PoP have {PUBLISHED_BYTES_MAX} bytes in all")
         self._digested.add(delta.pop)
         copies = self._copies.setdefault(delta.pop + "/" + delta.model, {})
         return copies.setdefault(delta.zone, Copy()).take(delta)
@@ -74,6 +103,23 @@ class Board:
         self._digested.discard(pop)
         for key in [key for key in self._copies if key.startswith(pop + "/")]:
             del self._copies[key]
+
+    def forget(self, pop: str) -> None:
+        """Forget all that a PoP said."""
+        self.drop(pop)
+        self._reports.pop(pop, None)
+
+    def _others_bytes(self, delta: Delta) -> int:
+        """What the other filters of the delta's PoP take."""
+        total = 0
+        if delta.bits_count:
+            for key, copies in self._copies.items():
+                owner, _, model = key.partition("/")
+                if owner == delta.pop:
+                    for zone, copy in copies.items():
+                        if copy.filter is not None and (model, zone) != (delta.model, delta.zone):
+                            total += copy.filter.bytes_count
+        return total
 
     def bytes_per_s(self, now_us: int) -> int:
         """What reports and digests cost to hear, over the last minute."""

@@ -23,7 +23,7 @@ BITS_PER_BLOCK: Final = 12
 HASHES: Final = 5
 FALSE_POSITIVES: Final = 0.01
 SHORT_BYTES: Final = 4
-_BITS_MIN: Final = 1 << 12
+BITS_MIN: Final = 1 << 12
 _MASK: Final = 0xFFFFFFFF
 
 
@@ -41,8 +41,8 @@ class Filter:
     __slots__ = ("_bits", "_mask", "blocks")
 
     def __init__(self, bits_count: int) -> None:
-        if bits_count < _BITS_MIN or bits_count & (bits_count - 1):
-            raise ValueError(f"a filter has a power of two of bits, at least {_BITS_MIN}")
+        if bits_count < BITS_MIN or bits_count & (bits_count - 1):
+            raise ValueError(f"a filter has a power of two of bits, at least {BITS_MIN}")
         if bits_count > PUBLISHED_BYTES_MAX * 8:
             raise ValueError(f"a filter has at most {PUBLISHED_BYTES_MAX} bytes")
         self._bits = bytearray(bits_count // 8)
@@ -116,7 +116,7 @@ def _step(short: int) -> int:
 
 def bits_for(blocks: int) -> int:
     """The size of a filter for so many blocks, with room to grow for an epoch."""
-    bits = _BITS_MIN
+    bits = BITS_MIN
     while bits < blocks * BITS_PER_BLOCK and bits < PUBLISHED_BYTES_MAX * 8:
         bits *= 2
     return bits
@@ -125,12 +125,14 @@ def bits_for(blocks: int) -> int:
 class Publisher:
     """A GPU PoP's side: what it holds of one model, by zone class, and what to tell next."""
 
-    def __init__(self, pop: str, model: str, bytes_max: int = PUBLISHED_BYTES_MAX) -> None:
+    def __init__(
+        self, pop: str, model: str, bytes_max: int = PUBLISHED_BYTES_MAX, epoch: int = 0
+    ) -> None:
         self._pop = pop
         self._model = model
         self._room = min(bytes_max, PUBLISHED_BYTES_MAX) * 8
         """Bits of all its filters; models of one PoP share what it may publish."""
-        self._epoch = 0
+        self._epoch = epoch
         self._numbers: dict[str, int] = {}
         self._bits: dict[str, int] = {}
         self._told: dict[str, set[int]] = {}
@@ -146,7 +148,7 @@ class Publisher:
         while sum(bits_for(len(blocks)) for blocks in shorts.values()) > self._room:
             longest = max(sorted(shorts), key=lambda zone: len(shorts[zone]))
             bits = bits_for(len(shorts[longest]))
-            if bits == _BITS_MIN:  # None can be made smaller: one class is not told of.
+            if bits == BITS_MIN:  # None can be made smaller: one class is not told of.
                 del shorts[min(sorted(shorts), key=lambda zone: len(shorts[zone]))]
             else:
                 shorts[longest] = shorts[longest][-(bits // 2 // BITS_PER_BLOCK) :]
@@ -185,7 +187,7 @@ class Publisher:
         bits = bits_for(blocks * 4)
         while bits > room:
             bits //= 2
-        return bits if bits >= _BITS_MIN else 0
+        return bits if bits >= BITS_MIN else 0
 
     def _delta(self, zone: str, bits: int, shorts: list[int]) -> Delta:
         packed = b"".join(short.to_bytes(SHORT_BYTES, "big") for short in shorts)
@@ -202,6 +204,11 @@ class Copy:
         self._epoch = 0
         self._number = 0
         self.filter: Filter | None = None
+
+    @property
+    def heard(self) -> tuple[int, int] | None:
+        """Epoch and number up to which it is whole; None where it holds nothing."""
+        return None if self.filter is None else (self._epoch, self._number)
 
     def take(self, delta: Delta) -> bool:
         """Apply a delta; false where one before it is missing, and the whole must be asked for."""

@@ -9,6 +9,7 @@ from selvedge.wire.answers import (
     write_attested,
 )
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
+from selvedge.wire.engine_load import EngineLoad, read_load
 from selvedge.wire.forwarded import (
     ForwardedHeader,
     Network,
@@ -43,6 +44,7 @@ from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_sa
 from selvedge.wire.profiles import PROFILES, Profile
 from selvedge.wire.requests import engine_body, engine_streams, parse
 from selvedge.wire.schemas import body_schemas
+from selvedge.wire.sealed import is_sealed, payload_of, seal
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
 from selvedge.wire.stream import StreamScan, render_attested, render_done, render_stream
 from selvedge.wire.tickets import (
@@ -71,6 +73,7 @@ __all__ = [
     "BodyPart",
     "EndOfInput",
     "EndOfMessage",
+    "EngineLoad",
     "Event",
     "EventTooLarge",
     "ForwardedHeader",
@@ -105,12 +108,15 @@ __all__ = [
     "frame",
     "holds",
     "is_callers_fault",
+    "is_sealed",
     "issue",
     "parse",
+    "payload_of",
     "prefix_salt",
     "read_address",
     "read_answer",
     "read_attested",
+    "read_load",
     "read_retry_after",
     "read_unverified",
     "read_wait_ms",
@@ -122,6 +128,7 @@ __all__ = [
     "render_response_head",
     "render_stream",
     "render_usage",
+    "seal",
     "ticket_hash",
     "write_attested",
 ]

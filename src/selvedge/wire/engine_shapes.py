@@ -55,6 +55,14 @@ class Progress(msgspec.Struct):
 
     total: int = 0
     cache: int = 0
+    processed: int = 0
+
+
+class Timings(msgspec.Struct):
+    """How long a prompt took to read (llama.cpp): the tokens that no cache held."""
+
+    prompt_n: int = 0
+    prompt_ms: int | float = 0
 
 
 class Chunk(msgspec.Struct):
@@ -68,6 +76,8 @@ class Chunk(msgspec.Struct):
     usage: EngineUsage | None = None
     error: msgspec.Raw = msgspec.Raw()
     prompt_progress: Progress | None = None
+    timings: msgspec.Raw = msgspec.Raw()
+    """llama.cpp's `Timings`, at the end; other engines may mean something else by it."""
 
 
 def is_present(raw: msgspec.Raw) -> bool:

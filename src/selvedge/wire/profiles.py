@@ -22,6 +22,8 @@ class Profile(msgspec.Struct, frozen=True):
     ``caller_words``: parts of messages by which the engine says that an input is too long, where it
     gives no code to tell it by.
     ``usage_in_stream``: understands ``stream_options.include_usage``.
+    ``load_path``: where it says how loaded it is, beside ``/v1``; empty where it does not.
+    ``load_names``: its Prometheus names for that, by ours; none: llama.cpp's list of slots.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Profile(msgspec.Struct, frozen=True):
     stream_extras: Mapping[str, bytes] = {}
     usage_in_stream: bool = True
     caller_words: tuple[str, ...] = ()
+    load_path: str = ""
+    load_names: Mapping[str, tuple[str, ...]] = {}
     meaning: str = ""
 
 
@@ -42,10 +46,22 @@ def _rows() -> Mapping[str, Profile]:
             stream_extras={"return_progress": b"true"},
             # An embedding input over the context is a 500 without a code.
             caller_words=("is too large to process",),
+            load_path="/slots",
             meaning="llama.cpp's server, embedded (xllamacpp) or `llama-server`",
         ),
         Profile("openai", meaning="any server that speaks the OpenAI API as OpenAI documents it"),
-        Profile("vllm", meaning="vLLM"),
+        Profile(
+            "vllm",
+            load_path="/metrics",
+            load_names={
+                "running": ("vllm:num_requests_running",),
+                "waiting": ("vllm:num_requests_waiting",),
+                # The second is what it was called before V1.
+                "kv_used": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+                "cache_config": ("vllm:cache_config_info",),
+            },
+            meaning="vLLM",
+        ),
         Profile("sglang", meaning="SGLang"),
         Profile("tgi", meaning="Hugging Face Text Generation Inference"),
         Profile("ollama", meaning="Ollama's OpenAI-compatible API"),

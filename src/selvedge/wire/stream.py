@@ -16,18 +16,20 @@ import msgspec
 from selvedge.fabric import Ask, Attested, Refused, Route, Usage
 from selvedge.wire.answers import read_attested
 from selvedge.wire.engine_errors import refusal_of_event
-from selvedge.wire.engine_shapes import Choice, Chunk, Progress, is_present
+from selvedge.wire.engine_shapes import Choice, Chunk, Progress, Timings, is_present
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
 from selvedge.wire.usage import REPORTED_MAX, render_usage
 
 ATTESTED_EVENT: Final = b"selvedge.attested"
 HELD_BYTES_MAX: Final = 1024 * 1024
+TIMING_MS_MAX: Final = 3_600_000
 _EMPTY_REASON: Final = re.compile(rb'"finish_reason"\s*:\s*""')
 
 
 _chunk_decoder: Final = msgspec.json.Decoder(Chunk)
 _dict_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _pieces_decoder: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_timings_decoder: Final = msgspec.json.Decoder(Timings)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -49,6 +51,7 @@ class StreamScan:
         "_progress",
         "_reader",
         "_released",
+        "_timings",
         "_usages",
         "_with_role",
         "attested",
@@ -70,6 +73,7 @@ class StreamScan:
         self._last = Chunk()
         self._usages: list[Usage] = []
         self._progress = Progress()
+        self._timings = b""
         self._called = False
         self._released = False
         self._with_role: set[int] = set()
@@ -87,6 +91,24 @@ class StreamScan:
         finished = len(self._finished)
         ended = self.done and (self.tokens > 0 or finished > 0)
         return self.fault is None and (ended or finished >= self._ask.choices)
+
+    @property
+    def prompt_left(self) -> int | None:
+        """Prompt tokens yet to be read, by the engine's word on its progress; None without one."""
+        told = self._progress
+        return max(0, told.total - max(told.cache, told.processed)) if told.total > 0 else None
+
+    def prompt_timing(self) -> tuple[int, int]:
+        """Prompt tokens that the engine read, and microseconds it took; zeros where untold."""
+        if not self._timings:
+            return 0, 0
+        try:
+            told = _timings_decoder.decode(self._timings)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return 0, 0
+        if not 0 < told.prompt_ms < TIMING_MS_MAX:
+            return 0, 0
+        return min(max(told.prompt_n, 0), REPORTED_MAX), int(told.prompt_ms * 1000)
 
     def feed(self, data: bytes) -> list[bytes]:
         """Payloads (chunks without framing) that may be delivered now; none before a token."""
@@ -187,6 +209,8 @@ class StreamScan:
         usage = chunk.usage.normal() if chunk.usage is not None else None
         if usage is not None:
             self._count(usage, chunk.choices or [])
+        if bytes(chunk.timings):
+            self._timings = bytes(chunk.timings)
         if not chunk.choices:
             return None
         return self._deliverable(chunk, chunk.choices, event.data)
