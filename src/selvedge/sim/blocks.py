@@ -49,6 +49,11 @@ class Blocks:
         idle = self._idle
         return matched - sum(1 for name in prefix[:matched] if name in idle) if idle else matched
 
+    def alone(self, prefix: tuple[int, ...], count: int) -> int:
+        """Of so many leading blocks that an answer holds, those that no other answer holds."""
+        holders = self._holders
+        return sum(1 for name in prefix[:count] if holders[name] == 1)
+
     def take(self, prefix: tuple[int, ...], matched: int, block_tokens: int) -> None:
         """Hold the leading blocks that are here."""
         holders, idle = self._holders, self._idle
