@@ -82,6 +82,11 @@ class Blocks:
                     held -= 1
         return held
 
+    def alone(self, prefix: tuple[int, ...], count: int) -> int:
+        """Of so many leading blocks that an answer holds, those that no other answer holds."""
+        holders = self._holders
+        return sum(1 for name in prefix[:count] if holders[name] == 1)
+
     def take(self, prefix: tuple[int, ...], matched: int, block_tokens: int) -> None:
         """Hold the leading blocks that are here."""
         holders, idle = self._holders, self._idle

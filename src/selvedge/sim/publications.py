@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+from selvedge.fabric import Ask
 from selvedge.routing import EngineState, ModelReport, Report
 from selvedge.sim.clock import Clock
 from selvedge.sim.description import Content
-from selvedge.sim.engines import SECOND_US
+from selvedge.sim.engines import SECOND_US, Work
 
 REPORT_BYTES: Final = 64
 """A report of one model on the wire, framing and all."""
@@ -51,6 +52,9 @@ class Digest:
         self.at_us = at_us
         self.came = came
         self.went = went
+
+    def forecast_us(self, work: Work) -> int:
+        """Time to the first token if this came now, with how long each answer will be."""
 
 
 class Publisher:
@@ -362,6 +366,12 @@ class Present:
         if one is None:
             return 0
         return max(engine.matched(prefix) for engine in one.engines)
+
+    def first_token_us(self, pop: str, ask: Ask, tokens: int) -> int:
+        """By the schedule of its engines, played forward."""
+        work = Work(tokens, 1, ask.prefix, ask.block_tokens or tokens)
+        engines = self._board.publishers[pop].engines
+        return min(engine.forecast_us(work) for engine in engines)
 
 
 class Engines:
