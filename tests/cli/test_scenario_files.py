@@ -31,7 +31,13 @@ traffic: {knee_requests_per_s: 1}
 
 
 def test_what_is_shipped_can_be_run() -> None:
-    assert names() == ["fleet-4100", "llm-d-37", "mooncake-conversation", "three-pops"]
+    assert names() == [
+        "azure-conversation",
+        "fleet-4100",
+        "llm-d-37",
+        "mooncake-conversation",
+        "three-pops",
+    ]
     for name in names():
         found = read_scenario(name)
         assert found.scenario == name
@@ -88,5 +94,5 @@ def test_an_empty_fleet_and_an_unknown_name_are_refused(tmp_path: Path) -> None:
     path.write_text(GOOD.partition("  sites:")[0].rstrip() + " {}\n" + GOOD[GOOD.index("hard") :])
     with pytest.raises(BadScenario, match="is empty or named twice"):
         read_scenario(str(path))
-    with pytest.raises(BadScenario, match="none of those shipped: fleet-4100"):
+    with pytest.raises(BadScenario, match="none of those shipped: azure-conversation"):
         read_scenario("no-such-scenario")

@@ -21,14 +21,13 @@ from selvedge.adapters import find_data, read_lines
 from selvedge.cli.scenario_files import make_atlas, read_client_table
 from selvedge.fabric import BadScenario, StoreFailed
 from selvedge.sim import (
-    MOONCAKE,
+    TRACES,
     Atlas,
     Course,
     Description,
     Outcome,
     Summary,
     Timed,
-    read_mooncake,
     run,
 )
 
@@ -94,7 +93,8 @@ def _run(task: Task, explains: int | None) -> Outcome:
     trace: list[Timed] = []
     if task.description.traffic.trace is not None:
         data = find_data(None if task.data is None else Path(task.data))
-        trace = read_mooncake(read_lines(data, MOONCAKE), MOONCAKE)
+        known = TRACES[task.description.traffic.trace]
+        trace = known.read(read_lines(data, known.file), known.file)
     return run(
         Course(
             atlas=_atlas(task),

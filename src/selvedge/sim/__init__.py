@@ -29,6 +29,7 @@ from selvedge.sim.report import Figures, Quantiles, Report
 from selvedge.sim.scenario import Outage, Scenario
 from selvedge.sim.sessions import Client, read_clients
 from selvedge.sim.summary import Summary
+from selvedge.sim.traces import TRACES, Trace
 from selvedge.sim.traffic import Arrival, Flow, Shares, chat_body
 from selvedge.sim.validate import CHECKS, MOONCAKE, Check
 from selvedge.sim.world import World, build, read_cities, regions
@@ -38,6 +39,7 @@ __all__ = [
     "HARDWARE",
     "METRICS",
     "MOONCAKE",
+    "TRACES",
     "Account",
     "Arrival",
     "Atlas",
@@ -73,6 +75,7 @@ __all__ = [
     "Timed",
     "Timing",
     "Together",
+    "Trace",
     "Work",
     "World",
     "WriteFault",

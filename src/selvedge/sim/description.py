@@ -131,7 +131,7 @@ class Traffic(Part, frozen=True):
     burst_cv: NotNegative = 0.5
     deadline_s: Positive = 60.0
     """How long a client waits for its whole answer."""
-    trace: Literal["mooncake"] | None = None
+    trace: Literal["mooncake", "azure-conversation", "azure-code"] | None = None
     constant: bool = False
     """Whether conversations begin at even distances instead of a Poisson process."""
 
