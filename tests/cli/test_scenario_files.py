@@ -45,9 +45,10 @@ def test_what_is_shipped_can_be_run() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("about:", "abuot:", "unknown field `abuot`"),
+        ("about:", "abuot:", "line 2: abuot is an unknown field `abuot`; remove it, or take"),
+        ("preset:", "presat:", "hardware.presat is an unknown field `presat`; remove it, or take"),
         ("share: 1", "share: 1, sahre: 2", "unknown field `sahre`"),
-        ("share: 1", "share: -1", "line 10: tenants.one.share Expected"),
+        ("share: 1", "share: -1", "line 10: tenants.one.share is not right: expected"),
         ("zone: here", "zone: there", "line 10: tenants.one.zone 'there' is not under zones"),
         ("engines: 1", "engines: 0", "line 4: fleet.sites has no engine"),
         ("preset: mocker", "preset: h900", "line 6: hardware.preset 'h900' is not one of"),

@@ -97,6 +97,27 @@ async def kill_one(pop: Pop) -> None:
     assert (await pop.page("/health")).json["engines"]["gpu"]["in_flight"] == 0
 
 
+def test_a_worker_that_stands_still_is_replaced(tmp_path: Path) -> None:
+    """One that runs on as a process and serves nobody is ended by the keeper."""
+
+    async def main() -> None:
+        async with running_pop(tmp_path, Script(), worker_still_ms_max=1000) as pop:
+            before = set(pop.children())
+            still = owner(pop, 1)
+            os.kill(still, signal.SIGSTOP)
+
+            async def replaced() -> bool:
+                now = set(pop.children())
+                return len(now) == 2 and now & before == before - {still}
+
+            await pop.until(replaced)
+            await pop.until_workers(2)
+            assert await load(pop, REQUESTS) == {200: REQUESTS}
+            assert f"process {still} stands still for 1000 ms (worker_still_ms_max)" in pop.log
+
+    run(main(), 60)
+
+
 def owner(pop: Pop, number: int) -> int:
     """The worker that holds the lock of a journal."""
     inode = (journal_of(pop.state_dir, number) / "receipts" / "lock").stat().st_ino

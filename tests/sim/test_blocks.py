@@ -72,3 +72,20 @@ def test_what_is_held_is_what_holders_hold(asked: list[tuple[int, int]]) -> None
         assert blocks.held == SIZE * len({name for each in held for name in each})
         assert len(blocks.names()) * SIZE <= blocks.capacity
         assert {name for each in held for name in each} <= set(blocks.names())
+
+
+def test_changes_are_what_came_and_went_since_they_were_asked_for() -> None:
+    blocks = Blocks(40)
+    compute(blocks, (1, 2))
+    assert blocks.changes() == ({1, 2}, set())
+    assert blocks.changes() == (set(), set())
+    blocks.release((1, 2), 2, SIZE)
+    compute(blocks, (5, 6, 7))
+    assert blocks.changes() == ({5, 6, 7}, {2})
+    blocks.release((5, 6, 7), 3, SIZE)
+    compute(blocks, (8, 9))
+    blocks.release((8, 9), 2, SIZE)
+    compute(blocks, (5, 6, 7))  # 7 went, and is back.
+    assert blocks.changes() == ({8}, {1})
+    blocks.clear()
+    assert blocks.changes() == (set(), {5, 6, 7, 8})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from selvedge.sim.clock import Clock
@@ -38,3 +40,33 @@ def test_a_cancelled_call_does_not_run_nor_move_time() -> None:
 def test_the_past_is_refused() -> None:
     with pytest.raises(ValueError, match="past"):
         Clock(10).at(9, lambda: None)
+
+
+def test_calls_far_off_come_in_their_order_whenever_they_were_asked_for() -> None:
+    clock, ran = Clock(7), list[int]()
+    rng = Random(3)
+    asked = [rng.randrange(8, 50_000_000) for _ in range(500)]
+
+    def again() -> None:
+        ran.append(clock.now_us)
+        if len(ran) < 1000:
+            clock.after(rng.choice((0, 1, 900_000, 30_000_000)), again)
+
+    for at_us in asked:
+        clock.at(at_us, again)
+    clock.run_until(20_000_000)
+    assert ran == sorted(ran)
+    assert max(ran) <= 20_000_000 == clock.now_us
+    clock.run_until()
+    assert ran == sorted(ran)
+    assert len(ran) == clock.ran > 1000
+
+
+def test_cancelled_calls_are_swept_out_and_the_others_run() -> None:
+    clock, ran = Clock(), list[int]()
+    timers = [clock.at(at * 1000, lambda: ran.append(clock.now_us)) for at in range(20_000)]
+    for at, timer in enumerate(timers):
+        if at % 10:
+            timer.cancel()
+    clock.run_until()
+    assert ran == [at * 1000 for at in range(0, 20_000, 10)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -46,6 +48,7 @@ def pop(
     With several workers, SIGHUP replaces them one by one and refuses nobody.
     """
     die_with_parent()
+    faulthandler.register(signal.SIGUSR2, all_threads=True)  # where it is, to stderr
     logging.basicConfig(
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

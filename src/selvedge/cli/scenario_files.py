@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import msgspec.inspect
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
@@ -28,6 +30,7 @@ from selvedge.sim import (
 )
 
 FILE_BYTES_MAX = 4 * 1024 * 1024
+_UNKNOWN = re.compile(r"unknown field `(.+)`")
 _SHIPPED = importlib.resources.files("selvedge.sim") / "scenarios"
 
 
@@ -57,7 +60,7 @@ def read_scenario(name: str) -> Description:
         check(description)
         check_policies(description)
     except msgspec.ValidationError as error:
-        wrong = _named(error)
+        wrong = _named(error, "", Description)
         raise located(name, text, wrong) from error
     except BadScenario as error:
         raise located(name, text, error) from error
@@ -74,14 +77,33 @@ def _check_entries(found: object) -> None:
             try:
                 msgspec.convert(entry, kind, strict=True)
             except msgspec.ValidationError as error:
-                raise _named(error, f"{path}.{name}") from error
+                raise _named(error, f"{path}.{name}", kind) from error
 
 
-def _named(error: msgspec.ValidationError, prefix: str = "") -> BadScenario:
+def _named(error: msgspec.ValidationError, prefix: str, kind: type) -> BadScenario:
+    """The field that is wrong, an unknown one by its own name and with those that are known."""
     field, _, words = one_line(error).rpartition(": ")
-    if "unknown field" in words:
-        words += "; remove it, or see the shipped scenarios for what a part may hold"
-    return BadScenario(".".join(one for one in (prefix, field) if one) or "the file", words)
+    unknown = _UNKNOWN.search(words)
+    if unknown is not None:
+        known = ", ".join(_fields(msgspec.inspect.type_info(kind), field))
+        words = f"is an {unknown[0]}; remove it, or take one of {known}"
+    parts = [one for one in (prefix, field, unknown[1] if unknown else "") if one]
+    words = words.replace("Object missing", "misses").replace("Expected", "is not right: expected")
+    return BadScenario(".".join(parts) or "the file", words)
+
+
+def _fields(kind: msgspec.inspect.Type, path: str) -> list[str]:
+    """The names of the fields of what a dotted path leads to."""
+    for part in [one for one in path.split(".") if one]:
+        if isinstance(kind, msgspec.inspect.StructType):
+            kind = next(one.type for one in kind.fields if one.encode_name == part)
+        elif isinstance(kind, msgspec.inspect.DictType):
+            kind = kind.value_type
+        if isinstance(kind, msgspec.inspect.UnionType):
+            structs = (msgspec.inspect.StructType, msgspec.inspect.DictType)
+            kind = next((one for one in kind.types if isinstance(one, structs)), kind)
+    fields = kind.fields if isinstance(kind, msgspec.inspect.StructType) else ()
+    return [one.encode_name for one in fields]
 
 
 def located(name: str, text: str, error: BadScenario) -> BadScenario:

@@ -35,6 +35,7 @@ from selvedge.fabric import SelvedgeError
 from selvedge.pop.clock import now_us
 from selvedge.pop.peering import Peering
 from selvedge.pop.process import IDENTITY_FILE
+from selvedge.pop.pulse import Pulse
 from selvedge.pop.settings import Settings, host_and_port
 from selvedge.pop.shared import Shared, bytes_for
 from selvedge.pop.workers import PART_VARIABLE, READY, Part, layout
@@ -44,6 +45,10 @@ LIVED_S: Final = 10.0
 """A worker that lived so long is started again at once."""
 BACK_OFF_S: Final = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 BACKLOG: Final = 4096
+LOOK_S: Final = 1.0
+"""How often the keeper looks whether the workers' loops go round."""
+LAST_WORDS_S: Final = 0.5
+"""How long one that stands still may take to write down where."""
 
 log: Final = logging.getLogger("selvedge.keeper")
 
@@ -55,6 +60,7 @@ class _Process:
         self.part = part
         self.started = time.monotonic()
         self.said = b""
+        self.is_asked_to_end = False
         self._process = process
         self._ready = asyncio.get_running_loop().create_future()
         self._fd = said
@@ -94,6 +100,7 @@ class _Process:
 
     async def stop(self, grace_s: float) -> None:
         """SIGTERM, and SIGKILL when the grace is over."""
+        self.is_asked_to_end = True
         self.signal(signal.SIGTERM)
         try:
             await asyncio.wait_for(asyncio.shield(self.wait()), grace_s)
@@ -168,6 +175,29 @@ class Keeper:
                 self._tend(new)
             await old.stop(2 * self._settings.drain_ms / 1000 + 5)
             log.info("worker %d: process %d for %d", slot, new.pid, old.pid)
+
+    async def watch(self) -> None:
+        """End workers whose loop stands still, until cancelled; others start in their slots."""
+        pulse = Pulse(max(1, round(self._settings.worker_still_ms_max / 1000 / LOOK_S)))
+        while True:
+            await asyncio.sleep(LOOK_S)
+            rounds = self._shared.rounds.each
+            serving = {
+                one.pid: one
+                for one in self._alive
+                if one.said == READY and not one.is_asked_to_end and not one.has_ended
+            }
+            counts = {pid: rounds[one.part.row] for pid, one in serving.items()}
+            await asyncio.gather(*(self._end_still(serving[pid]) for pid in pulse.look(counts)))
+
+    async def _end_still(self, one: _Process) -> None:
+        """Have its stacks written to the log where it still can, and kill it."""
+        still_ms = self._settings.worker_still_ms_max
+        words = "worker %d: process %d stands still for %d ms (worker_still_ms_max); killed"
+        log.error(words, one.part.slot, one.pid, still_ms)
+        one.signal(signal.SIGUSR2)
+        await asyncio.sleep(LAST_WORDS_S)
+        one.signal(signal.SIGKILL)
 
     async def _spawn(self, slot: int, reserved: int = 0) -> _Process:
         """Start a process in a slot. ``reserved`` journals are not to be settled by it.
@@ -323,10 +353,14 @@ async def run_keeper(settings: Settings, argv: Sequence[str], env: Mapping[str, 
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, roll.set)
         await keeper.start()
-        rolling = loop.create_task(_roll_when_asked(keeper, roll))
+        beside = [
+            loop.create_task(_roll_when_asked(keeper, roll)),
+            loop.create_task(keeper.watch()),
+        ]
         await stop.wait()
-        rolling.cancel()
-        await asyncio.gather(rolling, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await keeper.stop()
     finally:
         os.close(lock)

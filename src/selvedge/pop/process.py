@@ -262,9 +262,12 @@ async def _until_signal(
 
 
 async def _sweep(state: PopState) -> None:
-    """Keep time over all streams, until the last one has ended."""
+    """Keep time over all streams, and tell the keeper that the loop goes round."""
+    rounds = 0
     while True:
         await asyncio.sleep(SWEEP_S)
+        rounds += 1
+        state.shared.rounds.set(rounds)
         state.streams.sweep(now_us())
 
 

@@ -185,6 +185,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     drain_ms: Annotated[
         Count, _help("On SIGTERM: time for running requests to finish, in milliseconds.")
     ] = 10_000
+    worker_still_ms_max: Annotated[
+        int,
+        Meta(ge=1000),
+        _help("A worker whose loop stands still for so long is killed; another takes its place."),
+    ] = 20_000
     drain_idle_ms: Annotated[
         Count, _help("On SIGTERM: how long an idle connection may still ask, in milliseconds.")
     ] = 1_000

@@ -26,6 +26,7 @@ GAUGES: Final = (
     "certificate_end",
     "hearing",
     "heard",
+    "rounds",
 )
 GAUGES_WIDTH: Final = 16 + 2 * PLACES_MAX
 
@@ -56,6 +57,7 @@ class Shared:
             self.certificate_end,
             self.hearing,
             self.heard,
+            self.rounds,
         ) = (self.gauges.cell(column) for column in range(len(GAUGES)))
 
     @classmethod

@@ -69,11 +69,15 @@ class Outlook:
         "cost",
         "crowd",
         "is_full",
+        "kv_free",
+        "kv_held",
+        "kv_tokens",
         "known",
         "prefill",
         "price",
         "rate",
         "report",
+        "residence_us",
         "running",
         "slots",
         "ttft",
@@ -92,6 +96,13 @@ class Outlook:
         self.slots = 1
         self.is_full = False
         """Whether its memory is."""
+        self.kv_tokens = 0
+        """Of its memory; 0 where that is not known."""
+        self.kv_free = 0
+        """Tokens that are free beyond what its queue wants; below 0 where that is more."""
+        self.kv_held = 0
+        self.residence_us = 0
+        """How long an answer holds its memory."""
         self.price = 0
         self.blocks = 0
         self.wait = 0

@@ -101,18 +101,23 @@ class FleetMap:
         unfit = self._unfit(ask)
         if unfit is not None:
             return unfit
+        found: list[Attempt] = []
+        here: Candidate | None
         if local_only:
-            at = Case(ask, signals, load, now_us)
-            found = self._local(at, allowed, states)
+            here = self._here_among(ask.model, allowed)
+            if here is not None:
+                found = rank_engines(Case(ask, signals, load, now_us), here, states)
         else:
             shortlist = self._shortlist(ask.model, allowed)
             if not shortlist:
                 words = f"Model {ask.model!r} is served, but at no PoP that may process this "
                 return Refused("residency_model", f"{words}request.", param="model")
             found = self._order(ask, shortlist, signals, load, now_us)
-            if any(one.pop == self._here for one in found):
-                at = Case(ask, signals, load, now_us)
-                found = self._seat(found, self._local(at, (self._origin,), states), load)
+            at = _at(found, self._here)
+            if at >= 0:
+                here = self._candidates[ask.model][self._here]
+                engines = rank_engines(Case(ask, signals, load, now_us), here, states)
+                found = self._seat(found, at, engines, load)
         if not found and local_only:
             words = f"No engine of this PoP serves model {ask.model!r}."
             return Refused("no_engine_available", words, "model", RETRY_AFTER_MS)
@@ -210,37 +215,44 @@ class FleetMap:
             found = found + policy.order(ask, cools, signals, load, now_us)
         return found
 
-    def _local(
-        self, case: Case, allowed: Iterable[PoP], states: EngineStates | None
-    ) -> list[Attempt]:
-        for pop in allowed:
-            if pop.id == self._here:
-                here = self._list(case.model, (pop,))
-                return rank_engines(case, here[0], states) if here else []
-        return []
+    def _here_among(self, model: str, allowed: Iterable[PoP]) -> Candidate | None:
+        """This PoP, where it is allowed and serves the model: the nearest of its shortlist."""
+        for one in self._shortlist(model, allowed):
+            if one.pop == self._here:
+                return one
+        return None
 
-    def _seat(self, found: list[Attempt], engines: list[Attempt], load: Load) -> list[Attempt]:
+    def _seat(
+        self, found: list[Attempt], at: int, engines: list[Attempt], load: Load
+    ) -> list[Attempt]:
         """This PoP's seat in the order for its best engine; its others where their time puts them.
 
         The policy's word stays with the reason.
         """
-        others = engines[1:]
-        ours = next(one for one in found if one.pop == self._here)
-        why, said, _ = ours.reason.partition(": ")
+        why, said, _ = found[at].reason.partition(": ")
         best = engines[0]
         if said:
             best = msgspec.structs.replace(best, reason=f"{why}: {best.reason}")
-        seated = [best if one is ours else one for one in found]
-        last = [one for one in others if place(one.pop, one.engine) in load.cooling]
-        at = seated.index(best) + 1
-        for one in others:
-            if one in last:
+        found[at] = best
+        last: list[Attempt] = []
+        for number in range(1, len(engines)):
+            one = engines[number]
+            if place(one.pop, one.engine) in load.cooling:
+                last.append(one)
                 continue
-            while at < len(seated) and seated[at].ttft_us < one.ttft_us:
-                at += 1
-            seated.insert(at, one)
             at += 1
-        return seated + last
+            while at < len(found) and found[at].ttft_us < one.ttft_us:
+                at += 1
+            found.insert(at, one)
+        return found + last if last else found
+
+
+def _at(found: list[Attempt], pop: str) -> int:
+    """Where a PoP is in the order; -1 where it is not."""
+    for at in range(len(found)):
+        if found[at].pop == pop:
+            return at
+    return -1
 
 
 def _too_busy(found: list[Attempt], wait_ms_max: int) -> Refused:

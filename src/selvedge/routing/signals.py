@@ -24,10 +24,19 @@ class ModelReport(msgspec.Struct, frozen=True):
     kv_free: float
     """Share of the KV blocks that is free or may be evicted, 0 to 1."""
     prefill_tokens_per_s: int
+    """Prompt tokens it computes in a second beside the answers that run now."""
+    kv_tokens: int = 0
+    """Tokens that its KV memory holds; 0 where that is not known."""
+    kv_wanted: int = 0
+    """Tokens of memory that requests without any yet wait for."""
+    residence_ms: int = 0
+    """How long an answer holds its memory, of those that ended lately; 0 where not known."""
 
     def __post_init__(self) -> None:
         if min(self.waiting_tokens, self.running) < 0 or self.slots < 1:
             raise ValueError("a load report counts from 0, and slots from 1")
+        if min(self.kv_tokens, self.kv_wanted, self.residence_ms) < 0:
+            raise ValueError("kv_tokens, kv_wanted and residence_ms count from 0")
         if not 0 <= self.kv_free <= 1 or self.prefill_tokens_per_s < 1:
             raise ValueError("kv_free is from 0 to 1, prefill_tokens_per_s at least 1")
 

@@ -25,6 +25,7 @@ class BatchedAnswering:
 
     __slots__ = (
         "_engine",
+        "admitted_us",
         "cached_tokens",
         "computed",
         "epoch",
@@ -43,6 +44,8 @@ class BatchedAnswering:
         self._engine = engine
         self.work = work
         self.watch = watch
+        self.admitted_us = 0
+        """When it was last given its memory."""
         self.listener = listener
         self.usable = 0
         """How many of the prompt's blocks may be found in memory: not those of its last token."""

@@ -26,7 +26,7 @@ class Atlas:
         self.release = with_keys_of_simulation(world.release)
         release_hash = hashlib.sha256(msgspec.json.encode(self.release)).hexdigest()
         self.compiled = compile_release(self.release, release_hash, PEPPER)
-        self.distances = Distances(self.release)
+        self.distances = Distances(self.release, self.compiled.catalogue)
         self.regions = regions(world.places)
         self._near: dict[str, frozenset[str]] = {}
         self._ways: dict[str, dict[str, int]] = {}
@@ -59,7 +59,7 @@ class Atlas:
         if known is None:
             most = self.world.description.signals.digests_from
             ways = self.ways_us(here)
-            ordered = sorted(ways, key=lambda pop: (ways[pop], pop))
+            ordered = [pop for _, pop in sorted(zip(ways.values(), ways, strict=True))]
             found: set[str] = set()
             for zone in self._zones:
                 found.update([pop for pop in ordered if pop in zone][:most])

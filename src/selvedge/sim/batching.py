@@ -27,6 +27,7 @@ from selvedge.sim.answering import BatchedAnswering as BatchedAnswering
 from selvedge.sim.blocks import Blocks
 from selvedge.sim.clock import Clock, Timer
 from selvedge.sim.engines import REMEMBERED_US, Listener, Work
+from selvedge.sim.forecast import UnderWay, foresee
 from selvedge.sim.iterations import BatchingModel as BatchingModel
 from selvedge.sim.iterations import Costs, Span
 from selvedge.sim.iterations import Timing as Timing
@@ -51,6 +52,7 @@ class BatchingEngine:
         "_prefilling",
         "_queue",
         "_rate",
+        "_residence_us",
         "_running",
         "_slack",
         "_span",
@@ -91,6 +93,7 @@ class BatchingEngine:
         self._order = 0
         self._steps = 0
         self._waiting_tokens = 0
+        self._residence_us = 0
 
     @property
     def in_flight(self) -> int:
@@ -109,12 +112,20 @@ class BatchingEngine:
 
     def report(self) -> ModelReport:
         """What routing hears of it. Tokens of the queue count as uncached as when they came."""
+        model, running, rate = self.model, len(self._running), self._rate
+        if running:
+            full = model.batch_tokens
+            step_us = model.timing.prefill_us(full) + model.timing.decode_us(running, self._context)
+            rate = max(1, int(full * 1e6 / step_us))
         return ModelReport(
             waiting_tokens=self._waiting_tokens,
-            running=len(self._running),
-            slots=self.model.slots,
+            running=running,
+            slots=model.slots,
             kv_free=self.blocks.free,
-            prefill_tokens_per_s=self._rate,
+            prefill_tokens_per_s=rate,
+            kv_tokens=model.kv_tokens,
+            kv_wanted=sum([one.total - one.computed for one in self._queue]),
+            residence_ms=self._residence_us // 1000,
         )
 
     def predict_us(self, work: Work) -> int:
@@ -138,6 +149,17 @@ class BatchingEngine:
         step_us = timing.decode_us(answers, context) if answers else 0.0
         return rest_us + int(us + step_us * (whole + (last > 0)))
 
+    def forecast_us(self, work: Work) -> int:
+        """Time to the first token if this came now, by its schedule played forward (`forecast`)."""
+        then = 0, self._steps, self.blocks.held
+        if self._span is not None:
+            done = self._span.done_by(self._clock.now_us) + 1
+            rest_us = max(0, self._span.end_of(done) - self._clock.now_us)
+            held = self.blocks.held + done * len(self._running)
+            then = rest_us, self._steps + done, held
+        lists = list(self._running), list(self._prefilling), list(self._queue)
+        return foresee(UnderWay(self.model, self.blocks, then, lists), work)
+
     def metrics(self) -> tuple[int, float]:
         """Requests that wait and the share of memory held, as its metrics page shows them.
 
@@ -154,6 +176,10 @@ class BatchingEngine:
     def digest_blocks(self) -> list[int]:
         """Every block in memory, by name."""
         return self.blocks.names()
+
+    def block_changes(self) -> tuple[set[int], set[int]]:
+        """Blocks that came and went since this was last asked."""
+        return self.blocks.changes()
 
     def ask(
         self, work: Work, watch: int | None, listener: Listener
@@ -347,6 +373,7 @@ class BatchingEngine:
             answering.cached_tokens = cached
         self.prompt_tokens += answering.total
         self.cached_tokens += cached
+        answering.admitted_us = self._clock.now_us
         self._prefilling[answering] = None
 
     def _compute(self, answering: BatchedAnswering, budget: int) -> int:
@@ -415,11 +442,17 @@ class BatchingEngine:
                 continue
             answering.listener.token(count)
             if count == answering.work.output_tokens and not answering.stopped:
+                self._learn(self._clock.now_us - answering.admitted_us)
                 self._stop(answering)
                 answering.listener.done()
         self._busy = False
         if self._span is None:
             self._start()
+
+    def _learn(self, residence_us: int) -> None:
+        """An answer is whole, and held its memory for so long."""
+        known = self._residence_us or residence_us
+        self._residence_us = known + (residence_us - known) // 16
 
     def _join(self) -> None:
         """Prompts that are computed become answers with a token."""

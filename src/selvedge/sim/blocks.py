@@ -14,7 +14,17 @@ from __future__ import annotations
 class Blocks:
     """Shared blocks by name, each with how many answers hold it, and the private rest."""
 
-    __slots__ = ("_holders", "_idle", "_idle_tokens", "capacity", "evicted", "held")
+    __slots__ = (
+        "_came",
+        "_holders",
+        "_idle",
+        "_idle_tokens",
+        "_is_watched",
+        "_went",
+        "capacity",
+        "evicted",
+        "held",
+    )
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -24,6 +34,9 @@ class Blocks:
         self._holders: dict[int, int] = {}
         self._idle: dict[int, int] = {}
         self._idle_tokens = 0
+        self._is_watched = False
+        self._came: set[int] = set()
+        self._went: set[int] = set()
 
     @property
     def free(self) -> float:
@@ -34,8 +47,24 @@ class Blocks:
         """Every block here, held or kept."""
         return list(self._holders)
 
-    def matched(self, prefix: tuple[int, ...], limit: int) -> int:
-        """How many leading blocks of a prompt are here, of at most ``limit``."""
+    def changes(self) -> tuple[set[int], set[int]]:
+        """Blocks that came and that went since this was last asked; at first, all that are here.
+
+        One asker alone: what is told is forgotten. Until it is asked nothing is noted.
+        """
+        if not self._is_watched:
+            self._is_watched = True
+            return set(self._holders), set()
+        came, went = self._came, self._went
+        if came or went:
+            self._came, self._went = set(), set()
+        return came, went
+
+    def matched(self, prefix: tuple[object, ...], limit: int) -> int:
+        """How many leading blocks of a prompt are here, of at most ``limit``.
+
+        Names are only looked up: as objects, nothing unpacks them.
+        """
         holders = self._holders
         count = 0
         for name in prefix:
@@ -44,10 +73,19 @@ class Blocks:
             count += 1
         return count
 
-    def pinned(self, prefix: tuple[int, ...], matched: int) -> int:
+    def pinned(self, prefix: tuple[object, ...], matched: int) -> int:
         """Of so many matched blocks, those that answers hold already."""
-        idle = self._idle
-        return matched - sum(1 for name in prefix[:matched] if name in idle) if idle else matched
+        idle, held = self._idle, matched
+        if idle:
+            for at in range(matched):
+                if prefix[at] in idle:
+                    held -= 1
+        return held
+
+    def alone(self, prefix: tuple[int, ...], count: int) -> int:
+        """Of so many leading blocks that an answer holds, those that no other answer holds."""
+        holders = self._holders
+        return sum(1 for name in prefix[:count] if holders[name] == 1)
 
     def take(self, prefix: tuple[int, ...], matched: int, block_tokens: int) -> None:
         """Hold the leading blocks that are here."""
@@ -69,6 +107,8 @@ class Blocks:
             known = holders.get(name)
             if known is None:
                 holders[name] = 1
+                if self._is_watched:
+                    self._note(name, self._came, self._went)
                 continue
             if name in self._idle:
                 del self._idle[name]
@@ -99,13 +139,25 @@ class Blocks:
             name = next(iter(idle))
             tokens = idle.pop(name)
             del holders[name]
+            if self._is_watched:
+                self._note(name, self._went, self._came)
             self._idle_tokens -= tokens
             self.evicted += 1
             over -= tokens
 
     def clear(self) -> None:
         """Lose everything, as a process that ended does."""
+        if self._is_watched:
+            for name in self._holders:
+                self._note(name, self._went, self._came)
         self._holders.clear()
         self._idle.clear()
         self._idle_tokens = 0
         self.held = 0
+
+    def _note(self, name: int, there: set[int], back: set[int]) -> None:
+        """What goes and comes back between two questions has not changed."""
+        if name in back:
+            back.discard(name)
+        else:
+            there.add(name)

@@ -27,7 +27,8 @@ class Forward(Relaying):
         here, there = conversation.pop.id, attempt.pop
         self._pair_key = conversation.pop.view.pair_keys[there]
         self._there_us, self.back_us = world.links.ways_us(here, there)
-        self._line = Line(self, conversation.caller.wants)
+        self._line: Line | None = Line(self, conversation.caller.wants)
+        self._is_cut = False
         self._at_peer: Conversation | None = None
         self._sealed = conversation.caller.wants.sealed
         self.ticket: str | Ticket = ""
@@ -44,12 +45,21 @@ class Forward(Relaying):
 
     def cut(self) -> None:
         """Close the connection; the peer learns of it one way later."""
+        self._is_cut = True
         self.world.clock.after(self._there_us, self._close)
 
     def generated(self) -> int:
         """What had left the peer one way ago."""
-        answering = self._line.answering
+        answering = self._line.answering if self._line is not None else None
         return answering.tokens_at(self.world.clock.now_us - self.back_us) if answering else 0
+
+    def let_go(self) -> None:
+        """The line and the peer's side of it; after a cut the peer has yet to hear of it."""
+        if self._is_cut:
+            return
+        if self._line is not None:
+            self._line.answering = None
+        self._line = self._at_peer = None
 
     def hear(self, count: int, served: Served) -> None:
         """A token of the peer's stream has come over the link."""
@@ -82,6 +92,7 @@ class Forward(Relaying):
 
     def _arrive(self) -> None:
         head, now_us = self.conversation.head, self.world.clock.now_us
+        assert self._line is not None
         at_peer = Head(
             request_id=head.request_id,
             receipt_id=head.receipt_id,
@@ -96,6 +107,8 @@ class Forward(Relaying):
     def _close(self) -> None:
         assert self._at_peer is not None, "bytes on a link stay in order"
         self._at_peer.leave()
+        self._is_cut = False
+        self.let_go()
 
     def _deadline_ms(self) -> int:
         return (self.conversation.head.deadline_us - self._started_us) // 1000

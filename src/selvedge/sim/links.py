@@ -1,37 +1,34 @@
 """Links between PoPs: what one way takes, by the fleet's own model of the network.
 
-The round trip is `WanModel`'s, with the release's numbers; on top of it each way may get a jitter,
-drawn from an exponential distribution, which is never negative: the model is the floor. It refuses
-to know bandwidth and loss; they come when something large is sent.
+The round trip is the one that routing counts with; on top of it each way may get a jitter, drawn
+from an exponential distribution, which is never negative: the model is the floor. It refuses to
+know bandwidth and loss; they come when something large is sent.
 """
 
 from __future__ import annotations
 
 from random import Random
 
-from selvedge.fabric import PoP, Release, WanModel
+from selvedge.fabric import Release
+from selvedge.routing import Catalogue, FleetMap
 
 
 class Distances:
-    """Round trips without jitter, each computed once; runs of one release may share them."""
+    """Round trips without jitter, as the PoPs' own maps have them; shared by runs of a release."""
 
-    __slots__ = ("_pops", "_rtt_us", "_wan")
+    __slots__ = ("_catalogue", "_maps", "_release")
 
-    def __init__(self, release: Release) -> None:
-        self._pops: dict[str, PoP] = {pop.id: pop for pop in release.pops}
-        self._wan = WanModel(
-            path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms
-        )
-        self._rtt_us: dict[tuple[str, str], int] = {}
+    def __init__(self, release: Release, catalogue: Catalogue | None = None) -> None:
+        self._release = release
+        self._catalogue = catalogue or Catalogue(release)
+        self._maps: dict[str, FleetMap] = {}
 
     def rtt_us(self, a: str, b: str) -> int:
         """The round trip between two PoPs without jitter."""
-        pair = (a, b) if a <= b else (b, a)
-        known = self._rtt_us.get(pair)
+        known = self._maps.get(a)
         if known is None:
-            ends = [(self._pops[one].latitude, self._pops[one].longitude) for one in pair]
-            known = self._rtt_us[pair] = round(self._wan.rtt_ms(*ends) * 1000)
-        return known
+            known = self._maps[a] = FleetMap(self._release, a, None, self._catalogue)
+        return known.rtt_us(b)
 
 
 class Links:

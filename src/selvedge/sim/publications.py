@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+from selvedge.fabric import Ask
 from selvedge.routing import EngineState, ModelReport, Report
 from selvedge.sim.clock import Clock
 from selvedge.sim.description import Content
-from selvedge.sim.engines import SECOND_US
+from selvedge.sim.engines import SECOND_US, Work
 
 REPORT_BYTES: Final = 64
 """A report of one model on the wire, framing and all."""
@@ -25,6 +26,7 @@ DELTA_BYTES: Final = 4
 """A block that came or went, in a digest's delta: which cell of the filter, and what."""
 DIGEST_US_MIN: Final = SECOND_US
 LINK_US_MAX: Final = 500_000
+NEVER_US: Final = 1 << 60
 _DAY_H: Final = 24.0
 
 
@@ -37,14 +39,39 @@ class Reporting(Protocol):
     def matched(self, prefix: tuple[int, ...]) -> int:
         """Leading blocks that it holds."""
 
-    def digest_blocks(self) -> list[int]:
-        """Every block that it holds."""
+    def block_changes(self) -> tuple[set[int], set[int]]:
+        """Blocks that came and went since this was last asked."""
+
+
+class Digest:
+    """What came and went between one digest and the next."""
+
+    __slots__ = ("at_us", "came", "went")
+
+    def __init__(self, at_us: int, came: set[int], went: set[int]) -> None:
+        self.at_us = at_us
+        self.came = came
+        self.went = went
+
+    def forecast_us(self, work: Work) -> int:
+        """Time to the first token if this came now, with how long each answer will be."""
 
 
 class Publisher:
     """A PoP with engines, as the board knows it."""
 
-    __slots__ = ("away", "blocks", "digests", "engines", "model", "pop", "reports", "utc_minutes")
+    __slots__ = (
+        "away",
+        "blocks",
+        "digests",
+        "engines",
+        "model",
+        "mood",
+        "pop",
+        "reported_us",
+        "reports",
+        "utc_minutes",
+    )
 
     def __init__(
         self, pop: str, model: str, engines: Sequence[Reporting], utc_minutes: int
@@ -53,18 +80,77 @@ class Publisher:
         self.model = model
         self.engines = engines
         self.utc_minutes = utc_minutes
+        self.mood = (hash_of(pop) / 0xFFFF - 0.5) * 2
+        """How its content differs from others', from -1 to 1."""
         self.away = False
         """Nobody outside hears it."""
         self.reports: deque[Report] = deque()
         """Newest first."""
-        self.digests: deque[tuple[int, frozenset[int]]] = deque()
-        self.blocks: frozenset[int] = frozenset()
+        self.reported_us = NEVER_US
+        """When the newest was made."""
+        self.digests: deque[Digest] = deque()
+        """Newest first: the newest is `blocks`, those before it are told by what changed since."""
+        self.blocks: dict[int, int] = {}
 
     def now(self, at_us: int, reserve: float) -> Report:
         """Its report at this moment: of several engines, the one with the least before it."""
         loads = [engine.report() for engine in self.engines]
-        least = min(loads, key=_before)
+        least = min(loads, key=_before) if len(loads) > 1 else loads[0]
         return Report(self.pop, at_us, reserve, {self.model: least})
+
+    def digest(self, at_us: int) -> int:
+        """Publish what is held now; how many blocks came or went since the last digest.
+
+        Only these are looked at: a digest costs what has changed, and not what is held.
+        """
+        blocks = self.blocks
+        came: set[int] = set()
+        went: set[int] = set()
+        changes = [engine.block_changes() for engine in self.engines]
+        for new, _ in changes:
+            for name in new:
+                holders = blocks.get(name, 0)
+                blocks[name] = holders + 1
+                if not holders:
+                    came.add(name)
+        for _, old in changes:
+            for name in old:
+                holders = blocks[name] - 1
+                if holders:
+                    blocks[name] = holders
+                else:
+                    del blocks[name]
+                    went.add(name)
+        self.digests.appendleft(Digest(at_us, came, went))
+        return len(came) + len(went)
+
+    def leading(self, prefix: tuple[object, ...], heard_us: int) -> int:
+        """How many leading blocks the newest digest of that moment holds; 0 where there is none.
+
+        Blocks are only looked up: as objects, nothing unpacks them.
+        """
+        later: list[Digest] | None = None
+        for one in self.digests:
+            if one.at_us <= heard_us:
+                break
+            if later is None:
+                later = []
+            later.append(one)
+        else:
+            return 0
+        blocks, count = self.blocks, 0
+        for block in prefix:
+            is_held = block in blocks
+            if later is not None:
+                for one in later:
+                    if block in one.came:
+                        is_held = False
+                    elif block in one.went:
+                        is_held = True
+            if not is_held:
+                break
+            count += 1
+        return count
 
 
 class Board:
@@ -88,26 +174,34 @@ class Board:
         self._digest_us = max(period_us, DIGEST_US_MIN)
         self._content = content
         self._keep = 2 + (delay_us + LINK_US_MAX) // period_us
-        self._until_us: int | None = None
-        self._stopped = False
+        self.is_stopped = False
+        self.until_us: int | None = None
 
     def start(self, until_us: int | None) -> None:
         """Everyone publishes at once, then each at its own phase of the period.
 
         Without ``until_us`` it goes on until `stop`.
         """
-        self._until_us = until_us
-        for number, one in enumerate(self.publishers.values()):
+        self.until_us = until_us
+        publishers = list(self.publishers.values())
+        for one in publishers:
             self._publish(one)
             self._digest(one)
-            phase = (number * 7919 % 1000) * self._period_us // 1000
-            self._again(one, self._publish, max(phase, 1), self._period_us)
-            phase = (number * 104729 % 1000) * self._digest_us // 1000
-            self._again(one, self._digest, max(phase, 1), self._digest_us)
+        for step, every_us, what in (
+            (7919, self._period_us, self._publish),
+            (104729, self._digest_us, self._digest),
+        ):
+            phased = [
+                (max(number * step % 1000 * every_us // 1000, 1), number)
+                for number in range(len(publishers))
+            ]
+            phased.sort()
+            rounds = [(phase_us, publishers[number]) for phase_us, number in phased]
+            _Rounds(self, self._clock, rounds, every_us, what).expect()
 
     def stop(self) -> None:
         """Nobody will ask any more."""
-        self._stopped = True
+        self.is_stopped = True
 
     def silence(self, pop: str, away: bool) -> None:
         """Nobody outside hears this PoP from now on, or everyone does again."""
@@ -122,7 +216,7 @@ class Board:
             return 1.0
         hour = (at_us / (3600 * SECOND_US) + one.utc_minutes / 60) % _DAY_H
         phase = math.cos((hour - content.peak_hour) / _DAY_H * 2 * math.pi)
-        own = (hash_of(one.pop) / 0xFFFF - 0.5) * 2 * content.spread
+        own = one.mood * content.spread
         load = content.night + (content.peak - content.night) * (1 + phase) / 2 + own
         return min(1.0, max(0.0, 1 - load - content.surge_reserve))
 
@@ -132,44 +226,81 @@ class Board:
         delta = self.changes / self.digests if self.digests else 0.0
         return reports + digests_from * delta * DELTA_BYTES * SECOND_US / self._digest_us
 
-    def _again(
-        self, one: Publisher, what: Callable[[Publisher], None], delay_us: int, every_us: int
-    ) -> None:
-        due_us = self._clock.now_us + delay_us
-        if self._stopped or (self._until_us is not None and due_us > self._until_us):
-            return
-
-        def run() -> None:
-            what(one)
-            self._again(one, what, every_us, every_us)
-
-        self._clock.after(delay_us, run)
-
     def _publish(self, one: Publisher) -> None:
         if one.away:
             return
         now_us = self._clock.now_us
         one.reports.appendleft(one.now(now_us, self.reserve(one, now_us)))
+        one.reported_us = now_us
         while len(one.reports) > self._keep:
             one.reports.pop()
 
     def _digest(self, one: Publisher) -> None:
         if one.away:
             return
-        held = frozenset([name for engine in one.engines for name in engine.digest_blocks()])
-        if one.digests:
-            before = one.digests[0][1]
-            self.changes += len(held) + len(before) - 2 * len(held & before)
+        is_first = not one.digests
+        changed = one.digest(self._clock.now_us)
+        if not is_first:
+            self.changes += changed
             self.digests += 1
-        one.digests.appendleft((self._clock.now_us, held))
         while len(one.digests) > 2 + (self.delay_us + LINK_US_MAX) // self._digest_us:
             one.digests.pop()
+
+
+class _Rounds:
+    """Publications of one kind, each PoP's at its own phase of the period: one call at a time."""
+
+    __slots__ = ("_at", "_board", "_clock", "_every_us", "_phased", "_since_us", "_what")
+
+    def __init__(
+        self,
+        board: Board,
+        clock: Clock,
+        phased: Sequence[tuple[int, Publisher]],
+        every_us: int,
+        what: Callable[[Publisher], None],
+    ) -> None:
+        self._board = board
+        self._clock = clock
+        self._phased = phased
+        self._every_us = every_us
+        self._what = what
+        self._since_us = clock.now_us
+        self._at = 0
+
+    def expect(self) -> None:
+        """Wait for the next one, unless it comes too late or nobody listens."""
+        if self._board.is_stopped or not self._phased:
+            return
+        if self._at == len(self._phased):
+            self._at = 0
+            self._since_us += self._every_us
+        due_us = self._since_us + self._phased[self._at][0]
+        until_us = self._board.until_us
+        if until_us is None or due_us <= until_us:
+            self._clock.at(due_us, self._publish)
+
+    def _publish(self) -> None:
+        self._what(self._phased[self._at][1])
+        self._at += 1
+        self.expect()
+
+
+class _Ear:
+    """How one ingress hears one PoP: after how long, and whether its digests too."""
+
+    __slots__ = ("is_near", "lag_us", "publisher")
+
+    def __init__(self, publisher: Publisher, lag_us: int, is_near: bool) -> None:
+        self.publisher = publisher
+        self.lag_us = lag_us
+        self.is_near = is_near
 
 
 class Heard:
     """The board as one ingress hears it: `routing.Signals`."""
 
-    __slots__ = ("_delay_us", "_here", "_near", "_publishers", "_ways_us")
+    __slots__ = ("_delay_us", "_ears", "_here", "_near", "_publishers", "_ways_us")
 
     def __init__(
         self, board: Board, here: str, ways_us: Mapping[str, int], near: frozenset[str]
@@ -179,15 +310,18 @@ class Heard:
         self._here = here
         self._ways_us = ways_us
         self._near = near
+        self._ears: dict[str, _Ear] = {}
 
     def report(self, pop: str, now_us: int) -> Report | None:
         """The newest report that can have come here by now."""
-        one = self._publishers.get(pop)
-        if one is None:
-            return None
-        heard_us = now_us
-        if pop != self._here:
-            heard_us -= self._ways_us[pop] + self._delay_us
+        ear = self._ears.get(pop)
+        if ear is None:
+            ear = self._listen(pop)
+            if ear is None:
+                return None
+        one, heard_us = ear.publisher, now_us - ear.lag_us
+        if one.reported_us <= heard_us:
+            return one.reports[0]
         for report in one.reports:
             if report.at_us <= heard_us:
                 return report
@@ -195,18 +329,22 @@ class Heard:
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """Leading blocks in the newest digest heard; of far PoPs there is none."""
-        if not prefix or pop not in self._near:
+        if not prefix:
             return 0
+        ear = self._ears.get(pop)
+        if ear is None:
+            ear = self._listen(pop)
+        if ear is None or not ear.is_near:
+            return 0
+        return ear.publisher.leading(prefix, now_us - ear.lag_us)
+
+    def _listen(self, pop: str) -> _Ear | None:
         one = self._publishers.get(pop)
         if one is None:
-            return 0
-        heard_us = now_us
-        if pop != self._here:
-            heard_us -= self._ways_us[pop] + self._delay_us
-        for at_us, held in one.digests:
-            if at_us <= heard_us:
-                return leading(prefix, held)
-        return 0
+            return None
+        lag_us = 0 if pop == self._here else self._ways_us[pop] + self._delay_us
+        ear = self._ears[pop] = _Ear(one, lag_us, pop in self._near)
+        return ear
 
 
 class Present:
@@ -229,6 +367,12 @@ class Present:
             return 0
         return max(engine.matched(prefix) for engine in one.engines)
 
+    def first_token_us(self, pop: str, ask: Ask, tokens: int) -> int:
+        """By the schedule of its engines, played forward."""
+        work = Work(tokens, 1, ask.prefix, ask.block_tokens or tokens)
+        engines = self._board.publishers[pop].engines
+        return min(engine.forecast_us(work) for engine in engines)
+
 
 class Engines:
     """The engines of one PoP, exactly: `routing.EngineStates`."""
@@ -244,16 +388,6 @@ class Engines:
         if one is None:
             return None
         return EngineState(engine, one.report(), one.matched(prefix))
-
-
-def leading(prefix: tuple[int, ...], held: frozenset[int]) -> int:
-    """How many leading blocks are held."""
-    count = 0
-    for block in prefix:
-        if block not in held:
-            break
-        count += 1
-    return count
 
 
 def hash_of(name: str) -> int:

@@ -71,6 +71,10 @@ class Relaying(ABC):
     def generated(self) -> int:
         """Tokens that have come here from the engine by now."""
 
+    @abstractmethod
+    def let_go(self) -> None:
+        """Hold nothing that holds this attempt: what is over is gone at once, without a search."""
+
     def begin(self) -> Ended | None:
         """Start; a deadline that has passed and a client that has left start nothing."""
         clock, wants = self.world.clock, self.conversation.caller.wants
@@ -180,6 +184,8 @@ class Relaying(ABC):
             load.fail(self._place, ended.at_us)
         elif isinstance(ended, Relayed):
             load.mend(self._place)
+        self._timers.clear()
+        self.let_go()
         return ended
 
 
@@ -237,6 +243,10 @@ class LocalRelay(Relaying):
     def generated(self) -> int:
         """The engine is here: what it has generated has come."""
         return self._answering.tokens_at(self.world.clock.now_us) if self._answering else 0
+
+    def let_go(self) -> None:
+        """The answer has this as its listener."""
+        self._answering = None
 
 
 def _within(work: Work, output_tokens_max: int | None) -> Work:

@@ -1,11 +1,13 @@
 """Ours: the least predicted time to first token, kept where the prefix is, spread where it is even.
 
-    cost = round trip + wait + slot + prefill + crowd + price
+    cost = round trip + wait + slot + memory + prefill + crowd + price
 
 - wait: reported tokens, less what the PoP has done since, plus what left here since, over its rate;
 - slot: where all slots run, the time until one ends;
+- memory: where less is free than is wanted, the time until answers that end have freed it;
 - prefill: the prompt without what is held there, over the rate;
-- crowd: a little for each answer that runs: it slows steps, and tells of arrivals unreported yet;
+- crowd: for each answer that runs and for memory that gets scarce: both slow steps, evict prefixes
+  that others would find, and tell of arrivals unreported yet;
 - price: of the content's headroom, a time that grows without bound as the reserve goes to zero.
 
 A warm PoP is left only where it costs more than ``tau_us`` beyond the best. Among those that cost
@@ -40,7 +42,9 @@ class PredictiveKnobs(Value, frozen=True):
     band_share: float = 0.05
     """Costs within this of the best are the same, as far as is known."""
     nearest: int = 12
-    """Candidates that are always looked at; digests come from no farther."""
+    """Candidates that are always looked at."""
+    digests: int = 64
+    """Among how many nearest digests are asked, of whoever sends one."""
     owners: int = 12
     """Among how many nearest a prefix has its rendezvous owner."""
     looks_max: int = 64
@@ -53,10 +57,12 @@ class PredictiveKnobs(Value, frozen=True):
     """Share of its rate at which a PoP's reported wait shrinks: others send meanwhile."""
     answer_us: int = 5_000_000
     """How long an answer holds its slot."""
-    crowd_us: int = 20_000
+    crowd_us: int = 70_000
     """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
+    crowd_kv_us: int = 0
+    """What memory adds that is half used; nine times that where nine tenths are."""
     kv_low: float = 0.02
-    """Share of free KV blocks below which none is free for one more."""
+    """Share of free KV blocks below which none is free for one more, where tokens are unknown."""
     reserve_low: float = 0.2
     """The content reserve below which headroom has a price."""
     price_us: int = 50_000
@@ -80,6 +86,8 @@ class Predictive:
         self._drain_permille = int(known.drain * 1000)
         self._answer_us: int = known.answer_us
         self._crowd_us: int = known.crowd_us
+        self._crowd_kv_us: int = known.crowd_kv_us
+        self._digests: int = known.digests
         self._kv_low: float = known.kv_low
         self._reserve_low: float = known.reserve_low
         self._price_us: int = known.price_us
@@ -136,6 +144,7 @@ class Predictive:
         """
         trailed, trail_blocks = self._trail.find(case.prefix)
         asks_digests = case.signals is not None and bool(case.prefix)
+        digests = self._digests if asks_digests else 0
         scored: list[Candidate] = []
         best, limit, looks = _NEVER, _NEVER, 0
         whole = case.tokens * 1_000_000
@@ -144,18 +153,20 @@ class Predictive:
         for at in range(len(shortlist)):
             one = shortlist[at]
             is_trailed = one is trailed
-            if is_trailed or one is owner:
-                awaited -= int(is_trailed) + int(one is owner)
-            elif at >= nearest and (looks >= looks_max or one.rtt_us + whole // _rate(one) > limit):
-                if not awaited:
-                    break
-                continue
-            looks += 1
             blocks = trail_blocks if is_trailed else 0
-            if asks_digests and at < nearest:
+            if at < digests and one.rtt_us < limit:
                 claimed = case.claimed(one)
                 if claimed > blocks:
                     blocks = claimed
+            if is_trailed or one is owner:
+                awaited -= int(is_trailed) + int(one is owner)
+            elif at >= nearest and not blocks and (
+                looks >= looks_max or one.rtt_us + whole // _rate(one) > limit
+            ):
+                if not awaited and (at >= digests or one.rtt_us >= limit):
+                    break
+                continue
+            looks += 1
             cost = self._score(case, one, blocks)
             if cost < _NEVER:
                 scored.append(one)
@@ -205,22 +216,27 @@ class Predictive:
             look.running = of_model.running
             look.slots = of_model.slots
             look.is_full = of_model.kv_free <= self._kv_low
+            look.kv_tokens = of_model.kv_tokens
+            free = int(of_model.kv_tokens * of_model.kv_free)
+            look.kv_held = of_model.kv_tokens - free
+            look.kv_free = free - of_model.kv_wanted
+            look.residence_us = of_model.residence_ms * 1000 or self._answer_us
 
     def _predict(self, case: Case, one: Candidate, uncached: int) -> None:
         """From a report: what waited, less what was done since, plus what left here since."""
         look = one.outlook
         way_us = one.rtt_us // 2
-        waiting, running = look.waiting, look.running
+        waiting, running, sent = look.waiting, look.running, 0
         sent_us = look.at_us - way_us
         if one.seats:
-            tokens, requests = sent_since(case.load, one, sent_us)
-            waiting += tokens
+            sent, requests = sent_since(case.load, one, sent_us)
+            waiting += sent
             running += requests
         else:
             entered = case.entered.get(one.pop)
             if entered is not None and entered.newest_us > sent_us:
-                tokens, requests = entered.since(sent_us)
-                waiting += tokens
+                sent, requests = entered.since(sent_us)
+                waiting += sent
                 running += requests
         if waiting:
             age_us = case.now_us - look.at_us
@@ -228,11 +244,24 @@ class Predictive:
         look.wait = waiting * 1_000_000 // look.rate if waiting > 0 else 0
         look.crowd = running * self._crowd_us
         over = running + 1 - look.slots
-        if over <= 0 and look.is_full and running:
+        if look.kv_tokens:
+            self._weigh_memory(case, look, sent)
+        elif over <= 0 and look.is_full and running:
             over = 1
         if over > 0:
             look.wait += over * self._answer_us // max(1, min(look.slots, running))
         look.prefill = uncached * 1_000_000 // look.rate
+
+    def _weigh_memory(self, case: Case, look: Outlook, sent: int) -> None:
+        """Memory: what answers free until there is enough, and what scarcity costs.
+
+        They free all they hold in the time that one is resident, so lack x residence / held.
+        """
+        free = look.kv_free - sent - case.tokens
+        if free < 0 and look.kv_held > 0:
+            look.wait += -free * look.residence_us // look.kv_held
+        left = max(free, look.kv_tokens // 50)
+        look.crowd += self._crowd_kv_us * max(0, look.kv_tokens - left) // left
 
     def _guess(self, case: Case, one: Candidate, uncached: int) -> None:
         """No report, or too old a one: own work in flight, and a prior for what others sent."""
