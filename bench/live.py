@@ -2,9 +2,10 @@
 
 Each door is a PoP without engines that routes by another policy; behind them are the same three
 engines. Batches of fresh conversations take the doors in turn, in random order within each round,
-so that all policies meet the same machine and equally full caches. What counts is what the engines
-say: prompt tokens in all, and those of them that were cached; and the time to the first token as
-the client sees it. A demonstration on a small machine, not a bar.
+so that all policies meet the same machine and equally full caches. As many conversations as engines
+would come back to the same engine by mere rhythm, so there is one more. What counts is what the
+engines say: prompt tokens in all, and those of them that were cached; and the time to the first
+token as the client sees it. A demonstration on a small machine, not a bar.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,8 +14,9 @@ from selvedge.exchange import reports
 from selvedge.fabric import Ask, Route
 from selvedge.pop.clock import now_us
 from selvedge.pop.hearing import HEARD_US, REPORT_TARGET
-from selvedge.routing import BYTES_PER_S_MAX, Delta, ModelReport
+from selvedge.routing import BYTES_PER_S_MAX, Candidate, Delta, FleetMap, ModelReport
 from selvedge.routing.digest import shorten
+from selvedge.routing.policies.plain import Nearest
 from selvedge.wire import payload_of
 from tests.support import Answer, Gate, Script, run
 from tests.support.ears import Ears, answering, noting
@@ -414,16 +416,20 @@ def test_the_prefix_and_the_session_reach_routing(tmp_path: Path) -> None:
     async def main() -> None:
         async with rig(tmp_path, sin=Script(Answer(("a",)))) as fabric:
             seen: list[Ask] = []
-            view = fabric.pop("sin").state.view
-            assert view is not None
-            policy = view.routes._policy
-            order = policy.order
 
-            def noted(facts: Ask, *rest: object) -> object:
-                seen.append(facts)
-                return order(facts, *rest)  # type: ignore[arg-type]
+            class Noting:
+                """The nearest, and what was asked."""
 
-            policy.order = noted  # type: ignore[method-assign, assignment]
+                def order(
+                    self, facts: Ask, shortlist: Sequence[Candidate], *rest: Any
+                ) -> Any:  # Any: as in `Policy`
+                    seen.append(facts)
+                    return Nearest().order(facts, shortlist, *rest)
+
+            state = fabric.pop("sin").state
+            assert state.view is not None
+            routes = FleetMap(state.view.release, "sin", Noting())
+            state.view = msgspec.structs.replace(state.view, routes=routes)
             async with fabric.wire("sin") as wire:
                 body = chat(LONG, prompt_cache_key="conversation-7")
                 assert (await wire.ask(bearer("asean"), body)).status == 200

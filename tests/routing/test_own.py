@@ -95,6 +95,18 @@ def test_requests_of_others_are_counted_by_the_engines_word() -> None:
     assert pop.state().waiting_tokens == 1000, "its word is too old"
 
 
+def test_memory_is_told_where_the_engine_says_all_of_it() -> None:
+    pop = Pop()
+    pop.own.told("a", NOW_US, running=1, waiting=2, kv_free=0.5, room_tokens=10_000)
+    pop.own.survey([], NOW_US)
+    load = pop.state()
+    assert (load.kv_free, load.kv_tokens, load.kv_wanted) == (0.5, 10_000, 2 * PROMPT_TOKENS)
+    pop = Pop()
+    pop.own.told("a", NOW_US, running=1, waiting=0, slots=2, room_tokens=10_000)
+    pop.own.survey([], NOW_US)
+    assert pop.state().kv_tokens == 0, "how much of it is free is not known"
+
+
 def test_requests_of_other_workers_are_counted_as_ours_are() -> None:
     pop = Pop()
     for _ in range(4):

@@ -154,8 +154,7 @@ def take(told: Told, view: FleetView, board: Board, size: int, times_us: tuple[i
 
 def zones_of(view: FleetView, pop: str) -> frozenset[str]:
     """The zone classes that a PoP lies in: those whose digests it may be told."""
-    country = view.pops[pop].country
-    return frozenset(one.id for one in view.release.zones if country in one.countries)
+    return view.zones[view.pops[pop].country]
 
 
 def nearest(view: FleetView, count: int) -> list[str]:

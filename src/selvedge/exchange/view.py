@@ -47,6 +47,8 @@ class FleetView(msgspec.Struct, frozen=True):
     pair_keys: Mapping[str, bytes]
     salts: Mapping[str, bytes] = {}
     """Of prompt fingerprints, by tenant; a tenant without one has no fingerprints."""
+    zones: Mapping[str, frozenset[str]] = {}
+    """The zone classes that a country lies in."""
     signals: Signals | None = None
     """What other PoPs report; None where nobody does."""
     states: EngineStates | None = None
@@ -67,6 +69,7 @@ class Compiled(msgspec.Struct, frozen=True):
     pops: Mapping[str, PoP]
     catalogue: Catalogue
     salts: Mapping[str, bytes]
+    zones: Mapping[str, frozenset[str]]
 
 
 def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compiled:
@@ -80,7 +83,17 @@ def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compi
         pops={pop.id: pop for pop in release.pops},
         catalogue=Catalogue(release),
         salts={one.id: prefix_salt(one.id, pepper) for one in release.tenants},
+        zones=_zones(release),
     )
+
+
+def _zones(release: Release) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {pop.country: set() for pop in release.pops}
+    for zone in release.zones:
+        for country in zone.countries:
+            if country in found:
+                found[country].add(zone.id)
+    return {country: frozenset(zones) for country, zones in found.items()}
 
 
 def compile_view(
@@ -125,6 +138,7 @@ def view_at(
         engines={engine.id: engine for engine in own.engines},
         pair_keys=pair_keys,
         salts=compiled.salts,
+        zones=compiled.zones,
         signals=signals,
         states=states,
     )

@@ -6,6 +6,7 @@ readably, is asked less often; what is known of it then is what this PoP sent th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -26,8 +27,9 @@ SILENT_US: Final = 30_000_000
 class EngineWatch:
     """Asks each engine of this PoP that says how loaded it is."""
 
-    def __init__(self, state: PopState) -> None:
+    def __init__(self, state: PopState, clock: Callable[[], int] = now_us) -> None:
         self._state = state
+        self._clock = clock
         self._period_us = state.settings.report_ms * 1000
         self._due_us: dict[str, int] = {}
         self._asked: dict[str, SmallAnswer] = {}
@@ -47,21 +49,24 @@ class EngineWatch:
             answer.stop()
         self._asked.clear()
 
+    def ended(self, why: str) -> None:
+        """A question to an engine has ended so."""
+        self._state.metrics.engine_loads.labels(why).inc()
+
     def _ask(self, engine: Engine) -> None:
         profile = PROFILES[engine.profile]
         if not profile.load_path:
-            self._due_us[engine.id] = now_us() + SILENT_US
+            self._due_us[engine.id] = self._clock() + SILENT_US
             return
 
         def take(body: bytes | None, fault: Fault | None) -> None:
             del self._asked[engine.id]
             load = read_load(profile, body) if body is not None else None
-            self._state.metrics.engine_loads.labels("taken" if load else fault or "nonsense").inc()
             if load is None:
-                self._due_us[engine.id] = now_us() + SILENT_US
-                return
-            word = msgspec.structs.asdict(load)
-            self._state.own.told(engine.id, now_us(), **word)
+                self._due_us[engine.id] = self._clock() + SILENT_US
+            else:
+                self._state.own.told(engine.id, self._clock(), **msgspec.structs.asdict(load))
+            self.ended("taken" if load else fault or "nonsense")
 
         answer = self._asked[engine.id] = SmallAnswer(LOAD_BYTES_MAX, LOAD_TIMEOUT_S, take)
         answer.begin(self._state.client.send(self._question(engine, profile.load_path), answer))

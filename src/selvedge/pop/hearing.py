@@ -9,6 +9,8 @@ request waits for anything here.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from typing import Final
 
 from selvedge.exchange import FleetView, reports
@@ -31,6 +33,8 @@ TURNS: Final = 8
 RESERVE: Final = 1.0
 """Headroom is not measured yet: a PoP says that it has all of it."""
 
+log: Final = logging.getLogger("selvedge.pop")
+
 
 class _Peer:
     """One PoP that is asked."""
@@ -48,11 +52,12 @@ class _Peer:
 class Hearing:
     """This PoP's ears, and what it says of itself."""
 
-    def __init__(self, state: PopState) -> None:
+    def __init__(self, state: PopState, clock: Callable[[], int] = now_us) -> None:
         self._state = state
+        self._clock = clock
         self._here = state.settings.pop
         self._period_us = state.settings.report_ms * 1000
-        self._engines = EngineWatch(state)
+        self._engines = EngineWatch(state, clock)
         self._draws = Draws(f"hearing/{self._here}")
         self._hash = ""
         self._zones: frozenset[str] = frozenset()
@@ -67,7 +72,11 @@ class Hearing:
         """Ask and survey until cancelled."""
         try:
             while True:
-                self.turn(now_us())
+                try:
+                    self.turn(self._clock())
+                except Exception:
+                    self._state.metrics.faults.inc()
+                    log.exception("a fault of ours: hearing other PoPs")
                 busy = self._peers or self._state.own.engines
                 await asyncio.sleep(self._period_us / 1e6 / (TURNS if busy else 1))
         finally:
@@ -146,7 +155,7 @@ class Hearing:
         known = self.board.known(pop)
         affords = self.board.bytes_per_s(at_us) <= BYTES_PER_S_MAX
         peer.nonce = self._state.entropy.take(reports.NONCE_BYTES)
-        peer.asked_us = now_us()
+        peer.asked_us = self._clock()
         question = reports.ask(view, pop, peer.nonce, known if affords else None)
 
         def take(body: bytes | None, fault: Fault | None) -> None:
@@ -161,7 +170,7 @@ class Hearing:
 
     def _take(self, pop: str, peer: _Peer, body: bytes) -> None:
         view = self._state.view
-        came_us = now_us()
+        came_us = self._clock()
         if view is None:
             return
         try:
@@ -171,6 +180,9 @@ class Hearing:
         except (BadTicket, ValueError):
             self._failed(pop, peer, "nonsense")
             return
+        self._taken(pop, peer, came_us)
+
+    def _taken(self, pop: str, peer: _Peer, came_us: int) -> None:
         peer.failures = 0
         self._heard_us = came_us
         half = self._period_us // 20
@@ -185,7 +197,7 @@ class Hearing:
         """Ask again later, and later each time."""
         peer.failures = min(peer.failures + 1, 16)
         wait_us = min(self._period_us << peer.failures, BACK_OFF_US_MAX)
-        peer.due_us = now_us() + wait_us // 2 + self._draws.below(wait_us // 2)
+        peer.due_us = self._clock() + wait_us // 2 + self._draws.below(wait_us // 2)
         self.ended(pop, why)
 
 

@@ -1,4 +1,4 @@
-"""The listener for peers: mutual TLS 1.3, requests with a ticket, nothing else.
+"""The listener for peers: mutual TLS 1.3, requests with a ticket, sealed questions, nothing else.
 
 Clients and peers come in by doors of their own. Here a connection has shown a certificate of the
 serving release before a byte of it is read as HTTP, and the story compares that certificate's PoP

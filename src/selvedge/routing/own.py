@@ -49,6 +49,8 @@ class _Own:
         "engine",
         "held",
         "kv_free",
+        "kv_tokens",
+        "kv_wanted",
         "other",
         "place",
         "queued_there",
@@ -68,6 +70,9 @@ class _Own:
         self.slots = engine.in_flight_max
         self.room = ROOM_BLOCKS
         self.kv_free = 1.0
+        self.kv_tokens = 0
+        """Of its KV memory, where it says that and how much is free."""
+        self.kv_wanted = 0
         self.held: dict[str, Held] = {}
         # By the last survey: prompt tokens left, and requests there.
         self.surveyed_us = 0
@@ -156,6 +161,7 @@ class OwnEngines:
             one.slots = slots
         if kv_free is not None:
             one.kv_free = min(max(kv_free, 0.0), 1.0)
+            one.kv_tokens = room_tokens or 0
         if room_tokens:
             one.room = max(1, room_tokens // _BLOCK_TOKENS)
             for book in one.held.values():
@@ -231,7 +237,9 @@ class OwnEngines:
             read = rate * max(0, now_us - one.surveyed_us) // 1_000_000
             waiting = max(0, one.waiting + tokens - read)
             running = one.running + requests
-        return ModelReport(waiting, min(running, one.slots), one.slots, one.kv_free, rate)
+        running = min(running, one.slots)
+        memory = one.kv_free, rate, one.kv_tokens, one.kv_wanted
+        return ModelReport(waiting, running, one.slots, *memory)
 
     def _sum_up(self, one: _Own, found: list[int], now_us: int) -> None:
         """Requests of this process, and those that only counts or the engine itself know of."""
@@ -242,10 +250,12 @@ class OwnEngines:
         if now_us - one.word_us <= WORD_US_MAX:
             total, deferred = max(sent, one.other), one.queued_there
         others = total - here
+        tokens = self._load.view.tokens_in_flight.get(one.place, 0)
+        each = tokens // sent if sent else PROMPT_TOKENS
         if others:
             those = others * queued // here if here else min(others, deferred)
-            tokens = self._load.view.tokens_in_flight.get(one.place, 0)
-            waiting += those * (tokens // sent if sent else PROMPT_TOKENS)
+            waiting += those * each
+        one.kv_wanted = deferred * each if one.kv_tokens else 0
         one.surveyed_us = now_us
         one.waiting = waiting
         one.running = total

@@ -76,8 +76,13 @@ def foresee(engine: UnderWay, work: Work) -> int:
             held += 1
             answers.append(Turn(one.total + 1, 0, steps - 1, 0, _frees(engine, one, one.total + 1)))
     queue = [
-        _turn(engine, one.work, one.computed // one.work.block_tokens, one.total, 
-              one.work.output_tokens - one.generated)
+        _turn(
+            engine,
+            one.work,
+            one.computed // one.work.block_tokens,
+            one.total,
+            one.work.output_tokens - one.generated,
+        )
         for one in engine.queue
     ]
     queue.append(asked)

@@ -160,8 +160,10 @@ class Predictive:
                     blocks = claimed
             if is_trailed or one is owner:
                 awaited -= int(is_trailed) + int(one is owner)
-            elif at >= nearest and not blocks and (
-                looks >= looks_max or one.rtt_us + whole // _rate(one) > limit
+            elif (
+                at >= nearest
+                and not blocks
+                and (looks >= looks_max or one.rtt_us + whole // _rate(one) > limit)
             ):
                 if not awaited and (at >= digests or one.rtt_us >= limit):
                     break
