@@ -53,6 +53,7 @@ bench-gateway: compile  ## compare a PoP with other gateways on one core; see AR
 bench-routing: compile  ## measure one routing decision among 160 GPU PoPs
 	@$(COMPILED) .venv/bin/python -m bench.routing $(ARGS)
 
+bench-sim bench-compare: ARGS_COMPILE := --sim
 bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"
 	@$(COMPILED) .venv/bin/python -m bench.sim $(ARGS)
 

@@ -24,6 +24,7 @@ from selvedge.exchange import (
 from selvedge.fabric import Ask, Head, Outcome, PoP, Refused, Route, Usage
 from selvedge.routing import Attempt, FleetMap, Load, Plan
 from selvedge.sim import Scenario, Work, WriteFault, chat_body
+from selvedge.sim.batching import BatchedAnswering
 from selvedge.sim.conversation import Caller, Client, Conversation, Wants
 from selvedge.sim.engines import Answering
 from selvedge.sim.fleet import MODEL
@@ -284,14 +285,14 @@ def test_what_still_runs_is_counted() -> None:
     assert (report.figures.outcomes, report.figures.ttft_us) == ({}, None)
 
 
-class Stranger:
+class Stranger(Caller):
     """Somebody who sends a ticket again."""
 
     def __init__(self, wants: Wants) -> None:
         self.wants = wants
         self.got: Ending | None = None
 
-    def began(self, answering: Answering) -> None:
+    def began(self, answering: Answering | BatchedAnswering) -> None:
         pytest.fail("a replayed ticket reached an engine")
 
     def hear(self, count: int, served: Served) -> bool:
@@ -329,7 +330,7 @@ def test_a_ticket_holds_once() -> None:
 def test_an_altered_body_reaches_no_engine() -> None:
     class Altering(Interpreter):
         def call(self, pop: str, head: Head, ticket: str, caller: Caller) -> Conversation:
-            altered = Stranger(Wants("asean", "cgk", b"{}", Work(1, 1), 0))
+            altered = Stranger(Wants("asean", "cgk", b"{}", Work(1, 1)))
             super().call(pop, head, ticket, altered)
             assert isinstance(altered.got, Refuse)
             assert altered.got.refused.code == "ticket_refused"

@@ -14,7 +14,8 @@ from selvedge.sim import Flow, WriteFault, chat_body, example_flows, example_rel
 from selvedge.sim.border import Border
 from selvedge.sim.journal import Journal
 from selvedge.sim.links import Links
-from selvedge.sim.report import Tallies, check_conservation
+from selvedge.sim.report import check_conservation
+from selvedge.sim.tallies import Tallies
 from selvedge.sim.traffic import MALFORMED, arrivals
 from selvedge.wire import parse
 from tests.sim.scenes import receipt

@@ -105,11 +105,15 @@ class CountsHere:
 
     def add(self, where: str, requests: int, tokens: int) -> None:
         """So much more is on its way to a place; less, where negative."""
-        self.tokens[where] = self.tokens.get(where, 0) + tokens
-        self._requests[where] = self._requests.get(where, 0) + requests
-        assert self.tokens[where] >= 0, f"{where}: more tokens left than entered"
-        if not self._requests[where]:
-            del self.tokens[where], self._requests[where]
+        left = self._requests.get(where, 0) + requests
+        left_tokens = self.tokens.get(where, 0) + tokens
+        assert left_tokens >= 0, f"{where}: more tokens left than entered"
+        if left:
+            self._requests[where] = left
+            self.tokens[where] = left_tokens
+        else:
+            self._requests.pop(where, None)
+            self.tokens.pop(where, None)
 
     def requests(self, where: str) -> int:
         """Requests on their way to a place."""

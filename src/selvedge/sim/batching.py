@@ -204,7 +204,7 @@ class BatchingEngine:
         if self._span is None:
             if not self._busy:
                 self._start()
-        elif len(self._queue) == 1 and self._span.steps > 1 and self._fits(answering):
+        elif len(self._queue) == 1 and self._span.steps > 1 and self._fits(answering, known):
             self._cut(self._span)
         return answering
 
@@ -299,12 +299,11 @@ class BatchingEngine:
         span.steps = span.done_by(self._clock.now_us)
         span.end_us = self._clock.now_us
 
-    def _fits(self, answering: BatchedAnswering) -> bool:
-        """Whether a slot, and the memory for all its prompt, are free."""
+    def _fits(self, answering: BatchedAnswering, known: int) -> bool:
+        """Whether a slot, and the memory for all but ``known`` blocks of its prompt, are free."""
         if len(self._running) + len(self._prefilling) >= self.model.slots:
             return False
         work, blocks = answering.work, self.blocks
-        known = blocks.matched(work.prefix, answering.usable)
         shared = blocks.pinned(work.prefix, known) * work.block_tokens
         room = blocks.capacity - blocks.held - len(self._running)
         return answering.total - shared + self._slack <= room
@@ -324,9 +323,13 @@ class BatchingEngine:
             budget -= chunk
             tokens += chunk
             pairs += chunk * (answering.computed - chunk)
-        while self._queue and budget > 0 and not preempted and self._fits(self._queue[0]):
-            answering = self._queue.popleft()
-            self._admit(answering)
+        while self._queue and budget > 0 and not preempted:
+            answering = self._queue[0]
+            known = self.blocks.matched(answering.work.prefix, answering.usable)
+            if not self._fits(answering, known):
+                break
+            self._queue.popleft()
+            self._admit(answering, known)
             chunk = self._compute(answering, budget)
             budget -= chunk
             tokens += chunk
@@ -359,10 +362,9 @@ class BatchingEngine:
         self._waiting_tokens += answering.total
         self._queue.appendleft(answering)
 
-    def _admit(self, answering: BatchedAnswering) -> None:
+    def _admit(self, answering: BatchedAnswering, known: int) -> None:
         """Give it a slot, the memory of its prompt, and what of it is here already."""
         work, blocks = answering.work, self.blocks
-        known = blocks.matched(work.prefix, answering.usable)
         cached = known * work.block_tokens
         blocks.take(work.prefix, known, work.block_tokens)
         blocks.held += answering.total - cached + self._slack

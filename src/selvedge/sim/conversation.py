@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Protocol
 
 from selvedge.exchange import Ending, FleetView, Served, Story
 from selvedge.fabric import Ask, Attestation, Head, Receipt
-from selvedge.fabric.value import Value
 from selvedge.routing import LoadBook
 from selvedge.sim.batching import BatchedAnswering
 from selvedge.sim.engines import Answering, Work
@@ -32,22 +32,47 @@ class VirtualPoP:
         self.tallied: Counter[str] = Counter()
 
 
-class Wants(Value, frozen=True):
+class Wants:
     """A caller's request and plans, in absolute times; the same for every PoP on the way.
 
     ``watch_tokens`` is the token at which the client will hang up, if it plans so. ``sealed``:
     tickets and attestations are written, signed and checked, as on a wire.
     """
 
-    key: str
-    ingress: str
-    body: bytes
-    work: Work
-    body_us: int
-    leaves_us: int | None = None
-    watch_tokens: int | None = None
-    ask: Ask | None = None
-    sealed: bool = True
+    __slots__ = (
+        "ask",
+        "body",
+        "body_us",
+        "ingress",
+        "key",
+        "leaves_us",
+        "sealed",
+        "watch_tokens",
+        "work",
+    )
+
+    def __init__(
+        self,
+        key: str,
+        ingress: str,
+        body: bytes,
+        work: Work,
+        *,
+        body_us: int = 0,
+        leaves_us: int | None = None,
+        watch_tokens: int | None = None,
+        ask: Ask | None = None,
+        sealed: bool = True,
+    ) -> None:
+        self.key = key
+        self.ingress = ingress
+        self.body = body
+        self.work = work
+        self.body_us = body_us
+        self.leaves_us = leaves_us
+        self.watch_tokens = watch_tokens
+        self.ask = ask
+        self.sealed = sealed
 
     def at_peer(self) -> Wants:
         """As a serving PoP sees them: the ingress closes the line when its client leaves."""
@@ -56,27 +81,29 @@ class Wants(Value, frozen=True):
             self.ingress,
             self.body,
             self.work,
-            0,
-            None,
-            self.watch_tokens,
-            self.ask,
-            self.sealed,
+            watch_tokens=self.watch_tokens,
+            ask=self.ask,
+            sealed=self.sealed,
         )
 
 
-class Caller(Protocol):
+class Caller(ABC):
     """The other side of a conversation."""
 
-    @property
-    def wants(self) -> Wants:
-        """What it asks."""
+    __slots__ = ("wants",)
 
+    wants: Wants
+    """What it asks."""
+
+    @abstractmethod
     def began(self, answering: Answering | BatchedAnswering) -> None:
         """An engine has taken the request."""
 
+    @abstractmethod
     def hear(self, count: int, served: Served) -> bool:
         """Token number ``count`` of a stream is sent; whether the caller hangs up on it."""
 
+    @abstractmethod
     def ended(self, ending: Ending) -> None:
         """The story is over, and this is sent."""
 
@@ -125,18 +152,18 @@ class Conversation:
             self.relay.leave()
 
 
-class Client:
+class Client(Caller):
     """A client of the fabric, as traffic planned it."""
 
-    __slots__ = ("wants",)
+    __slots__ = ()
 
     def __init__(self, arrival: Arrival, sealed: bool = True) -> None:
         leaves = arrival.leaves_after_us
         self.wants = Wants(
-            key=arrival.key,
-            ingress=arrival.ingress,
-            body=arrival.body,
-            work=arrival.work,
+            arrival.key,
+            arrival.ingress,
+            arrival.body,
+            arrival.work,
             body_us=arrival.at_us + arrival.body_after_us,
             leaves_us=None if leaves is None else arrival.at_us + leaves,
             watch_tokens=arrival.leaves_after_tokens,

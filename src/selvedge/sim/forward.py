@@ -11,7 +11,7 @@ from selvedge.exchange import Deliver, Ending, Job, Refuse, Served
 from selvedge.fabric import Attested, Head, Refused, Usage
 from selvedge.routing import Attempt
 from selvedge.sim.batching import BatchedAnswering
-from selvedge.sim.conversation import Conversation, Wants
+from selvedge.sim.conversation import Caller, Conversation, Wants
 from selvedge.sim.engines import Answering
 from selvedge.sim.relay import Relaying, World
 from selvedge.wire import Ticket, body_hash, holds, issue
@@ -134,10 +134,10 @@ class Forward(Relaying):
         )
 
 
-class Line:
+class Line(Caller):
     """The ingress as the serving PoP sees it: a caller at the other end of a link."""
 
-    __slots__ = ("_forward", "answering", "wants")
+    __slots__ = ("_forward", "answering")
 
     def __init__(self, forward: Forward, wants: Wants) -> None:
         self._forward = forward
@@ -149,7 +149,12 @@ class Line:
         self.answering = answering
 
     def hear(self, count: int, served: Served) -> bool:
-        """A token enters the link; what the client makes of it shows at the ingress."""
+        """A token enters the link; what the client makes of it shows at the ingress.
+
+        The last one tells the ingress nothing that the end of the answer, right behind, does not.
+        """
+        if count > 1 and count != self.wants.watch_tokens:
+            return False
         forward = self._forward
         forward.world.clock.after(forward.back_us, lambda: forward.hear(count, served))
         return False

@@ -57,9 +57,10 @@ from selvedge.sim.engines import ModelledEngine
 from selvedge.sim.forward import Forward
 from selvedge.sim.journal import Journal
 from selvedge.sim.links import Distances, Links
-from selvedge.sim.relay import LocalRelay, Relaying
-from selvedge.sim.report import Report, Tallies, report_of
+from selvedge.sim.relay import LocalRelay, Relaying, World
+from selvedge.sim.report import Report, report_of
 from selvedge.sim.scenario import Scenario
+from selvedge.sim.tallies import Tallies
 from selvedge.sim.traffic import Arrival, arrivals
 from selvedge.wire import Ticket, TicketBook, attest
 
@@ -96,7 +97,7 @@ class Wiring(Protocol):
         """The release, compiled with the secrets of `with_keys_of_simulation`, and distances."""
 
 
-class Interpreter:
+class Interpreter(World):
     """One run. Everything random comes from ``seed``."""
 
     def __init__(
@@ -112,7 +113,7 @@ class Interpreter:
         self._scenario = scenario
         self._seed = seed
         self._engines: dict[str, ModelledEngine | BatchingEngine] = {}
-        self._tallies = Tallies(columns=None if scenario.keeps else Columns(scenario.watches))
+        self._tallies = Tallies(None if scenario.keeps else Columns(scenario.watches))
         self._authorizations = {key.id: authorization(key.id) for key in release.keys}
         self._arrivals = self._all_arrivals()
 

@@ -63,6 +63,7 @@ class Publisher:
     __slots__ = (
         "away",
         "blocks",
+        "digested_us",
         "digests",
         "engines",
         "model",
@@ -90,6 +91,7 @@ class Publisher:
         """When the newest was made."""
         self.digests: deque[Digest] = deque()
         """Newest first: the newest is `blocks`, those before it are told by what changed since."""
+        self.digested_us = NEVER_US
         self.blocks: dict[int, int] = {}
 
     def now(self, at_us: int, reserve: float) -> Report:
@@ -122,6 +124,7 @@ class Publisher:
                     del blocks[name]
                     went.add(name)
         self.digests.appendleft(Digest(at_us, came, went))
+        self.digested_us = at_us
         return len(came) + len(went)
 
     def leading(self, prefix: tuple[object, ...], heard_us: int) -> int:
@@ -130,14 +133,10 @@ class Publisher:
         Blocks are only looked up: as objects, nothing unpacks them.
         """
         later: list[Digest] | None = None
-        for one in self.digests:
-            if one.at_us <= heard_us:
-                break
-            if later is None:
-                later = []
-            later.append(one)
-        else:
-            return 0
+        if self.digested_us > heard_us:
+            later = [one for one in self.digests if one.at_us > heard_us]
+            if len(later) == len(self.digests):
+                return 0
         blocks, count = self.blocks, 0
         for block in prefix:
             is_held = block in blocks

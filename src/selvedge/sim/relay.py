@@ -8,7 +8,6 @@ end, which is held back for the receipt.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol
 
 import msgspec
 
@@ -24,19 +23,22 @@ from selvedge.sim.links import Links
 from selvedge.wire import Ticket
 
 
-class World(Protocol):
+class World(ABC):
     """What an attempt needs of the interpreter."""
 
     clock: Clock
     links: Links
     border: Border
 
+    @abstractmethod
     def resume(self, conversation: Conversation, reply: Ended) -> None:
         """Go on with the story."""
 
+    @abstractmethod
     def engine(self, pop: str, engine: str) -> ModelledEngine | BatchingEngine:
         """The engine of that name at that PoP."""
 
+    @abstractmethod
     def call(self, pop: str, head: Head, ticket: str | Ticket, caller: Caller) -> Conversation:
         """Let a request arrive at a peer."""
 
@@ -211,9 +213,10 @@ class LocalRelay(Relaying):
 
     def token(self, count: int) -> None:
         """The engine's answer has begun, or has come as far as was asked."""
-        here, model = self.conversation.pop.view.here, self.job.ask.model
-        digest = self.conversation.pop.view.models[model].digest
-        self.served = Served(here.id, self.attempt.engine, here.country, here.entity, digest)
+        if self.served is None:
+            view = self.conversation.pop.view
+            here, digest = view.here, view.models[self.job.ask.model].digest
+            self.served = Served(here.id, self.attempt.engine, here.country, here.entity, digest)
         super().token(count)
 
     def done(self) -> None:

@@ -9,21 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from typing import Final
 
 import msgspec
 
-from selvedge.exchange import Deliver, Ending, Refuse
 from selvedge.fabric import Attested, Outcome, Receipt
 from selvedge.ledger import canonical
 from selvedge.sim.border import Border
 from selvedge.sim.columns import NONE_US, Columns
-from selvedge.sim.conversation import Conversation, VirtualPoP
-
-UNRECORDED: Final = "unrecorded"
-"""Ended without its receipt written: only where a write failed."""
+from selvedge.sim.conversation import VirtualPoP
+from selvedge.sim.tallies import UNRECORDED, Tallies
 
 
 class Quantiles(msgspec.Struct, frozen=True):
@@ -75,53 +71,6 @@ class Report:
     def canonical(self) -> bytes:
         """The same bytes for the same release, scenario and seed; they cover every receipt."""
         return msgspec.json.encode(self.figures, order="sorted")
-
-
-@dataclass(slots=True)
-class Tallies:
-    """Counted at the clients, while the run goes on."""
-
-    arrived: int = 0
-    ended: int = 0
-    outcomes: Counter[str] = field(default_factory=Counter)
-    codes: Counter[str] = field(default_factory=Counter)
-    endings: Counter[str] = field(default_factory=Counter)
-    unauthenticated: int = 0
-    in_band_errors: int = 0
-    running: set[str] = field(default_factory=set)
-    recorded: set[str] = field(default_factory=set)
-    unrecorded: set[str] = field(default_factory=set)
-    columns: Columns | None = None
-    """Where receipts are not kept: rows in their place."""
-
-    def arrive(self) -> int:
-        """A request arrives; its number, from 1."""
-        self.arrived += 1
-        self.running.add(f"rcpt-{self.arrived:08d}")
-        return self.arrived
-
-    def end(self, conversation: Conversation, ending: Ending) -> None:
-        """A client's story is over."""
-        receipt, receipt_id = conversation.recorded, conversation.head.receipt_id
-        self.running.remove(receipt_id)
-        self.endings[type(ending).__name__.lower()] += 1
-        if conversation.tallied is not None:
-            self.unauthenticated += 1
-            self.outcomes[Outcome.REFUSED] += 1
-            self.codes[conversation.tallied] += 1
-        elif receipt is None or conversation.unwritten:
-            self.outcomes[UNRECORDED] += 1
-            self.unrecorded.add(receipt_id)
-        else:
-            if self.columns is None:
-                self.recorded.add(receipt_id)
-            else:
-                self.columns.add(receipt)
-            self.outcomes[receipt.outcome] += 1
-            if receipt.code is not None:
-                self.codes[receipt.code] += 1
-            _check_ending(receipt, ending)
-            self.in_band_errors += isinstance(ending, Refuse) and receipt.status == 200
 
 
 def report_of(seed: int, tallies: Tallies, border: Border, pops: Collection[VirtualPoP]) -> Report:
@@ -178,18 +127,6 @@ def check_receipts(tallies: Tallies, pops: Iterable[VirtualPoP]) -> None:
     assert not missing, f"without a receipt: {sorted(missing)[:3]}"
     surplus = seen - tallies.recorded - tallies.unrecorded
     assert not surplus, f"receipts of nobody: {sorted(surplus)[:3]}"
-
-
-def _check_ending(receipt: Receipt, ending: Ending) -> None:
-    """What the client got last is what its receipt says."""
-    match receipt.outcome:
-        case Outcome.COMPLETE:
-            assert isinstance(ending, Deliver)
-        case Outcome.CLIENT_GONE:
-            assert not isinstance(ending, Deliver | Refuse)
-        case _:
-            assert isinstance(ending, Refuse)
-            assert ending.refused.code == receipt.code
 
 
 def _figures(seed: int, tallies: Tallies, border: Border, every: list[Receipt]) -> Figures:

@@ -31,6 +31,9 @@ TURNS_MAX: Final = 40
 READ_US_PER_TOKEN: Final = 30_000
 """A reader waits for so long per token of an answer before typing the next message."""
 _SHARED: Final = 1 << 60
+_NAMES: Final = (1 << 60) - 1
+_STRIDE: Final = 0x9E3779B97F4A7C5
+"""Odd, so that no two blocks get one name; and far, so that names do not crowd in tables."""
 
 
 class Client(Value, frozen=True):
@@ -142,9 +145,9 @@ class _Session:
         "_cell",
         "_context",
         "_ingress",
+        "_names",
+        "_next_name",
         "_rng",
-        "_shared",
-        "_system",
         "next_us",
         "number",
         "turns_left",
@@ -158,8 +161,10 @@ class _Session:
         self._ingress = ingress
         self._rng = rng
         which = zipf(rng, prompts.system_prompts, prompts.zipf)
-        self._system = _SHARED | cell.tenant << 40 | which << 16
-        self._shared = prompts.system_tokens // BLOCK_TOKENS
+        system = _SHARED | cell.tenant << 40 | which << 16
+        shared = prompts.system_tokens // BLOCK_TOKENS
+        self._names = list(range(system, system + shared))
+        self._next_name = (number << 8 | shared) * _STRIDE & _NAMES
         self._context = prompts.system_tokens
         self.turns_left = min(TURNS_MAX, geometric(rng, prompts.turns))
 
@@ -195,13 +200,12 @@ class _Session:
         )
 
     def _prefix(self, blocks: int) -> tuple[int, ...]:
-        shared = min(self._shared, blocks)
-        own = self.number << 8
-        system = self._system
-        return (
-            *range(system, system + shared),
-            *range(own + shared, own + blocks),
-        )
+        """Names of the leading blocks; a conversation only grows."""
+        names = self._names
+        while len(names) < blocks:
+            names.append(self._next_name)
+            self._next_name = (self._next_name + _STRIDE) & _NAMES
+        return tuple(names[:blocks])
 
 
 def _cells(world: World, clients: Sequence[Client]) -> list[Cell]:
