@@ -56,9 +56,11 @@ class PredictiveKnobs(Value, frozen=True):
     drain: float = 0.8
     """Share of its rate at which a PoP's reported wait shrinks: others send meanwhile."""
     answer_us: int = 5_000_000
-    """How long an answer holds its slot."""
+    """How long an answer holds its slot and its memory, where a report does not say."""
     crowd_us: int = 70_000
     """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
+    harm: float = 1.0
+    """How much the time counts that those wait who come while this prompt is computed."""
     crowd_kv_us: int = 0
     """What memory adds that is half used; nine times that where nine tenths are."""
     kv_low: float = 0.02
@@ -86,6 +88,7 @@ class Predictive:
         self._drain_permille = int(known.drain * 1000)
         self._answer_us: int = known.answer_us
         self._crowd_us: int = known.crowd_us
+        self._harm_permille = int(known.harm * 1000)
         self._crowd_kv_us: int = known.crowd_kv_us
         self._digests: int = known.digests
         self._kv_low: float = known.kv_low
@@ -249,8 +252,10 @@ class Predictive:
         elif over <= 0 and look.is_full and running:
             over = 1
         if over > 0:
-            look.wait += over * self._answer_us // max(1, min(look.slots, running))
-        look.prefill = uncached * 1_000_000 // look.rate
+            look.wait += over * look.residence_us // max(1, min(look.slots, running))
+        look.prefill = prefill = uncached * 1_000_000 // look.rate
+        arriving = running * self._harm_permille * prefill // 1000
+        look.crowd += arriving * prefill // (2 * look.residence_us)
 
     def _weigh_memory(self, case: Case, look: Outlook, sent: int) -> None:
         """Memory: what answers free until there is enough, and what scarcity costs.
