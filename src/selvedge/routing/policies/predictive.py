@@ -57,9 +57,9 @@ class PredictiveKnobs(Value, frozen=True):
     """Share of its rate at which a PoP's reported wait shrinks: others send meanwhile."""
     answer_us: int = 5_000_000
     """How long an answer holds its slot and its memory, where a report does not say."""
-    crowd_us: int = 70_000
+    crowd_us: int = 30_000
     """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
-    harm: float = 1.0
+    harm: float = 2.0
     """How much the time counts that those wait who come while this prompt is computed."""
     crowd_kv_us: int = 0
     """What memory adds that is half used; nine times that where nine tenths are."""
@@ -163,8 +163,10 @@ class Predictive:
                     blocks = claimed
             if is_trailed or one is owner:
                 awaited -= int(is_trailed) + int(one is owner)
-            elif at >= nearest and not blocks and (
-                looks >= looks_max or one.rtt_us + whole // _rate(one) > limit
+            elif (
+                at >= nearest
+                and not blocks
+                and (looks >= looks_max or one.rtt_us + whole // _rate(one) > limit)
             ):
                 if not awaited and (at >= digests or one.rtt_us >= limit):
                     break
