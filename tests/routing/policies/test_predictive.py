@@ -182,6 +182,16 @@ def test_what_is_held_is_not_prefilled() -> None:
     assert attempts[0].reason.endswith("(7680 tokens held)")
 
 
+def test_digests_of_farther_ones_are_asked_where_no_near_one_is_warm() -> None:
+    signals = said(40)
+    signals.held["p30"] = 30  # 768 ms of prefill, 150 ms away
+    ask = Ask(Route.CHAT, "chat", prompt_bytes=39_996, prefix=tuple(range(1, 40)))
+    assert order(signals, near(40, 5_000), ask)[0].pop == "p30"
+    assert order(signals, near(40, 50_000), ask)[0].pop == "p0", "1.5 s away it is not worth it"
+    signals.held["p2"] = 25
+    assert order(signals, near(40, 5_000), ask)[0].pop == "p2"
+
+
 def test_a_warm_one_is_left_where_it_costs_more_than_tau() -> None:
     ask = Ask(Route.CHAT, "chat", prompt_bytes=39_996, prefix=(1, 2))
     signals = said(2)

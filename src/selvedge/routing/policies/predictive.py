@@ -43,8 +43,8 @@ class PredictiveKnobs(Value, frozen=True):
     """Costs within this of the best are the same, as far as is known."""
     nearest: int = 12
     """Candidates that are always looked at."""
-    digests: int = 64
-    """Among how many nearest digests are asked, of whoever sends one."""
+    digests: int = 48
+    """Among how many nearest digests are asked, where none so far claims half of the prefix."""
     owners: int = 12
     """Among how many nearest a prefix has its rendezvous owner."""
     looks_max: int = 64
@@ -147,7 +147,10 @@ class Predictive:
         """
         trailed, trail_blocks = self._trail.find(case.prefix)
         asks_digests = case.signals is not None and bool(case.prefix)
-        digests = self._digests if asks_digests else 0
+        half = len(case.prefix) // 2
+        digests = 0
+        if asks_digests:
+            digests = self._nearest if trail_blocks > half else self._digests
         scored: list[Candidate] = []
         best, limit, looks = _NEVER, _NEVER, 0
         whole = case.tokens * 1_000_000
@@ -161,6 +164,8 @@ class Predictive:
                 claimed = case.claimed(one)
                 if claimed > blocks:
                     blocks = claimed
+                if blocks > half:  # Farther ones would be a little warmer at best.
+                    digests = nearest
             if is_trailed or one is owner:
                 awaited -= int(is_trailed) + int(one is owner)
             elif (
@@ -168,7 +173,7 @@ class Predictive:
                 and not blocks
                 and (looks >= looks_max or one.rtt_us + whole // _rate(one) > limit)
             ):
-                if not awaited and (at >= digests or one.rtt_us >= limit):
+                if not awaited and (at + 1 >= digests or one.rtt_us >= limit):
                     break
                 continue
             looks += 1
