@@ -186,6 +186,25 @@ def test_the_prediction_of_an_idle_engine_is_exact() -> None:
     assert predicted - 2 * 1100 == ear.heard[0][0]
 
 
+def test_a_report_says_what_memory_there_is_and_what_is_wanted() -> None:
+    clock = Clock()
+    model = BatchingModel(TIMING, kv_tokens=400, slots=4, batch_tokens=100, block_tokens=1)
+    engine = BatchingEngine(clock, model)
+    ask(engine, clock, Work(300, 11))
+    idle = engine.report()
+    assert (idle.kv_tokens, idle.kv_wanted, idle.residence_ms) == (400, 0, 0)
+    ask(engine, clock, Work(150, 2))
+    assert engine.report().kv_wanted == 150
+    while engine.report().running == 0:
+        clock.run_until(clock.now_us + 100)
+    # A full iteration beside one answer: 100 + 1,000 for its prompts, 1,100 + 301 for the answer.
+    assert engine.report().prefill_tokens_per_s == 100 * 1_000_000 // 2_501
+    clock.run_until()
+    assert engine.report().kv_wanted == 0
+    # 605,300 us of prefill (with pairs), then ten steps of 1,100 and the context.
+    assert engine.report().residence_ms > 0
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [

@@ -11,9 +11,15 @@ def model_report(
     slots: int = 64,
     kv_free: float = 1.0,
     rate: int = 10_000,
+    *,
+    kv_tokens: int = 0,
+    kv_wanted: int = 0,
+    residence_ms: int = 0,
 ) -> ModelReport:
     """An idle PoP's, but for what is given."""
-    return ModelReport(waiting_tokens, running, slots, kv_free, rate)
+    return ModelReport(
+        waiting_tokens, running, slots, kv_free, rate, kv_tokens, kv_wanted, residence_ms
+    )
 
 
 class Said:

@@ -4,7 +4,8 @@ The oracle's term. Nobody outside a simulation could know it: it takes how long 
 be. From the state at the end of the iteration under way, prompts are admitted and computed and
 answers end as `batching` would have it, until the last in the queue, which is the one asked about,
 is computed. Later arrivals come behind it; all they can do is lengthen steps. Not foreseen:
-preemption, and blocks that are evicted meanwhile. It changes nothing in the engine.
+preemption, and blocks that are evicted, or computed for those before it, meanwhile. It changes
+nothing in the engine.
 """
 
 from __future__ import annotations
@@ -72,9 +73,11 @@ def foresee(engine: UnderWay, work: Work) -> int:
             held -= _frees(engine, one, one.total)
         elif left:
             prompts.append(Turn(one.computed, left, steps, 0, _frees(engine, one, one.total)))
-        else:
+        elif steps > 1:
             held += 1
             answers.append(Turn(one.total + 1, 0, steps - 1, 0, _frees(engine, one, one.total + 1)))
+        else:
+            held -= _frees(engine, one, one.total)
     queue = [
         _turn(
             engine,
@@ -187,11 +190,12 @@ class Forecast:
         return cost
 
     def _decode(self) -> float:
-        """Iterations until an answer ends."""
+        """Iterations until an answer ends; ``decode_square`` as at the first of them."""
         timing, answers = self._model.timing, self._answers
         steps = max(1, min(one.steps for one in answers))
-        context = sum(one.past for one in answers) + (steps - 1) * len(answers) // 2
-        cost = timing.decode_us(len(answers), context) * steps
+        count, context = len(answers), sum(one.past for one in answers)
+        cost = timing.decode_us(count, context) * steps
+        cost += timing.decode_context * count * steps * (steps - 1) / 2
         self._step(steps)
         return cost
 

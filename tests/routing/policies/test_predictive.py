@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selvedge.fabric import Ask, Route
 from selvedge.routing import (
@@ -19,7 +22,7 @@ from tests.support.boards import Said, model_report
 from tests.support.fleets import IDLE
 
 ASK = Ask(Route.CHAT, "chat", prompt_bytes=39_996)  # 10,000 tokens: a second at 10,000/s
-SHARP = PredictiveKnobs(band_us=0, band_share=0, drain=1.0, crowd_us=0)
+SHARP = PredictiveKnobs(band_us=0, band_share=0, drain=1.0, crowd_us=0, harm=0)
 
 
 def near(count: int, step_us: int = 10_000, rate: int = 10_000) -> list[Candidate]:
@@ -67,7 +70,7 @@ def test_a_report_ages_as_its_pop_works() -> None:
     signals = said(2)
     signals.say("p0", model_report(waiting_tokens=5_000), at_us=800_000)
     assert order(signals, near(2, 400_000))[0].wait_us == 300_000
-    half = PredictiveKnobs(band_us=0, band_share=0, drain=0.5, crowd_us=0)
+    half = PredictiveKnobs(band_us=0, band_share=0, drain=0.5, crowd_us=0, harm=0)
     assert order(signals, near(2, 500_000), knobs=half)[0].wait_us == 400_000
 
 
@@ -100,11 +103,72 @@ def test_a_slot_is_waited_for_where_all_run() -> None:
 def test_each_answer_that_runs_adds_a_little() -> None:
     signals = said(2)
     signals.say("p0", model_report(running=3), at_us=1_000_000)
-    crowd = PredictiveKnobs(band_us=0, band_share=0, drain=1.0, crowd_us=4_000)
+    crowd = PredictiveKnobs(band_us=0, band_share=0, drain=1.0, crowd_us=4_000, harm=0)
     attempts = order(signals, near(2), knobs=crowd)
     assert names(attempts) == ["p1", "p0"]
     assert (attempts[1].wait_us, attempts[1].ttft_us) == (0, 1_000_000), "it is no queue"
     assert attempts[1].reason.endswith(" + crowd 12 ms")
+
+
+def test_a_long_prompt_counts_the_wait_of_those_who_come_meanwhile() -> None:
+    """Of n answers of 8 s each, n / 8 come in a second, and wait half a second on average."""
+    signals = said(2)
+    signals.say("p0", model_report(running=4, residence_ms=8_000), at_us=1_000_000)
+    harm = PredictiveKnobs(band_us=0, band_share=0, drain=1.0, crowd_us=0, harm=1.0)
+    second = order(signals, near(2, 200_000), knobs=harm)[1]
+    assert (second.pop, second.ttft_us) == ("p0", 1_000_000)
+    assert second.reason.endswith(" + crowd 250 ms"), "4 / 8 s x 1 s x 0.5 s"
+    short = Ask(Route.CHAT, "chat", prompt_bytes=3_996)
+    first = order(signals, near(2, 200_000), short, knobs=harm)[0]
+    assert first.reason.endswith(" + crowd 2 ms"), "a tenth of the prompt, a hundredth of the harm"
+
+
+def test_memory_is_waited_for_at_the_rate_at_which_answers_free_it() -> None:
+    """9,000 of 40,000 are free, 4,000 of them wanted: 5,000 lack, of 31,000 that 6 s free."""
+    signals = said(2)
+    full = model_report(running=5, kv_tokens=40_000, kv_free=0.225, kv_wanted=4_000)
+    full = msgspec.structs.replace(full, residence_ms=6_200)
+    signals.say("p0", full, at_us=1_000_000)
+    attempts = order(signals, near(2))
+    assert names(attempts) == ["p1", "p0"]
+    assert attempts[1].wait_us == 5_000 * 6_200_000 // 31_000 == 1_000_000
+    book = LoadBook()
+    book.enter("p0", 3_100, 1_000_001)
+    more = order(signals, near(2), load=book.view)[1].wait_us
+    assert more == 1_000_000 + 620_000 + 310_000, "what was sent since wants memory, too"
+    room = msgspec.structs.replace(full, kv_free=0.5)
+    signals.say("p0", room, at_us=1_000_000)
+    assert order(signals, near(2))[0].wait_us == 0
+
+
+@given(st.integers(0, 80_000), st.integers(0, 80_000), st.integers(0, 90_000), st.integers(1, 64))
+def test_more_that_waits_never_lowers_the_predicted_wait(
+    waiting: int, wanted: int, more: int, running: int
+) -> None:
+    def wait_us(waiting: int, wanted: int) -> int:
+        signals = said(1)
+        report = model_report(
+            waiting, running, kv_free=0.4, kv_tokens=90_000, kv_wanted=wanted, residence_ms=9_000
+        )
+        signals.say("p0", report, at_us=900_000)
+        return order(signals, near(1))[0].wait_us
+
+    least = wait_us(waiting, wanted)
+    assert least <= wait_us(waiting + more, wanted)
+    assert least <= wait_us(waiting, wanted + more)
+
+
+def test_scarce_memory_has_a_price_of_its_own() -> None:
+    signals = said(2)
+    knobs = PredictiveKnobs(
+        band_us=0, band_share=0, drain=1.0, crowd_us=0, harm=0, crowd_kv_us=10_000
+    )
+    half = model_report(running=1, kv_tokens=100_000, kv_free=0.6)
+    signals.say("p0", half, at_us=1_000_000)
+    assert order(signals, near(1), knobs=knobs)[0].reason.endswith(" + crowd 10 ms"), "half used"
+    tenth = model_report(running=1, kv_tokens=100_000, kv_free=0.2)
+    signals.say("p0", tenth, at_us=1_000_000)
+    assert order(signals, near(1), knobs=knobs)[0].reason.endswith(" + crowd 90 ms")
 
 
 def test_what_is_held_is_not_prefilled() -> None:
@@ -116,6 +180,16 @@ def test_what_is_held_is_not_prefilled() -> None:
     assert attempts[0].ttft_us == 20_000 + 1_000_000 - 30 * 25_600
     assert attempts[0].reason.startswith("warm: ")
     assert attempts[0].reason.endswith("(7680 tokens held)")
+
+
+def test_digests_of_farther_ones_are_asked_where_no_near_one_is_warm() -> None:
+    signals = said(40)
+    signals.held["p30"] = 30  # 768 ms of prefill, 150 ms away
+    ask = Ask(Route.CHAT, "chat", prompt_bytes=39_996, prefix=tuple(range(1, 40)))
+    assert order(signals, near(40, 5_000), ask)[0].pop == "p30"
+    assert order(signals, near(40, 50_000), ask)[0].pop == "p0", "1.5 s away it is not worth it"
+    signals.held["p2"] = 25
+    assert order(signals, near(40, 5_000), ask)[0].pop == "p2"
 
 
 def test_a_warm_one_is_left_where_it_costs_more_than_tau() -> None:

@@ -181,3 +181,24 @@ def test_the_oracle_takes_the_least_of_everything() -> None:
     assert first("oracle", signals) == "p3"
     signals.held["p4"] = 10
     assert first("oracle", signals) == "p4"
+
+
+class Foretold(Said):
+    """Signals that know what is to come."""
+
+    def __init__(self, times_us: dict[str, int]) -> None:
+        super().__init__()
+        self.times_us = times_us
+
+    def first_token_us(self, pop: str, ask: Ask, tokens: int) -> int:
+        return self.times_us[pop]
+
+
+def test_the_oracle_believes_the_schedule_and_not_the_sum() -> None:
+    signals = Foretold({"p0": 9_000_000, "p1": 2_000_000, "p2": 3_000_000})
+    candidates = near(3)
+    for one in candidates:
+        signals.say(one.pop, at_us=1_000_000)
+    policy = make_policy("oracle", "t", {"crowd_us": 0})
+    found = policy.order(ASK, candidates, signals, IDLE, 1_000_000)
+    assert [one.pop for one in found] == ["p1", "p2", "p0"]

@@ -17,7 +17,7 @@ from selvedge.routing.policies.predictive import Predictive, PredictiveKnobs
 from selvedge.routing.policy import Policy
 
 Grid = Mapping[str, tuple[float, ...]]
-_WAY: Final[Grid] = {"rtt_weight": (0.0, 0.5, 1.0, 2.0)}
+_WAY: Final[Grid] = {"rtt_weight": (0.0, 0.5, 1.0, 2.0, 4.0)}
 
 
 class Row(Value, frozen=True):
@@ -57,7 +57,8 @@ def _typed(knobs: type[Value], values: dict[str, float]) -> dict[str, Any]:  # A
 
 def _ours() -> Iterator[Row]:
     knobs: Grid = {
-        "crowd_us": (5_000, 10_000, 20_000, 40_000),
+        "crowd_us": (10_000, 30_000, 70_000),
+        "harm": (0.0, 1.0, 3.0),
         "tau_us": (0, 30_000, 100_000),
         "band_us": (4_000, 25_000),
         "drain": (0.4, 0.8),
@@ -82,7 +83,7 @@ def _published() -> Iterator[Row]:
     """Those that the headline compares ours with."""
     yield Row("lmetric", lmetric.LMetric, lmetric.LMetricKnobs, _WAY, published=True)
     knobs: Grid = {
-        "local_rtt_us": (10_000, 30_000, 60_000),
+        "local_rtt_us": (10_000, 30_000, 60_000, 120_000),
         "pending_tokens": (0, 2_000, 8_000),
         "match_share": (0.2, 0.5),
     }
@@ -90,7 +91,7 @@ def _published() -> Iterator[Row]:
     knobs = {
         "rtt_weight": (0.5, 1.0, 2.0),
         "queue_weight": (0.5, 1.0, 2.0),
-        "running_tokens": (0, 100, 400),
+        "running_tokens": (0, 200, 400, 800),
     }
     yield Row("gorgo", gorgo.Gorgo, gorgo.GorgoKnobs, knobs, published=True)
     knobs = {"tau_s": (0.1, 0.3, 1.0, 3.0), **_WAY}
@@ -98,14 +99,14 @@ def _published() -> Iterator[Row]:
 
 
 def _others() -> Iterator[Row]:
-    knobs: Grid = {"rtt_weight": (0.5, 1.0, 2.0), "running_tokens": (0, 100, 400)}
+    knobs: Grid = {"rtt_weight": (0.5, 1.0, 2.0), "running_tokens": (0, 200, 400, 800)}
     yield Row("gorgo-v1", gorgo.GorgoFirst, gorgo.GorgoKnobs, knobs)
     yield Row("llm-d-precise", llmd.Scorers, llmd.ScorerKnobs, _WAY)
     yield Row("llm-d-estimated", llmd.Estimated, llmd.ScorerKnobs, _WAY)
     yield Row("llm-d-load", llmd.LoadScorer, llmd.ScorerKnobs, _WAY)
     knobs = {"match_share": (0.1, 0.3, 0.5), "balance_abs": (8, 32, 64)}
     yield Row("cache-aware", sglang.CacheAware, sglang.CacheAwareKnobs, knobs)
-    knobs = {"crowd_us": (0, 5_000, 10_000, 20_000, 40_000)}
+    knobs = {"crowd_us": (0, 20_000, 40_000, 70_000, 100_000)}
     yield Row("oracle", oracle.Oracle, oracle.OracleKnobs, knobs, fresh=True)
 
 

@@ -43,8 +43,8 @@ class PredictiveKnobs(Value, frozen=True):
     """Costs within this of the best are the same, as far as is known."""
     nearest: int = 12
     """Candidates that are always looked at."""
-    digests: int = 64
-    """Among how many nearest digests are asked, of whoever sends one."""
+    digests: int = 48
+    """Among how many nearest digests are asked, where none so far claims half of the prefix."""
     owners: int = 12
     """Among how many nearest a prefix has its rendezvous owner."""
     looks_max: int = 64
@@ -56,9 +56,11 @@ class PredictiveKnobs(Value, frozen=True):
     drain: float = 0.8
     """Share of its rate at which a PoP's reported wait shrinks: others send meanwhile."""
     answer_us: int = 5_000_000
-    """How long an answer holds its slot."""
-    crowd_us: int = 70_000
+    """How long an answer holds its slot and its memory, where a report does not say."""
+    crowd_us: int = 30_000
     """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
+    harm: float = 2.0
+    """How much the time counts that those wait who come while this prompt is computed."""
     crowd_kv_us: int = 0
     """What memory adds that is half used; nine times that where nine tenths are."""
     kv_low: float = 0.02
@@ -86,6 +88,7 @@ class Predictive:
         self._drain_permille = int(known.drain * 1000)
         self._answer_us: int = known.answer_us
         self._crowd_us: int = known.crowd_us
+        self._harm_permille = int(known.harm * 1000)
         self._crowd_kv_us: int = known.crowd_kv_us
         self._digests: int = known.digests
         self._kv_low: float = known.kv_low
@@ -144,7 +147,10 @@ class Predictive:
         """
         trailed, trail_blocks = self._trail.find(case.prefix)
         asks_digests = case.signals is not None and bool(case.prefix)
-        digests = self._digests if asks_digests else 0
+        half = len(case.prefix) // 2
+        digests = 0
+        if asks_digests:
+            digests = self._nearest if trail_blocks > half else self._digests
         scored: list[Candidate] = []
         best, limit, looks = _NEVER, _NEVER, 0
         whole = case.tokens * 1_000_000
@@ -158,6 +164,8 @@ class Predictive:
                 claimed = case.claimed(one)
                 if claimed > blocks:
                     blocks = claimed
+                if blocks > half:  # Farther ones would be a little warmer at best.
+                    digests = nearest
             if is_trailed or one is owner:
                 awaited -= int(is_trailed) + int(one is owner)
             elif (
@@ -165,7 +173,7 @@ class Predictive:
                 and not blocks
                 and (looks >= looks_max or one.rtt_us + whole // _rate(one) > limit)
             ):
-                if not awaited and (at >= digests or one.rtt_us >= limit):
+                if not awaited and (at + 1 >= digests or one.rtt_us >= limit):
                     break
                 continue
             looks += 1
@@ -251,8 +259,10 @@ class Predictive:
         elif over <= 0 and look.is_full and running:
             over = 1
         if over > 0:
-            look.wait += over * self._answer_us // max(1, min(look.slots, running))
-        look.prefill = uncached * 1_000_000 // look.rate
+            look.wait += over * look.residence_us // max(1, min(look.slots, running))
+        look.prefill = prefill = uncached * 1_000_000 // look.rate
+        arriving = running * self._harm_permille * prefill // 1000
+        look.crowd += arriving * prefill // (2 * look.residence_us)
 
     def _weigh_memory(self, case: Case, look: Outlook, sent: int) -> None:
         """Memory: what answers free until there is enough, and what scarcity costs.
