@@ -42,6 +42,9 @@ class Reporting(Protocol):
     def block_changes(self) -> tuple[set[int], set[int]]:
         """Blocks that came and went since this was last asked."""
 
+    def forecast_us(self, work: Work) -> int:
+        """Time to the first token if this came now, with how long each answer will be."""
+
 
 class Digest:
     """What came and went between one digest and the next."""
@@ -52,9 +55,6 @@ class Digest:
         self.at_us = at_us
         self.came = came
         self.went = went
-
-    def forecast_us(self, work: Work) -> int:
-        """Time to the first token if this came now, with how long each answer will be."""
 
 
 class Publisher:
