@@ -4,10 +4,10 @@
 
 Successive halving: of each policy's grid so many trials are drawn (its first one has the defaults),
 all of it where it has fewer; each is played on one seed and a short window, the best quarter of
-them on another seed and a longer one. Best is the least mean p95 of TTFT, in which a request that
-got no first token counts as one that took the whole deadline. Runs are kept in `bench/out/tune` as
-they end, so that it goes on where it was stopped. Prints the `knobs:` of the scenario; writes
-nothing into it. Seeds that are reported begin at 1 and are never played here.
+them on two other seeds and a longer one. Best is the least mean p95 of TTFT, in which a request
+that got no first token counts as one that took the whole deadline. Runs are kept in
+`bench/out/tune` as they end, so that it goes on where it was stopped. Prints the `knobs:` of the
+scenario; writes nothing into it. Seeds that are reported begin at 1 and are never played here.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from selvedge.routing import POLICIES
 from selvedge.sim import Description, Summary
 from selvedge.sim.description import Window
 
-FIRST = Window(60, 60), (101,)
-LAST = Window(120, 180), (102,)
+FIRST = Window(120, 90), (101,)
+LAST = Window(150, 240), (102, 103)
 KEPT = 4
 """One of so many is played again."""
 STORE = OUT / "tune" / f"{SCENARIO}.jsonl"

@@ -177,6 +177,17 @@ def test_a_ticket_comes_with_the_certificate_of_its_ingress(peer: str) -> None:
     begin(book=book, peer="cgk").expect(ReadBody, ClientLeft(NOW_US))
 
 
+def test_who_is_busier_than_was_thought_sends_the_request_back() -> None:
+    talk = begin(changed(patience_us=1))
+    talk.expect(ReadBody, READ)
+    busy = refusal(talk)
+    assert busy.code == "engine_busy"
+    assert "worth waiting for at most 0 ms" in busy.message
+    patient = begin(changed(patience_us=10**9))
+    patient.expect(ReadBody, READ)
+    assert patient.expect(Relay, relayed()).attempts[0].engine == "sin-chat"
+
+
 def test_what_is_no_ticket() -> None:
     for written in ("", "x.y", "é"):
         talk = Conversation(serve_peer(make_head(), written, VIEW, TicketBook("sin", 0), 1000))

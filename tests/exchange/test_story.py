@@ -455,6 +455,7 @@ def test_who_cools() -> None:
     assert cools(failed("no_engine_available"))
     assert not cools(failed("engine_interrupted", tokens=1))
     assert not cools(failed("deadline_exceeded"))
+    assert not cools(failed("engine_busy"))
     assert not cools(failed("engine_rejected"))
     assert not cools(gone())
     assert not cools(relayed())

@@ -86,6 +86,7 @@ OTHERS: dict[str, object] = {
     "issued_us": NOW_US + 1,
     "hop": 2,
     "v": 2,
+    "patience_us": 1,
 }
 
 

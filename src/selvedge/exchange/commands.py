@@ -206,13 +206,13 @@ def cools(ended: Ended) -> bool:
     """Whether an ending says that the engine or PoP is unwell.
 
     A deadline does not: it is the client's number, and one impatient client could otherwise cool
-    an engine for all.
+    an engine for all. Nor does who is only busier than was thought.
     """
     return (
         isinstance(ended, Failed)
         and ended.tokens == 0
         and ended.refused.kind.fault in ("engine", "capacity")
-        and ended.refused.code != "deadline_exceeded"
+        and ended.refused.code not in ("deadline_exceeded", "engine_busy")
     )
 
 

@@ -102,7 +102,13 @@ def serve_ticket(
         return Refuse(ask, receipt=False)
 
     plan = view.routes.rank(
-        ask, (view.here,), view.load, local_only=True, now_us=arrived.at_us, states=view.states
+        ask,
+        (view.here,),
+        view.load,
+        local_only=True,
+        now_us=arrived.at_us,
+        states=view.states,
+        patience_us=ticket.patience_us,
     )
     if isinstance(plan, Refused):
         return Refuse(plan, receipt=False)

@@ -59,6 +59,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("ticket_refused", 403, perm, "policy", False, "a peer's ticket did not hold"),
         ("no_engine_available", 503, srv, "capacity", True, "no allowed engine answered"),
         ("overloaded", 503, srv, "capacity", True, "the PoP is over a limit; see limits.md"),
+        ("engine_busy", 503, srv, "capacity", True, "a PoP is busier than the ingress thought"),
         ("engine_failed", 502, srv, "engine", True, "the engine broke before it answered"),
         ("engine_interrupted", 502, srv, "engine", True, "the engine broke during its answer"),
         ("deadline_exceeded", 504, srv, "capacity", False, "the deadline passed"),

@@ -334,6 +334,7 @@ class Interpreter:
             body_sha256=body_hash(job.body),
             deadline_ms=max(1, (self._head.deadline_us - at_us) // 1000),
             issued_us=at_us,
+            patience_us=attempt.patience_us,
         )
         return issue(ticket, self._view.pair_keys[attempt.pop])
 

@@ -24,7 +24,9 @@ _BITS: Final = 0x7FFFFFFF
 class Attempt(Value, frozen=True):
     """One engine to try. ``engine`` is None where the serving PoP chooses among its own.
 
-    ``wait_us`` is the part of ``ttft_us`` that is spent in queues.
+    ``wait_us`` is the part of ``ttft_us`` that is spent in queues. ``patience_us`` is how long the
+    first token may take from the request's arrival at the PoP, by its own exact state; if longer,
+    the PoP sends the request back at once, and the next attempt is better. 0: it is not asked.
     """
 
     pop: str
@@ -33,6 +35,7 @@ class Attempt(Value, frozen=True):
     ttft_us: int
     reason: str
     wait_us: int = 0
+    patience_us: int = 0
 
 
 class Plan(Value, frozen=True):

@@ -45,10 +45,19 @@ def slots_us(running: int, report: ModelReport, answer_us: int, kv_low: float) -
     """
     over = running + 1 - report.slots
     if over <= 0:
-        if report.kv_free > kv_low or not running:
+        if report.kv_free > kv_low or not running or report.kv_tokens:
             return 0
         over = 1
     return over * answer_us // max(1, min(report.slots, running))
+
+
+def memory_us(report: ModelReport, tokens: int) -> int:
+    """Predicted wait for memory: answers free all they hold in the time that one stays."""
+    free = int(report.kv_tokens * report.kv_free)
+    lack, held = report.kv_wanted + tokens - free, report.kv_tokens - free
+    if not report.kv_tokens or lack <= 0 or held <= 0:
+        return 0
+    return lack * (report.residence_ms * 1000 or ANSWER_US) // held
 
 
 def _attempt(case: Case, here: Candidate, seat: Seat, states: EngineStates | None) -> Attempt:
@@ -57,6 +66,7 @@ def _attempt(case: Case, here: Candidate, seat: Seat, states: EngineStates | Non
     if state is not None:
         waiting, rate = state.load.waiting_tokens, state.load.prefill_tokens_per_s
         slots = slots_us(state.load.running, state.load, ANSWER_US, 0.0)
+        slots += memory_us(state.load, case.tokens)
         blocks = state.matched
     wait_us = waiting * 1_000_000 // rate + slots
     prefill_us = case.uncached(blocks) * 1_000_000 // rate

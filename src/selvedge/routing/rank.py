@@ -92,11 +92,13 @@ class FleetMap:
         signals: Signals | None = None,
         states: EngineStates | None = None,
         wait_ms_max: int | None = None,
+        patience_us: int = 0,
     ) -> Plan | Refused:
         """The attempts for ``ask`` among ``allowed``, or why there is none.
 
         Who just failed comes last, it is not left out: a plan must not be empty because of a
-        guess. ``local_only`` is the serving side of a forwarded request.
+        guess. ``local_only`` is the serving side of a forwarded request, and ``patience_us`` the
+        ingress's (`Attempt.patience_us`).
         """
         unfit = self._unfit(ask)
         if unfit is not None:
@@ -124,6 +126,8 @@ class FleetMap:
         if not found:
             words = f"No PoP that may process this request has room for model {ask.model!r} now."
             return Refused("no_engine_available", words, "model", RETRY_AFTER_MS)
+        if patience_us > 0 and found[0].ttft_us > patience_us:
+            return _busier(found[0].ttft_us, patience_us)
         if wait_ms_max is not None:
             soon = [one for one in found if one.wait_us <= wait_ms_max * 1000]
             if not soon:
@@ -261,6 +265,12 @@ def _too_busy(found: list[Attempt], wait_ms_max: int) -> Refused:
     words += f"{wait_ms_max} ms (Prefer: wait); retry, or wait longer."
     later_ms = min(max(least_ms - wait_ms_max, RETRY_AFTER_MS), RETRY_AFTER_MS_MAX)
     return Refused("no_engine_available", words, retry_after_ms=later_ms)
+
+
+def _busier(ttft_us: int, patience_us: int) -> Refused:
+    words = f"The first token is {ttft_us // 1000} ms away here, and worth waiting for at most "
+    words += f"{patience_us // 1000} ms: another PoP is expected to be sooner."
+    return Refused("engine_busy", words, retry_after_ms=RETRY_AFTER_MS)
 
 
 def _rtt_us(wan: WanModel, a: PoP, b: PoP) -> int:

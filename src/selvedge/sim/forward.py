@@ -131,6 +131,7 @@ class Forward(Relaying):
             body_sha256=body_hash(job.body),
             deadline_ms=self._deadline_ms(),
             issued_us=self._started_us,
+            patience_us=self.attempt.patience_us,
         )
 
 

@@ -52,6 +52,8 @@ class Ticket(msgspec.Struct, frozen=True):
     issued_us: int
     hop: int = 1
     v: int = VERSION
+    patience_us: int = 0
+    """See `routing.Attempt`."""
 
 
 _decoder: Final = msgspec.json.Decoder(Ticket)

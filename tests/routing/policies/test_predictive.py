@@ -58,6 +58,16 @@ def test_the_nearest_where_all_are_idle_and_the_reason_in_words() -> None:
     assert attempts[0].reason == "best: rtt 0 ms + wait 0 ms + prefill 1000 ms"
 
 
+def test_a_choice_may_take_as_long_as_the_next_and_a_little() -> None:
+    knobs = msgspec.structs.replace(SHARP, patience_us=30_000)
+    attempts = order(said(4), near(4), knobs=knobs)
+    # Of p0: what p1 takes, its way included; of the last: as long as it likes.
+    assert [one.patience_us for one in attempts] == [1_040_000, 1_050_000, 0]
+    assert [one.patience_us for one in order(None, near(4), knobs=knobs)] == [0, 0, 0]
+    never = msgspec.structs.replace(SHARP, patience_us=-1)
+    assert [one.patience_us for one in order(said(4), near(4), knobs=never)] == [0, 0, 0]
+
+
 def test_a_reported_wait_is_time_at_its_rate() -> None:
     signals = said(3)
     signals.say("p0", model_report(waiting_tokens=500), at_us=1_000_000)

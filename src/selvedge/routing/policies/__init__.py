@@ -61,6 +61,8 @@ def _ours() -> Iterator[Row]:
         "harm": (0.0, 1.0, 3.0),
         "tau_us": (0, 30_000, 100_000),
         "band_us": (4_000, 25_000),
+        "band_share": (0.05, 0.2, 0.3),
+        "patience_us": (0, 30_000, 100_000),
         "drain": (0.4, 0.8),
     }
     yield Row("predictive", Predictive, PredictiveKnobs, knobs)

@@ -81,7 +81,7 @@ class Oracle:
                 rest.append(one)
                 continue
             tokens = facts.prompt_bytes // 4
-            one.cost = aside + signals.first_token_us(candidate.pop, facts, tokens)
+            one.cost = aside + float(signals.first_token_us(candidate.pop, facts, tokens))
             best = min(best, one.cost)
             asked.append(one)
         asked.sort(key=lambda one: (one.cost, one.candidate.rtt_us))

@@ -39,7 +39,7 @@ class PredictiveKnobs(Value, frozen=True):
     tau_us: int = 30_000
     """How much more a warm PoP may cost than the best."""
     band_us: int = 4_000
-    band_share: float = 0.05
+    band_share: float = 0.2
     """Costs within this of the best are the same, as far as is known."""
     nearest: int = 12
     """Candidates that are always looked at."""
@@ -51,6 +51,9 @@ class PredictiveKnobs(Value, frozen=True):
     """Candidates looked at in all: farther ones only while their round trip is below the best."""
     stale_us: int = 15_000_000
     """A report older than this is not believed."""
+    patience_us: int = 30_000
+    """What a PoP may take beyond the next choice, by its own word, before it sends back; below 0:
+    it is not asked."""
     prior_us: int = 300_000
     """The wait assumed where nothing is known, though others report."""
     drain: float = 0.8
@@ -84,6 +87,7 @@ class Predictive:
         self._owners: int = known.owners
         self._looks_max: int = known.looks_max
         self._stale_us: int = known.stale_us
+        self._patience_us: int = known.patience_us
         self._prior_us: int = known.prior_us
         self._drain_permille = int(known.drain * 1000)
         self._answer_us: int = known.answer_us
@@ -114,12 +118,12 @@ class Predictive:
         chosen, why = self._choose(scored, owner)
         if case.prefix:
             self._trail.mark(case.prefix, chosen, now_us)
-        attempts = [self._attempt(case, chosen, why)]
         second, third = _next_two(scored, chosen)
+        attempts = [self._attempt(case, chosen, why, second)]
         if second is not None:
-            attempts.append(self._attempt(case, second, "next"))
+            attempts.append(self._attempt(case, second, "next", third))
         if third is not None:
-            attempts.append(self._attempt(case, third, "next"))
+            attempts.append(self._attempt(case, third, "next", None))
         return attempts
 
     def _owner(self, case: Case, shortlist: Sequence[Candidate]) -> Candidate | None:
@@ -331,7 +335,8 @@ class Predictive:
         one, other = near[first], near[second]
         return (one if one.outlook.cost <= other.outlook.cost else other), "of two"
 
-    def _attempt(self, case: Case, one: Candidate, why: str) -> Attempt:
+    def _attempt(self, case: Case, one: Candidate, why: str, other: Candidate | None) -> Attempt:
+        """``other`` is asked next: what it would take is what this one may take."""
         look = one.outlook
         cached = case.tokens - case.uncached(look.blocks) if look.blocks else 0
         said = words(one.rtt_us, look.wait, look.prefill, cached)
@@ -342,7 +347,10 @@ class Predictive:
             said += f" + headroom price {price // 1000} ms"
         if case.signals is not None:
             said = f"{why}: {said}"
-        return Attempt(one.pop, one.country, None, look.ttft, said, look.wait)
+        patience = 0
+        if other is not None and case.signals is not None and self._patience_us >= 0:
+            patience = max(look.ttft - one.rtt_us, other.outlook.ttft) + self._patience_us
+        return Attempt(one.pop, one.country, None, look.ttft, said, look.wait, patience)
 
 
 def _rate(one: Candidate) -> int:
