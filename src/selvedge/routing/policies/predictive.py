@@ -39,7 +39,7 @@ class PredictiveKnobs(Value, frozen=True):
     tau_us: int = 30_000
     """How much more a warm PoP may cost than the best."""
     band_us: int = 4_000
-    band_share: float = 0.2
+    band_share: float = 0.05
     """Costs within this of the best are the same, as far as is known."""
     nearest: int = 12
     """Candidates that are always looked at."""
