@@ -7,9 +7,11 @@ module is not compiled.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
+
+from selvedge.fabric import Ask
 
 
 class ModelReport(msgspec.Struct, frozen=True):
@@ -80,6 +82,14 @@ class Signals(Protocol):
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """How many leading blocks of ``prefix`` the PoP's digest claims to hold, as seen here."""
+
+
+@runtime_checkable
+class Foresight(Protocol):
+    """Signals that know what is to come: a simulator's, for the oracle."""
+
+    def first_token_us(self, pop: str, ask: Ask, tokens: int) -> int:
+        """Until the first token there, the way not counted, if a prompt of so many came now."""
 
 
 class EngineState(msgspec.Struct, frozen=True):

@@ -9,24 +9,16 @@ that runs there, which stands for what the choice costs those who come later.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from selvedge.fabric import Ask
 from selvedge.fabric.value import Value
 from selvedge.routing.attempts import Attempt, Candidate
 from selvedge.routing.load import Load
 from selvedge.routing.policies.ordering import Seen, predictions, survey
-from selvedge.routing.signals import Signals
+from selvedge.routing.signals import Foresight, Signals
 
 _US_PER_S: Final = 1_000_000
-
-
-@runtime_checkable
-class Foresight(Protocol):
-    """Signals that know what is to come."""
-
-    def first_token_us(self, pop: str, ask: Ask, tokens: int) -> int:
-        """Until the first token there, the way not counted, if a prompt of so many came now."""
 
 
 class OracleKnobs(Value, frozen=True):
