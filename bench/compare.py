@@ -1,9 +1,10 @@
 """The headline: `fleet-4100` at 0.8 of the knee, reports every second, ten seeds.
 
 `make bench-compare` runs ours, the published policies and the oracle over all seeds (but who is far
-behind after three), the others over fewer, then looks for the fewest GPUs with which ours and `region-local` each keep the
-scenario's objective at several hours of the day. Runs are kept in `bench/out/compare` as they end,
-so that it goes on where it was stopped. Geography is synthetic; knobs were tuned on seeds from 101.
+behind after three), the others over fewer, then looks for the fewest GPUs with which ours and
+`region-local` each keep the scenario's objective at several hours of the day. Runs are kept in
+`bench/out/compare` as they end, so that it goes on where it was stopped. Geography is synthetic;
+knobs were tuned on seeds from 101.
 """
 
 from __future__ import annotations
