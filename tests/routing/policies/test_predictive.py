@@ -61,8 +61,8 @@ def test_the_nearest_where_all_are_idle_and_the_reason_in_words() -> None:
 def test_a_choice_may_take_as_long_as_the_next_and_a_little() -> None:
     knobs = msgspec.structs.replace(SHARP, patience_us=30_000)
     attempts = order(said(4), near(4), knobs=knobs)
-    # Of p0: what p1 takes, its way included; of the last: as long as it likes.
-    assert [one.patience_us for one in attempts] == [1_040_000, 1_050_000, 0]
+    # Until it costs what the next one does, and a little; the last takes as long as it takes.
+    assert [one.patience_us for one in attempts] == [1_040_000, 1_040_000, 0]
     assert [one.patience_us for one in order(None, near(4), knobs=knobs)] == [0, 0, 0]
     never = msgspec.structs.replace(SHARP, patience_us=-1)
     assert [one.patience_us for one in order(said(4), near(4), knobs=never)] == [0, 0, 0]
@@ -131,6 +131,24 @@ def test_a_long_prompt_counts_the_wait_of_those_who_come_meanwhile() -> None:
     short = Ask(Route.CHAT, "chat", prompt_bytes=3_996)
     first = order(signals, near(2, 200_000), short, knobs=harm)[0]
     assert first.reason.endswith(" + crowd 2 ms"), "a tenth of the prompt, a hundredth of the harm"
+
+
+def test_a_queue_makes_a_cold_prompt_dear_to_those_who_come_while_it_lasts() -> None:
+    """In an overload who holds the prefix keeps it, though its queue is longer."""
+    signals = said(2)
+    busy = {"running": 4, "residence_ms": 8_000}
+    signals.say("p0", model_report(waiting_tokens=100_000, **busy), at_us=1_000_000)
+    signals.say("p1", model_report(waiting_tokens=80_000, **busy), at_us=1_000_000)
+    signals.held["p0"] = 30
+    ask = Ask(Route.CHAT, "chat", prompt_bytes=39_996, prefix=tuple(range(1, 40)))
+    cold = PredictiveKnobs(
+        tau_us=0, band_us=0, band_share=0, drain=1.0, crowd_us=0, harm=0, queue_harm=0
+    )
+    assert names(order(signals, near(2, 0), ask, knobs=cold))[0] == "p1"
+    kind = msgspec.structs.replace(cold, queue_harm=1.0)
+    chosen, second = order(signals, near(2, 0), ask, knobs=kind)
+    assert (chosen.pop, second.pop) == ("p0", "p1")
+    assert second.reason.endswith(" + crowd 4000 ms"), "4 / 8 s x 8 s x 1 s"
 
 
 def test_memory_is_waited_for_at_the_rate_at_which_answers_free_it() -> None:

@@ -64,6 +64,9 @@ class PredictiveKnobs(Value, frozen=True):
     """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
     harm: float = 2.0
     """How much the time counts that those wait who come while this prompt is computed."""
+    queue_harm: float = 1.0
+    """The same of those who come while the queue before it lasts: it keeps an overload from
+    scattering prefixes, which would make it last."""
     crowd_kv_us: int = 0
     """What memory adds that is half used; nine times that where nine tenths are."""
     kv_low: float = 0.02
@@ -93,6 +96,7 @@ class Predictive:
         self._answer_us: int = known.answer_us
         self._crowd_us: int = known.crowd_us
         self._harm_permille = int(known.harm * 1000)
+        self._queue_harm_permille = int(known.queue_harm * 1000)
         self._crowd_kv_us: int = known.crowd_kv_us
         self._digests: int = known.digests
         self._kv_low: float = known.kv_low
@@ -265,8 +269,8 @@ class Predictive:
         if over > 0:
             look.wait += over * look.residence_us // max(1, min(look.slots, running))
         look.prefill = prefill = uncached * 1_000_000 // look.rate
-        arriving = running * self._harm_permille * prefill // 1000
-        look.crowd += arriving * prefill // (2 * look.residence_us)
+        delayed = self._harm_permille * prefill // 2 + self._queue_harm_permille * look.wait
+        look.crowd += running * prefill // 1000 * delayed // look.residence_us
 
     def _weigh_memory(self, case: Case, look: Outlook, sent: int) -> None:
         """Memory: what answers free until there is enough, and what scarcity costs.
@@ -349,7 +353,9 @@ class Predictive:
             said = f"{why}: {said}"
         patience = 0
         if other is not None and case.signals is not None and self._patience_us >= 0:
-            patience = max(look.ttft - one.rtt_us, other.outlook.ttft) + self._patience_us
+            # Until it costs as much as the next would.
+            more = max(0, other.outlook.cost - look.cost)
+            patience = look.ttft - one.rtt_us + more + self._patience_us
         return Attempt(one.pop, one.country, None, look.ttft, said, look.wait, patience)
 
 
