@@ -37,18 +37,19 @@ def is_cooling(load: Load, one: Candidate) -> bool:
     return all(seat.place in load.cooling for seat in one.seats)
 
 
-def slots_us(running: int, report: ModelReport, answer_us: int, kv_low: float) -> int:
-    """Predicted wait for a slot: nothing while one is free and so is memory.
+def slots_us(report: ModelReport) -> int:
+    """Predicted wait for a slot: nothing while one is free and, where only its share is known, so
+    is memory.
 
-    All run alike, so one of ``n`` answers ends every ``answer_us / n``; each that is already over
+    All run alike, so one of ``n`` answers ends every ``ANSWER_US / n``; each that is already over
     the slots waits for one such end, and so does this one.
     """
-    over = running + 1 - report.slots
+    over = report.running + 1 - report.slots
     if over <= 0:
-        if report.kv_free > kv_low or not running or report.kv_tokens:
+        if report.kv_free > 0 or not report.running or report.kv_tokens:
             return 0
         over = 1
-    return over * answer_us // max(1, min(report.slots, running))
+    return over * ANSWER_US // max(1, min(report.slots, report.running))
 
 
 def memory_us(report: ModelReport, tokens: int) -> int:
@@ -65,8 +66,7 @@ def _attempt(case: Case, here: Candidate, seat: Seat, states: EngineStates | Non
     state = states.state(seat.engine, case.model, case.prefix) if states is not None else None
     if state is not None:
         waiting, rate = state.load.waiting_tokens, state.load.prefill_tokens_per_s
-        slots = slots_us(state.load.running, state.load, ANSWER_US, 0.0)
-        slots += memory_us(state.load, case.tokens)
+        slots = slots_us(state.load) + memory_us(state.load, case.tokens)
         blocks = state.matched
     wait_us = waiting * 1_000_000 // rate + slots
     prefill_us = case.uncached(blocks) * 1_000_000 // rate
