@@ -13,21 +13,19 @@ from selvedge.fabric.errors import (
     StoreFailed,
 )
 from selvedge.fabric.fleet import (
-    NAME_PATTERN,
-    DataClass,
+    Collector,
+    Control,
     Engine,
-    Ingress,
-    Key,
     Model,
     ModelKind,
     PoP,
     Release,
     Served,
-    Tenant,
     Wan,
     Zone,
 )
 from selvedge.fabric.geography import WanModel, great_circle_km
+from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.receipt import (
     Attestation,
     Attested,
@@ -39,11 +37,24 @@ from selvedge.fabric.receipt import (
 )
 from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
 from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Route, Usage
+from selvedge.fabric.tenancy import (
+    LIMIT_MAX,
+    NO_LIMITS,
+    DataClass,
+    Ingress,
+    Key,
+    Limits,
+    Price,
+    Project,
+    Tenant,
+)
 
 __all__ = [
     "COUNTRIES",
     "GROUPS",
+    "LIMIT_MAX",
     "NAME_PATTERN",
+    "NO_LIMITS",
     "REFUSALS",
     "TOKENS_MAX",
     "Address",
@@ -54,16 +65,21 @@ __all__ = [
     "BadScenario",
     "BadSetting",
     "BadTicket",
+    "Collector",
+    "Control",
     "DataClass",
     "Engine",
     "Head",
     "Ingress",
     "Key",
+    "Limits",
     "Model",
     "ModelKind",
     "Outcome",
     "Personal",
     "PoP",
+    "Price",
+    "Project",
     "Provenance",
     "Receipt",
     "RefusalKind",

@@ -17,9 +17,8 @@ from selvedge.fabric.addresses import is_inside, read_address, why_forbidden
 from selvedge.fabric.countries import is_country
 from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.geography import WanModel
-
-NAME_PATTERN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
-"""Names of PoPs, tenants, zones and keys: lower case, digits, dots and dashes, at most 64."""
+from selvedge.fabric.names import check_name, check_unique
+from selvedge.fabric.tenancy import Key, Price, Project, Tenant
 
 DIGEST_PATTERN: Final = re.compile(r"unknown|sha256:[0-9a-f]{64}")
 _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
@@ -28,14 +27,6 @@ _CERTIFICATE: Final = re.compile(r"[A-Za-z0-9+/]{1,4094}={0,2}")
 CERTIFICATES_MAX: Final = 2
 
 ModelKind = Literal["chat", "embedding"]
-Ingress = Literal["in-zone", "transit-allowed"]
-
-
-def _check_name(what: str, name: str) -> None:
-    if not NAME_PATTERN.fullmatch(name):
-        raise BadRelease(
-            what, f"{name!r} is not a name: use a-z, 0-9, '.' and '-', at most 64 characters"
-        )
 
 
 def _check_country(what: str, code: str) -> None:
@@ -59,6 +50,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether embedding vectors may be shortened on request."""
     resume: bool = False
     """Whether a broken answer may be continued at another engine (its seat: not used yet)."""
+    price: Price | None = None
+    """What its tokens cost; None: it is not priced, and budgets in money refuse it."""
 
     def __post_init__(self) -> None:
         if not self.id or len(self.id) > 128:
@@ -67,6 +60,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadRelease(f"models.{self.id}.digest", "is 'unknown' or 'sha256:' and 64 digits")
         if self.context_tokens_max < 1:
             raise BadRelease(f"models.{self.id}.context_tokens_max", "must be at least 1")
+        if self.price is not None:
+            self.price.check(f"models.{self.id}.price")
 
 
 class Served(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +89,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether plaintext http may go to addresses that are neither loopback nor private."""
 
     def __post_init__(self) -> None:
-        _check_name("engines", self.id)
+        check_name("engines", self.id)
         if not self.serves:
             raise BadRelease(f"engines.{self.id}.serves", "an engine serves at least one model")
         if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.url):
@@ -144,7 +139,7 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """TLS certificates for peers, DER in base64: it shows the first, and two may be good."""
 
     def __post_init__(self) -> None:
-        _check_name("pops", self.id)
+        check_name("pops", self.id)
         _check_country(f"pops.{self.id}.country", self.country)
         if not (-90 <= self.latitude <= 90 and -180 <= self.longitude <= 180):
             raise BadRelease(f"pops.{self.id}", "latitude is -90..90, longitude -180..180 degrees")
@@ -152,7 +147,7 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadRelease(f"pops.{self.id}.peer", f"{self.peer!r} is not host:port")
         if not _PUBLIC_KEY.fullmatch(self.public_key):
             raise BadRelease(f"pops.{self.id}.public_key", "is 32 bytes in base64")
-        _check_unique(f"pops.{self.id}.engines", [engine.id for engine in self.engines])
+        check_unique(f"pops.{self.id}.engines", [engine.id for engine in self.engines])
         field = f"pops.{self.id}.certificates"
         if len(self.certificates) > CERTIFICATES_MAX:
             raise BadRelease(field, f"names more than {CERTIFICATES_MAX}; drop the oldest")
@@ -167,49 +162,9 @@ class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     countries: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_name("zones", self.id)
+        check_name("zones", self.id)
         for code in self.countries:
             _check_country(f"zones.{self.id}", code)
-
-
-class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant's rule for one kind of data: where it may be processed, where it may enter."""
-
-    id: str
-    zone: str
-    ingress: Ingress
-
-    def __post_init__(self) -> None:
-        _check_name("classes", self.id)
-
-
-class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is served and billed, with its data classes."""
-
-    id: str
-    classes: tuple[DataClass, ...]
-
-    def __post_init__(self) -> None:
-        _check_name("tenants", self.id)
-        if not self.classes:
-            raise BadRelease(f"tenants.{self.id}.classes", "a tenant has at least one data class")
-        _check_unique(f"tenants.{self.id}.classes", [one.id for one in self.classes])
-
-
-class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An API key as the fleet knows it: HMAC-SHA-256 of its secret, in hex, never the secret."""
-
-    id: str
-    tenant: str
-    data_class: str
-    hash: str
-    project: str = "default"
-    expires_us: int | None = None
-
-    def __post_init__(self) -> None:
-        _check_name("keys", self.id)
-        if not re.fullmatch(r"[0-9a-f]{64}", self.hash):
-            raise BadRelease(f"keys.{self.id}.hash", "is 64 hexadecimal digits")
 
 
 class Wan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -225,6 +180,34 @@ class Wan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadRelease("wan", str(error)) from error
 
 
+class Control(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where PoPs ask for leases, and with whom they share a key for that (as pairs of PoPs do)."""
+
+    url: str
+    public_key: str
+
+    def __post_init__(self) -> None:
+        _check_service("control", self.url, self.public_key)
+
+
+class Collector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the receipts of one zone are collected."""
+
+    zone: str
+    url: str
+    public_key: str
+
+    def __post_init__(self) -> None:
+        _check_service(f"collectors.{self.zone}", self.url, self.public_key)
+
+
+def _check_service(what: str, url: str, public_key: str) -> None:
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
+        raise BadRelease(f"{what}.url", f"{url!r} is not an http(s) URL")
+    if not _PUBLIC_KEY.fullmatch(public_key):
+        raise BadRelease(f"{what}.public_key", "is 32 bytes in base64")
+
+
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The fleet, complete and frozen. ``version`` only grows; an older one is refused."""
 
@@ -237,13 +220,20 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenants: tuple[Tenant, ...]
     keys: tuple[Key, ...]
     wan: Wan = Wan()
+    projects: tuple[Project, ...] = ()
+    control: Control | None = None
+    """None: nobody grants leases; limits are then each PoP's own, all of them."""
+    collectors: tuple[Collector, ...] = ()
+    """At most one a zone; where a zone has none, its receipts stay at the PoP."""
 
     def __post_init__(self) -> None:
-        _check_name("fleet", self.fleet)
+        check_name("fleet", self.fleet)
         if self.version < 1:
             raise BadRelease("version", "counts from 1")
         for what in ("models", "pops", "zones", "tenants", "keys"):
-            _check_unique(what, [one.id for one in getattr(self, what)])
+            check_unique(what, [one.id for one in getattr(self, what)])
+        check_unique("projects", [f"{one.tenant}/{one.id}" for one in self.projects])
+        check_unique("collectors", [one.zone for one in self.collectors])
         if not self.pops:
             raise BadRelease("pops", "a fleet has at least one PoP")
         self._check_certificates()
@@ -282,6 +272,17 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise BadRelease(
                     f"keys.{key.id}", f"tenant {key.tenant!r} has no data class {key.data_class!r}"
                 )
+            for zone in key.zones:
+                if zone not in zones:
+                    raise BadRelease(f"keys.{key.id}.zones", f"{zone!r} is not under zones")
+        tenants = {tenant.id for tenant in self.tenants}
+        for project in self.projects:
+            if project.tenant not in tenants:
+                words = f"{project.tenant!r} is not under tenants"
+                raise BadRelease(f"projects.{project.id}.tenant", words)
+        for collector in self.collectors:
+            if collector.zone not in zones:
+                raise BadRelease(f"collectors.{collector.zone}", "is not under zones")
 
     def pop(self, pop_id: str) -> PoP:
         """The PoP with this id; raises `KeyError` where there is none."""
@@ -289,11 +290,3 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if pop.id == pop_id:
                 return pop
         raise KeyError(pop_id)
-
-
-def _check_unique(what: str, names: list[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise BadRelease(what, f"{name!r} appears twice")
-        seen.add(name)
