@@ -73,21 +73,23 @@ def look(case: Case, one: Candidate, stale_us: int) -> Sight:
     sight = Sight(one.rate)
     signals = case.signals
     report = signals.report(one.pop, case.now_us) if signals is not None else None
-    if report is not None and case.now_us - report.at_us <= stale_us:
-        sight.reserve = report.reserve
-        of_model = report.models.get(case.model)
-        if of_model is not None:
+    told = report.told.get(case.model) if report is not None else None
+    if told is not None:
+        age_us = case.now_us - told.at_us
+        if age_us <= stale_us:
             # What left here after this cannot have been there when the report was made.
-            since_us = report.at_us - one.rtt_us // 2
-            tokens, requests = sent_since(case.load, one, since_us)
+            tokens, requests = sent_since(case.load, one, told.at_us - one.rtt_us // 2)
             sight.known = True
-            sight.age_us = case.now_us - report.at_us
-            sight.rate = of_model.prefill_tokens_per_s
-            sight.waiting = of_model.waiting_tokens + tokens
-            sight.running = of_model.running + requests
-            sight.slots = of_model.slots
-            sight.kv_free = of_model.kv_free
+            sight.reserve = told.reserve
+            sight.age_us = age_us
+            sight.rate = told.rate
+            sight.waiting = told.waiting + tokens
+            sight.running = told.running + requests
+            sight.slots = told.slots
+            sight.kv_free = told.kv_free_share
             return sight
+    elif report is not None and case.now_us - report.at_us <= stale_us:
+        sight.reserve = report.reserve
     sight.waiting = in_flight(case.load, one)
     return sight
 

@@ -7,11 +7,13 @@ module is not compiled.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
 from selvedge.fabric import Ask
+from selvedge.routing.told import Told
 
 
 class ModelReport(msgspec.Struct, frozen=True):
@@ -35,15 +37,15 @@ class ModelReport(msgspec.Struct, frozen=True):
     """How long an answer holds its memory, of those that ended lately; 0 where not known."""
 
     def __post_init__(self) -> None:
-        if min(self.waiting_tokens, self.running) < 0 or self.slots < 1:
+        if self.waiting_tokens < 0 or self.running < 0 or self.slots < 1:
             raise ValueError("a load report counts from 0, and slots from 1")
-        if min(self.kv_tokens, self.kv_wanted, self.residence_ms) < 0:
+        if self.kv_tokens < 0 or self.kv_wanted < 0 or self.residence_ms < 0:
             raise ValueError("kv_tokens, kv_wanted and residence_ms count from 0")
         if not 0 <= self.kv_free <= 1 or self.prefill_tokens_per_s < 1:
             raise ValueError("kv_free is from 0 to 1, prefill_tokens_per_s at least 1")
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, dict=True):
     """A PoP's load at ``at_us``."""
 
     pop: str
@@ -51,6 +53,25 @@ class Report(msgspec.Struct, frozen=True):
     reserve: float
     """Headroom left of the content's, after the surge reserve, 0 to 1."""
     models: dict[str, ModelReport]
+
+    @cached_property
+    def told(self) -> dict[str, Told]:
+        """The same by model, taken apart once for all who ask."""
+        return {name: _told(self, one) for name, one in self.models.items()}
+
+
+def _told(report: Report, of_model: ModelReport) -> Told:
+    told = Told(report.at_us, report.reserve, of_model.prefill_tokens_per_s)
+    told.waiting = of_model.waiting_tokens
+    told.running = of_model.running
+    told.slots = of_model.slots
+    told.residence_us = of_model.residence_ms * 1000
+    told.kv_tokens = of_model.kv_tokens
+    told.kv_free_share = of_model.kv_free
+    free = int(of_model.kv_tokens * of_model.kv_free)
+    told.kv_free = free - of_model.kv_wanted
+    told.kv_held = of_model.kv_tokens - free
+    return told
 
 
 class Delta(msgspec.Struct, frozen=True):
