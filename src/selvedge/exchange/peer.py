@@ -143,7 +143,7 @@ def _denied(ticket: Ticket, view: FleetView) -> Refused | None:
     if isinstance(allowed, Refused):
         return allowed
     here = view.here.id
-    if here not in ticket.allowed or not allowed.bits & view.rules.bits((here,)):
+    if here not in ticket.allowed or not view.rules.holds(allowed.bits, here):
         return Refused(
             "residency_no_allowed_pop",
             f"PoP {here!r} may not process for rule {ticket.rule!r} by both releases.",

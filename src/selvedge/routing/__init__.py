@@ -21,6 +21,7 @@ from selvedge.routing.policies.predictive import Predictive, PredictiveKnobs
 from selvedge.routing.policy import Policy
 from selvedge.routing.publication import Known, Publications
 from selvedge.routing.rank import FleetMap
+from selvedge.routing.sight import take_apart
 from selvedge.routing.signals import (
     Delta,
     EngineState,
@@ -29,6 +30,7 @@ from selvedge.routing.signals import (
     Report,
     Signals,
 )
+from selvedge.routing.told import Told
 
 __all__ = [
     "ANSWERS",
@@ -67,8 +69,10 @@ __all__ = [
     "Row",
     "Seat",
     "Signals",
+    "Told",
     "Underway",
     "make_policy",
     "place",
     "prompt_tokens_of",
+    "take_apart",
 ]

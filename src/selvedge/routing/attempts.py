@@ -64,12 +64,11 @@ class Seat:
 class Outlook:
     """What a policy last made of a candidate: what it told, and what that comes to now."""
 
-    __slots__ = ("blocks", "cost", "crowd", "prefill", "report", "told", "ttft", "wait")
+    __slots__ = ("blocks", "cost", "crowd", "prefill", "told", "ttft", "wait")
 
     def __init__(self) -> None:
-        self.report: object = None
         self.told: Told | None = None
-        """What the report says of the model; None where it says nothing."""
+        """What its report says of the model; None where it says nothing."""
         self.blocks = 0
         self.wait = 0
         self.prefill = 0

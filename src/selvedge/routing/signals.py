@@ -7,7 +7,6 @@ module is not compiled.
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -45,7 +44,7 @@ class ModelReport(msgspec.Struct, frozen=True):
             raise ValueError("kv_free is from 0 to 1, prefill_tokens_per_s at least 1")
 
 
-class Report(msgspec.Struct, frozen=True, dict=True):
+class Report(msgspec.Struct, frozen=True):
     """A PoP's load at ``at_us``."""
 
     pop: str
@@ -53,25 +52,6 @@ class Report(msgspec.Struct, frozen=True, dict=True):
     reserve: float
     """Headroom left of the content's, after the surge reserve, 0 to 1."""
     models: dict[str, ModelReport]
-
-    @cached_property
-    def told(self) -> dict[str, Told]:
-        """The same by model, taken apart once for all who ask."""
-        return {name: _told(self, one) for name, one in self.models.items()}
-
-
-def _told(report: Report, of_model: ModelReport) -> Told:
-    told = Told(report.at_us, report.reserve, of_model.prefill_tokens_per_s)
-    told.waiting = of_model.waiting_tokens
-    told.running = of_model.running
-    told.slots = of_model.slots
-    told.residence_us = of_model.residence_ms * 1000
-    told.kv_tokens = of_model.kv_tokens
-    told.kv_free_share = of_model.kv_free
-    free = int(of_model.kv_tokens * of_model.kv_free)
-    told.kv_free = free - of_model.kv_wanted
-    told.kv_held = of_model.kv_tokens - free
-    return told
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -100,6 +80,9 @@ class Signals(Protocol):
 
     def report(self, pop: str, now_us: int) -> Report | None:
         """The newest report of ``pop`` that can have come here by now; None where none has."""
+
+    def told(self, pop: str, model: str, now_us: int) -> Told | None:
+        """What that report says of a model; None where it says nothing, or there is none."""
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """How many leading blocks of ``prefix`` the PoP's digest claims to hold, as seen here."""

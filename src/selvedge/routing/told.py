@@ -1,8 +1,8 @@
-"""A report taken apart: what a PoP told of one model, as plain numbers.
+"""What a PoP told of one model, as plain numbers: a report taken apart.
 
-A decision reads a dozen figures of each of a dozen candidates or more. Reading them off a decoded
-struct costs more than what is done with them, so a report is taken apart once, when it is first
-asked, and whoever reads it later, at any ingress of a simulation, finds it done.
+A decision reads a dozen figures of each of a dozen candidates or more, and reading them off a
+decoded struct costs more than what is done with them. So whoever hears a report takes it apart
+once; in a simulation that is once for all ingresses.
 """
 
 from __future__ import annotations

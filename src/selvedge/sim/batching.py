@@ -173,11 +173,11 @@ class BatchingEngine:
         """How many leading blocks of a prompt are in memory."""
         return self.blocks.matched(prefix, len(prefix))
 
-    def digest_blocks(self) -> list[int]:
+    def digest_blocks(self) -> list[object]:
         """Every block in memory, by name."""
         return self.blocks.names()
 
-    def block_changes(self) -> tuple[set[int], set[int]]:
+    def block_changes(self) -> tuple[set[object], set[object]]:
         """Blocks that came and went since this was last asked."""
         return self.blocks.changes()
 

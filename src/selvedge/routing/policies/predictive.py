@@ -207,16 +207,14 @@ class Predictive:
         is_fresh = False
         told: Told | None = None
         if case.signals is not None:
-            report = case.signals.report(one.pop, case.now_us)
-            if report is not look.report:
-                look.report = report
-                look.told = report.told.get(case.model) if report is not None else None
-            told = look.told
+            told = look.told = case.signals.told(one.pop, case.model, case.now_us)
             if told is not None:
                 is_fresh = case.now_us - told.at_us <= self._stale_us
                 price = self._price(told.reserve) if is_fresh else 0
-            elif report is not None and case.now_us - report.at_us <= self._stale_us:
-                price = self._price(report.reserve)
+            else:
+                report = case.signals.report(one.pop, case.now_us)
+                if report is not None and case.now_us - report.at_us <= self._stale_us:
+                    price = self._price(report.reserve)
         if told is not None and is_fresh:
             self._predict(case, one, told, uncached)
         else:
