@@ -34,8 +34,8 @@ from selvedge.sim import (
 _ROOMS = ("fabric", "wire", "residency", "routing", "cache", "ledger", "exchange", "sim")
 
 
-_SELDOM = (200_000, 20, 1000)
-"""A story and its relay are a cycle: garbage is looked for, but not after every few requests."""
+_SELDOM = (2_000_000, 20, 1000)
+"""Nearly nothing that a request leaves is a cycle: garbage is looked for, but not often."""
 
 
 class Task(msgspec.Struct, frozen=True):

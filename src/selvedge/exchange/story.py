@@ -50,6 +50,7 @@ Story: TypeAlias = Generator[Command, Reply, Ending]
 RETRY_AFTER_MS: Final = 1000
 _OVER: Final = frozenset({"deadline_exceeded", "shutting_down"})
 """Not the engine's failures: no other one could do better."""
+_ENDED: Final = (Relayed, Failed, Gone)
 _FINISH_REASONS: Final = frozenset(
     {None, "stop", "length", "tool_calls", "content_filter", "function_call"}
 )
@@ -162,7 +163,7 @@ def relay_in_turn(
 
 
 def _answer(reply: Reply) -> Ended:
-    if not isinstance(reply, Relayed | Failed | Gone):
+    if not isinstance(reply, _ENDED):
         raise TypeError(f"{type(reply).__name__} is not an answer to Relay")
     return reply
 

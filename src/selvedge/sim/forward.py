@@ -7,6 +7,8 @@ not been delivered.
 
 from __future__ import annotations
 
+from typing import Final
+
 from selvedge.exchange import Deliver, Ending, Job, Refuse, Served
 from selvedge.fabric import Attested, Head, Refused, Usage
 from selvedge.routing import Attempt
@@ -15,6 +17,8 @@ from selvedge.sim.conversation import Caller, Conversation, Wants
 from selvedge.sim.engines import Answering
 from selvedge.sim.relay import Relaying, World
 from selvedge.wire import Ticket, body_hash, holds, issue
+
+_OF_NOTHING: Final = body_hash(b"")
 
 
 class Forward(Relaying):
@@ -130,7 +134,7 @@ class Forward(Relaying):
             release_hash=view.release_hash,
             route=head.route,
             model=job.ask.model,
-            body_sha256=body_hash(job.body),
+            body_sha256=body_hash(job.body) if job.body else _OF_NOTHING,
             deadline_ms=self._deadline_ms(),
             issued_us=self._started_us,
             patience_us=self.attempt.patience_us,
