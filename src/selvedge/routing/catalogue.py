@@ -93,6 +93,12 @@ class Catalogue:
             seen = self.seen[here] = Seen(here)
         return seen
 
+    def forget_candidates(self) -> None:
+        """Let new maps make their own, with nothing that a policy noted on them; distances stay."""
+        for seen in self.seen.values():
+            seen.candidates.clear()
+            seen.lists.clear()
+
 
 def _rtt_us(wan: WanModel, a: PoP, b: PoP) -> int:
     ends = (a.latitude, a.longitude), (b.latitude, b.longitude)
