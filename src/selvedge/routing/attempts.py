@@ -64,11 +64,13 @@ class Seat:
 class Outlook:
     """What a policy last made of a candidate: what it told, and what that comes to now."""
 
-    __slots__ = ("blocks", "cost", "crowd", "prefill", "told", "ttft", "wait")
+    __slots__ = ("blocks", "cost", "crowd", "prefill", "price", "told", "ttft", "wait")
 
     def __init__(self) -> None:
         self.told: Told | None = None
         """What its report says of the model; None where it says nothing."""
+        self.price = 0
+        """Of the headroom that it tells of."""
         self.blocks = 0
         self.wait = 0
         self.prefill = 0

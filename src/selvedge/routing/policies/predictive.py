@@ -207,10 +207,13 @@ class Predictive:
         is_fresh = False
         told: Told | None = None
         if case.signals is not None:
-            told = look.told = case.signals.told(one.pop, case.model, case.now_us)
+            told = case.signals.told(one.pop, case.model, case.now_us)
+            if told is not look.told:
+                look.told = told
+                look.price = self._price(told.reserve) if told is not None else 0
             if told is not None:
                 is_fresh = case.now_us - told.at_us <= self._stale_us
-                price = self._price(told.reserve) if is_fresh else 0
+                price = look.price if is_fresh else 0
             else:
                 report = case.signals.report(one.pop, case.now_us)
                 if report is not None and case.now_us - report.at_us <= self._stale_us:
