@@ -56,6 +56,25 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
     assert first.summary.digest != other.summary.digest
 
 
+def test_a_run_is_the_same_whatever_the_fleet_was_used_for_before() -> None:
+    cities = msgspec.structs.replace(SMALL.fleet.cities, count=80, gpu_sites=40, gpus=40)
+    wider = msgspec.structs.replace(
+        SMALL,
+        fleet=msgspec.structs.replace(SMALL.fleet, cities=cities),
+        traffic=msgspec.structs.replace(SMALL.traffic, knee_requests_per_s=30.0),
+    )
+    course = Course(
+        atlas=atlas_of(wider),
+        clients=read_client_table(),
+        policy="predictive",
+        seed=1,
+        knobs={"nearest": 4},
+    )
+    alone = run(course)
+    run(msgspec.structs.replace(course, seed=2))
+    assert run(course).report.canonical() == alone.report.canonical()
+
+
 def test_arrivals_are_the_same_for_every_policy() -> None:
     ours, theirs = play("predictive").rows, play("random").rows
     assert sorted(ours.arrived_us) == sorted(theirs.arrived_us)

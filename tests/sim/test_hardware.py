@@ -6,6 +6,7 @@ import pytest
 
 from selvedge.sim.engines import Work
 from selvedge.sim.hardware import HARDWARE
+from selvedge.sim.iterations import Pace
 from selvedge.sim.pool import Pool, Timed, round_robin
 
 
@@ -36,3 +37,14 @@ def test_every_preset_answers_and_says_where_it_comes_from(name: str) -> None:
     run = Pool(hardware.engine, 1).run([Timed(0, Work(1000, 50))], round_robin())
     assert run.refused == 0
     assert 0 < run.served[0].first_us < run.served[0].whole_us
+
+
+@pytest.mark.parametrize("name", sorted(HARDWARE))
+def test_an_engine_at_work_keeps_the_time_of_its_timing(name: str) -> None:
+    timing = HARDWARE[name].engine.timing
+    pace = Pace(timing)
+    for tokens, pairs in ((1, 0), (700, 350_000), (8192, 12)):
+        assert pace.prefill_us(tokens, pairs) == timing.prefill_us(tokens, pairs)
+    for answers, context in ((1, 1), (2, 9_000), (3, 70), (250, 88_888)):
+        assert pace.decode_us(answers, context) == timing.decode_us(answers, context)
+    assert pace.first_free == timing.first_free

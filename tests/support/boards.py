@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selvedge.routing import ModelReport, Report
+from selvedge.routing import ModelReport, Report, Told, take_apart
 
 
 def model_report(
@@ -40,8 +40,14 @@ class Said:
 
     def report(self, pop: str, now_us: int) -> Report | None:
         """Whatever was said."""
-        self.asked.append(pop)
         return self.reports.get(pop)
+
+    def told(self, pop: str, model: str, now_us: int) -> Told | None:
+        """The same of a model."""
+        self.asked.append(pop)
+        report = self.reports.get(pop)
+        load = report.models.get(model) if report is not None else None
+        return take_apart(report, load) if report is not None and load is not None else None
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """As many blocks as were said."""

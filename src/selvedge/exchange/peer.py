@@ -19,7 +19,6 @@ from selvedge.exchange.commands import (
     Failed,
     Gone,
     Job,
-    NotWritten,
     ReadBody,
     Refuse,
     Relayed,
@@ -118,7 +117,7 @@ def serve_ticket(
     ended, _ = yield from relay_in_turn(plan, job)
     attestation = _attestation(ticket, named, view, ask, ended)
     vouched = yield Attest(attestation, ticket.ingress)
-    return _ending(ended, vouched if isinstance(vouched, Vouched | NotWritten) else None)
+    return _ending(ended, vouched if isinstance(vouched, Vouched) else None)
 
 
 def _checked(head: Head, written: str, view: FleetView, book: TicketBook) -> Ticket | Refused:
@@ -143,7 +142,7 @@ def _denied(ticket: Ticket, view: FleetView) -> Refused | None:
     if isinstance(allowed, Refused):
         return allowed
     here = view.here.id
-    if here not in ticket.allowed or not allowed.bits & view.rules.bits((here,)):
+    if here not in ticket.allowed or not view.rules.holds(allowed.bits, here):
         return Refused(
             "residency_no_allowed_pop",
             f"PoP {here!r} may not process for rule {ticket.rule!r} by both releases.",
@@ -218,8 +217,8 @@ def _broken(ended: Ended, words: str) -> Failed:
     )
 
 
-def _ending(ended: Ended, vouched: Vouched | NotWritten | None) -> Deliver | Refuse | Drop:
-    attested = vouched.attested if isinstance(vouched, Vouched) else None
+def _ending(ended: Ended, vouched: Vouched | None) -> Deliver | Refuse | Drop:
+    attested = vouched.attested if vouched is not None else None
     if isinstance(ended, Gone):
         return Drop()
     if isinstance(ended, Failed):

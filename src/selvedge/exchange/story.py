@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from selvedge.cache import Scope, admits, judge
+from selvedge.cache import CacheStatus, Scope, admits, judge
 from selvedge.exchange.commands import (
     BodyRead,
     BodyRefused,
@@ -50,6 +50,7 @@ Story: TypeAlias = Generator[Command, Reply, Ending]
 RETRY_AFTER_MS: Final = 1000
 _OVER: Final = frozenset({"deadline_exceeded", "shutting_down"})
 """Not the engine's failures: no other one could do better."""
+_ENDED: Final = (Relayed, Failed, Gone)
 _FINISH_REASONS: Final = frozenset(
     {None, "stop", "length", "tool_calls", "content_filter", "function_call"}
 )
@@ -86,12 +87,11 @@ def serve(
     ask = read_ask(head, arrived, view, admitted.tenant, image_urls)
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
-    draft = _asked(draft, ask, view)
 
     scope = Scope(admitted.tenant, admitted.data_class, allowed.rule.zone)
     recalled = yield Recall(scope, ask)
     cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
-    draft = msgspec.structs.replace(draft, cache=cached)
+    draft = _asked(draft, ask, view, cached)
 
     plan = _plan(head, ask, view, allowed, recalled.at_us)
     if isinstance(plan, Refused):
@@ -163,7 +163,7 @@ def relay_in_turn(
 
 
 def _answer(reply: Reply) -> Ended:
-    if not isinstance(reply, Relayed | Failed | Gone):
+    if not isinstance(reply, _ENDED):
         raise TypeError(f"{type(reply).__name__} is not an answer to Relay")
     return reply
 
@@ -281,7 +281,7 @@ def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
     )
 
 
-def _asked(draft: Receipt, ask: Ask, view: FleetView) -> Receipt:
+def _asked(draft: Receipt, ask: Ask, view: FleetView, cached: CacheStatus) -> Receipt:
     model = view.models.get(ask.model)
     return msgspec.structs.replace(
         draft,
@@ -289,6 +289,7 @@ def _asked(draft: Receipt, ask: Ask, view: FleetView) -> Receipt:
         model_digest=model.digest if model is not None else None,
         stream=ask.stream,
         body_bytes=ask.prompt_bytes,
+        cache=cached,
     )
 
 

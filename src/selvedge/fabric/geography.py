@@ -18,7 +18,8 @@ It refuses to know PoPs and releases: places are pairs of degrees.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from selvedge.fabric.value import Value
 
 EARTH_RADIUS_KM = 6371.0088
 """Mean radius R1 of the Earth, IUGG (Moritz, "Geodetic Reference System 1980")."""
@@ -35,9 +36,8 @@ def great_circle_km(lat1: float, lon1: float, lat2: float, lon2: float) -> float
 
     Raises ValueError for a latitude outside [-90, 90] or a longitude outside [-180, 180].
     """
-    for latitude, longitude in ((lat1, lon1), (lat2, lon2)):
-        if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
-            raise ValueError(f"({latitude}, {longitude}) is not a place on Earth")
+    _check(lat1, lon1)
+    _check(lat2, lon2)
     phi1, phi2 = math.radians(lat1), math.radians(lat2)
     half_phi = (phi2 - phi1) / 2
     half_lambda = math.radians(lon2 - lon1) / 2
@@ -47,8 +47,12 @@ def great_circle_km(lat1: float, lon1: float, lat2: float, lon2: float) -> float
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, haversine)))
 
 
-@dataclass(frozen=True, slots=True)
-class WanModel:
+def _check(latitude: float, longitude: float) -> None:
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        raise ValueError(f"({latitude}, {longitude}) is not a place on Earth")
+
+
+class WanModel(Value, frozen=True):
     """What is assumed of the network between sites. Raises ValueError on build."""
 
     fibre_km_per_ms: float = LIGHT_KM_PER_MS / FIBRE_GROUP_INDEX
@@ -65,5 +69,5 @@ class WanModel:
 
     def rtt_ms(self, a: Place, b: Place) -> float:
         """The assumed round trip between two places, in ms: `fixed_ms` even within one site."""
-        path_km = great_circle_km(*a, *b) * self.path_inflation
+        path_km = great_circle_km(a[0], a[1], b[0], b[1]) * self.path_inflation
         return 2 * path_km / self.fibre_km_per_ms + self.fixed_ms

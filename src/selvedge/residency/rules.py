@@ -70,9 +70,8 @@ class Rules:
                 f"Rule {rule.name!r} (zone {rule.zone!r}) allows no PoP of this fleet.",
                 rule=rule.name,
             )
-        bit = self._index.get(ingress)
-        inside = bit is not None and bool(rule.allowed >> bit & 1)
-        if bit is None or (rule.ingress_in_zone and not inside):
+        inside = self.holds(rule.allowed, ingress)
+        if ingress not in self._index or (rule.ingress_in_zone and not inside):
             return self._wrong_ingress(rule, ingress)
         return Allowed(rule, rule.allowed, transit=not inside)
 
@@ -98,6 +97,11 @@ class Rules:
     def bits(self, pop_ids: Iterable[str]) -> int:
         """The bitset of these PoPs; ids that the release does not know are left out."""
         return sum(1 << self._index[one] for one in set(pop_ids) if one in self._index)
+
+    def holds(self, bits: int, pop_id: str) -> bool:
+        """Whether a PoP is in a bitset; one that the release does not know is in none."""
+        bit = self._index.get(pop_id)
+        return bit is not None and bool(bits >> bit & 1)
 
     def members(self, bits: int) -> Iterable[PoP]:
         """The PoPs of a bitset, in the release's order."""

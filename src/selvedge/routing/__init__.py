@@ -11,6 +11,7 @@ from selvedge.routing.attempts import (
     prompt_tokens_of,
 )
 from selvedge.routing.board import BYTES_PER_S_MAX, NEAREST_MAX, Board
+from selvedge.routing.catalogue import Catalogue
 from selvedge.routing.digest import PUBLISHED_BYTES_MAX, Copy, Filter, Publisher
 from selvedge.routing.held import Held
 from selvedge.routing.load import COOLING_US, Load, LoadBook, place
@@ -19,7 +20,8 @@ from selvedge.routing.policies import POLICIES, Row, make_policy
 from selvedge.routing.policies.predictive import Predictive, PredictiveKnobs
 from selvedge.routing.policy import Policy
 from selvedge.routing.publication import Known, Publications
-from selvedge.routing.rank import Catalogue, FleetMap
+from selvedge.routing.rank import FleetMap
+from selvedge.routing.sight import take_apart
 from selvedge.routing.signals import (
     Delta,
     EngineState,
@@ -28,6 +30,7 @@ from selvedge.routing.signals import (
     Report,
     Signals,
 )
+from selvedge.routing.told import Told
 
 __all__ = [
     "ANSWERS",
@@ -66,8 +69,10 @@ __all__ = [
     "Row",
     "Seat",
     "Signals",
+    "Told",
     "Underway",
     "make_policy",
     "place",
     "prompt_tokens_of",
+    "take_apart",
 ]

@@ -12,6 +12,7 @@ from typing import Final
 
 from selvedge.fabric import Ask
 from selvedge.fabric.value import Value
+from selvedge.routing.told import Told
 
 BYTES_PER_TOKEN: Final = 4
 """English prose at common vocabularies, until a model has shown its own ratio."""
@@ -61,52 +62,15 @@ class Seat:
 
 
 class Outlook:
-    """What a policy last made of a candidate: a report taken apart, and what it comes to now.
+    """What a policy last made of a candidate: what it told, and what that comes to now."""
 
-    Reports come once a second and decisions a thousand times: they are taken apart once.
-    """
-
-    __slots__ = (
-        "at_us",
-        "blocks",
-        "cost",
-        "crowd",
-        "is_full",
-        "known",
-        "kv_free",
-        "kv_held",
-        "kv_tokens",
-        "prefill",
-        "price",
-        "rate",
-        "report",
-        "residence_us",
-        "running",
-        "slots",
-        "ttft",
-        "wait",
-        "waiting",
-    )
+    __slots__ = ("blocks", "cost", "crowd", "prefill", "price", "told", "ttft", "wait")
 
     def __init__(self) -> None:
-        self.report: object = None
-        self.known = False
-        """Whether the report speaks of the model."""
-        self.at_us = 0
-        self.rate = 1
-        self.waiting = 0
-        self.running = 0
-        self.slots = 1
-        self.is_full = False
-        """Whether its memory is."""
-        self.kv_tokens = 0
-        """Of its memory; 0 where that is not known."""
-        self.kv_free = 0
-        """Tokens that are free beyond what its queue wants; below 0 where that is more."""
-        self.kv_held = 0
-        self.residence_us = 0
-        """How long an answer holds its memory."""
+        self.told: Told | None = None
+        """What its report says of the model; None where it says nothing."""
         self.price = 0
+        """Of the headroom that it tells of."""
         self.blocks = 0
         self.wait = 0
         self.prefill = 0
@@ -121,7 +85,14 @@ class Candidate:
     __slots__ = ("country", "outlook", "pop", "rate", "rtt_us", "seats", "seed")
 
     def __init__(
-        self, pop: str, country: str, rtt_us: int, rate: int, *, seats: tuple[Seat, ...] = ()
+        self,
+        pop: str,
+        country: str,
+        rtt_us: int,
+        rate: int,
+        *,
+        seats: tuple[Seat, ...] = (),
+        seed: int | None = None,
     ) -> None:
         self.pop = pop
         self.country = country
@@ -129,7 +100,8 @@ class Candidate:
         self.rate = rate
         """Prompt tokens a second, of its fastest engine, as the release says."""
         self.seats = seats
-        self.seed = seed_of(pop)
+        self.seed: int = seed_of(pop) if seed is None else seed
+        """That of its name; to be given where it is known already."""
         self.outlook = Outlook()
 
 

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from selvedge.routing.digest import PUBLISHED_BYTES_MAX, Copy, Shorts
+from selvedge.routing.sight import take_apart
 from selvedge.routing.signals import Delta, Report
+from selvedge.routing.told import Told
 
 BYTES_PER_S_MAX: Final = 50_000
 NEAREST_MAX: Final = 16
@@ -24,6 +26,10 @@ class Board:
         self._zones = zones
         """Zone classes that this PoP lies in: it is told, and keeps, no other's filters."""
         self._reports: dict[str, Report] = {}
+        # By model and PoP; a decision asks of one model again and again.
+        self._told: dict[str, dict[str, Told]] = {}
+        self._model: str | None = None
+        self._told_of_it: dict[str, Told] = {}
         # By PoP and model, its filters of each zone class.
         self._copies: dict[str, dict[str, Copy]] = {}
         self._digested: set[str] = set()
@@ -35,6 +41,13 @@ class Board:
     def report(self, pop: str, now_us: int) -> Report | None:
         """The newest report of ``pop``."""
         return self._reports.get(pop)
+
+    def told(self, pop: str, model: str, now_us: int) -> Told | None:
+        """What it says of a model."""
+        if model is not self._model:
+            self._model = model
+            self._told_of_it = self._told.get(model, {})
+        return self._told_of_it.get(pop)
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """The most that any of its filters claims; fingerprints of other tenants match nothing."""
@@ -60,7 +73,16 @@ class Board:
         if report.at_us > now_us:
             return
         if known is None or known.at_us < report.at_us or known.at_us > now_us:
-            self._reports[report.pop] = report
+            self._keep(report)
+
+    def _keep(self, report: Report) -> None:
+        pop = report.pop
+        self._reports[pop] = report
+        self._model = None  # A model may be spoken of for the first time.
+        for table in self._told.values():
+            table.pop(pop, None)
+        for model, of_model in report.models.items():
+            self._told.setdefault(model, {})[pop] = take_apart(report, of_model)
 
     @property
     def reports(self) -> Mapping[str, Report]:
@@ -108,6 +130,8 @@ class Board:
         """Forget all that a PoP said."""
         self.drop(pop)
         self._reports.pop(pop, None)
+        for table in self._told.values():
+            table.pop(pop, None)
 
     def _others_bytes(self, delta: Delta) -> int:
         """What the other filters of the delta's PoP take."""

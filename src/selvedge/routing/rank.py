@@ -8,13 +8,14 @@ only the allowed set it is given: it cannot name a PoP outside.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from selvedge.fabric import Ask, Engine, PoP, Refused, Release, Route, WanModel
+from selvedge.fabric import Ask, PoP, Refused, Release, Route
 from selvedge.routing.attempts import ATTEMPTS_MAX, Attempt, Candidate, Plan, Seat
+from selvedge.routing.catalogue import LISTS_MAX, Catalogue, Offer
 from selvedge.routing.engines import is_cooling, rank_engines
 from selvedge.routing.load import Load, place
 from selvedge.routing.policies.predictive import Predictive
@@ -24,40 +25,6 @@ from selvedge.routing.signals import EngineStates, Signals
 
 RETRY_AFTER_MS: Final = 1000
 RETRY_AFTER_MS_MAX: Final = 60_000
-_LISTS_MAX: Final = 256
-
-
-class Seen:
-    """What the map of one PoP has found out so far."""
-
-    __slots__ = ("candidates", "lists", "rtt_us")
-
-    def __init__(self, here: str) -> None:
-        self.rtt_us: dict[str, int] = {here: 0}
-        self.candidates: dict[str, dict[str, Candidate]] = {}
-        # By the identity of the allowed set, which is kept so that no other one gets it.
-        self.lists: dict[int, tuple[Iterable[PoP], dict[str, list[Candidate]]]] = {}
-
-
-class Catalogue:
-    """Who serves which model, of a whole release: one is enough for any number of PoPs."""
-
-    __slots__ = ("models", "pops", "seen", "serving", "wan")
-
-    def __init__(self, release: Release) -> None:
-        self.models = {model.id: model for model in release.models}
-        self.pops = {pop.id: pop for pop in release.pops}
-        self.wan = WanModel(
-            path_inflation=release.wan.path_inflation, fixed_ms=release.wan.fixed_ms
-        )
-        # By PoP, what its map has found out: distances, candidates, lists. Maps come and go.
-        self.seen: dict[str, Seen] = {}
-        # By model and PoP: the engines that serve it.
-        self.serving: dict[str, dict[str, tuple[Engine, ...]]] = {}
-        for pop in release.pops:
-            for model in sorted({served.model for one in pop.engines for served in one.serves}):
-                engines = tuple(one for one in pop.engines if one.name_of(model) is not None)
-                self.serving.setdefault(model, {})[pop.id] = engines
 
 
 class FleetMap:
@@ -71,13 +38,11 @@ class FleetMap:
         catalogue: Catalogue | None = None,
     ) -> None:
         self._catalogue = catalogue or Catalogue(release)
-        self._origin = self._catalogue.pops[here]
+        if here not in self._catalogue.pops:
+            raise KeyError(here)
         self._here = here
         self._policy: Policy = policy or Predictive(seed=here)
-        seen = self._catalogue.seen.get(here)
-        if seen is None:
-            seen = self._catalogue.seen[here] = Seen(here)
-        self._rtt_us = seen.rtt_us
+        seen = self._catalogue.seen_from(here)
         self._candidates = seen.candidates
         self._lists = seen.lists
 
@@ -137,12 +102,7 @@ class FleetMap:
 
     def rtt_us(self, pop_id: str) -> int:
         """Predicted round trip from this PoP, in microseconds; 0 to itself."""
-        known = self._rtt_us.get(pop_id)
-        if known is None:
-            known = self._rtt_us[pop_id] = _rtt_us(
-                self._catalogue.wan, self._origin, self._catalogue.pops[pop_id]
-            )
-        return known
+        return self._catalogue.rtt_us(self._here, pop_id)
 
     def _unfit(self, ask: Ask) -> Refused | None:
         """Why no engine of any PoP could serve this, as a matter of the model."""
@@ -168,7 +128,7 @@ class FleetMap:
             return self._list(model, allowed)
         known = self._lists.get(id(allowed))
         if known is None:
-            if len(self._lists) >= _LISTS_MAX:
+            if len(self._lists) >= LISTS_MAX:
                 self._lists.clear()
             known = self._lists[id(allowed)] = allowed, {}
         found = known[1].get(model)
@@ -177,26 +137,29 @@ class FleetMap:
         return found
 
     def _list(self, model: str, allowed: Iterable[PoP]) -> list[Candidate]:
-        serving = self._catalogue.serving[model]
         made = self._candidates.setdefault(model, {})
         found = []
-        for pop in allowed:
-            if pop.id in serving:
-                one = made.get(pop.id)
-                if one is None:
-                    one = made[pop.id] = self._candidate(pop, serving[pop.id])
-                found.append((one.rtt_us, one.pop))
+        for offer in self._catalogue.offers(model, allowed):
+            one = self._candidate(offer, made)
+            found.append((one.rtt_us, one.pop))
         found.sort()
         return [made[pop] for _, pop in found]
 
-    def _candidate(self, pop: PoP, engines: Sequence[Engine]) -> Candidate:
-        rate = max(one.prefill_tokens_per_s for one in engines)
-        if pop.id != self._here:
-            return Candidate(pop.id, pop.country, self.rtt_us(pop.id), rate)
-        seats = tuple(
-            Seat(one.id, place(pop.id, one.id), one.prefill_tokens_per_s) for one in engines
-        )
-        return Candidate(pop.id, pop.country, 0, rate, seats=seats)
+    def _candidate(self, offer: Offer, made: dict[str, Candidate]) -> Candidate:
+        """One that was made before, or a new one."""
+        pop = offer.pop
+        one = made.get(pop.id)
+        if one is None:
+            seats: tuple[Seat, ...] = ()
+            if pop.id == self._here:
+                seats = tuple(
+                    Seat(one.id, place(pop.id, one.id), one.prefill_tokens_per_s)
+                    for one in offer.engines
+                )
+            rtt_us, rate, seed = self.rtt_us(pop.id), offer.rate, offer.seed
+            one = Candidate(pop.id, pop.country, rtt_us, rate, seats=seats, seed=seed)
+            made[pop.id] = one
+        return one
 
     def _order(
         self,
@@ -220,10 +183,12 @@ class FleetMap:
         return found
 
     def _here_among(self, model: str, allowed: Iterable[PoP]) -> Candidate | None:
-        """This PoP, where it is allowed and serves the model: the nearest of its shortlist."""
-        for one in self._shortlist(model, allowed):
-            if one.pop == self._here:
-                return one
+        """This PoP, where it is allowed and serves the model."""
+        offer = self._catalogue.serving[model].get(self._here)
+        if offer is not None:
+            for pop in allowed:
+                if pop.id == self._here:
+                    return self._candidate(offer, self._candidates.setdefault(model, {}))
         return None
 
     def _seat(
@@ -271,8 +236,3 @@ def _busier(ttft_us: int, patience_us: int) -> Refused:
     words = f"The first token is {ttft_us // 1000} ms away here, and worth waiting for at most "
     words += f"{patience_us // 1000} ms: another PoP is expected to be sooner."
     return Refused("engine_busy", words, retry_after_ms=RETRY_AFTER_MS)
-
-
-def _rtt_us(wan: WanModel, a: PoP, b: PoP) -> int:
-    ends = (a.latitude, a.longitude), (b.latitude, b.longitude)
-    return round(wan.rtt_ms(*ends) * 1000)

@@ -9,7 +9,24 @@ from __future__ import annotations
 from selvedge.fabric import Ask
 from selvedge.routing.attempts import Candidate, block_tokens_of, prompt_tokens_of
 from selvedge.routing.load import Entered, Load
-from selvedge.routing.signals import Signals
+from selvedge.routing.signals import ModelReport, Report, Signals
+from selvedge.routing.told import Told
+
+
+def take_apart(report: Report, of_model: ModelReport) -> Told:
+    """What a report says of one of its models."""
+    told = Told(report.at_us, report.reserve, of_model.prefill_tokens_per_s)
+    told.waiting = of_model.waiting_tokens
+    told.running = of_model.running
+    told.slots = of_model.slots
+    told.residence_us = of_model.residence_ms * 1000
+    kv_tokens: int = of_model.kv_tokens
+    told.kv_tokens = kv_tokens
+    told.kv_free_share = of_model.kv_free
+    free = int(kv_tokens * of_model.kv_free)
+    told.kv_free = free - of_model.kv_wanted
+    told.kv_held = kv_tokens - free
+    return told
 
 
 class Case:
@@ -72,22 +89,25 @@ def look(case: Case, one: Candidate, stale_us: int) -> Sight:
     """A candidate's newest report with own un-acknowledged work; without one, own in-flight."""
     sight = Sight(one.rate)
     signals = case.signals
-    report = signals.report(one.pop, case.now_us) if signals is not None else None
-    if report is not None and case.now_us - report.at_us <= stale_us:
-        sight.reserve = report.reserve
-        of_model = report.models.get(case.model)
-        if of_model is not None:
+    told = signals.told(one.pop, case.model, case.now_us) if signals is not None else None
+    if told is not None:
+        age_us = case.now_us - told.at_us
+        if age_us <= stale_us:
             # What left here after this cannot have been there when the report was made.
-            since_us = report.at_us - one.rtt_us // 2
-            tokens, requests = sent_since(case.load, one, since_us)
+            tokens, requests = sent_since(case.load, one, told.at_us - one.rtt_us // 2)
             sight.known = True
-            sight.age_us = case.now_us - report.at_us
-            sight.rate = of_model.prefill_tokens_per_s
-            sight.waiting = of_model.waiting_tokens + tokens
-            sight.running = of_model.running + requests
-            sight.slots = of_model.slots
-            sight.kv_free = of_model.kv_free
+            sight.reserve = told.reserve
+            sight.age_us = age_us
+            sight.rate = told.rate
+            sight.waiting = told.waiting + tokens
+            sight.running = told.running + requests
+            sight.slots = told.slots
+            sight.kv_free = told.kv_free_share
             return sight
+    elif signals is not None:
+        report = signals.report(one.pop, case.now_us)
+        if report is not None and case.now_us - report.at_us <= stale_us:
+            sight.reserve = report.reserve
     sight.waiting = in_flight(case.load, one)
     return sight
 

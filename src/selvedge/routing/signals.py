@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from selvedge.fabric import Ask
+from selvedge.routing.told import Told
 
 
 class ModelReport(msgspec.Struct, frozen=True):
@@ -35,9 +36,9 @@ class ModelReport(msgspec.Struct, frozen=True):
     """How long an answer holds its memory, of those that ended lately; 0 where not known."""
 
     def __post_init__(self) -> None:
-        if min(self.waiting_tokens, self.running) < 0 or self.slots < 1:
+        if self.waiting_tokens < 0 or self.running < 0 or self.slots < 1:
             raise ValueError("a load report counts from 0, and slots from 1")
-        if min(self.kv_tokens, self.kv_wanted, self.residence_ms) < 0:
+        if self.kv_tokens < 0 or self.kv_wanted < 0 or self.residence_ms < 0:
             raise ValueError("kv_tokens, kv_wanted and residence_ms count from 0")
         if not 0 <= self.kv_free <= 1 or self.prefill_tokens_per_s < 1:
             raise ValueError("kv_free is from 0 to 1, prefill_tokens_per_s at least 1")
@@ -79,6 +80,9 @@ class Signals(Protocol):
 
     def report(self, pop: str, now_us: int) -> Report | None:
         """The newest report of ``pop`` that can have come here by now; None where none has."""
+
+    def told(self, pop: str, model: str, now_us: int) -> Told | None:
+        """What that report says of a model; None where it says nothing, or there is none."""
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """How many leading blocks of ``prefix`` the PoP's digest claims to hold, as seen here."""

@@ -23,11 +23,12 @@ class Trail:
     def __init__(self, size: int = 4096, age_us: int = 300_000_000) -> None:
         self._size = size
         self._age_us = age_us
-        self._young: dict[int, Candidate] = {}
-        self._old: dict[int, Candidate] = {}
+        # Fingerprints are only looked up: as objects, nothing unpacks them.
+        self._young: dict[object, Candidate] = {}
+        self._old: dict[object, Candidate] = {}
         self._turned_us = 0
 
-    def find(self, prefix: tuple[int, ...]) -> tuple[Candidate | None, int]:
+    def find(self, prefix: tuple[object, ...]) -> tuple[Candidate | None, int]:
         """To whom most of the prefix went, and how many of its blocks.
 
         Whether it may go there again is for the caller to see: only among its shortlist.
@@ -47,7 +48,7 @@ class Trail:
                 return found, at + 1
         return None, 0
 
-    def mark(self, prefix: tuple[int, ...], chosen: Candidate, now_us: int) -> None:
+    def mark(self, prefix: tuple[object, ...], chosen: Candidate, now_us: int) -> None:
         """A request with this prefix goes to ``chosen``."""
         if now_us - self._turned_us > self._age_us or len(self._young) > self._size:
             self._old, self._young = self._young, {}

@@ -26,13 +26,17 @@ class BatchedAnswering:
     __slots__ = (
         "_engine",
         "admitted_us",
+        "block_tokens",
         "cached_tokens",
         "computed",
         "epoch",
         "generated",
         "listener",
         "offset",
+        "output_tokens",
         "pins",
+        "prefix",
+        "prompt_tokens",
         "stopped",
         "total",
         "usable",
@@ -43,6 +47,11 @@ class BatchedAnswering:
     def __init__(self, engine: Batches, work: Work, watch: int | None, listener: Listener) -> None:
         self._engine = engine
         self.work = work
+        # Read out once: fields of a struct are not fields of a compiled class.
+        self.prompt_tokens: int = work.prompt_tokens
+        self.output_tokens: int = work.output_tokens
+        self.block_tokens: int = work.block_tokens
+        self.prefix: tuple[object, ...] = work.prefix
         self.watch = watch
         self.admitted_us = 0
         """When it was last given its memory."""
@@ -52,7 +61,7 @@ class BatchedAnswering:
         self.cached_tokens: int | None = None
         """Prompt tokens found in memory when it was first admitted; None while it waits."""
         self.computed = 0
-        self.total = work.prompt_tokens
+        self.total = self.prompt_tokens
         """Tokens to compute before the next is generated; more than the prompt after preemption."""
         self.pins = 0
         self.generated = 0
@@ -70,7 +79,7 @@ class BatchedAnswering:
         if self.stopped or self.offset == NOT_DECODING:
             limit = self.generated
         else:
-            limit = self.work.output_tokens
+            limit = self.output_tokens
         if self.offset == NOT_DECODING:
             return limit
         return max(0, min(limit, self._engine.steps_at(at_us) - self.offset))

@@ -29,7 +29,7 @@ from selvedge.sim.clock import Clock, Timer
 from selvedge.sim.engines import REMEMBERED_US, Listener, Work
 from selvedge.sim.forecast import UnderWay, foresee
 from selvedge.sim.iterations import BatchingModel as BatchingModel
-from selvedge.sim.iterations import Costs, Span
+from selvedge.sim.iterations import Costs, Pace, Span
 from selvedge.sim.iterations import Timing as Timing
 
 
@@ -45,9 +45,13 @@ class BatchingEngine:
         "_count",
         "_downs",
         "_due",
+        "_full",
+        "_full_us",
+        "_kv_tokens",
         "_leaving",
         "_logged",
         "_order",
+        "_pace",
         "_past",
         "_prefilling",
         "_queue",
@@ -55,6 +59,7 @@ class BatchingEngine:
         "_residence_us",
         "_running",
         "_slack",
+        "_slots",
         "_span",
         "_steps",
         "_waiting_tokens",
@@ -76,6 +81,12 @@ class BatchingEngine:
         self._clock = clock
         self._rate = model.prefill_tokens_per_s
         self._slack = model.block_tokens // 2
+        # Read out once: fields of a struct are not fields of a compiled class.
+        self._slots: int = model.slots
+        self._full: int = model.batch_tokens
+        self._kv_tokens: int = model.kv_tokens
+        self._full_us: float = model.timing.prefill_us(model.batch_tokens)
+        self._pace = Pace(model.timing)
         self._running: dict[BatchedAnswering, None] = {}
         self._prefilling: dict[BatchedAnswering, None] = {}
         self._queue: deque[BatchedAnswering] = deque()
@@ -112,18 +123,17 @@ class BatchingEngine:
 
     def report(self) -> ModelReport:
         """What routing hears of it. Tokens of the queue count as uncached as when they came."""
-        model, running, rate = self.model, len(self._running), self._rate
+        running, rate = len(self._running), self._rate
         if running:
-            full = model.batch_tokens
-            step_us = model.timing.prefill_us(full) + model.timing.decode_us(running, self._context)
-            rate = max(1, int(full * 1e6 / step_us))
+            step_us = self._full_us + self._pace.decode_us(running, self._context)
+            rate = max(1, int(self._full * 1e6 / step_us))
         return ModelReport(
             waiting_tokens=self._waiting_tokens,
             running=running,
-            slots=model.slots,
+            slots=self._slots,
             kv_free=self.blocks.free,
             prefill_tokens_per_s=rate,
-            kv_tokens=model.kv_tokens,
+            kv_tokens=self._kv_tokens,
             kv_wanted=sum([one.total - one.computed for one in self._queue]),
             residence_ms=self._residence_us // 1000,
         )
@@ -173,11 +183,11 @@ class BatchingEngine:
         """How many leading blocks of a prompt are in memory."""
         return self.blocks.matched(prefix, len(prefix))
 
-    def digest_blocks(self) -> list[int]:
+    def digest_blocks(self) -> list[object]:
         """Every block in memory, by name."""
         return self.blocks.names()
 
-    def block_changes(self) -> tuple[set[int], set[int]]:
+    def block_changes(self) -> tuple[set[object], set[object]]:
         """Blocks that came and went since this was last asked."""
         return self.blocks.changes()
 
@@ -195,10 +205,10 @@ class BatchingEngine:
             return "busy"
         answering = BatchedAnswering(self, work, watch, listener)
         if self.model.prefix_cache:
-            answering.usable = (work.prompt_tokens - 1) // work.block_tokens
-        known = self.blocks.matched(work.prefix, answering.usable)
-        answering.computed = known * work.block_tokens
-        self._waiting_tokens += work.prompt_tokens - answering.computed
+            answering.usable = (answering.prompt_tokens - 1) // answering.block_tokens
+        known = self.blocks.matched(answering.prefix, answering.usable)
+        answering.computed = known * answering.block_tokens
+        self._waiting_tokens += answering.prompt_tokens - answering.computed
         self._count += 1
         self._queue.append(answering)
         if self._span is None:
@@ -273,18 +283,18 @@ class BatchingEngine:
 
     def _forget(self, answering: BatchedAnswering) -> None:
         """Its slot and its memory are free; its prompt's blocks stay for whoever comes."""
-        work = answering.work
         tokens = answering.total
         if answering in self._running:
             del self._running[answering]
-            grown = work.prompt_tokens + self._steps - answering.offset
+            grown = answering.prompt_tokens + self._steps - answering.offset
             self._context -= grown
             tokens = grown
         else:
             del self._prefilling[answering]
             self._waiting_tokens -= answering.total - answering.computed
-        self.blocks.held -= tokens + self._slack - answering.pins * work.block_tokens
-        self.blocks.release(work.prefix, answering.pins, work.block_tokens)
+        pins, block_tokens = answering.pins, answering.block_tokens
+        self.blocks.held -= tokens + self._slack - pins * block_tokens
+        self.blocks.release(answering.prefix, pins, block_tokens)
 
     def _cut(self, span: Span) -> None:
         """End the span with the iteration that is under way."""
@@ -301,10 +311,10 @@ class BatchingEngine:
 
     def _fits(self, answering: BatchedAnswering, known: int) -> bool:
         """Whether a slot, and the memory for all but ``known`` blocks of its prompt, are free."""
-        if len(self._running) + len(self._prefilling) >= self.model.slots:
+        if len(self._running) + len(self._prefilling) >= self._slots:
             return False
-        work, blocks = answering.work, self.blocks
-        shared = blocks.pinned(work.prefix, known) * work.block_tokens
+        blocks = self.blocks
+        shared = blocks.pinned(answering.prefix, known) * answering.block_tokens
         room = blocks.capacity - blocks.held - len(self._running)
         return answering.total - shared + self._slack <= room
 
@@ -313,7 +323,7 @@ class BatchingEngine:
         if self._downs:
             return
         self._logged = len(self._queue), self.blocks.held
-        budget = self.model.batch_tokens - len(self._running)
+        budget = self._full - len(self._running)
         preempted = self._make_room()
         tokens = pairs = 0
         for answering in self._prefilling:
@@ -325,7 +335,7 @@ class BatchingEngine:
             pairs += chunk * (answering.computed - chunk)
         while self._queue and budget > 0 and not preempted:
             answering = self._queue[0]
-            known = self.blocks.matched(answering.work.prefix, answering.usable)
+            known = self.blocks.matched(answering.prefix, answering.usable)
             if not self._fits(answering, known):
                 break
             self._queue.popleft()
@@ -354,7 +364,7 @@ class BatchingEngine:
         if answering in self._running:
             answering.generated = self._steps - answering.offset
         self._forget(answering)
-        answering.total = answering.work.prompt_tokens + answering.generated
+        answering.total = answering.prompt_tokens + answering.generated
         answering.offset = NOT_DECODING
         answering.epoch += 1
         answering.pins = answering.computed = 0
@@ -364,9 +374,9 @@ class BatchingEngine:
 
     def _admit(self, answering: BatchedAnswering, known: int) -> None:
         """Give it a slot, the memory of its prompt, and what of it is here already."""
-        work, blocks = answering.work, self.blocks
-        cached = known * work.block_tokens
-        blocks.take(work.prefix, known, work.block_tokens)
+        blocks = self.blocks
+        cached = known * answering.block_tokens
+        blocks.take(answering.prefix, known, answering.block_tokens)
         blocks.held += answering.total - cached + self._slack
         self._waiting_tokens += answering.computed - cached
         answering.pins = known
@@ -380,40 +390,40 @@ class BatchingEngine:
 
     def _compute(self, answering: BatchedAnswering, budget: int) -> int:
         """Put as much of a prompt as fits into this iteration, and name its blocks."""
-        work = answering.work
+        prefix, block_tokens = answering.prefix, answering.block_tokens
         chunk = min(answering.total - answering.computed, budget)
         answering.computed += chunk
         self._waiting_tokens -= chunk
-        full = min(answering.computed // work.block_tokens, answering.usable, len(work.prefix))
+        full = min(answering.computed // block_tokens, answering.usable, len(prefix))
         if full > answering.pins:
-            self.blocks.keep(work.prefix, answering.pins, full, work.block_tokens)
+            self.blocks.keep(prefix, answering.pins, full, block_tokens)
             answering.pins = full
         self._chunks.append((answering, chunk))
         return chunk
 
     def _mixed_us(self, tokens: int, pairs: int) -> Costs:
         """The cost of one iteration in which prompts are computed."""
-        timing = self.model.timing
-        cost = timing.prefill_us(tokens, pairs)
+        pace = self._pace
+        cost = pace.prefill_us(tokens, pairs)
         ready: list[BatchedAnswering] = []
-        if not timing.first_free:
+        if not pace.first_free:
             ready = [one for one, _ in self._chunks if one.computed == one.total]
         answers = len(self._running) + len(ready)
         if answers:
             context = self._context + sum(one.total for one in ready)
-            cost += timing.decode_us(answers, context)
+            cost += pace.decode_us(answers, context)
         return cost, 0.0, 0.0
 
     def _decoding(self) -> tuple[int, Costs]:
         """Iterations until something ends, and their costs as a polynomial of the step."""
-        due, timing, answers = self._due, self.model.timing, len(self._running)
+        due, pace, answers = self._due, self._pace, len(self._running)
         while due[0][4].stopped or due[0][3] != due[0][4].epoch:
             heapq.heappop(due)
         room = (self.blocks.capacity - self.blocks.held) // answers
         steps = max(1, min(due[0][0] - self._steps, room))
-        square = timing.decode_square * answers * answers
-        slope = timing.decode_context + 2 * timing.decode_square * self._context
-        return steps, (timing.decode_us(answers, self._context), slope * answers, square)
+        square = pace.decode_square * answers * answers
+        slope = pace.decode_context + 2 * pace.decode_square * self._context
+        return steps, (pace.decode_us(answers, self._context), slope * answers, square)
 
     def _begin(self, steps: int, costs: Costs) -> None:
         span = Span(self._clock.now_us, self._steps, steps, costs)
@@ -443,7 +453,7 @@ class BatchingEngine:
             if answering.stopped:
                 continue
             answering.listener.token(count)
-            if count == answering.work.output_tokens and not answering.stopped:
+            if count == answering.output_tokens and not answering.stopped:
                 self._learn(self._clock.now_us - answering.admitted_us)
                 self._stop(answering)
                 answering.listener.done()
@@ -470,7 +480,7 @@ class BatchingEngine:
 
     def _remind(self, answering: BatchedAnswering) -> None:
         """Note the steps at which its listener is to hear of a token."""
-        last = answering.work.output_tokens
+        last = answering.output_tokens
         for count in {1, min(answering.watch or last, last), last}:
             if count > answering.generated:
                 self._order += 1

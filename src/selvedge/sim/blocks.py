@@ -31,23 +31,24 @@ class Blocks:
         self.held = 0
         """Tokens that answers hold: shared blocks counted once, and what is theirs alone."""
         self.evicted = 0
-        self._holders: dict[int, int] = {}
-        self._idle: dict[int, int] = {}
+        # Names are only looked up: as objects, nothing unpacks them.
+        self._holders: dict[object, int] = {}
+        self._idle: dict[object, int] = {}
         self._idle_tokens = 0
         self._is_watched = False
-        self._came: set[int] = set()
-        self._went: set[int] = set()
+        self._came: set[object] = set()
+        self._went: set[object] = set()
 
     @property
     def free(self) -> float:
         """The share that no answer holds, 0 to 1; kept prefixes count as free."""
         return max(0.0, 1.0 - self.held / self.capacity)
 
-    def names(self) -> list[int]:
+    def names(self) -> list[object]:
         """Every block here, held or kept."""
         return list(self._holders)
 
-    def changes(self) -> tuple[set[int], set[int]]:
+    def changes(self) -> tuple[set[object], set[object]]:
         """Blocks that came and that went since this was last asked; at first, all that are here.
 
         One asker alone: what is told is forgotten. Until it is asked nothing is noted.
@@ -61,17 +62,13 @@ class Blocks:
         return came, went
 
     def matched(self, prefix: tuple[object, ...], limit: int) -> int:
-        """How many leading blocks of a prompt are here, of at most ``limit``.
-
-        Names are only looked up: as objects, nothing unpacks them.
-        """
+        """How many leading blocks of a prompt are here, of at most ``limit``."""
         holders = self._holders
-        count = 0
-        for name in prefix:
-            if count == limit or name not in holders:
-                break
-            count += 1
-        return count
+        most = min(limit, len(prefix))
+        for at in range(most):
+            if prefix[at] not in holders:
+                return at
+        return most
 
     def pinned(self, prefix: tuple[object, ...], matched: int) -> int:
         """Of so many matched blocks, those that answers hold already."""
@@ -82,28 +79,30 @@ class Blocks:
                     held -= 1
         return held
 
-    def alone(self, prefix: tuple[int, ...], count: int) -> int:
+    def alone(self, prefix: tuple[object, ...], count: int) -> int:
         """Of so many leading blocks that an answer holds, those that no other answer holds."""
         holders = self._holders
         return sum(1 for name in prefix[:count] if holders[name] == 1)
 
-    def take(self, prefix: tuple[int, ...], matched: int, block_tokens: int) -> None:
+    def take(self, prefix: tuple[object, ...], matched: int, block_tokens: int) -> None:
         """Hold the leading blocks that are here."""
         holders, idle = self._holders, self._idle
-        for name in prefix[:matched]:
+        for at in range(matched):
+            name = prefix[at]
             if name in idle:
                 del idle[name]
                 self._idle_tokens -= block_tokens
                 self.held += block_tokens
             holders[name] += 1
 
-    def keep(self, prefix: tuple[int, ...], first: int, last: int, block_tokens: int) -> int:
+    def keep(self, prefix: tuple[object, ...], first: int, last: int, block_tokens: int) -> int:
         """Name blocks that were computed privately; those that are here already are shared.
 
         Returns how many tokens are private no more.
         """
         holders = self._holders
-        for name in prefix[first:last]:
+        for at in range(first, last):
+            name = prefix[at]
             known = holders.get(name)
             if known is None:
                 holders[name] = 1
@@ -118,10 +117,11 @@ class Blocks:
             holders[name] = known + 1
         return max(0, last - first) * block_tokens
 
-    def release(self, prefix: tuple[int, ...], count: int, block_tokens: int) -> None:
+    def release(self, prefix: tuple[object, ...], count: int, block_tokens: int) -> None:
         """Let go of so many leading blocks; the last of them is forgotten first."""
         holders, idle = self._holders, self._idle
-        for name in reversed(prefix[:count]):
+        for at in range(count - 1, -1, -1):
+            name = prefix[at]
             left = holders[name] - 1
             holders[name] = left
             if left == 0:
@@ -155,7 +155,7 @@ class Blocks:
         self._idle_tokens = 0
         self.held = 0
 
-    def _note(self, name: int, there: set[int], back: set[int]) -> None:
+    def _note(self, name: object, there: set[object], back: set[object]) -> None:
         """What goes and comes back between two questions has not changed."""
         if name in back:
             back.discard(name)

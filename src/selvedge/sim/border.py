@@ -7,7 +7,11 @@ with sets of countries, and stands where the simulated bytes pass.
 
 from __future__ import annotations
 
+from typing import Final
+
 from selvedge.fabric import Release
+
+_NOWHERE: Final[frozenset[str]] = frozenset()
 
 
 class Border:
@@ -31,7 +35,7 @@ class Border:
         An unknown key has no zone: wherever its bytes go is outside.
         """
         self.crossings += 1
-        zone = self._zone_of.get(key, frozenset[str]())
+        zone = self._zone_of.get(key, _NOWHERE)
         entered = key not in self._in_zone or self._countries[ingress] in zone
         if not entered or self._countries[pop] not in zone:
             self.outside += 1

@@ -147,6 +147,8 @@ class _Wired:
             watches=None if course.explains is None else f"rcpt-{course.explains:08d}",
             sealed_every=description.sealed_every,
         )
+        # Policies of the last run noted on candidates what they made of them.
+        course.atlas.compiled.catalogue.forget_candidates()
         self.interpreter = Interpreter(course.world.release, scenario, course.seed, self)
         self._engines = self._start_engines()
         self.board = self._start_board()

@@ -7,6 +7,8 @@ not been delivered.
 
 from __future__ import annotations
 
+from typing import Final
+
 from selvedge.exchange import Deliver, Ending, Job, Refuse, Served
 from selvedge.fabric import Attested, Head, Refused, Usage
 from selvedge.routing import Attempt
@@ -15,6 +17,8 @@ from selvedge.sim.conversation import Caller, Conversation, Wants
 from selvedge.sim.engines import Answering
 from selvedge.sim.relay import Relaying, World
 from selvedge.wire import Ticket, body_hash, holds, issue
+
+_OF_NOTHING: Final = body_hash(b"")
 
 
 class Forward(Relaying):
@@ -25,7 +29,6 @@ class Forward(Relaying):
     ) -> None:
         super().__init__(world, conversation, attempt, job)
         here, there = conversation.pop.id, attempt.pop
-        self._pair_key = conversation.pop.view.pair_keys[there]
         self._there_us, self.back_us = world.links.ways_us(here, there)
         self._line: Line | None = Line(self, conversation.caller.wants)
         self._is_cut = False
@@ -39,7 +42,7 @@ class Forward(Relaying):
             words = f"PoP {self.attempt.pop!r} cannot be reached."
             return Refused("engine_failed", words, retry_after_ms=1000)
         ticket = self._ticket()
-        self.ticket = issue(ticket, self._pair_key) if self._sealed else ticket
+        self.ticket = issue(ticket, self._pair_key()) if self._sealed else ticket
         self.world.clock.after(self._there_us, self._arrive)
         return None
 
@@ -85,10 +88,13 @@ class Forward(Relaying):
         assert self._at_peer is not None
         word = attested.decode() if self._sealed else self._at_peer.word
         assert word is not None
-        assert not self._sealed or holds(attested, self._pair_key), "a word does not hold"
+        assert not self._sealed or holds(attested, self._pair_key()), "a word does not hold"
         assert word.request_id == self.conversation.head.request_id
         self.served = Served(word.pop, word.engine, word.country, word.entity, word.model_digest)
         return word.usage
+
+    def _pair_key(self) -> bytes:
+        return self.conversation.pop.view.pair_keys[self.attempt.pop]
 
     def _arrive(self) -> None:
         head, now_us = self.conversation.head, self.world.clock.now_us
@@ -128,7 +134,7 @@ class Forward(Relaying):
             release_hash=view.release_hash,
             route=head.route,
             model=job.ask.model,
-            body_sha256=body_hash(job.body),
+            body_sha256=body_hash(job.body) if job.body else _OF_NOTHING,
             deadline_ms=self._deadline_ms(),
             issued_us=self._started_us,
             patience_us=self.attempt.patience_us,

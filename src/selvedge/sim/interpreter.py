@@ -201,9 +201,10 @@ class Interpreter(World):
         self._expect_next()
         pop = self.pop(arrival.ingress)
         number = self._tallies.arrive()
+        name = str(number).zfill(8)
         head = Head(
-            request_id=f"req-{number:08d}",
-            receipt_id=f"rcpt-{number:08d}",
+            request_id="req-" + name,
+            receipt_id="rcpt-" + name,
             route=arrival.route,
             authorization=self._authorizations.get(arrival.key, "Bearer sk-nobody-unknown"),
             content_length=len(arrival.body),

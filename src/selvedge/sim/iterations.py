@@ -53,6 +53,47 @@ class Timing(Value, frozen=True):
         return self.decode + self.decode_answer * answers + per_context * context
 
 
+class Pace:
+    """A timing at work: fields of a struct are not fields of a compiled class, these are."""
+
+    __slots__ = (
+        "_decode",
+        "_decode_answer",
+        "_decode_steps",
+        "_prefill",
+        "_prefill_pair",
+        "_prefill_square",
+        "_prefill_token",
+        "decode_context",
+        "decode_square",
+        "first_free",
+    )
+
+    def __init__(self, timing: Timing) -> None:
+        self._prefill: float = timing.prefill
+        self._prefill_token: float = timing.prefill_token
+        self._prefill_square: float = timing.prefill_square
+        self._prefill_pair: float = timing.prefill_pair
+        self._decode: float = timing.decode
+        self._decode_answer: float = timing.decode_answer
+        self._decode_steps: list[float] = list(timing.decode_steps)
+        self.decode_context: float = timing.decode_context
+        self.decode_square: float = timing.decode_square
+        self.first_free: bool = timing.first_free
+
+    def prefill_us(self, tokens: int, pairs: int = 0) -> float:
+        """As `Timing.prefill_us`."""
+        per_token = self._prefill_token + self._prefill_square * tokens
+        return self._prefill + per_token * tokens + self._prefill_pair * pairs
+
+    def decode_us(self, answers: int, context: int) -> float:
+        """As `Timing.decode_us`."""
+        per_context = self.decode_context + self.decode_square * context
+        if answers <= len(self._decode_steps):
+            return self._decode_steps[answers - 1] + per_context * context
+        return self._decode + self._decode_answer * answers + per_context * context
+
+
 class BatchingModel(Value, frozen=True):
     """An engine as numbers: memory in tokens, slots, the budget of an iteration, its timing."""
 

@@ -10,25 +10,21 @@ from __future__ import annotations
 from random import Random
 
 from selvedge.fabric import Release
-from selvedge.routing import Catalogue, FleetMap
+from selvedge.routing import Catalogue
+from selvedge.sim.chance import exponential
 
 
 class Distances:
     """Round trips without jitter, as the PoPs' own maps have them; shared by runs of a release."""
 
-    __slots__ = ("_catalogue", "_maps", "_release")
+    __slots__ = ("_catalogue",)
 
     def __init__(self, release: Release, catalogue: Catalogue | None = None) -> None:
-        self._release = release
         self._catalogue = catalogue or Catalogue(release)
-        self._maps: dict[str, FleetMap] = {}
 
     def rtt_us(self, a: str, b: str) -> int:
         """The round trip between two PoPs without jitter."""
-        known = self._maps.get(a)
-        if known is None:
-            known = self._maps[a] = FleetMap(self._release, a, None, self._catalogue)
-        return known.rtt_us(b)
+        return self._catalogue.rtt_us(a, b)
 
 
 class Links:
@@ -73,4 +69,4 @@ class Links:
     def _jitter(self) -> int:
         if not self._jitter_us:
             return 0
-        return round(self._rng.expovariate(1 / self._jitter_us))
+        return round(exponential(self._rng, 1 / self._jitter_us))

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final, Protocol
 
 from selvedge.fabric import Ask
-from selvedge.routing import EngineState, ModelReport, Report
+from selvedge.routing import EngineState, ModelReport, Report, Told, take_apart
 from selvedge.sim.clock import Clock
 from selvedge.sim.description import Content
 from selvedge.sim.engines import SECOND_US, Work
@@ -39,11 +39,22 @@ class Reporting(Protocol):
     def matched(self, prefix: tuple[int, ...]) -> int:
         """Leading blocks that it holds."""
 
-    def block_changes(self) -> tuple[set[int], set[int]]:
+    def block_changes(self) -> tuple[Set[object], Set[object]]:
         """Blocks that came and went since this was last asked."""
 
     def forecast_us(self, work: Work) -> int:
         """Time to the first token if this came now, with how long each answer will be."""
+
+
+class Published:
+    """A report, and what it tells of the model."""
+
+    __slots__ = ("at_us", "report", "told")
+
+    def __init__(self, report: Report, load: ModelReport) -> None:
+        self.at_us: int = report.at_us
+        self.report = report
+        self.told = take_apart(report, load)
 
 
 class Digest:
@@ -51,7 +62,7 @@ class Digest:
 
     __slots__ = ("at_us", "came", "went")
 
-    def __init__(self, at_us: int, came: set[int], went: set[int]) -> None:
+    def __init__(self, at_us: int, came: set[object], went: set[object]) -> None:
         self.at_us = at_us
         self.came = came
         self.went = went
@@ -68,6 +79,7 @@ class Publisher:
         "engines",
         "model",
         "mood",
+        "newest",
         "pop",
         "reported_us",
         "reports",
@@ -85,20 +97,30 @@ class Publisher:
         """How its content differs from others', from -1 to 1."""
         self.away = False
         """Nobody outside hears it."""
-        self.reports: deque[Report] = deque()
+        self.reports: deque[Published] = deque()
         """Newest first."""
+        self.newest: Published | None = None
         self.reported_us = NEVER_US
         """When the newest was made."""
         self.digests: deque[Digest] = deque()
         """Newest first: the newest is `blocks`, those before it are told by what changed since."""
         self.digested_us = NEVER_US
-        self.blocks: dict[int, int] = {}
+        self.blocks: dict[object, int] = {}
 
-    def now(self, at_us: int, reserve: float) -> Report:
+    def now(self, at_us: int, reserve: float) -> Published:
         """Its report at this moment: of several engines, the one with the least before it."""
         loads = [engine.report() for engine in self.engines]
         least = min(loads, key=_before) if len(loads) > 1 else loads[0]
-        return Report(self.pop, at_us, reserve, {self.model: least})
+        return Published(Report(self.pop, at_us, reserve, {self.model: least}), least)
+
+    def heard(self, heard_us: int) -> Published | None:
+        """The newest report of that moment."""
+        if self.reported_us <= heard_us:
+            return self.newest
+        for one in self.reports:
+            if one.at_us <= heard_us:
+                return one
+        return None
 
     def digest(self, at_us: int) -> int:
         """Publish what is held now; how many blocks came or went since the last digest.
@@ -106,8 +128,8 @@ class Publisher:
         Only these are looked at: a digest costs what has changed, and not what is held.
         """
         blocks = self.blocks
-        came: set[int] = set()
-        went: set[int] = set()
+        came: set[object] = set()
+        went: set[object] = set()
         changes = [engine.block_changes() for engine in self.engines]
         for new, _ in changes:
             for name in new:
@@ -229,7 +251,8 @@ class Board:
         if one.away:
             return
         now_us = self._clock.now_us
-        one.reports.appendleft(one.now(now_us, self.reserve(one, now_us)))
+        one.newest = one.now(now_us, self.reserve(one, now_us))
+        one.reports.appendleft(one.newest)
         one.reported_us = now_us
         while len(one.reports) > self._keep:
             one.reports.pop()
@@ -316,15 +339,18 @@ class Heard:
         ear = self._ears.get(pop)
         if ear is None:
             ear = self._listen(pop)
-            if ear is None:
-                return None
-        one, heard_us = ear.publisher, now_us - ear.lag_us
-        if one.reported_us <= heard_us:
-            return one.reports[0]
-        for report in one.reports:
-            if report.at_us <= heard_us:
-                return report
-        return None
+        one = None if ear is None else ear.publisher.heard(now_us - ear.lag_us)
+        return None if one is None else one.report
+
+    def told(self, pop: str, model: str, now_us: int) -> Told | None:
+        """What it says of a model; publishers here have one."""
+        ear = self._ears.get(pop)
+        if ear is None:
+            ear = self._listen(pop)
+        if ear is None or ear.publisher.model != model:
+            return None
+        one = ear.publisher.heard(now_us - ear.lag_us)
+        return None if one is None else one.told
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """Leading blocks in the newest digest heard; of far PoPs there is none."""
@@ -357,7 +383,14 @@ class Present:
     def report(self, pop: str, now_us: int) -> Report | None:
         """The report that the PoP would publish now."""
         one = self._board.publishers.get(pop)
-        return None if one is None else one.now(now_us, self._board.reserve(one, now_us))
+        return None if one is None else one.now(now_us, self._board.reserve(one, now_us)).report
+
+    def told(self, pop: str, model: str, now_us: int) -> Told | None:
+        """What it says of a model."""
+        one = self._board.publishers.get(pop)
+        if one is None or one.model != model:
+            return None
+        return one.now(now_us, self._board.reserve(one, now_us)).told
 
     def matched(self, pop: str, model: str, prefix: tuple[int, ...], now_us: int) -> int:
         """Leading blocks that the PoP holds."""

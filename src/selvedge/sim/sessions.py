@@ -19,6 +19,7 @@ from typing import Final
 
 from selvedge.fabric import Ask, BadScenario, Route
 from selvedge.fabric.value import Value
+from selvedge.sim.chance import exponential
 from selvedge.sim.description import Prompts, TenantPart
 from selvedge.sim.engines import SECOND_US, Work
 from selvedge.sim.traffic import Arrival
@@ -59,7 +60,7 @@ def read_clients(text: str) -> list[Client]:
 class Cell:
     """A tenant in a region: who asks, how often conversations begin, and in which cities."""
 
-    __slots__ = ("cumulative", "ingresses", "key", "per_s", "prompts", "tenant")
+    __slots__ = ("cumulative", "ingresses", "key", "per_s", "prompts", "systems", "tenant")
 
     def __init__(
         self, tenant: int, key: str, prompts: Prompts, weights: Mapping[str, float]
@@ -70,6 +71,8 @@ class Cell:
         self.ingresses = list(weights)
         self.cumulative = list(accumulate(weights.values()))
         self.per_s = 0.0
+        self.systems: dict[int, list[int]] = {}
+        """Names of the blocks of system prompts, by the first."""
 
 
 class Sessions:
@@ -163,7 +166,11 @@ class _Session:
         which = zipf(rng, prompts.system_prompts, prompts.zipf)
         system = _SHARED | cell.tenant << 40 | which << 16
         shared = prompts.system_tokens // BLOCK_TOKENS
-        self._names = list(range(system, system + shared))
+        known = cell.systems.get(system)
+        if known is None:
+            # The same objects for all who share it: they are looked up without comparing numbers.
+            known = cell.systems[system] = list(range(system, system + shared))
+        self._names = list(known)
         self._next_name = (number << 8 | shared) * _STRIDE & _NAMES
         self._context = prompts.system_tokens
         self.turns_left = min(TURNS_MAX, geometric(rng, prompts.turns))
@@ -171,14 +178,14 @@ class _Session:
     def turn(self, at_us: int, model: str, deadline_us: int) -> Arrival:
         """The next message."""
         prompts, rng = self._cell.prompts, self._rng
-        self._context += 1 + int(rng.expovariate(1 / prompts.turn_tokens))
+        self._context += 1 + int(exponential(rng, 1 / prompts.turn_tokens))
         tokens = self._context
-        output = 1 + int(rng.expovariate(1 / prompts.output_tokens))
+        output = 1 + int(exponential(rng, 1 / prompts.output_tokens))
         output = min(output, prompts.output_tokens_max)
         prefix = self._prefix(min(tokens // BLOCK_TOKENS, BLOCKS_MAX))
         self._context += output
         self.turns_left -= 1
-        pause_us = int(rng.expovariate(1.0) * prompts.think_s * SECOND_US)
+        pause_us = int(exponential(rng, 1.0) * prompts.think_s * SECOND_US)
         self.next_us = at_us + output * READ_US_PER_TOKEN + pause_us
         ask = Ask(
             route=Route.CHAT,

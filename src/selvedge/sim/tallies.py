@@ -49,7 +49,7 @@ class Tallies:
     def arrive(self) -> int:
         """A request arrives; its number, from 1."""
         self.arrived += 1
-        self.running.add(f"rcpt-{self.arrived:08d}")
+        self.running.add("rcpt-" + str(self.arrived).zfill(8))
         return self.arrived
 
     def end(self, conversation: Conversation, ending: Ending) -> None:

@@ -27,7 +27,8 @@ from selvedge.routing.attempts import Attempt, Candidate, Draws, Outlook, fold, 
 from selvedge.routing.engines import is_cooling, words
 from selvedge.routing.load import Load
 from selvedge.routing.sight import Case, sent_since
-from selvedge.routing.signals import Report, Signals
+from selvedge.routing.signals import Signals
+from selvedge.routing.told import Told
 from selvedge.routing.trail import Trail
 
 _NEVER: Final = 1 << 60
@@ -204,48 +205,35 @@ class Predictive:
         uncached = case.uncached(blocks)
         price = 0
         is_fresh = False
+        told: Told | None = None
         if case.signals is not None:
-            report = case.signals.report(one.pop, case.now_us)
-            if report is not look.report:
-                self._take_apart(case, look, report)
-            is_fresh = report is not None and case.now_us - look.at_us <= self._stale_us
-        if is_fresh:
-            price = look.price
-        if is_fresh and look.known:
-            self._predict(case, one, uncached)
+            told = case.signals.told(one.pop, case.model, case.now_us)
+            if told is not look.told:
+                look.told = told
+                look.price = self._price(told.reserve) if told is not None else 0
+            if told is not None:
+                is_fresh = case.now_us - told.at_us <= self._stale_us
+                price = look.price if is_fresh else 0
+            else:
+                report = case.signals.report(one.pop, case.now_us)
+                if report is not None and case.now_us - report.at_us <= self._stale_us:
+                    price = self._price(report.reserve)
+        if told is not None and is_fresh:
+            self._predict(case, one, told, uncached)
         else:
             self._guess(case, one, uncached)
         look.ttft = one.rtt_us + look.wait + look.prefill
         look.cost = _NEVER if price >= _NEVER else look.ttft + look.crowd + price
         return look.cost
 
-    def _take_apart(self, case: Case, look: Outlook, report: Report | None) -> None:
-        look.report = report
-        look.known = False
-        if report is None:
-            return
-        look.at_us = report.at_us
-        look.price = self._price(report.reserve)
-        of_model = report.models.get(case.model)
-        if of_model is not None:
-            look.known = True
-            look.rate = of_model.prefill_tokens_per_s
-            look.waiting = of_model.waiting_tokens
-            look.running = of_model.running
-            look.slots = of_model.slots
-            look.is_full = of_model.kv_free <= self._kv_low
-            look.kv_tokens = of_model.kv_tokens
-            free = int(of_model.kv_tokens * of_model.kv_free)
-            look.kv_held = of_model.kv_tokens - free
-            look.kv_free = free - of_model.kv_wanted
-            look.residence_us = of_model.residence_ms * 1000 or self._answer_us
-
-    def _predict(self, case: Case, one: Candidate, uncached: int) -> None:
+    def _predict(self, case: Case, one: Candidate, told: Told, uncached: int) -> None:
         """From a report: what waited, less what was done since, plus what left here since."""
         look = one.outlook
         way_us = one.rtt_us // 2
-        waiting, running, sent = look.waiting, look.running, 0
-        sent_us = look.at_us - way_us
+        waiting, running, sent = told.waiting, told.running, 0
+        residence_us = told.residence_us or self._answer_us
+        rate = told.rate
+        sent_us = told.at_us - way_us
         if one.seats:
             sent, requests = sent_since(case.load, one, sent_us)
             waiting += sent
@@ -257,31 +245,32 @@ class Predictive:
                 waiting += sent
                 running += requests
         if waiting:
-            age_us = case.now_us - look.at_us
-            waiting -= look.rate * self._drain_permille * (age_us + way_us) // 1_000_000_000
-        look.wait = waiting * 1_000_000 // look.rate if waiting > 0 else 0
+            age_us = case.now_us - told.at_us
+            waiting -= rate * self._drain_permille * (age_us + way_us) // 1_000_000_000
+        look.wait = waiting * 1_000_000 // rate if waiting > 0 else 0
         look.crowd = running * self._crowd_us
-        over = running + 1 - look.slots
-        if look.kv_tokens:
-            self._weigh_memory(case, look, sent)
-        elif over <= 0 and look.is_full and running:
+        over = running + 1 - told.slots
+        if told.kv_tokens:
+            self._weigh_memory(case, look, told, sent)
+        elif over <= 0 and running and told.kv_free_share <= self._kv_low:
             over = 1
         if over > 0:
-            look.wait += over * look.residence_us // max(1, min(look.slots, running))
-        look.prefill = prefill = uncached * 1_000_000 // look.rate
+            look.wait += over * residence_us // max(1, min(told.slots, running))
+        look.prefill = prefill = uncached * 1_000_000 // rate
         delayed = self._harm_permille * prefill // 2 + self._queue_harm_permille * look.wait
-        look.crowd += running * prefill // 1000 * delayed // look.residence_us
+        look.crowd += running * prefill // 1000 * delayed // residence_us
 
-    def _weigh_memory(self, case: Case, look: Outlook, sent: int) -> None:
+    def _weigh_memory(self, case: Case, look: Outlook, told: Told, sent: int) -> None:
         """Memory: what answers free until there is enough, and what scarcity costs.
 
         They free all they hold in the time that one is resident, so lack x residence / held.
         """
-        free = look.kv_free - sent - case.tokens
-        if free < 0 and look.kv_held > 0:
-            look.wait += -free * look.residence_us // look.kv_held
-        left = max(free, look.kv_tokens // 50)
-        look.crowd += self._crowd_kv_us * max(0, look.kv_tokens - left) // left
+        free = told.kv_free - sent - case.tokens
+        if free < 0 and told.kv_held > 0:
+            look.wait += -free * (told.residence_us or self._answer_us) // told.kv_held
+        if self._crowd_kv_us:
+            left = max(free, told.kv_tokens // 50)
+            look.crowd += self._crowd_kv_us * max(0, told.kv_tokens - left) // left
 
     def _guess(self, case: Case, one: Candidate, uncached: int) -> None:
         """No report, or too old a one: own work in flight, and a prior for what others sent."""
@@ -361,7 +350,8 @@ class Predictive:
 
 def _rate(one: Candidate) -> int:
     """Prompt tokens a second, as last reported, else as the release says."""
-    return one.outlook.rate if one.outlook.known else one.rate
+    told = one.outlook.told
+    return told.rate if told is not None else one.rate
 
 
 def _next_two(
