@@ -213,7 +213,7 @@ class Interpreter:
             else:
                 self._go_on(after)
 
-        relaying = self._relaying = self._new_relaying(attempt, job, ended)
+        relaying = self._relaying = self._new_relaying(attempt, job, ended, tokens)
         self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
@@ -262,7 +262,7 @@ class Interpreter:
                 own.hold(engine, ask.model, zone, ask.prefix)
 
     def _new_relaying(
-        self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None]
+        self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None], prompt_tokens: int
     ) -> Relaying:
         model = self._view.models[job.ask.model]
         served = Served(
@@ -280,6 +280,7 @@ class Interpreter:
             on_end,
             profile=PROFILES[engine.profile] if engine is not None else None,
             answer_bytes_max=self._state.settings.answer_bytes_max,
+            prompt_tokens=prompt_tokens,
         )
 
     def _engine(self, attempt: Attempt) -> Engine | None:

@@ -64,7 +64,8 @@ class Relaying:
     """The sink of one engine's response. ``on_end`` is given the reply, exactly once.
 
     ``profile`` is the engine's; None where the answer comes through another PoP, whose error codes
-    are ours and whose attestation may follow.
+    are ours and whose attestation may follow. ``prompt_tokens`` is an estimate, for engines that
+    do not count.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Relaying:
         *,
         profile: Profile | None,
         answer_bytes_max: int,
+        prompt_tokens: int = 0,
     ) -> None:
         # A peer is always given usage: the ingress needs it, and strips it for its client.
         ask = msgspec.structs.replace(job.ask, include_usage=True) if job.for_peer else job.ask
@@ -86,7 +88,12 @@ class Relaying:
         from_peer = profile is None
         streams = ask.stream if profile is None else engine_streams(ask, profile)
         self._answer_bytes_max = answer_bytes_max
-        self._scan = StreamScan(ask, from_peer=from_peer) if streams else None
+        self._scan: StreamScan | None = None
+        if streams:
+            self._scan = StreamScan(
+                ask, from_peer=from_peer, to_peer=job.for_peer, prompt_tokens=prompt_tokens
+            )
+        self._prompt_tokens = prompt_tokens
         self._started_us = now_us()
         self._first_token_us: int | None = None
         self._head: ResponseHead | None = None
@@ -266,7 +273,7 @@ class Relaying:
             return
         facts, self._answer = read
         self._first_token_us = now_us()
-        self._reported = facts.usage
+        self._reported = facts.usage or self._estimated(facts.text_bytes)
         self._resolve(Relayed(**self._facts(), finish_reason=facts.finish_reason))
 
     def _refusal(self) -> Refused:
@@ -286,6 +293,12 @@ class Relaying:
         if self._scan is None:
             return self._reported or Usage()
         return self._scan.usage or self._scan.counted()
+
+    def _estimated(self, text_bytes: int) -> Usage:
+        """Of a whole answer whose engine counted nothing: from bytes, as if it were its prompt."""
+        prompt_bytes = max(1, self._ask.prompt_bytes)
+        output = -(-text_bytes * self._prompt_tokens // prompt_bytes)
+        return Usage(input_uncached=self._prompt_tokens, output=output, provenance="estimated")
 
     def _facts(self) -> _Facts:
         if self._scan is not None and self._scan.attested is not None:

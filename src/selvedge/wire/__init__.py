@@ -59,7 +59,7 @@ from selvedge.wire.tickets import (
     read_unverified,
     ticket_hash,
 )
-from selvedge.wire.usage import render_usage
+from selvedge.wire.usage import render_usage, usage_of_events
 from selvedge.wire.waiting import read_retry_after, read_wait_ms
 
 __all__ = [
@@ -130,5 +130,6 @@ __all__ = [
     "render_usage",
     "seal",
     "ticket_hash",
+    "usage_of_events",
     "write_attested",
 ]
