@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from selvedge.cache import Scope, admits, judge
+from selvedge.exchange import repeats
 from selvedge.exchange.commands import (
     BodyRead,
     BodyRefused,
@@ -87,6 +88,10 @@ def serve(
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
     draft = _asked(draft, ask, view)
+
+    again = yield from _again(head, draft, ask, admitted, arrived.body)
+    if again is not None:
+        return again
 
     scope = Scope(admitted.tenant, admitted.data_class, allowed.rule.zone)
     recalled = yield Recall(scope, ask)
@@ -244,6 +249,26 @@ def _refuse(
     if isinstance(recorded, NotWritten):
         return Refuse(_unwritable(recorded), receipt=False)
     return Refuse(refused)
+
+
+def _again(
+    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, body: bytes
+) -> Generator[Command, Reply, Ending | None]:
+    """The ending of a request whose `Idempotency-Key` stands for one already, with its receipt."""
+    if head.idempotency_key is None:
+        return None
+    claimed = yield repeats.claim(head, admitted, body, draft)
+    draft = msgspec.structs.replace(draft, repeats=repeats.read(claimed).first)
+    barred = repeats.why_not(claimed)
+    if barred is not None:
+        return (yield from _refuse(head, draft, barred, claimed.at_us, ask))
+    again = repeats.replayed(claimed, draft)
+    if again is None:
+        return None
+    recorded = yield Record(again[0], _personal(head, ask))
+    if isinstance(recorded, NotWritten):
+        return Refuse(_unwritable(recorded), receipt=False)
+    return again[1]
 
 
 def _left(head: Head, draft: Receipt, at_us: int) -> Story:

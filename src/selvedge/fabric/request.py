@@ -39,6 +39,8 @@ class Head(msgspec.Struct, frozen=True):
     """The PoP whose certificate came with it, "" if no PoP's; None where there is no TLS."""
     wait_ms_max: int | None = None
     """The longest predicted wait for an engine that its client accepts; 0: reject if busy."""
+    idempotency_key: str | None = None
+    """The client's word for this request: sent again under it, it is not answered twice."""
 
     def __repr__(self) -> str:
         return f"Head({self.request_id})"  # Neither the key nor the person.
@@ -112,3 +114,8 @@ class Usage(msgspec.Struct, frozen=True):
     def generated(self) -> int:
         """All completion tokens."""
         return self.output + self.reasoning
+
+    @property
+    def total(self) -> int:
+        """All tokens."""
+        return self.input + self.generated

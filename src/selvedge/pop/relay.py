@@ -14,7 +14,7 @@ from typing import Final, TypedDict
 import msgspec
 
 from selvedge.adapters import Call, TransportFailed
-from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served
+from selvedge.exchange import Ended, Failed, Gone, Job, Kept, Relayed, Served
 from selvedge.fabric import Attested, Refused, Usage
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import Downstream, read_timing
@@ -101,6 +101,7 @@ class Relaying:
         self._held_bytes = 0
         self._attested: Attested | None = None
         self._answer: bytes | None = None
+        self._finish_reason: str | None = None
         self._reported: Usage | None = None
         self._call: Call | None = None
         self._on_end = on_end
@@ -217,6 +218,12 @@ class Relaying:
         if self._ask.stream:
             self._down.ping()
 
+    def whole_answer(self) -> Kept | None:
+        """The JSON answer that `deliver` sends; None where it was a stream."""
+        if self._answer is None:
+            return None
+        return Kept(self._answer, self._served, self._finish_reason)
+
     def deliver(self, attested: Attested | None) -> None:
         """Send what was held back: the end of the stream, or the whole JSON answer."""
         if self._ask.stream and self._scan is not None:
@@ -263,7 +270,7 @@ class Relaying:
             tail = [one for one in scan.tail() if b'"choices":[]' not in one]
             self._answer = assemble(self._ask, self._held + tail, usage)
         # Where the engine gave none, the terminal chunk that the scan adds says "stop".
-        reason = scan.finish_reason or "stop"
+        reason = self._finish_reason = scan.finish_reason or "stop"
         self._resolve(Relayed(**self._facts(), finish_reason=reason))
 
     def _end_json(self) -> None:
@@ -274,6 +281,7 @@ class Relaying:
         facts, self._answer = read
         self._first_token_us = now_us()
         self._reported = facts.usage or self._estimated(facts.text_bytes)
+        self._finish_reason = facts.finish_reason
         self._resolve(Relayed(**self._facts(), finish_reason=facts.finish_reason))
 
     def _refusal(self) -> Refused:
