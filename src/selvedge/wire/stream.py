@@ -243,7 +243,9 @@ class StreamScan:
         if one.finish_reason:
             return data
         at = data.rfind(b',"timings":{' if chunk.usage is None else b',"usage":{')
-        return data[:at] + b"}" if at > 0 and _LAST_FIELD.fullmatch(data, at) else data
+        if at < 0 or (data.find(b"}", at) + 2 != len(data) and not _LAST_FIELD.fullmatch(data, at)):
+            return data
+        return data[:at] + b"}"
 
     def _is_plain(self, chunk: Chunk, data: bytes) -> bool:
         """Whether it is what most chunks are: one more piece of text, to be passed on as it is."""
