@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from selvedge.exchange import (
     BodyRead,
     BodyRefused,
+    Claim,
+    Claimed,
     ClientLeft,
     Command,
     Deliver,
@@ -19,18 +21,20 @@ from selvedge.exchange import (
     FleetView,
     Gone,
     Intend,
+    Kept,
     ReadBody,
     Recall,
     Record,
     Refuse,
     Relay,
     Relayed,
+    Replay,
     Reply,
     Tally,
     serve,
 )
-from selvedge.fabric import REFUSALS, Head, Outcome, Receipt, Refused
-from selvedge.ledger import canonical
+from selvedge.fabric import REFUSALS, Head, Outcome, Receipt, Refused, Usage
+from selvedge.ledger import attempt_rows, canonical, row_of, settle
 from tests.exchange.test_story import (
     BODY_MAX,
     FULL,
@@ -91,6 +95,15 @@ heads = st.builds(
     make_head,
     st.one_of(st.none(), st.just("Bearer sk-x-y"), st.sampled_from(sorted(KEYS)).map(bearer)),
     fault=st.sampled_from([None, None, None, Refused("invalid_header", "Bad.")]),
+    idempotency_key=st.sampled_from([None, None, "k"]),
+)
+KEPT = Kept(b'{"choices":[]}', SIN, "stop")
+claims = st.one_of(
+    st.just(Claimed("first", NOW_US + 15)),
+    st.sampled_from(["running", "other", "finished"]).map(
+        lambda state: Claimed(state, NOW_US + 15, "rcpt_0")
+    ),
+    st.just(Claimed("finished", NOW_US + 15, "rcpt_0", KEPT)),
 )
 
 
@@ -98,6 +111,8 @@ def replies(data: st.DataObject, command: Command) -> Reply:
     match command:
         case ReadBody():
             return data.draw(arrivals)
+        case Claim():
+            return data.draw(claims)
         case Recall():
             return data.draw(st.just(RECALLED) | writes)
         case Relay():
@@ -122,6 +137,8 @@ def check(talk: Conversation, head: Head, view: FleetView, given_replies: list[R
     written = given_replies[-1] == WRITTEN
     check_ending(ending, records[0].receipt, given_replies, written)
     check_receipt(records[0].receipt, talk, given_replies)
+    check_claim(head, talk, given_replies)
+    check_bill(records[0].receipt, talk)
 
 
 def check_relays(talk: Conversation, view: FleetView, given_replies: list[Reply]) -> None:
@@ -148,6 +165,36 @@ def check_relays(talk: Conversation, view: FleetView, given_replies: list[Reply]
         assert reply.refused.code != "deadline_exceeded"
 
 
+def check_claim(head: Head, talk: Conversation, given_replies: list[Reply]) -> None:
+    """Under a key that stands for another request nothing leaves, and the receipt names it."""
+    receipt = talk.said(Record)[0].receipt
+    claims_made = talk.said(Claim)
+    assert len(claims_made) <= (head.idempotency_key is not None)
+    if not claims_made:
+        assert receipt.repeats is None
+        return
+    reply = given_replies[talk.commands.index(claims_made[0])]
+    assert isinstance(reply, Claimed)
+    assert receipt.repeats == reply.first
+    if reply.state != "first":
+        assert not talk.said(Intend)
+        assert not talk.said(Relay)
+        assert settle(receipt).billed == Usage()
+    if isinstance(talk.end(), Replay):
+        assert talk.end() == Replay(KEPT, "rcpt_0")
+        assert row_of(receipt) == "replayed"
+        assert given_replies[-1] == WRITTEN
+
+
+def check_bill(receipt: Receipt, talk: Conversation) -> None:
+    """What reached an engine has one row, and only a receipt that reached one bills anything."""
+    settled = settle(receipt)
+    reached = bool(talk.said(Relay))
+    assert len(attempt_rows(receipt)) == len(talk.said(Relay))
+    assert reached or settled.billed == Usage()
+    assert not (reached and settled.row.startswith("refused_"))
+
+
 def check_ending(
     ending: Ending, receipt: Receipt, given_replies: list[Reply], written: bool
 ) -> None:
@@ -159,6 +206,9 @@ def check_ending(
         assert receipt.code == ending.refused.code if written else True
         if not written:
             assert ending.refused.code == "receipt_unwritable"
+    if isinstance(ending, Replay):
+        assert written
+        assert receipt.outcome is Outcome.COMPLETE
     if receipt.outcome is Outcome.CLIENT_GONE:
         assert ending == Drop()
     elif written:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from selvedge.fabric import Outcome, Receipt, Release, Zone
+from selvedge.ledger import row_of, settle
 from selvedge.wire import holds
 from tests.support import Answer, Cut, Drop, Gate, Hang, Reply, Reset, Script, Status, run
 from tests.support.fleets import bearer
@@ -258,12 +259,18 @@ async def gone(pop: RunningPop) -> Receipt:
 
 @ENTRY
 @pytest.mark.parametrize("reset", [False, True], ids=["fin", "rst"])
-@pytest.mark.parametrize("profile", ["openai", "llama.cpp"])
+@pytest.mark.parametrize(
+    "case", [("openai", 2, "estimated"), ("llama.cpp", 6, "reported"), ("vllm", 6, "reported")]
+)
 def test_a_client_that_leaves_a_stream(
-    profile: str, reset: bool, entry: str, tmp_path: Path
+    case: tuple[str, int, str], reset: bool, entry: str, tmp_path: Path
 ) -> None:
+    """After two chunks of three tokens each: by the engine's count, where it counts as it goes."""
+    profile, billed, provenance = case
+
     async def main() -> None:
-        answer = Answer(("a", "b", "c", "d"), gate=Gate(2), llama=profile == "llama.cpp")
+        llama = profile == "llama.cpp"
+        answer = Answer(("a", "b", "c", "d"), gate=Gate(2), llama=llama, speculates=3)
         async with (
             rig(tmp_path, sin=Script(answer), profile=profile) as fabric,
             fabric.wire(entry) as wire,
@@ -280,10 +287,12 @@ def test_a_client_that_leaves_a_stream(
             if entry == "cgk":
                 await fabric.pop("sin").until(fabric.pop("sin").attestations)
                 (words,) = [one.decode() for one in fabric.pop("sin").attestations()]
-                assert (words.outcome, words.usage.generated) == (Outcome.CLIENT_GONE, 2)
+                assert (words.outcome, words.usage.generated) == (Outcome.CLIENT_GONE, billed)
         assert [mark.token for mark in engine.aborts] == [2]
-        assert (receipt.status, usage_of(receipt).generated) == (200, 2)
-        assert usage_of(receipt).provenance == "counted"
+        assert (receipt.status, usage_of(receipt).generated) == (200, billed)
+        assert usage_of(receipt).provenance == provenance
+        assert usage_of(receipt).input == 7 or provenance == "estimated"
+        assert settle(receipt).billed == receipt.usage
         assert [one.outcome for one in receipt.attempts] == ["gone"]
 
     run(main())
@@ -295,7 +304,8 @@ def test_a_client_that_leaves_before_its_json_answer(
     profile: str, entry: str, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        answer = Answer(("a", "b", "c", "d"), gate=Gate(2))
+        llama = profile == "llama.cpp"
+        answer = Answer(("a", "b", "c", "d"), gate=Gate(2), llama=llama)
         async with (
             rig(tmp_path, sin=Script(answer), profile=profile) as fabric,
             fabric.wire(entry) as wire,
@@ -314,7 +324,8 @@ def test_a_client_that_leaves_before_its_json_answer(
         assert receipt.status == 0
         generated = 2 if (profile, entry) == ("llama.cpp", "sin") else 0
         assert usage_of(receipt).generated == generated
-        assert usage_of(receipt).provenance == "counted"
+        assert usage_of(receipt).provenance == ("reported" if generated else "counted")
+        assert row_of(receipt) == "gone_before"
 
     run(main())
 

@@ -29,6 +29,7 @@ class Asked:
     stream: bool
     model: str
     usage: bool
+    counts: str
     n: int
     logprobs: bool
     tokens_max: int | None
@@ -46,11 +47,19 @@ class Asked:
             stream=body.get("stream") is True,
             model=str(body.get("model", "scripted")),
             usage=bool((body.get("stream_options") or {}).get("include_usage")),
+            counts=counting(body),
             n=int(body.get("n") or 1),
             logprobs=body.get("logprobs") not in (None, False),
             tokens_max=body.get("max_completion_tokens") or body.get("max_tokens"),
             prefix=prefix if isinstance(prefix, str) else "",
         )
+
+
+def counting(body: Json) -> str:
+    """How an engine is asked to count as it goes: by `timings`, by `usage`, or not."""
+    if body.get("timings_per_token") is True:
+        return "timings"
+    return "usage" if (body.get("stream_options") or {}).get("continuous_usage_stats") else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +128,10 @@ class Writer:
                 role = {"role": "assistant", "content": ""}
                 yield Step(PRELUDE, self.event(role, index, every))
         for position, delta in enumerate(self.deltas):
-            if every:
+            if answer.usage == "every":
                 every = {"usage": self.usage(position + 1)}
+            elif self.asked.counts == ("timings" if answer.llama else "usage"):
+                every = self.counted(position + 1)
             for index in self.choices:
                 yield Step(position, self.event(delta, index, every, position))
         if answer.stray:
@@ -185,6 +196,16 @@ class Writer:
         if answer.cached_tokens is not None:
             counted["prompt_tokens_details"] = {"cached_tokens": answer.cached_tokens}
         return counted
+
+    def counted(self, chunks: int) -> dict[str, Json]:
+        """What has gone out of one choice by now: llama.cpp's way, or vLLM's."""
+        tokens, prompt = chunks * self.answer.speculates, self.answer.prompt_tokens
+        if self.answer.llama:
+            timings = {"cache_n": 0, "prompt_n": prompt, "prompt_ms": 1.0, "predicted_n": tokens}
+            return {"timings": timings}
+        total = prompt + tokens
+        usage = {"prompt_tokens": prompt, "total_tokens": total, "completion_tokens": tokens}
+        return {"usage": usage}
 
     def probabilities(self, start: int, stop: int) -> Json:
         """Log probabilities of some tokens: minus a tenth for the first, and so on."""

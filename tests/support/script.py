@@ -84,6 +84,7 @@ class Answer:
     prompt_tokens: int = 7
     completion_tokens: int | None = None  # None: as many as there are
     cached_tokens: int | None = None
+    speculates: int = 1  # tokens that a chunk counts for, where it is asked to count as it goes
 
     role_first: bool = True  # a first chunk with the role and no token
     terminals: int = 1  # chunks with a finish reason: 0 missing, 2 duplicate

@@ -312,3 +312,18 @@ def test_a_field_that_changes_its_kind_between_chunks_is_taken_as_it_last_came()
     whole = msgspec.json.decode(assemble(Ask(Route.CHAT, "chat"), chunks, Usage()))
     message = whole["choices"][0]["message"]
     assert (message["content"], message["odd"]) == ("ab", "s")
+
+
+@pytest.mark.parametrize(
+    ("body", "spoken"),
+    [
+        ('{"choices":[{"message":{"content":"Grüße"}},{"message":{"content":"x"}}]}', 8),
+        ('{"choices":[{"text":"two"},{"text":null},{"message":null}]}', 3),
+        ('{"choices":[{"message":{"content":[1]}}]}', 0),
+        ('{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":0}}', 0),
+    ],
+)
+def test_an_answer_that_nobody_counted_has_a_length(body: str, spoken: int) -> None:
+    read = read_answer(ASK, body.encode())
+    assert read is not None
+    assert read[0].text_bytes == spoken

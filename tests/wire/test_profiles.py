@@ -13,7 +13,7 @@ from selvedge.wire import PROFILES, Profile
 def test_rows(row: Profile) -> None:
     assert PROFILES[row.name] is row
     assert row.meaning
-    for key, value in row.stream_extras.items():
+    for key, value in [*row.stream_extras.items(), *row.usage_options.items()]:
         assert key
         json.loads(value)
 
@@ -22,7 +22,10 @@ def test_the_engines_of_the_house() -> None:
     assert set(PROFILES) == {"llama.cpp", "openai", "vllm", "sglang", "tgi", "ollama"}
     # The only moments at which llama.cpp notices that its client has left.
     assert [name for name, row in PROFILES.items() if row.always_stream] == ["llama.cpp"]
-    assert PROFILES["llama.cpp"].stream_extras == {"return_progress": b"true"}
+    extras = {"return_progress": b"true", "timings_per_token": b"true"}
+    assert PROFILES["llama.cpp"].stream_extras == extras
+    count_on = [name for name, row in PROFILES.items() if row.usage_options]
+    assert count_on == ["vllm", "sglang"]
 
 
 def test_the_table_cannot_be_changed() -> None:

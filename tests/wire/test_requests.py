@@ -315,9 +315,18 @@ def test_llama_cpp_always_streams_with_progress() -> None:
         out = json.loads(sent(body, LLAMA, "m"))
         assert (out["stream"], out["return_progress"]) == (True, True)
         assert out["stream_options"] == {"include_usage": True}
+        assert out["timings_per_token"] is True
     assert (
         json.loads(sent(chat(',"return_progress":false'), LLAMA, "m"))["return_progress"] is False
     )
+
+
+def test_engines_that_can_are_asked_to_count_as_they_go() -> None:
+    for name in ("vllm", "sglang"):
+        options = '{"continuous_usage_stats":false}'
+        body = chat(f',"stream":true,"stream_options":{options}')
+        out = json.loads(sent(body, PROFILES[name], "m"))
+        assert out["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
 
 def test_an_engine_that_cannot_tell_usage_in_a_stream_is_not_asked() -> None:

@@ -8,7 +8,7 @@ and a deadline that passes are replies like any other, never exceptions thrown i
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
@@ -21,6 +21,19 @@ class ReadBody(msgspec.Struct, frozen=True):
     """Read the body, at most ``bytes_max``. -> `BodyRead`, `BodyRefused` or `ClientLeft`."""
 
     bytes_max: int
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """Hold an `Idempotency-Key` for this request until its end. -> `Claimed`.
+
+    ``key`` is tenant, project and the client's word; ``fingerprint`` is of route and body.
+    ``keeps``: the answer may be kept here, to be given again.
+    """
+
+    key: tuple[str, str, str]
+    fingerprint: bytes
+    receipt: str
+    keeps: bool
 
 
 class Recall(msgspec.Struct, frozen=True):
@@ -92,7 +105,7 @@ class Tally(msgspec.Struct, frozen=True):
     code: str
 
 
-Command: TypeAlias = ReadBody | Recall | Intend | Relay | Remember | Record | Attest | Tally
+Command: TypeAlias = ReadBody | Claim | Recall | Intend | Relay | Remember | Record | Attest | Tally
 
 
 class BodyRead(msgspec.Struct, frozen=True):
@@ -153,6 +166,27 @@ class Served(msgspec.Struct, frozen=True):
     model_digest: str | None
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A whole JSON answer as its client got it."""
+
+    body: bytes
+    served: Served
+    finish_reason: str | None
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """Whose a key is: this request's (``first``), or that of the receipt it names.
+
+    ``running``: that one has not ended. ``other``: it asked something else. ``finished``: it has
+    been answered; ``kept`` is its answer, where that is kept.
+    """
+
+    state: Literal["first", "running", "other", "finished"]
+    at_us: int
+    first: str | None = None
+    kept: Kept | None = None
+
+
 class _Ended(msgspec.Struct, frozen=True, kw_only=True):
     """How an attempt ended. ``tokens`` counts what had reached the client by then, not what was
     generated: 0 for an answer that is not streamed.
@@ -192,6 +226,7 @@ Reply: TypeAlias = (
     BodyRead
     | BodyRefused
     | ClientLeft
+    | Claimed
     | Recalled
     | Written
     | NotWritten
@@ -236,4 +271,11 @@ class Drop(msgspec.Struct, frozen=True):
     """Send nothing more and close: the client has left, or its receipt could not be written."""
 
 
-Ending: TypeAlias = Deliver | Refuse | Drop
+class Replay(msgspec.Struct, frozen=True):
+    """Send an answer that was given before; ``first`` is the receipt that bills it."""
+
+    kept: Kept
+    first: str
+
+
+Ending: TypeAlias = Deliver | Refuse | Drop | Replay

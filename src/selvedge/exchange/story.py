@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from selvedge.cache import CacheStatus, Scope, admits, judge
+from selvedge.cache import Scope, admits, judge
+from selvedge.exchange import repeats
 from selvedge.exchange.commands import (
     BodyRead,
     BodyRefused,
@@ -87,11 +88,17 @@ def serve(
     ask = read_ask(head, arrived, view, admitted.tenant, image_urls)
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
+    draft = _asked(draft, ask, view)
+
+    again = yield from _again(head, draft, ask, admitted, arrived.body)
+    if again is not None:
+        return again
 
     scope = Scope(admitted.tenant, admitted.data_class, allowed.rule.zone)
     recalled = yield Recall(scope, ask)
     cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
-    draft = _asked(draft, ask, view, cached)
+    if cached != draft.cache:
+        draft = msgspec.structs.replace(draft, cache=cached)
 
     plan = _plan(head, ask, view, allowed, recalled.at_us)
     if isinstance(plan, Refused):
@@ -246,6 +253,26 @@ def _refuse(
     return Refuse(refused)
 
 
+def _again(
+    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, body: bytes
+) -> Generator[Command, Reply, Ending | None]:
+    """The ending of a request whose `Idempotency-Key` stands for one already, with its receipt."""
+    if head.idempotency_key is None:
+        return None
+    claimed = yield repeats.claim(head, admitted, body, draft)
+    draft = msgspec.structs.replace(draft, repeats=repeats.read(claimed).first)
+    barred = repeats.why_not(claimed)
+    if barred is not None:
+        return (yield from _refuse(head, draft, barred, claimed.at_us, ask))
+    again = repeats.replayed(claimed, draft)
+    if again is None:
+        return None
+    recorded = yield Record(again[0], _personal(head, ask))
+    if isinstance(recorded, NotWritten):
+        return Refuse(_unwritable(recorded), receipt=False)
+    return again[1]
+
+
 def _left(head: Head, draft: Receipt, at_us: int) -> Story:
     receipt = msgspec.structs.replace(draft, outcome=Outcome.CLIENT_GONE, ended_us=at_us)
     yield Record(receipt, _personal(head, None))
@@ -281,7 +308,7 @@ def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
     )
 
 
-def _asked(draft: Receipt, ask: Ask, view: FleetView, cached: CacheStatus) -> Receipt:
+def _asked(draft: Receipt, ask: Ask, view: FleetView) -> Receipt:
     model = view.models.get(ask.model)
     return msgspec.structs.replace(
         draft,
@@ -289,7 +316,6 @@ def _asked(draft: Receipt, ask: Ask, view: FleetView, cached: CacheStatus) -> Re
         model_digest=model.digest if model is not None else None,
         stream=ask.stream,
         body_bytes=ask.prompt_bytes,
-        cache=cached,
     )
 
 

@@ -39,6 +39,8 @@ class Head(msgspec.Struct, frozen=True):
     """The PoP whose certificate came with it, "" if no PoP's; None where there is no TLS."""
     wait_ms_max: int | None = None
     """The longest predicted wait for an engine that its client accepts; 0: reject if busy."""
+    idempotency_key: str | None = None
+    """The client's word for this request: sent again under it, it is not answered twice."""
 
     def __repr__(self) -> str:
         return f"Head({self.request_id})"  # Neither the key nor the person.
@@ -71,7 +73,7 @@ class Ask(msgspec.Struct, frozen=True):
     """Chained fingerprints of the prompt's leading blocks, salted per tenant; see `wire.prefix`."""
 
 
-Provenance = Literal["reported", "counted"]
+Provenance = Literal["reported", "counted", "estimated"]
 
 TOKENS_MAX: Final = 2**50
 """The most tokens one count may hold: sums of them stay integers that every JSON reader keeps."""
@@ -81,8 +83,9 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens in one normal form: the five counts never overlap.
 
     OpenAI's ``prompt_tokens`` is ``input_uncached + cache_read + cache_write``; its
-    ``completion_tokens`` is ``output + reasoning``. ``reported`` comes from the engine,
-    ``counted`` from the deltas that were delivered.
+    ``completion_tokens`` is ``output + reasoning``. ``reported`` comes from the engine, which may
+    say it while it answers; ``counted`` are the deltas that were delivered, each taken for a token;
+    ``estimated`` is what has a part that is computed from bytes.
     """
 
     input_uncached: int = 0
@@ -111,3 +114,8 @@ class Usage(msgspec.Struct, frozen=True):
     def generated(self) -> int:
         """All completion tokens."""
         return self.output + self.reasoning
+
+    @property
+    def total(self) -> int:
+        """All tokens."""
+        return self.input + self.generated

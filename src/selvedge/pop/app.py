@@ -26,11 +26,18 @@ from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.openapi import render_openapi
 from selvedge.pop.state import PopState
 from selvedge.routing import ModelReport, place
-from selvedge.wire import client_address, read_unverified, read_wait_ms, render_error
+from selvedge.wire import (
+    client_address,
+    read_idempotency_key,
+    read_unverified,
+    read_wait_ms,
+    render_error,
+)
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
 DEADLINE_FIELD: Final = DEADLINE_HEADER.encode()
 TICKET_FIELD: Final = TICKET_HEADER.encode()
+IDEMPOTENCY_FIELD: Final = b"idempotency-key"
 CLIENT_ID_CHARS_MAX: Final = 512
 _PATHS: Final = "chat/completions, completions, embeddings and models"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -159,6 +166,10 @@ class App:
                 words = f"Header {DEADLINE_HEADER} is a whole number of milliseconds."
                 fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
         authorization = raw(b"authorization")
+        repeated = raw(IDEMPOTENCY_FIELD)
+        key = None if repeated is None else read_idempotency_key(repeated.decode("latin-1"))
+        if isinstance(key, Refused):
+            fault, key = key, None
         client_id = inbound.head.headers.get("x-client-request-id")
         prefer = raw(b"prefer")
         return Head(
@@ -173,6 +184,7 @@ class App:
             client_request_id=client_id[:CLIENT_ID_CHARS_MAX] if client_id else None,
             fault=fault,
             wait_ms_max=None if prefer is None else read_wait_ms(prefer.decode("latin-1")),
+            idempotency_key=key,
         )
 
     def _client_ip(self, inbound: Inbound) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from selvedge.adapters import Call
-from selvedge.exchange import Served
+from selvedge.exchange import Kept, Served
 from selvedge.fabric import Attested, Head, Refused
 from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Inbound
@@ -159,6 +159,20 @@ class Downstream:
         if attested is not None:
             values += (_in_header(attested),)
         self._inbound.respond_by(template, values, body)
+
+    def answer_again(self, kept: Kept, first: str) -> None:
+        """A whole JSON answer that was given before, under the receipt ``first``."""
+        served = kept.served
+        place = f"{served.pop}/{served.engine}" if served.engine else served.pop
+        headers = [
+            JSON_TYPE,
+            *self._own(receipt=True),
+            ("selvedge-served-by", place),
+            ("selvedge-processed-in", served.country),
+            ("idempotent-replayed", "true"),
+            ("selvedge-repeats", first),
+        ]
+        self._inbound.respond(200, headers, kept.body)
 
     def refuse(self, refused: Refused, *, receipt: bool, attested: Attested | None = None) -> None:
         """An error: with its status while nothing has been sent, in-band afterwards.

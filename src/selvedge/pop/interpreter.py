@@ -16,6 +16,7 @@ from selvedge.exchange import (
     Attest,
     BodyRead,
     BodyRefused,
+    Claim,
     ClientLeft,
     Command,
     Deliver,
@@ -25,6 +26,7 @@ from selvedge.exchange import (
     FleetView,
     Intend,
     Job,
+    Kept,
     NotWritten,
     ReadBody,
     Recall,
@@ -34,6 +36,7 @@ from selvedge.exchange import (
     Relay,
     Relayed,
     Remember,
+    Replay,
     Reply,
     Served,
     Story,
@@ -44,6 +47,7 @@ from selvedge.exchange import (
     take_word,
 )
 from selvedge.fabric import Ask, Engine, Head, Refused, StoreFailed, Usage
+from selvedge.ledger import settle
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
@@ -81,6 +85,9 @@ class Interpreter:
         self._written_ticket = ""
         self._story: Story
         self._deadline: Deadline | None = None
+        self._claim: Claim | None = None
+        self._spent = False
+        self._kept: Kept | None = None
         self._done = False
 
     def run(self, story: Story) -> None:
@@ -131,6 +138,9 @@ class Interpreter:
         self._held_bytes = 0
         self._state.metrics.running.dec()
         self._state.gate.left()
+        if self._claim is not None:
+            self._state.answered.end(self._claim.key, spent=self._spent, kept=self._kept)
+            self._claim = self._kept = None
         # Whatever refers to each other parts here, so that no garbage collector has to find it.
         self._relaying = self._deadline = None
         self._down.let_go()
@@ -138,7 +148,11 @@ class Interpreter:
     def _send(self, ending: Ending) -> None:
         match ending:
             case Deliver(attested) if self._relaying is not None:
+                if self._claim is not None:
+                    self._kept = self._relaying.whole_answer()
                 self._relaying.deliver(attested)
+            case Replay(kept, first):
+                self._down.answer_again(kept, first)
             case Refuse(refused, receipt, attested):
                 self._down.refuse(refused, receipt=receipt, attested=attested)
             case _:
@@ -213,7 +227,7 @@ class Interpreter:
             else:
                 self._go_on(after)
 
-        relaying = self._relaying = self._new_relaying(attempt, job, ended)
+        relaying = self._relaying = self._new_relaying(attempt, job, ended, tokens)
         self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
@@ -262,7 +276,7 @@ class Interpreter:
                 own.hold(engine, ask.model, zone, ask.prefix)
 
     def _new_relaying(
-        self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None]
+        self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None], prompt_tokens: int
     ) -> Relaying:
         model = self._view.models[job.ask.model]
         served = Served(
@@ -280,6 +294,7 @@ class Interpreter:
             on_end,
             profile=PROFILES[engine.profile] if engine is not None else None,
             answer_bytes_max=self._state.settings.answer_bytes_max,
+            prompt_tokens=prompt_tokens,
         )
 
     def _engine(self, attempt: Attempt) -> Engine | None:
@@ -338,6 +353,12 @@ class Interpreter:
         )
         return issue(ticket, self._view.pair_keys[attempt.pop])
 
+    def _hold_key(self, command: Claim) -> Reply:
+        claimed = self._state.answered.claim(command, now_us())
+        if claimed.state == "first":
+            self._claim = command
+        return claimed
+
     def _recall(self, _: Recall) -> Reply:
         return Recalled((), now_us())
 
@@ -351,6 +372,9 @@ class Interpreter:
         def recorded(error: StoreFailed | None) -> None:
             if error is None:
                 self._state.metrics.recorded(command.receipt)
+                if self._claim is not None:
+                    settled = settle(command.receipt)
+                    self._spent = settled.row == "complete" or settled.billed.total > 0
             self._written(error)
 
         self._state.book.record(command.receipt, command.personal, recorded)
@@ -381,6 +405,7 @@ class Interpreter:
 
 
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {
+    Claim: Interpreter._hold_key,
     Recall: Interpreter._recall,
     Remember: Interpreter._remember,
     Tally: Interpreter._tally,

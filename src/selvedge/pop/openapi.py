@@ -43,12 +43,14 @@ _OBJECTS: Final = {
 _SENT: Final = {
     "selvedge-deadline-ms": "Deadline of this request in milliseconds; at most `deadline_ms_max`.",
     "prefer": "`wait=N` (RFC 7240): refuse where the predicted wait is over N seconds; 0: if busy.",
+    "idempotency-key": "A word for this request: sent again under it, it is not answered twice.",
     "x-client-request-id": "An id of the client's own, kept with the receipt, encrypted.",
 }
 _HEADERS: Final = {
     "x-request-id": "Id of this request at this PoP.",
     "selvedge-pop": "The PoP that was asked.",
     "selvedge-receipt": "Id of the receipt.",
+    "selvedge-repeats": "Receipt of the first request under this Idempotency-Key.",
     "selvedge-served-by": "PoP and engine that answered.",
     "selvedge-processed-in": "Country in which it was processed.",
     "server-timing": "Milliseconds at the PoP, on the way and at the engine (W3C).",

@@ -14,7 +14,7 @@ from typing import Final, TypedDict
 import msgspec
 
 from selvedge.adapters import Call, TransportFailed
-from selvedge.exchange import Ended, Failed, Gone, Job, Relayed, Served
+from selvedge.exchange import Ended, Failed, Gone, Job, Kept, Relayed, Served
 from selvedge.fabric import Attested, Refused, Usage
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import Downstream, read_timing
@@ -64,7 +64,8 @@ class Relaying:
     """The sink of one engine's response. ``on_end`` is given the reply, exactly once.
 
     ``profile`` is the engine's; None where the answer comes through another PoP, whose error codes
-    are ours and whose attestation may follow.
+    are ours and whose attestation may follow. ``prompt_tokens`` is an estimate, for engines that
+    do not count.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Relaying:
         *,
         profile: Profile | None,
         answer_bytes_max: int,
+        prompt_tokens: int = 0,
     ) -> None:
         # A peer is always given usage: the ingress needs it, and strips it for its client.
         ask = msgspec.structs.replace(job.ask, include_usage=True) if job.for_peer else job.ask
@@ -86,7 +88,12 @@ class Relaying:
         from_peer = profile is None
         streams = ask.stream if profile is None else engine_streams(ask, profile)
         self._answer_bytes_max = answer_bytes_max
-        self._scan = StreamScan(ask, from_peer=from_peer) if streams else None
+        self._scan: StreamScan | None = None
+        if streams:
+            self._scan = StreamScan(
+                ask, from_peer=from_peer, to_peer=job.for_peer, prompt_tokens=prompt_tokens
+            )
+        self._prompt_tokens = prompt_tokens
         self._started_us = now_us()
         self._first_token_us: int | None = None
         self._head: ResponseHead | None = None
@@ -94,6 +101,7 @@ class Relaying:
         self._held_bytes = 0
         self._attested: Attested | None = None
         self._answer: bytes | None = None
+        self._finish_reason: str | None = None
         self._reported: Usage | None = None
         self._call: Call | None = None
         self._on_end = on_end
@@ -210,6 +218,12 @@ class Relaying:
         if self._ask.stream:
             self._down.ping()
 
+    def whole_answer(self) -> Kept | None:
+        """The JSON answer that `deliver` sends; None where it was a stream."""
+        if self._answer is None:
+            return None
+        return Kept(self._answer, self._served, self._finish_reason)
+
     def deliver(self, attested: Attested | None) -> None:
         """Send what was held back: the end of the stream, or the whole JSON answer."""
         if self._ask.stream and self._scan is not None:
@@ -256,7 +270,7 @@ class Relaying:
             tail = [one for one in scan.tail() if b'"choices":[]' not in one]
             self._answer = assemble(self._ask, self._held + tail, usage)
         # Where the engine gave none, the terminal chunk that the scan adds says "stop".
-        reason = scan.finish_reason or "stop"
+        reason = self._finish_reason = scan.finish_reason or "stop"
         self._resolve(Relayed(**self._facts(), finish_reason=reason))
 
     def _end_json(self) -> None:
@@ -266,7 +280,8 @@ class Relaying:
             return
         facts, self._answer = read
         self._first_token_us = now_us()
-        self._reported = facts.usage
+        self._reported = facts.usage or self._estimated(facts.text_bytes)
+        self._finish_reason = facts.finish_reason
         self._resolve(Relayed(**self._facts(), finish_reason=facts.finish_reason))
 
     def _refusal(self) -> Refused:
@@ -286,6 +301,12 @@ class Relaying:
         if self._scan is None:
             return self._reported or Usage()
         return self._scan.usage or self._scan.counted()
+
+    def _estimated(self, text_bytes: int) -> Usage:
+        """Of a whole answer whose engine counted nothing: from bytes, as if it were its prompt."""
+        prompt_bytes = max(1, self._ask.prompt_bytes)
+        output = -(-text_bytes * self._prompt_tokens // prompt_bytes)
+        return Usage(input_uncached=self._prompt_tokens, output=output, provenance="estimated")
 
     def _facts(self) -> _Facts:
         if self._scan is not None and self._scan.attested is not None:

@@ -85,6 +85,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     answer_bytes_max: Annotated[
         Count, _help("Largest answer held for a client that does not stream, in bytes.")
     ] = 64_000_000
+    idempotency_bytes_max: Annotated[
+        int,
+        Meta(ge=0),
+        _help(
+            "Bytes of answers each worker keeps, to give them again for their Idempotency-Key; 0: "
+            "none."
+        ),
+    ] = 16_000_000
+    idempotency_ttl_ms: Annotated[
+        Count, _help("How long an Idempotency-Key stands for its request, in milliseconds.")
+    ] = 86_400_000
     image_urls: Annotated[
         ImageUrls,
         _help(

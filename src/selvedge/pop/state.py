@@ -11,6 +11,7 @@ import msgspec
 from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Way
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.fabric import Engine, Refused, Route, StoreFailed
+from selvedge.pop.answered import Answered
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
@@ -64,6 +65,7 @@ class PopState:
         self.metrics = Metrics(settings.pop, shared)
         self.bodies = BodyBudget(settings.bodies_bytes_max, shared.bodies)
         self.tickets = TicketBook(settings.pop, now_us())
+        self.answered = Answered(settings.idempotency_bytes_max, settings.idempotency_ttl_ms * 1000)
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
         self.load = LoadBook(None if shared.is_alone else shared.counts())

@@ -23,6 +23,8 @@ from selvedge.exchange import (
     Attest,
     BodyRead,
     BodyRefused,
+    Claim,
+    Claimed,
     ClientLeft,
     Command,
     Compiled,
@@ -240,6 +242,8 @@ class Interpreter(World):
         match command:
             case ReadBody(bytes_max=bytes_max):
                 return self._read_body(conversation, bytes_max)
+            case Claim():
+                return Claimed("first", now_us)
             case Recall():
                 return Recalled((), now_us)
             case Intend(receipt=receipt):

@@ -39,6 +39,7 @@ from selvedge.wire.http1_render import (
     render_request_head,
     render_response_head,
 )
+from selvedge.wire.idempotency import read_idempotency_key
 from selvedge.wire.media import ImageUrls
 from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
 from selvedge.wire.profiles import PROFILES, Profile
@@ -59,7 +60,7 @@ from selvedge.wire.tickets import (
     read_unverified,
     ticket_hash,
 )
-from selvedge.wire.usage import render_usage
+from selvedge.wire.usage import render_usage, usage_of_events
 from selvedge.wire.waiting import read_retry_after, read_wait_ms
 
 __all__ = [
@@ -116,6 +117,7 @@ __all__ = [
     "read_address",
     "read_answer",
     "read_attested",
+    "read_idempotency_key",
     "read_load",
     "read_retry_after",
     "read_unverified",
@@ -130,5 +132,6 @@ __all__ = [
     "render_usage",
     "seal",
     "ticket_hash",
+    "usage_of_events",
     "write_attested",
 ]

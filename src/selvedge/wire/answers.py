@@ -13,7 +13,7 @@ import msgspec
 
 from selvedge.fabric import Ask, Attested, Refused, Route, Usage
 from selvedge.fabric.value import Value
-from selvedge.wire.engine_shapes import Answer
+from selvedge.wire.engine_shapes import Answer, SpokenAnswer
 from selvedge.wire.usage import render_usage
 
 
@@ -22,9 +22,12 @@ class AnswerFacts(Value, frozen=True):
 
     usage: Usage | None
     finish_reason: str | None
+    text_bytes: int = 0
+    """How long the answer is, where its engine counted nothing; else 0."""
 
 
 _answer_decoder: Final = msgspec.json.Decoder(Answer)
+_spoken_decoder: Final = msgspec.json.Decoder(SpokenAnswer)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -45,7 +48,15 @@ def read_answer(ask: Ask, body: bytes) -> tuple[AnswerFacts, bytes] | None:
         fields["model"] = msgspec.Raw(_encoder.encode(ask.model))
         body = _encoder.encode(fields)
     usage = answer.usage.normal() if answer.usage is not None else None
-    return AnswerFacts(usage, reasons[-1] if reasons else None), body
+    spoken = 0 if usage is not None else _spoken(body)
+    return AnswerFacts(usage, reasons[-1] if reasons else None, spoken), body
+
+
+def _spoken(body: bytes) -> int:
+    try:
+        return _spoken_decoder.decode(body).bytes()
+    except msgspec.ValidationError:
+        return 0
 
 
 _OBJECTS: Final[Mapping[Route, str]] = {

@@ -22,6 +22,7 @@ class Profile(msgspec.Struct, frozen=True):
     ``caller_words``: parts of messages by which the engine says that an input is too long, where it
     gives no code to tell it by.
     ``usage_in_stream``: understands ``stream_options.include_usage``.
+    ``usage_options``: more of ``stream_options``, as raw JSON, by which it counts as it answers.
     ``load_path``: where it says how loaded it is, beside ``/v1``; empty where it does not.
     ``load_names``: its Prometheus names for that, by ours; none: llama.cpp's list of slots.
     """
@@ -30,10 +31,14 @@ class Profile(msgspec.Struct, frozen=True):
     always_stream: bool = False
     stream_extras: Mapping[str, bytes] = {}
     usage_in_stream: bool = True
+    usage_options: Mapping[str, bytes] = {}
     caller_words: tuple[str, ...] = ()
     load_path: str = ""
     load_names: Mapping[str, tuple[str, ...]] = {}
     meaning: str = ""
+
+
+_IN_EVERY_CHUNK: Final[Mapping[str, bytes]] = {"continuous_usage_stats": b"true"}
 
 
 def _rows() -> Mapping[str, Profile]:
@@ -42,8 +47,8 @@ def _rows() -> Mapping[str, Profile]:
             "llama.cpp",
             always_stream=True,
             # A progress event per prompt batch: the only moment at which the server looks whether
-            # its client is still there before the first token.
-            stream_extras={"return_progress": b"true"},
+            # its client is still there before the first token. And its count with every chunk.
+            stream_extras={"return_progress": b"true", "timings_per_token": b"true"},
             # An embedding input over the context is a 500 without a code.
             caller_words=("is too large to process",),
             load_path="/slots",
@@ -52,6 +57,7 @@ def _rows() -> Mapping[str, Profile]:
         Profile("openai", meaning="any server that speaks the OpenAI API as OpenAI documents it"),
         Profile(
             "vllm",
+            usage_options=_IN_EVERY_CHUNK,
             load_path="/metrics",
             load_names={
                 "running": ("vllm:num_requests_running",),
@@ -62,7 +68,7 @@ def _rows() -> Mapping[str, Profile]:
             },
             meaning="vLLM",
         ),
-        Profile("sglang", meaning="SGLang"),
+        Profile("sglang", usage_options=_IN_EVERY_CHUNK, meaning="SGLang"),
         Profile("tgi", meaning="Hugging Face Text Generation Inference"),
         Profile("ollama", meaning="Ollama's OpenAI-compatible API"),
     )

@@ -228,13 +228,15 @@ def engine_body(ask: Ask, body: bytes, profile: Profile, name: str) -> bytes:
     if streams:
         fields["stream"] = msgspec.Raw(b"true")
         if profile.usage_in_stream:
-            fields["stream_options"] = _with_usage(fields.get("stream_options"))
+            fields["stream_options"] = _with_usage(fields.get("stream_options"), profile)
         for key, value in profile.stream_extras.items():
             fields.setdefault(key, msgspec.Raw(value))
     return _encoder.encode(fields)
 
 
-def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+def _with_usage(options: msgspec.Raw | None, profile: Profile) -> msgspec.Raw:
     known = _fields_decoder.decode(options) if options and bytes(options) != b"null" else {}
     known["include_usage"] = msgspec.Raw(b"true")
+    for key, value in profile.usage_options.items():
+        known[key] = msgspec.Raw(value)
     return msgspec.Raw(_encoder.encode(known))

@@ -15,8 +15,9 @@ import msgspec
 
 from selvedge.fabric import Ask, Attested, Refused, Route, Usage
 from selvedge.wire.answers import read_attested
+from selvedge.wire.continuous import Told, read_timings, usage_so_far
 from selvedge.wire.engine_errors import refusal_of_event
-from selvedge.wire.engine_shapes import Choice, Chunk, Progress, Timings, is_present
+from selvedge.wire.engine_shapes import Choice, Chunk, Progress, is_present
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
 from selvedge.wire.usage import REPORTED_MAX, render_usage
 
@@ -24,12 +25,13 @@ ATTESTED_EVENT: Final = b"selvedge.attested"
 HELD_BYTES_MAX: Final = 1024 * 1024
 TIMING_MS_MAX: Final = 3_600_000
 _EMPTY_REASON: Final = re.compile(rb'"finish_reason"\s*:\s*""')
+_LAST_FIELD: Final = re.compile(rb',"[a-z]+":\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}\}')
+"""The last field of an object, itself an object with no more than one level inside."""
 
 
 _chunk_decoder: Final = msgspec.json.Decoder(Chunk)
 _dict_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _pieces_decoder: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
-_timings_decoder: Final = msgspec.json.Decoder(Timings)
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -38,20 +40,25 @@ class StreamScan:
 
     ``tokens`` counts chunks that carried a part of the answer, ``finish_reason`` is that of the
     last choice to finish, ``fault`` is set once the stream cannot be trusted any more.
+    ``prompt_tokens`` is an estimate, for engines that do not count.
     """
 
     __slots__ = (
         "_ask",
         "_called",
+        "_final",
         "_finished",
         "_from_peer",
         "_held",
         "_held_bytes",
         "_last",
         "_progress",
+        "_prompt_tokens",
         "_reader",
         "_released",
         "_timings",
+        "_to_peer",
+        "_told",
         "_usages",
         "_with_role",
         "attested",
@@ -60,18 +67,23 @@ class StreamScan:
         "finish_reason",
         "started",
         "tokens",
-        "usage",
     )
 
-    def __init__(self, ask: Ask, *, from_peer: bool = False) -> None:
+    def __init__(
+        self, ask: Ask, *, from_peer: bool = False, to_peer: bool = False, prompt_tokens: int = 0
+    ) -> None:
         self._ask = ask
+        self._prompt_tokens = prompt_tokens
         self._from_peer = from_peer
+        self._to_peer = to_peer
         self._reader = SseReader()
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._finished: set[int] = set()
         self._last = Chunk()
         self._usages: list[Usage] = []
+        self._final: Usage | None = None
+        self._told: dict[int, Told] = {}
         self._progress = Progress()
         self._timings = b""
         self._called = False
@@ -80,7 +92,6 @@ class StreamScan:
         self.started = False
         self.done = False
         self.tokens = 0
-        self.usage: Usage | None = None
         self.finish_reason: str | None = None
         self.fault: Refused | None = None
         self.attested: Attested | None = None
@@ -98,15 +109,22 @@ class StreamScan:
         told = self._progress
         return max(0, told.total - max(told.cache, told.processed)) if told.total > 0 else None
 
+    @property
+    def usage(self) -> Usage | None:
+        """What the engine says: of the whole answer, else of what has come; None where nothing."""
+        final = self._final
+        if final is not None and self._ask.choices == 1:
+            return final
+        # Of several choices the word on one may come while others are still answered.
+        so_far = usage_so_far(self._told)
+        if final is None or (so_far is not None and so_far.generated > final.generated):
+            return so_far
+        return final
+
     def prompt_timing(self) -> tuple[int, int]:
         """Prompt tokens that the engine read, and microseconds it took; zeros where untold."""
-        if not self._timings:
-            return 0, 0
-        try:
-            told = _timings_decoder.decode(self._timings)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return 0, 0
-        if not 0 < told.prompt_ms < TIMING_MS_MAX:
+        told = read_timings(self._timings) if self._timings else None
+        if told is None or not 0 < told.prompt_ms < TIMING_MS_MAX:
             return 0, 0
         return min(max(told.prompt_n, 0), REPORTED_MAX), int(told.prompt_ms * 1000)
 
@@ -140,16 +158,13 @@ class StreamScan:
         return ready
 
     def counted(self) -> Usage:
-        """Usage counted from what was read: tokens delivered, and the prompt where its progress
-        was told."""
+        """Usage where the engine gives none: chunks delivered, and the prompt by its progress, or
+        by the estimate."""
         total = min(max(self._progress.total, 0), REPORTED_MAX)
+        if total == 0 and self.tokens > 0 and self._prompt_tokens > 0:
+            return Usage(self._prompt_tokens, output=self.tokens, provenance="estimated")
         cached = min(max(self._progress.cache, 0), total)
-        return Usage(
-            input_uncached=total - cached,
-            cache_read=cached,
-            output=self.tokens,
-            provenance="counted",
-        )
+        return Usage(total - cached, cached, output=self.tokens, provenance="counted")
 
     def _take(self, events: list[Event]) -> list[bytes]:
         ready: list[bytes] = []
@@ -199,21 +214,38 @@ class StreamScan:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self.fault = Refused("engine_interrupted", "The engine sent a chunk that is not JSON.")
             return None
-        if self._is_plain(chunk, event.data):
+        data = self._noted(chunk, event.data)
+        if self._is_plain(chunk, data):
             self._last = chunk
             self.tokens += 1
-            return event.data
+            return data
         if is_present(chunk.error) or chunk.object == "error":
             self.fault = refusal_of_event(event.data, started=self.started, ours=self._from_peer)
             return None
-        usage = chunk.usage.normal() if chunk.usage is not None else None
-        if usage is not None:
-            self._count(usage, chunk.choices or [])
-        if bytes(chunk.timings):
-            self._timings = bytes(chunk.timings)
         if not chunk.choices:
             return None
-        return self._deliverable(chunk, chunk.choices, event.data)
+        return self._deliverable(chunk, chunk.choices, data)
+
+    def _noted(self, chunk: Chunk, data: bytes) -> bytes:
+        """The chunk without what it says of usage, which is noted, where it is quickly cut off."""
+        timings = bytes(chunk.timings)
+        if timings:
+            self._timings = timings
+        choices = chunk.choices or []
+        if len(choices) != 1:
+            self._count(chunk, choices)
+            return data
+        if chunk.usage is None and not timings:
+            return data
+        one = choices[0]
+        if 0 <= one.index < self._ask.choices:
+            self._told[one.index] = timings if chunk.usage is None else chunk.usage
+        if one.finish_reason:
+            return data
+        at = data.rfind(b',"timings":{' if chunk.usage is None else b',"usage":{')
+        if at < 0 or (data.find(b"}", at) + 2 != len(data) and not _LAST_FIELD.fullmatch(data, at)):
+            return data
+        return data[:at] + b"}"
 
     def _is_plain(self, chunk: Chunk, data: bytes) -> bool:
         """Whether it is what most chunks are: one more piece of text, to be passed on as it is."""
@@ -227,22 +259,25 @@ class StreamScan:
             and one.delta.role is None
             and one.finish_reason is None
             and not bytes(one.delta.tool_calls)
-            and chunk.usage is None
             and chunk.model == self._ask.model
             and chunk.prompt_progress is None
             and not bytes(chunk.error)
             and chunk.object != "error"
             and not self._ask.include_usage
             and b'"usage"' not in data
+            and b'"timings":' not in data
         )
 
-    def _count(self, usage: Usage, choices: list[Choice]) -> None:
+    def _count(self, chunk: Chunk, choices: list[Choice]) -> None:
         """One usage is the answer's; llama.cpp gives one a choice, the prompt in each."""
+        usage = chunk.usage.normal() if chunk.usage is not None else None
+        if usage is None:
+            return
         if self._ask.choices > 1 and not any(not one.finish_reason for one in choices):
             self._usages.append(usage)
-        self.usage = usage
+        self._final = usage
         if len(self._usages) == self._ask.choices > 1:
-            self.usage = msgspec.structs.replace(
+            self._final = msgspec.structs.replace(
                 self._usages[0],
                 output=sum(one.output for one in self._usages),
                 reasoning=sum(one.reasoning for one in self._usages),
@@ -281,14 +316,25 @@ class StreamScan:
                 data = _encoder.encode(fields | {"model": msgspec.Raw(new)})
         if any(one.finish_reason == "" for one in chunk.choices or ()):
             data = _EMPTY_REASON.sub(b'"finish_reason":null', data)
-        if chunk.usage is not None or chunk.prompt_progress is not None or b'"usage"' in data:
+        running = b'"timings":' in data and not any(
+            one.finish_reason for one in chunk.choices or ()
+        )
+        if running or chunk.prompt_progress is not None or b'"usage"' in data:
             fields = _dict_decoder.decode(data)
             fields.pop("usage", None)
             fields.pop("prompt_progress", None)
+            if running:
+                fields.pop("timings", None)
             data = _encoder.encode(fields)
         if self._ask.include_usage:
-            data = data.rstrip()[:-1] + b',"usage":null}'
+            data = data.rstrip()[:-1] + b',"usage":' + self._usage_by_now(chunk) + b"}"
         return data
+
+    def _usage_by_now(self, chunk: Chunk) -> bytes:
+        """Null to clients, as OpenAI has it; a peer is told what the engine has told by now."""
+        told = self._told.get(chunk.choices[0].index) if self._to_peer and chunk.choices else None
+        usage = usage_so_far({0: told}) if told is not None else None
+        return _encoder.encode(render_usage(usage)) if usage is not None else b"null"
 
     def _terminal(self, index: int) -> bytes:
         reason = "tool_calls" if self._called else "stop"
