@@ -1,5 +1,29 @@
 """Floor 1: keys, receipts and their journal. Later: quotas, leases, prices, invoices as folds."""
 
+from selvedge.ledger.collected import (
+    BEGINNING,
+    BadBatch,
+    Batch,
+    Collected,
+    Facts,
+    Known,
+    Place,
+    Stream,
+    Taken,
+    as_line,
+    digest,
+    in_words,
+    payload_of_line,
+    read_header,
+    read_receipt,
+)
+from selvedge.ledger.collector_log import (
+    SEGMENT_BYTES_MAX,
+    CollectorLog,
+    Files,
+    segment_name,
+    segment_number,
+)
 from selvedge.ledger.journal import (
     read_line,
     receipts_of,
@@ -7,6 +31,7 @@ from selvedge.ledger.journal import (
     write_line,
 )
 from selvedge.ledger.keys import Admitted, Keyring, hash_secret, write_key
+from selvedge.ledger.ranges import Ranges, Run, missing
 from selvedge.ledger.receipts import (
     INTEGER_MAX,
     SALT_BYTES,
@@ -24,27 +49,54 @@ from selvedge.ledger.records import (
     Summary,
     leaf,
 )
+from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
 
 __all__ = [
+    "BEGINNING",
     "INTEGER_MAX",
     "LEAF_DOMAIN",
+    "READ_BYTES",
     "SALT_BYTES",
+    "SEGMENT_BYTES_MAX",
     "Admitted",
+    "BadBatch",
+    "Batch",
+    "Collected",
+    "CollectorLog",
     "Entry",
+    "Facts",
+    "Files",
     "Intent",
+    "Journal",
     "Keyring",
+    "Known",
+    "Place",
+    "Ranges",
     "Recovery",
+    "Run",
     "Sealed",
     "SegmentHeader",
+    "Shipper",
+    "Stream",
     "Summary",
+    "Taken",
+    "as_line",
     "canonical",
+    "digest",
     "hash_secret",
+    "in_words",
     "interrupted",
     "leaf",
+    "missing",
+    "payload_of_line",
+    "read_header",
     "read_line",
+    "read_receipt",
     "receipts_of",
     "recover",
     "seal",
+    "segment_name",
+    "segment_number",
     "write_key",
     "write_line",
 ]
