@@ -401,7 +401,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         count = fill(appender)
         assert count
         with pytest.raises(StoreFailed):
-            appender.append(intent(1000))
+            appender.append(sealed(1000))  # no shorter than what did not fit
         found = recover(newest(tiny / "receipts").read_bytes())
         assert (found.seqs, found.torn_bytes) == ({"asean": count}, 0)
         filler.unlink()

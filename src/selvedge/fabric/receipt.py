@@ -27,6 +27,8 @@ class Outcome(enum.StrEnum):
     """The PoP died between intent and record."""
 
 
+Purpose = Literal["request", "batch", "probe"]
+
 TriedOutcome = Literal["relayed", "failed", "gone", "rejected", "deadline"]
 
 
@@ -133,6 +135,10 @@ class Receipt(msgspec.Struct, frozen=True):
     attested: Attested | None = None
     personal: str | None = None
     """SHA-256, in hex, of the ciphertext of the personal fields."""
+    purpose: Purpose = "request"
+    """A client's request, a line of a batch, or the operator's own question."""
+    repeats: str | None = None
+    """The receipt of the first request under the same `Idempotency-Key`, where this is another."""
     v: int = 1
 
 

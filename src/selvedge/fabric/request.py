@@ -71,7 +71,7 @@ class Ask(msgspec.Struct, frozen=True):
     """Chained fingerprints of the prompt's leading blocks, salted per tenant; see `wire.prefix`."""
 
 
-Provenance = Literal["reported", "counted"]
+Provenance = Literal["reported", "counted", "estimated"]
 
 TOKENS_MAX: Final = 2**50
 """The most tokens one count may hold: sums of them stay integers that every JSON reader keeps."""
@@ -81,8 +81,9 @@ class Usage(msgspec.Struct, frozen=True):
     """Tokens in one normal form: the five counts never overlap.
 
     OpenAI's ``prompt_tokens`` is ``input_uncached + cache_read + cache_write``; its
-    ``completion_tokens`` is ``output + reasoning``. ``reported`` comes from the engine,
-    ``counted`` from the deltas that were delivered.
+    ``completion_tokens`` is ``output + reasoning``. ``reported`` comes from the engine, which may
+    say it while it answers; ``counted`` are the deltas that were delivered, each taken for a token;
+    ``estimated`` is what has a part that is computed from bytes.
     """
 
     input_uncached: int = 0

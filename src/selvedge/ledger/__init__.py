@@ -49,6 +49,17 @@ from selvedge.ledger.records import (
     Summary,
     leaf,
 )
+from selvedge.ledger.settlement import (
+    ROWS,
+    Row,
+    Settlement,
+    Sums,
+    attempt_rows,
+    row_of,
+    settle,
+    settlement_table,
+    sums_of,
+)
 from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
 
 __all__ = [
@@ -56,6 +67,7 @@ __all__ = [
     "INTEGER_MAX",
     "LEAF_DOMAIN",
     "READ_BYTES",
+    "ROWS",
     "SALT_BYTES",
     "SEGMENT_BYTES_MAX",
     "Admitted",
@@ -73,14 +85,18 @@ __all__ = [
     "Place",
     "Ranges",
     "Recovery",
+    "Row",
     "Run",
     "Sealed",
     "SegmentHeader",
+    "Settlement",
     "Shipper",
     "Stream",
     "Summary",
+    "Sums",
     "Taken",
     "as_line",
+    "attempt_rows",
     "canonical",
     "digest",
     "hash_secret",
@@ -94,9 +110,13 @@ __all__ = [
     "read_receipt",
     "receipts_of",
     "recover",
+    "row_of",
     "seal",
     "segment_name",
     "segment_number",
+    "settle",
+    "settlement_table",
+    "sums_of",
     "write_key",
     "write_line",
 ]
