@@ -43,6 +43,7 @@ from selvedge.adapters.identities import (
     pair_keys,
     pop_public_key,
     read_secret,
+    service_key,
 )
 from selvedge.adapters.journal_store import (
     FileAppender,
@@ -53,6 +54,21 @@ from selvedge.adapters.journal_store import (
 )
 from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
+from selvedge.adapters.partitions import (
+    PARTITIONS,
+    Row,
+    as_table,
+    connect,
+    day_of,
+    drop_days,
+    find_digest,
+    find_parts,
+    has_duckdb,
+    quoted,
+    row_of_receipt,
+    rows_of_lines,
+    write_partitions,
+)
 from selvedge.adapters.peer_identities import (
     PEER_FILE,
     accepting_context,
@@ -63,6 +79,7 @@ from selvedge.adapters.peer_identities import (
     peer_certificates,
     rotate_peer_identity,
 )
+from selvedge.adapters.plain_files import PlainFiles
 from selvedge.adapters.processes import (
     PARENT_VARIABLE,
     ChildFailed,
@@ -89,6 +106,7 @@ __all__ = [
     "CELL_BYTES",
     "NAME_BYTES",
     "PARENT_VARIABLE",
+    "PARTITIONS",
     "PEER_FILE",
     "READY",
     "Ask",
@@ -117,9 +135,11 @@ __all__ = [
     "Names",
     "Origin",
     "Outgoing",
+    "PlainFiles",
     "ProbeFailed",
     "ReceiptBook",
     "ReleaseStore",
+    "Row",
     "Schedule",
     "SharedCounts",
     "SharedTickets",
@@ -129,16 +149,23 @@ __all__ = [
     "Way",
     "accepting_context",
     "accepting_shell",
+    "as_table",
     "at_once",
     "check_peer_certificates",
     "client_side_context",
+    "connect",
+    "day_of",
     "default_cache_dir",
     "defer",
     "dialling_context",
     "die_with_parent",
+    "drop_days",
     "find_data",
+    "find_digest",
+    "find_parts",
     "find_receipt",
     "find_sealed",
+    "has_duckdb",
     "is_free",
     "journal_of",
     "journals_of",
@@ -155,6 +182,7 @@ __all__ = [
     "pair_keys",
     "peer_certificates",
     "pop_public_key",
+    "quoted",
     "read_config",
     "read_lines",
     "read_secret",
@@ -162,6 +190,10 @@ __all__ = [
     "read_yaml",
     "render_links",
     "rotate_peer_identity",
+    "row_of_receipt",
+    "rows_of_lines",
     "seal_release",
+    "service_key",
     "write_atomically",
+    "write_partitions",
 ]

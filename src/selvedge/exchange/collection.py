@@ -7,7 +7,7 @@ come. Each answer repeats the question's nonce. Proposal 0009 has the reasons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Annotated, Final
 
 import msgspec
@@ -72,8 +72,10 @@ def ship(shipment: Shipment, pair_key: bytes) -> bytes:
     return seal(_SHIPS, _encode(shipment), pair_key)
 
 
-def read_shipment(written: bytes, zone: str, pair_keys: Mapping[str, bytes]) -> Shipment:
-    """A shipment that holds. ``pair_keys`` are those of the PoPs of the release, by PoP.
+def read_shipment(
+    written: bytes, zone: str, pair_key_of: Callable[[str], bytes | None]
+) -> Shipment:
+    """A shipment that holds. ``pair_key_of`` knows the PoPs of the release.
 
     Raises `BadTicket`.
     """
@@ -83,7 +85,7 @@ def read_shipment(written: bytes, zone: str, pair_keys: Mapping[str, bytes]) -> 
         sender = _senders.decode(payload_of(written))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadTicket("the shipment is not readable") from error
-    pair_key = pair_keys.get(sender.pop)
+    pair_key = pair_key_of(sender.pop)
     if pair_key is None:
         raise BadTicket("the shipment is of no PoP in this release")
     if not is_sealed(_SHIPS, written, pair_key):
