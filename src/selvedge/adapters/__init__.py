@@ -18,6 +18,7 @@ from selvedge.adapters.certificates import (
     client_side_context,
     defer,
 )
+from selvedge.adapters.collector_folder import CollectorFolder
 from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard, ProbeFailed
 from selvedge.adapters.entropy import Entropy
 from selvedge.adapters.fleet_config import (
@@ -45,6 +46,7 @@ from selvedge.adapters.identities import (
     read_secret,
     service_key,
 )
+from selvedge.adapters.journal_reading import FileJournal, segment_path
 from selvedge.adapters.journal_store import (
     FileAppender,
     MemoryAppender,
@@ -56,17 +58,17 @@ from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_wh
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
 from selvedge.adapters.partitions import (
     PARTITIONS,
-    Row,
     as_table,
     connect,
-    day_of,
     drop_days,
     find_digest,
     find_parts,
     has_duckdb,
     quoted,
-    row_of_receipt,
     rows_of_lines,
+    rows_of_parts,
+    usage_of_parts,
+    write_parquet,
     write_partitions,
 )
 from selvedge.adapters.peer_identities import (
@@ -119,11 +121,13 @@ __all__ = [
     "ChildFailed",
     "ChildProcess",
     "ClientSettings",
+    "CollectorFolder",
     "DataMissing",
     "EngineProbe",
     "Entropy",
     "Facts",
     "FileAppender",
+    "FileJournal",
     "FleetConfig",
     "Heard",
     "Held",
@@ -139,7 +143,6 @@ __all__ = [
     "ProbeFailed",
     "ReceiptBook",
     "ReleaseStore",
-    "Row",
     "Schedule",
     "SharedCounts",
     "SharedTickets",
@@ -154,7 +157,6 @@ __all__ = [
     "check_peer_certificates",
     "client_side_context",
     "connect",
-    "day_of",
     "default_cache_dir",
     "defer",
     "dialling_context",
@@ -190,10 +192,13 @@ __all__ = [
     "read_yaml",
     "render_links",
     "rotate_peer_identity",
-    "row_of_receipt",
     "rows_of_lines",
+    "rows_of_parts",
     "seal_release",
+    "segment_path",
     "service_key",
+    "usage_of_parts",
     "write_atomically",
+    "write_parquet",
     "write_partitions",
 ]

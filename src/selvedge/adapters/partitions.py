@@ -12,74 +12,36 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from selvedge.fabric import Receipt, SelvedgeError, StoreCorrupt, StoreFailed
+from selvedge.fabric import SelvedgeError, StoreCorrupt, StoreFailed
 from selvedge.ledger import (
     Sealed,
     Stream,
-    digest,
+    Sums,
+    UsageRow,
+    UsageTable,
+    Wish,
     payload_of_line,
+    row_of_receipt,
     segment_name,
-    settle,
 )
 
 if TYPE_CHECKING:
     import duckdb
 
 PARTITIONS: Final = "partitions"
-_DAY_US: Final = 86_400_000_000
 _INTEGER: Final = "BIGINT"
 _WORD: Final = "VARCHAR"
 MEMORY: Final = "512MB"
 
 
-class Row(msgspec.Struct, frozen=True):
-    """One receipt as a row: what is asked for often, what is billed, and the receipt itself.
-
-    ``conflict``: another receipt with the same key came first; this one counts for nothing.
-    """
-
-    day: str
-    zone: str
-    tenant: str
-    project: str
-    key: str
-    data_class: str
-    pop: str
-    worker: int
-    seq: int
-    id: str
-    route: str
-    model: str | None
-    outcome: str
-    code: str | None
-    status: int
-    served_pop: str | None
-    served_engine: str | None
-    processed_in: str | None
-    received_us: int
-    ended_us: int
-    settled_by: str
-    input_uncached: int
-    cache_read: int
-    cache_write: int
-    output: int
-    reasoning: int
-    exact: int
-    conflict: bool
-    digest: str
-    receipt: str
-    salt: str
-
-
 _TYPES: Final[Mapping[str, str]] = {
     field.name: {int: _INTEGER, bool: "BOOLEAN"}.get(field.type, _WORD)
-    for field in msgspec.structs.fields(Row)
+    for field in msgspec.structs.fields(UsageRow)
 }
 _sealed: Final = msgspec.json.Decoder(Sealed)
 _encode: Final = msgspec.json.Encoder().encode
@@ -101,53 +63,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     return found
 
 
-def day_of(received_us: int) -> str:
-    """The UTC day of a moment."""
-    return datetime.fromtimestamp(received_us // _DAY_US * 86_400, UTC).date().isoformat()
-
-
-def row_of_receipt(sealed: Sealed, receipt: Receipt, *, conflict: bool = False) -> Row:
-    """A receipt as a row, settled."""
-    settlement = settle(receipt)
-    billed = settlement.billed
-    every = billed.input + billed.generated
-    canonical = bytes(sealed.receipt)
-    return Row(
-        day=day_of(receipt.received_us),
-        zone=receipt.zone,
-        tenant=receipt.tenant,
-        project=receipt.project,
-        key=receipt.key,
-        data_class=receipt.data_class,
-        pop=receipt.ingress_pop,
-        worker=receipt.worker,
-        seq=receipt.seq,
-        id=receipt.id,
-        route=receipt.route,
-        model=receipt.model,
-        outcome=receipt.outcome.value,
-        code=receipt.code,
-        status=receipt.status,
-        served_pop=receipt.served_pop,
-        served_engine=receipt.served_engine,
-        processed_in=receipt.processed_in,
-        received_us=receipt.received_us,
-        ended_us=receipt.ended_us,
-        settled_by=settlement.row,
-        input_uncached=billed.input_uncached,
-        cache_read=billed.cache_read,
-        cache_write=billed.cache_write,
-        output=billed.output,
-        reasoning=billed.reasoning,
-        exact=every if billed.provenance == "reported" else 0,
-        conflict=conflict,
-        digest=digest(canonical).hex(),
-        receipt=canonical.decode(),
-        salt=sealed.salt,
-    )
-
-
-def rows_of_lines(lines: Iterator[bytes]) -> Iterator[Row]:
+def rows_of_lines(lines: Iterator[bytes]) -> Iterator[UsageRow]:
     """The receipts among the lines of a collector's log. Raises `StoreCorrupt`."""
     for line in lines:
         if line[:2] in (b"R ", b"K ") and line.endswith(b"\n"):
@@ -183,7 +99,7 @@ def write_partitions(directory: Path, segment: int) -> list[Path]:
     return found
 
 
-def _write_days(drafts: Path, rows: Iterator[Row]) -> list[tuple[tuple[str, str], Path]]:
+def _write_days(drafts: Path, rows: Iterator[UsageRow]) -> list[tuple[tuple[str, str], Path]]:
     """Rows as JSON lines, a file a zone and day."""
     paths: dict[tuple[str, str], Path] = {}
     with contextlib.ExitStack() as stack:
@@ -202,21 +118,23 @@ def _write_part(directory: Path, segment: int, zone: str, day: str, rows: Path) 
     place.mkdir(parents=True, exist_ok=True)
     path = place / part_name(segment)
     draft = place / f".{path.name}.draft"
-    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _TYPES.items())
-    source = f"read_json({quoted(rows)}, format='newline_delimited', columns={{{columns}}})"
-    ordered = f"SELECT * FROM {source} ORDER BY tenant, pop, worker, seq, conflict"
-    with connect() as database:
-        try:
-            database.execute(
-                f"COPY ({ordered}) TO {quoted(draft)} (FORMAT parquet, COMPRESSION zstd)"
-            )
-        except Exception as error:  # duckdb.Error: imported late
-            raise StoreFailed(f"{path} cannot be written: {error}") from error
+    _copy(rows, draft, _TYPES, "ORDER BY tenant, pop, worker, seq, conflict")
     _sync(draft)
     draft.rename(path)
     for one in (place, place.parent, place.parent.parent, directory):
         _sync(one)
     return path
+
+
+def _copy(lines: Path, draft: Path, types: Mapping[str, str], order: str) -> None:
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in types.items())
+    source = f"read_json({quoted(lines)}, format='newline_delimited', columns={{{columns}}})"
+    target = f"{quoted(draft)} (FORMAT parquet, COMPRESSION zstd)"
+    with connect() as database:
+        try:
+            database.execute(f"COPY (SELECT * FROM {source} {order}) TO {target}")
+        except Exception as error:  # duckdb.Error: imported late
+            raise StoreFailed(f"{draft} cannot be written: {error}") from error
 
 
 def quoted(path: Path) -> str:
@@ -259,6 +177,47 @@ def find_digest(directory: Path, stream: Stream, seq: int) -> bytes | None:
     with connect() as database:
         found = database.execute(query, [tenant, pop, worker, seq]).fetchone()
     return bytes.fromhex(found[0]) if found is not None else None
+
+
+def usage_of_parts(parts: Sequence[Path], wish: Wish) -> UsageTable:
+    """Usage by group, of these parts."""
+    if not parts:
+        return {}
+    groups = ", ".join(f"coalesce(nullif({name}, ''), '-')" for name in wish.by) or "''"
+    counts = ", ".join(f"sum({name})::BIGINT" for name in Sums.__struct_fields__[1:])
+    query = (
+        f"SELECT [{groups}], count(*)::BIGINT, {counts} FROM {as_table(parts)} WHERE NOT conflict "
+        "AND received_us >= ? AND received_us < ? AND coalesce(tenant = ?, true) GROUP BY 1"
+    )
+    with connect() as database:
+        rows = database.execute(query, [wish.since_us, wish.until_us, wish.tenant]).fetchall()
+    return {tuple(key) if wish.by else (): Sums(*sums) for key, *sums in rows}
+
+
+def rows_of_parts(parts: Sequence[Path]) -> Iterator[UsageRow]:
+    """The rows of these parts, as they were written."""
+    if not parts:
+        return
+    names = ", ".join(_TYPES)
+    with connect() as database:
+        found = database.execute(f"SELECT {names} FROM {as_table(parts)}")
+        while rows := found.fetchmany(1_000):
+            for row in rows:
+                yield UsageRow(*row)
+
+
+def write_parquet(path: Path, columns: Mapping[str, str], rows: Sequence[object]) -> None:
+    """A small table as a Parquet file; ``columns`` name their types."""
+    draft, lines = path.with_name(f".{path.name}.draft"), path.with_name(f".{path.name}.json")
+    try:
+        lines.write_bytes(b"".join(_encode(row) + b"\n" for row in rows))
+        _copy(lines, draft, columns, "")
+        draft.rename(path)
+    except OSError as error:
+        raise StoreFailed(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        lines.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
 
 
 def drop_days(directory: Path, before: str) -> list[str]:

@@ -11,6 +11,7 @@ import msgspec
 
 from selvedge import __version__
 from selvedge.cli.ask import ask
+from selvedge.cli.collector import collector
 from selvedge.cli.doctor import doctor
 from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
@@ -43,7 +44,7 @@ def version(as_json: bool) -> None:
         click.echo(f"selvedge {__version__} on Python {python}, hot path {word}")
 
 
-for command in (up, pop, engine, ask, fleet, receipts, sim, doctor, docs):
+for command in (up, pop, collector, engine, ask, fleet, receipts, sim, doctor, docs):
     commands.add_command(command)
 
 

@@ -61,9 +61,20 @@ from selvedge.ledger.settlement import (
     sums_of,
 )
 from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
+from selvedge.ledger.usage_rows import (
+    GROUPS,
+    UsageRow,
+    UsageTable,
+    Wish,
+    day_of,
+    fold,
+    join,
+    row_of_receipt,
+)
 
 __all__ = [
     "BEGINNING",
+    "GROUPS",
     "INTEGER_MAX",
     "LEAF_DOMAIN",
     "READ_BYTES",
@@ -95,13 +106,19 @@ __all__ = [
     "Summary",
     "Sums",
     "Taken",
+    "UsageRow",
+    "UsageTable",
+    "Wish",
     "as_line",
     "attempt_rows",
     "canonical",
+    "day_of",
     "digest",
+    "fold",
     "hash_secret",
     "in_words",
     "interrupted",
+    "join",
     "leaf",
     "missing",
     "payload_of_line",
@@ -111,6 +128,7 @@ __all__ = [
     "receipts_of",
     "recover",
     "row_of",
+    "row_of_receipt",
     "seal",
     "segment_name",
     "segment_number",

@@ -72,7 +72,7 @@ class CollectorLog:
         self._zone = zone
         self._lookup = lookup
         self._bytes_max = bytes_max
-        self._size = 0
+        self._size = self._header_bytes = 0
         self.torn_bytes = 0
         self.broken: str | None = None
         """Why nothing can be written any more, or None."""
@@ -97,6 +97,11 @@ class CollectorLog:
     def closed(self) -> list[int]:
         """Segments that nothing is added to any more."""
         return self.segments()[:-1]
+
+    @property
+    def empty(self) -> bool:
+        """Whether the segment that is written to holds nothing yet."""
+        return self._size == self._header_bytes
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Write lines. Raises `StoreFailed`; then nothing of them is there, and all that follows
@@ -140,7 +145,8 @@ class CollectorLog:
     def _start(self, segment: int) -> None:
         header = self.known.header(segment)
         self._files.create(segment_name(segment), header)
-        self.known.segment, self._size = segment, len(header)
+        self.known.segment = segment
+        self._size = self._header_bytes = len(header)
 
     def _undo(self, name: str) -> None:
         try:
@@ -169,6 +175,8 @@ class CollectorLog:
                 self._files.cut(name, size)
                 break
             size += len(line)
+            if number == 1:
+                self._header_bytes = size
         if not lines:
             raise StoreCorrupt(f"{name} is empty; restore it or move it away")
         if self.known.segment != segment:
