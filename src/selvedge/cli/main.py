@@ -20,6 +20,7 @@ from selvedge.cli.pop import pop
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
 from selvedge.cli.up import up
+from selvedge.cli.usage import reconcile, usage
 from selvedge.fabric import SelvedgeError
 
 
@@ -44,7 +45,20 @@ def version(as_json: bool) -> None:
         click.echo(f"selvedge {__version__} on Python {python}, hot path {word}")
 
 
-for command in (up, pop, collector, engine, ask, fleet, receipts, sim, doctor, docs):
+for command in (
+    up,
+    pop,
+    collector,
+    engine,
+    ask,
+    fleet,
+    receipts,
+    usage,
+    reconcile,
+    sim,
+    doctor,
+    docs,
+):
     commands.add_command(command)
 
 
