@@ -1,7 +1,8 @@
 """Shipments in, answers out: what comes together is written and synced together, then answered.
 
-One group is under way at a time; what comes meanwhile is the next one. So under load an answer
-waits for the sync of the group before it and for its own, however many ask.
+One group is under way at a time; what comes meanwhile is taken at once and written as the next. So
+an answer waits for the rest of one sync and for its own, however many ask. Nobody is told of what
+is not on disk: where a write fails, all that was taken on top of it is forgotten with it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from typing import Final
 
 from selvedge.exchange import collection
 from selvedge.fabric import StoreFailed
-from selvedge.ledger import BadBatch, CollectorLog, Taken
+from selvedge.ledger import BadBatch, CollectorLog, Place, Taken
 
-GROUP_BYTES_MAX: Final = 16 * 1024 * 1024
 WAITING_BYTES_MAX: Final = 256 * 1024 * 1024
 
 log: Final = logging.getLogger("selvedge.collector")
@@ -27,15 +27,25 @@ class Busy(StoreFailed):
 
 
 class _Waiting:
-    """One shipment and who waits for its answer."""
+    """A shipment that was taken, and who waits until that is on disk."""
 
-    __slots__ = ("answer", "key", "shipment", "size")
+    __slots__ = ("answer", "key", "place", "problem", "shipment")
 
-    def __init__(self, shipment: collection.Shipment, key: bytes, size: int) -> None:
+    def __init__(
+        self, shipment: collection.Shipment, key: bytes, place: Place, problem: str | None
+    ) -> None:
         self.shipment = shipment
         self.key = key
-        self.size = size
+        self.place = place
+        self.problem = problem
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def tell(self) -> None:
+        """Answer it."""
+        if not self.answer.done():
+            self.answer.set_result(
+                collection.hold(self.shipment, self.place, self.problem, self.key)
+            )
 
 
 class GroupCommit:
@@ -48,6 +58,7 @@ class GroupCommit:
         self._zone = zone
         self._pair_key_of = pair_key_of
         self._waiting: list[_Waiting] = []
+        self._lines: list[bytes] = []
         self._bytes = 0
         self._closing = False
         self._wake = asyncio.Event()
@@ -62,81 +73,81 @@ class GroupCommit:
         shipment = collection.read_shipment(written, self._zone, self._pair_key_of)
         key = self._pair_key_of(shipment.pop)
         assert key is not None, "its MAC was just held by it"
+        if self.log.broken is not None:
+            raise StoreFailed(self.log.broken)
         if self._bytes > WAITING_BYTES_MAX:
             raise Busy(f"more than {WAITING_BYTES_MAX} bytes wait for the disk; try again later")
-        one = _Waiting(shipment, key, len(written))
+        problem = self._take(shipment)
+        place = self.log.known.place(shipment.pop, shipment.batch.worker)
+        one = _Waiting(shipment, key, place, problem)
         self._waiting.append(one)
-        self._bytes += one.size
         self._wake.set()
         return await one.answer
+
+    def _take(self, shipment: collection.Shipment) -> str | None:
+        """Know it, while the group before it is still being synced; why not, where it does not
+        hold.
+        """
+        try:
+            taken = self.log.known.take(shipment.pop, shipment.batch)
+        except BadBatch as error:
+            self.alarm("nothing is taken of a shipment of PoP %s: %s", shipment.pop, error)
+            return str(error)
+        self._lines += taken.lines
+        self._bytes += len(shipment.batch.lines)
+        self._count(shipment.pop, taken)
+        return None
 
     async def run(self) -> None:
         """Write group after group until cancelled, or until nothing can be written any more."""
         try:
             while self.log.broken is None:
                 await self._wake.wait()
-                await self._commit(self._next_group())
-                self._roll()
-                if not self._waiting:
-                    self._wake.clear()
+                self._wake.clear()
+                await self._commit()
         finally:
-            self._give_up(StoreFailed(self.log.broken or "the collector ends"))
+            self._give_up(self._waiting, StoreFailed(self.log.broken or "the collector ends"))
             self._syncer.shutdown(wait=True)
         raise StoreFailed(str(self.log.broken))
 
-    def _next_group(self) -> list[_Waiting]:
-        size, count = 0, 0
-        while count < len(self._waiting) and size < GROUP_BYTES_MAX:
-            size += self._waiting[count].size
-            count += 1
-        group, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._bytes -= size
-        return group
-
-    async def _commit(self, group: list[_Waiting]) -> None:
-        lines: list[bytes] = []
-        told: list[tuple[_Waiting, str | None]] = []
-        for one in group:
-            pop = one.shipment.pop
-            try:
-                taken = self.log.known.take(pop, one.shipment.batch)
-            except BadBatch as error:
-                self.alarm("nothing is taken of a shipment of PoP %s: %s", pop, error)
-                told.append((one, str(error)))
-                continue
-            lines += taken.lines
-            self._count(pop, taken)
-            told.append((one, None))
+    async def _commit(self) -> None:
+        """One group: all that was taken since the one before it was written."""
+        group, self._waiting = self._waiting, []
+        lines, self._lines, self._bytes = self._lines, [], 0
         try:
             if lines:
-                await self._write(lines)
+                self.groups += 1
+                self.log.write(lines)
+            # All that is known is written, right now: a header may say it.
+            header = self.log.next_header(now=self._closing)
+            self._closing = False
+            if lines or header is not None:
+                loop = asyncio.get_running_loop()
+                syncing = loop.run_in_executor(self._syncer, self._sync, header)
+                await asyncio.shield(syncing)
         except StoreFailed as error:
             self.alarm("receipts cannot be written: %s", error)
-            for one in group:
-                _fail(one, error)
+            # What came meanwhile was taken on top of what is forgotten now.
+            self._give_up(group + self._waiting, error)
+            self._waiting, self._lines, self._bytes = [], [], 0
             return
-        for one, problem in told:
-            place = self.log.known.place(one.shipment.pop, one.shipment.batch.worker)
-            if not one.answer.done():
-                one.answer.set_result(collection.hold(one.shipment, place, problem, one.key))
+        for one in group:
+            one.tell()
 
-    async def _write(self, lines: list[bytes]) -> None:
-        self.groups += 1
-        self.log.write(lines)
-        syncing = asyncio.get_running_loop().run_in_executor(self._syncer, self.log.sync)
-        await asyncio.shield(syncing)
+    def _sync(self, header: bytes | None) -> None:
+        """In a thread of its own: nothing is written meanwhile."""
+        self.log.sync()
+        if header is None:
+            return
+        try:
+            self.log.start(header)
+        except StoreFailed as error:
+            self.alarm("a new segment cannot be started, the old one goes on: %s", error)
 
     def close_segment(self) -> None:
         """Have a segment that holds anything closed soon, full or not."""
         self._closing = not self.log.empty
         self._wake.set()
-
-    def _roll(self) -> None:
-        try:
-            self.log.roll(now=self._closing)
-        except StoreFailed as error:
-            self.alarm("a new segment cannot be started, the old one goes on: %s", error)
-        self._closing = False
 
     def _count(self, pop: str, taken: Taken) -> None:
         self.receipts += taken.new
@@ -156,12 +167,7 @@ class GroupCommit:
         self.alarms += 1
         log.error(words, *values)
 
-    def _give_up(self, error: StoreFailed) -> None:
-        for one in self._waiting:
-            _fail(one, error)
-        self._waiting.clear()
-
-
-def _fail(one: _Waiting, error: StoreFailed) -> None:
-    if not one.answer.done():
-        one.answer.set_exception(error)
+    def _give_up(self, waiting: list[_Waiting], error: StoreFailed) -> None:
+        for one in waiting:
+            if not one.answer.done():
+                one.answer.set_exception(error)

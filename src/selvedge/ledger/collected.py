@@ -152,6 +152,7 @@ class Collected:
         self.conflicts: dict[tuple[Stream, int], list[bytes]] = {}
         self.doubles = 0
         self.segment = 0
+        """Where what is taken from now on is written."""
         self._lookup = lookup
         self._digests: dict[int, dict[tuple[Stream, int], bytes]] = {}
 

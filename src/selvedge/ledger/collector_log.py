@@ -72,6 +72,7 @@ class CollectorLog:
         self._zone = zone
         self._lookup = lookup
         self._bytes_max = bytes_max
+        self._segment = 0
         self._size = self._header_bytes = 0
         self.torn_bytes = 0
         self.broken: str | None = None
@@ -86,7 +87,8 @@ class CollectorLog:
         for segment in segments:
             self._read(segment, first=segment == segments[0], last=segment == segments[-1])
         if not segments:
-            self._start(1)
+            self.start(self.known.header(1))
+        self.known.segment = self._segment
 
     def segments(self) -> list[int]:
         """The segments that there are, oldest first; the last is written to."""
@@ -110,7 +112,7 @@ class CollectorLog:
         if self.broken is not None:
             raise StoreFailed(self.broken)
         data = b"".join(lines)
-        name = segment_name(self.known.segment)
+        name = segment_name(self._segment)
         try:
             self._files.append(name, data)
         except StoreFailed:
@@ -123,30 +125,49 @@ class CollectorLog:
         reads it again must not take what the disk refused for what is on it.
         """
         try:
-            self._files.sync(segment_name(self.known.segment))
+            self._files.sync(segment_name(self._segment))
         except StoreFailed as error:
             self.broken = str(error)
             raise
 
+    def next_header(self, *, now: bool = False) -> bytes | None:
+        """The header of the next segment, where it is time (or ``now``, and there is anything).
+
+        To be asked when all that is known is written: what is taken after it goes behind it, once
+        `sync` and `start` have returned.
+        """
+        if self.broken is not None or not (self._size >= self._bytes_max or now):
+            return None
+        if self.empty:
+            return None
+        header = self.known.header(self._segment + 1)
+        self.known.segment = self._segment + 1
+        return header
+
+    def start(self, header: bytes) -> None:
+        """Start the next segment; the one before it must be synced.
+
+        Raises `StoreFailed`; then the old one goes on.
+        """
+        self._files.create(segment_name(self._segment + 1), header)
+        self._segment += 1
+        self._size = self._header_bytes = len(header)
+
     def roll(self, *, now: bool = False) -> bool:
         """Close the segment where it is full (or ``now``) and has receipts; whether it did."""
-        if self.broken is not None or not (now or self._size >= self._bytes_max):
+        header = self.next_header(now=now)
+        if header is None:
             return False
-        self._start(self.known.segment + 1)
+        self.sync()
+        self.start(header)
         return True
 
     def remove(self, segment: int) -> None:
         """Drop a closed segment: its receipts lie in partitions."""
-        if segment >= self.known.segment:
+        if segment >= self._segment:
             raise ValueError(f"segment {segment} is written to")
         self._files.remove(segment_name(segment))
         self.known.left(segment)
-
-    def _start(self, segment: int) -> None:
-        header = self.known.header(segment)
-        self._files.create(segment_name(segment), header)
-        self.known.segment = segment
-        self._size = self._header_bytes = len(header)
 
     def _undo(self, name: str) -> None:
         try:
@@ -181,7 +202,7 @@ class CollectorLog:
             raise StoreCorrupt(f"{name} is empty; restore it or move it away")
         if self.known.segment != segment:
             raise StoreCorrupt(f"{name}: its header is not its own; restore it or move it away")
-        self._size = size
+        self._segment, self._size = segment, size
 
 
 def _holds(line: bytes) -> bool:
