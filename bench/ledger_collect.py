@@ -52,8 +52,8 @@ from selvedge.ledger import BEGINNING, Batch, seal, write_line
 ZONE = "asean"
 FLEET = "bench"
 POPS = 8
-BATCH = 170
-"""Receipts: a quarter of a megabyte, what a PoP sends at once by default."""
+BATCH = 85
+"""Receipts: about 120 kB."""
 SLICE = 6
 """Batches of each PoP between two looks at the bare disk."""
 SLICES = 12

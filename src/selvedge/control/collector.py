@@ -118,9 +118,9 @@ class Collector:
 
     def __init__(self, settings: CollectorSettings) -> None:
         self._settings = settings
-        self.folder = CollectorFolder(settings.directory)
         self.keys = PairKeys(settings)
         self.keys.look()
+        self.folder = CollectorFolder(settings.directory)
         log_ = CollectorLog(
             self.folder.files, settings.zone, self._digest, settings.segment_bytes_max
         )

@@ -30,9 +30,11 @@ from selvedge.exchange import collection
 from selvedge.fabric import BadRelease, BadTicket, Collector, Release, StoreFailed
 from selvedge.ledger import Shipper
 from selvedge.pop.settings import Settings
+from selvedge.pop.shipped import drop_shipped
 from selvedge.routing import Draws
 
 TIMEOUT_S: Final = 30.0
+DROP_EACH_S: Final = 60.0
 BACK_OFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 
 log: Final = logging.getLogger("selvedge.shipping")
@@ -84,6 +86,7 @@ class Shipping:
         self._entropy = Entropy()
         self._draws = Draws(f"shipping/{settings.pop}")
         self._version = 0
+        self._drop_due_s = 0.0
         self.routes: dict[str, Route] = {}
         self.journals: dict[int, FileJournal] = {}
 
@@ -114,6 +117,9 @@ class Shipping:
         if not self.routes:
             return
         await asyncio.to_thread(self._look)
+        if self._settings.receipts_kept_days and self._clock_s() >= self._drop_due_s:
+            self._drop_due_s = self._clock_s() + DROP_EACH_S
+            await asyncio.to_thread(self._drop)
         for route in self.routes.values():
             is_idle = route.task is None or route.task.done()
             if is_idle and route.due_s <= self._clock_s():
@@ -126,6 +132,14 @@ class Shipping:
                 self.journals[number] = FileJournal(journal_of(directory, number) / "receipts")
         for journal in self.journals.values():
             journal.look()
+
+    def _drop(self) -> None:
+        """What every collector has, and is old enough."""
+        before_s = self._settings.receipts_kept_days * 86_400.0
+        for number, journal in self.journals.items():
+            upto = acknowledged(self.routes, number)
+            for segment in drop_shipped(journal, upto, self.routes.keys(), before_s, time.time()):
+                log.info("segment %d of journal %d is dropped: it is shipped", segment, number)
 
     def _meet(self, release: Release) -> None:
         """A new release: other collectors, perhaps."""
