@@ -126,8 +126,10 @@ def batches(pop: str, key: bytes, count: int) -> Iterator[bytes]:
 class Bench:
     """One collector, its PoPs' shipments, and a file beside its log."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, batches_each: int = SLICE * SLICES) -> None:
         self.directory = directory
+        self._batches_each = batches_each
+        self.pop_keys = {f"pop-{at}": os.urandom(32) for at in range(POPS)}
         self.port = free_port()
         self.acks_ms: list[float] = []
         self.syncs_ms: list[float] = []
@@ -138,7 +140,7 @@ class Bench:
         """The release, and what each PoP will send."""
         private = keep_secret(self.directory / "collector.key", os.urandom(32))
         self.operator = keep_secret(self.directory / "operator.key", os.urandom(32))
-        pop_keys = {f"pop-{at}": os.urandom(32) for at in range(POPS)}
+        pop_keys = self.pop_keys
         collector = Collector(ZONE, f"http://127.0.0.1:{self.port}", pop_public_key(private))
         release = Release(
             fleet=FLEET,
@@ -156,7 +158,7 @@ class Bench:
         found = {}
         for name, own in pop_keys.items():
             key = service_key(FLEET, own, name, there, collector.public_key)
-            found[name] = list(batches(name, key, SLICE * SLICES))
+            found[name] = list(batches(name, key, self._batches_each))
         self.bytes_a_batch = len(found["pop-0"][0])
         return found
 

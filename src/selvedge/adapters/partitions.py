@@ -117,7 +117,9 @@ def _write_part(directory: Path, segment: int, zone: str, day: str, rows: Path) 
     place = directory / PARTITIONS / f"zone={zone}" / f"day={day}"
     place.mkdir(parents=True, exist_ok=True)
     path = place / part_name(segment)
-    draft = place / f".{path.name}.draft"
+    for left in place.glob(f".{path.name}.*"):  # by a process that was killed
+        left.unlink()
+    draft = place / f".{path.name}.{os.getpid()}"
     _copy(rows, draft, _TYPES, "ORDER BY tenant, pop, worker, seq, conflict")
     _sync(draft)
     draft.rename(path)

@@ -10,6 +10,7 @@ import click
 import uvloop
 
 from selvedge.adapters import die_with_parent
+from selvedge.cli.pop import tune_collector
 from selvedge.control import CollectorSettings, run_collector
 from selvedge.ledger import SEGMENT_BYTES_MAX
 
@@ -52,5 +53,6 @@ def collector(*, log_level: str, **values: object) -> None:
         level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     settings = CollectorSettings(**values)  # type: ignore[arg-type]  # click has checked them
+    tune_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_collector(settings))

@@ -154,7 +154,7 @@ class Collected:
         self.segment = 0
         """Where what is taken from now on is written."""
         self._lookup = lookup
-        self._digests: dict[int, dict[tuple[Stream, int], bytes]] = {}
+        self._digests: dict[int, dict[Stream, dict[int, bytes]]] = {}
 
     # Taking batches.
 
@@ -208,7 +208,7 @@ class Collected:
         own = digest(receipt)
         if seq not in ranges:
             ranges.add(seq, seq)
-            self._digests.setdefault(self.segment, {})[stream, seq] = own
+            self._keep(stream, seq, own)
             taken.lines.append(line)
             taken.new += 1
             return
@@ -223,9 +223,13 @@ class Collected:
         taken.lines.append(as_line(b"K", payload_of_line(line)))
         taken.conflicts.append(f"{in_words(stream)}: two receipts with number {seq}")
 
+    def _keep(self, stream: Stream, seq: int, own: bytes) -> None:
+        # Innermost are numbers and bytes: Python's collector never looks into such dictionaries.
+        self._digests.setdefault(self.segment, {}).setdefault(stream, {})[seq] = own
+
     def _digest_of(self, stream: Stream, seq: int) -> bytes | None:
-        for digests in self._digests.values():
-            found = digests.get((stream, seq))
+        for streams in self._digests.values():
+            found = streams.get(stream, {}).get(seq)
             if found is not None:
                 return found
         return self._lookup(stream, seq)
@@ -303,7 +307,7 @@ class Collected:
             self.conflicts.setdefault((stream, facts.seq), []).append(own)
             return
         self.held.setdefault(stream, Ranges()).add(facts.seq, facts.seq)
-        self._digests.setdefault(self.segment, {})[stream, facts.seq] = own
+        self._keep(stream, facts.seq, own)
 
     def _apply_mark(self, mark: Mark) -> None:
         self.places[mark.pop, mark.worker] = mark.place
