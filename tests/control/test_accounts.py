@@ -166,6 +166,39 @@ def test_reconcile_finds_no_difference_and_names_what_is_made(home: Home) -> Non
         reconcile(home)
 
 
+def test_rows_and_journals_that_disagree_are_named(home: Home) -> None:
+    where = collector_directory(home, "asean")
+    part = Snapshot(where).parts[0]
+    with connect() as database:
+        table, changed = as_table([part]), part.with_suffix(".changed")
+        columns = "* REPLACE (output + 1 AS output)"
+        database.execute(f"COPY (SELECT {columns} FROM {table}) TO '{changed}' (FORMAT parquet)")
+    whole = part.read_bytes()
+    part.write_bytes(changed.read_bytes())
+    found = reconcile(home)
+    assert {one.kind for one in found.findings} == {"usage"}
+    assert found.findings[0].what == "the row's output is not what its receipt says"
+    part.write_bytes(whole)
+    part.with_name("part-00009999.parquet").write_bytes(whole)
+    assert {one.kind for one in reconcile(home).findings} == {"double"}
+    part.with_name("part-00009999.parquet").unlink()
+
+    first = home.pop("sin") / "receipts" / "receipts-00000001.log"
+    data = first.read_bytes()
+    lines = data.splitlines(keepends=True)
+    sealed = read_line(next(one for one in lines if one[:1] == b"R")[:-1])
+    assert isinstance(sealed, Sealed)
+    other = Sealed(msgspec.Raw(bytes(sealed.receipt).replace(b"req_", b"rxq_")), sealed.salt)
+    first.write_bytes(data + write_line(other))
+    assert {one.kind for one in reconcile(home).findings} == {"conflict"}
+    first.write_bytes(data.replace(write_line(sealed), write_line(other)))
+    assert {one.kind for one in reconcile(home).findings} == {"differs"}
+    first.write_bytes(data)
+    last = max(first.parent.glob("*.log"))
+    last.write_bytes(last.read_bytes().replace(b"R ", b"R 0", 1))
+    assert {one.kind for one in reconcile(home).findings} == {"damaged", "unknown"}
+
+
 def test_a_gap_is_named(home: Home) -> None:
     where = collector_directory(home, "asean")
     log = CollectorLog(PlainFiles(where), "asean")

@@ -14,10 +14,12 @@ from selvedge.fabric import BadTicket, StoreCorrupt, StoreFailed
 from selvedge.ledger import (
     BEGINNING,
     Batch,
+    Collected,
     CollectorLog,
     Ranges,
     Sealed,
     Shipper,
+    as_line,
     missing,
     payload_of_line,
     read_receipt,
@@ -26,11 +28,13 @@ from selvedge.ledger import (
     segment_number,
     write_line,
 )
+from selvedge.wire import seal as seal_bytes
 from tests.support.disks import Disk
 from tests.support.shipping import KEY, SALT, Collector, MemoryJournal, Sender, make_receipt
 
 STREAM = ("asean", "sin", 0)
 NONCE = bytes(16)
+HEADER = Collected("asean").header(1)
 
 
 def disk() -> Disk:
@@ -107,6 +111,8 @@ def test_a_batch_out_of_order_changes_nothing() -> None:
         (line(1)[:-9] + b"\n", "checksum"),
         (line(1)[:-1], "not a receipt's"),
         (b"I" + line(1)[1:], "not a receipt's"),
+        (write_line(seal(make_receipt(1), 0, SALT, None)), "no number or no salt"),
+        (write_line(Sealed(seal(make_receipt(1), 1, SALT, None).receipt, "x")), "no salt"),
         (write_line(Sealed(msgspec.Raw(b"{}"), "")), "not a sealed receipt"),
     ],
 )
@@ -136,6 +142,44 @@ def test_a_damaged_log_is_named_with_its_line() -> None:
     assert again.torn_bytes > 0
     assert again.known.held.keys() == {STREAM}
     assert again.known.place("sin", 0) == BEGINNING, "the mark was cut: it is sent again"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (b"R 00000000 {}\n", "begins with its header"),
+        (as_line(b"H", b"{}"), "the header is not one"),
+        (HEADER.replace(b'"v":1', b'"v":2'), "version 2, not 1"),
+        (HEADER.replace(b'"segment":1', b'"segment":7'), "its header is not its own"),
+        (HEADER + as_line(b"X", b"{}") + as_line(b"P", b"{}"), "line 2: a line has no known kind"),
+    ],
+)
+def test_a_log_that_is_none_is_refused(wrong: bytes, words: str) -> None:
+    files = disk()
+    kind, payload = wrong[:1], wrong.split(b"\n")[0][11:]
+    rest = wrong.partition(b"\n")[2]
+    whole = as_line(kind, payload) + rest if kind == b"H" else wrong
+    files.create(segment_name(1), whole)
+    with pytest.raises(StoreCorrupt, match=words):
+        CollectorLog(files, "asean")
+
+
+def test_a_segment_that_is_written_to_does_not_leave() -> None:
+    with pytest.raises(ValueError, match="segment 1 is written to"):
+        CollectorLog(disk(), "asean").remove(1)
+
+
+def test_what_cannot_be_cut_ends_the_writing() -> None:
+    files = disk()
+    log = CollectorLog(files, "asean")
+    assert not log.roll(now=True), "there is nothing in it"
+    files.fails = {files.operations + 1: "full", files.operations + 2: "gone"}
+    with pytest.raises(StoreFailed, match="full"):
+        log.write([line(1)])
+    assert "ends in what was not written whole: " in str(log.broken)
+    with pytest.raises(StoreFailed, match="gone"):
+        log.write([line(1)])
+    assert log.next_header(now=True) is None
 
 
 def test_a_disk_that_refuses_a_sync_is_not_written_again() -> None:
@@ -201,6 +245,16 @@ def test_a_line_without_its_end_waits_and_a_long_one_is_read_whole() -> None:
     assert shipped(journal, "asean").lines.count(b"\n") == 1
 
 
+def test_a_segment_that_is_shorter_than_was_said_waits() -> None:
+    class Shrunk(MemoryJournal):
+        def read(self, segment: int, offset: int, size: int) -> bytes:
+            return super().read(segment, offset, 20)
+
+    journal = Shrunk("sin", 0)
+    journal.write("asean", "asean")
+    assert shipped(journal, "asean").lines == b""
+
+
 def test_a_journal_that_was_set_back_is_read_again_from_its_beginning() -> None:
     journal, collector = MemoryJournal("sin", 0), Collector("asean", disk(), 10**9)
     for _ in range(4):
@@ -237,6 +291,12 @@ def test_a_shipment_of_somebody_else_is_refused() -> None:
             collection.read_shipment(wrong, "asean", keys.get)
     with pytest.raises(BadTicket, match="for zone 'asean', here is 'eea'"):
         collection.read_shipment(written, "eea", {"sin": KEY}.get)
+    strange = seal_bytes(b"selvedge/receipts-shipped/v1\n", b"\x82\xa3pop\xa3sin\xa1v\x01", KEY)
+    with pytest.raises(BadTicket, match="not readable"):
+        collection.read_shipment(strange, "asean", {"sin": KEY}.get)
+    strange = seal_bytes(b"selvedge/receipts-held/v1\n", b"\x80", KEY)
+    with pytest.raises(BadTicket, match="not readable"):
+        collection.read_holding(strange, shipment, KEY)
     answer = collection.hold(shipment, (1, 2), None, KEY)
     assert collection.read_holding(answer, shipment, KEY).place == (1, 2)
     other = msgspec.structs.replace(shipment, nonce=bytes([1]) * 16)

@@ -30,9 +30,6 @@ class Ranges:
     def __iter__(self) -> Iterator[Run]:
         return zip(self._firsts, self._lasts, strict=True)
 
-    def __bool__(self) -> bool:
-        return bool(self._firsts)
-
     @property
     def count(self) -> int:
         """How many numbers are in it."""
