@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from selvedge.adapters import PlainFiles
+from selvedge.control import group_commit
 from selvedge.control.group_commit import GroupCommit
 from selvedge.exchange import collection
 from selvedge.fabric import StoreFailed
@@ -84,6 +85,22 @@ def test_a_write_that_fails_is_forgotten_with_all_that_came_after_it() -> None:
         again = await taken(commit, batch(line(2), start=(1, 100)))
         assert again.place == (1, 200)
         assert CollectorLog(disk, "asean").known.held[STREAM].count == 2
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    run(main())
+
+
+def test_more_than_may_wait_is_sent_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(group_commit, "WAITING_BYTES_MAX", 10)
+        commit = commit_over(Disk(Random(1)))
+        first = asyncio.create_task(taken(commit, batch(line(1))))
+        await asyncio.sleep(0)
+        with pytest.raises(group_commit.Busy, match="wait for the disk; try again later"):
+            await taken(commit, batch(line(1, pop="fra")), "fra")
+        running = asyncio.create_task(commit.run())
+        assert (await first).place == (1, 100)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
