@@ -23,9 +23,8 @@ from selvedge.adapters import (
     segment_path,
     write_atomically,
 )
-from selvedge.control import free_port
+from selvedge.control import CollectorSettings, Snapshot, free_port, run_collector
 from selvedge.control.collector import Collector as CollectorProcess
-from selvedge.control.collector import CollectorSettings
 from selvedge.exchange import collection
 from selvedge.fabric import BadRelease, Collector, Release, StoreFailed, Zone
 from selvedge.ledger import payload_of_line, segment_name
@@ -97,8 +96,8 @@ class Place:
             for number, data in journal.segments.items():
                 segment_path(directory, number).write_bytes(data)
 
-    def collector(self, zone: str) -> CollectorProcess:
-        settings = CollectorSettings(
+    def collector_settings(self, zone: str) -> CollectorSettings:
+        return CollectorSettings(
             zone=zone,
             listen=f"127.0.0.1:{self.ports[zone]}",
             directory=self.path / "collected" / zone,
@@ -107,9 +106,11 @@ class Place:
             key_file=self.key(zone),
             segment_bytes_max=2**30,
             partition_s=3600,
-            days_kept=0,
+            days_kept=1,
         )
-        return CollectorProcess(settings)
+
+    def collector(self, zone: str) -> CollectorProcess:
+        return CollectorProcess(self.collector_settings(zone))
 
     @asynccontextmanager
     async def serving(self, zone: str) -> AsyncIterator[CollectorProcess]:
@@ -289,6 +290,55 @@ def test_a_collector_starts_only_as_the_one_the_release_names(tmp_path: Path) ->
     assert first.keys.of("sin") is not None, "the last good one counts"
     assert first.keys.of("nobody") is None
     first.folder.close()
+
+
+def test_segments_become_partitions_beside_and_a_bad_one_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        place = Place(tmp_path)
+        place.write(30)
+        async with place.serving("asean") as asean, place.shipping() as shipping:
+            await turn(shipping)
+            asean.commit.close_segment()
+            place.write(3)
+            await turn(shipping)
+            (closed,) = asean.commit.log.closed
+            directory = tmp_path / "collected" / "asean"
+            path = directory / segment_name(closed)
+            whole = path.read_bytes()
+            path.write_bytes(whole.replace(b'"seq":1', b'"seq":9', 1))
+            assert not await asean._partition(closed)
+            assert "segment 1 stays in the log: a line fails its checksum" in caplog.text
+            path.write_bytes(whole)
+            assert await asean._partition(closed)
+            assert asean.commit.log.closed == []
+            snapshot = Snapshot(directory)
+            assert len(snapshot.parts) == 6, "ten receipts of a journal a day"
+            assert len(list(snapshot.rows())) == held(asean) == 22
+
+    run(main())
+
+
+def test_a_collector_whose_disk_refuses_ends_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object, name: str) -> None:
+        raise StoreFailed(f"{name} cannot be used: Input/output error")
+
+    async def main() -> None:
+        place = Place(tmp_path)
+        place.write(3)
+        ending = asyncio.create_task(run_collector(place.collector_settings("asean")))
+        async with place.shipping() as shipping:
+            monkeypatch.setattr("selvedge.adapters.PlainFiles.sync", refuse)
+            while not ending.done():
+                place.now_s += FAR_S
+                await turn(shipping, 1)
+        with pytest.raises(StoreFailed, match=r"collected-00000001\.log .*Input/output error"):
+            await ending
+
+    run(main())
 
 
 def test_only_what_every_collector_has_is_dropped(tmp_path: Path) -> None:
