@@ -237,11 +237,15 @@ class KillLoop:
             for client in clients:
                 client.stopping = True
             await asyncio.gather(*tasks)
+            await self._settle()
         finally:
             self._up.clear()
             code = await pop.stop(grace_s=READY_S_MAX)
         if code != 0:
             raise KillLoopFailed(f"the PoP ended with code {code}; see {pop.log_path}")
+
+    async def _settle(self) -> None:
+        """What is to be waited for before the last PoP ends; nothing here."""
 
     async def _start_pop(self, segment_bytes: int) -> tuple[ChildProcess, float]:
         settings = str(self._home.pop(POP) / "settings.yaml")

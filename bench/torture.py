@@ -26,6 +26,8 @@ from rich.progress import Progress
 from bench import overload, soak
 from bench.attack_run import run_attack
 from bench.clients import Tally
+from bench.collect_loop import CollectLoop
+from bench.collect_loop import measure as measure_collecting
 from bench.figures import Figures, as_json, bar, circumstances, print_table, write_figures
 from bench.kill_loop import KillLoop, KillLoopFailed, Plan, Result
 from bench.soak import Plan as SoakPlan
@@ -44,6 +46,7 @@ KILL_BARS = (
     "failed",
     "faults",
     "stuck",
+    "reconcile_difference",
 )
 SIM_BARS = ("out_of_zone", "laws_broken")  # Engines fail there, as the scenario says.
 
@@ -104,6 +107,26 @@ def run_sim(requests: int, seed: int, console: Console) -> tuple[Figures, bool]:
     }
     conserved = sum(outcomes.values()) == arrived
     return figures, conserved and not broken and out_of_zone == 0
+
+
+def run_collect(plan: Plan, keep: Path | None, console: Console, as_json_: bool) -> bool:
+    """The collection part: whether every bar was met."""
+    before = circumstances()
+    with (
+        Progress(console=console) as progress,
+        tempfile.TemporaryDirectory(prefix="selvedge-torture-") as directory,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        task = progress.add_task("rounds", total=plan.rounds)
+        loop = CollectLoop(keep or Path(directory), plan, lambda _: progress.advance(task))
+        try:
+            figures, met = runner.run(measure_collecting(loop))
+        except KillLoopFailed as error:
+            raise click.ClickException(str(error)) from error
+    for finding in loop.reconciled.findings[:SHOWN_MAX] if loop.reconciled else ():
+        console.print(f"[red]{finding.kind}[/red] {escape(finding.where)}: {escape(finding.what)}")
+    _give("torture-collect", "deaths", {**figures, **before, "bars_met": met}, as_json_)
+    return met
 
 
 def run_overload(seconds: float, as_json_: bool) -> bool:
@@ -173,7 +196,7 @@ def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
 @click.command()
 @click.argument(
     "part",
-    type=click.Choice(["all", "kill", "sim", "attack", "overload", "soak"]),
+    type=click.Choice(["all", "kill", "collect", "sim", "attack", "overload", "soak"]),
     default="all",
 )
 @click.option("--rounds", default=200, show_default=True, help="Deaths of the PoP.")
@@ -198,8 +221,8 @@ def main(
     keep: Path | None,
     as_json_: bool,
 ) -> None:
-    """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill,
-    sim, attack, overload or soak."""
+    """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill, collect
+    (collectors die as well), sim, attack, overload or soak."""
     console = Console(stderr=True, highlight=False)
     holds = True
     if part == "overload":
@@ -207,6 +230,9 @@ def main(
     if part == "soak":
         plan = SoakPlan(minutes=minutes, clients=2 * clients, seed=seed)
         sys.exit(0 if run_soak(plan, keep, console, as_json_) else 1)
+    if part == "collect":
+        plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
+        sys.exit(0 if run_collect(plan, keep, console, as_json_) else 1)
     if part in ("all", "kill"):
         plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
         before = circumstances()
@@ -236,7 +262,7 @@ def _give(name: str, title: str, figures: Figures, as_json_: bool) -> None:
     if as_json_:
         click.echo(as_json(figures), nl=False)
     else:
-        show(title, figures, KILL_BARS if name == "torture" else SIM_BARS)
+        show(title, figures, SIM_BARS if name == "torture-sim" else KILL_BARS)
         click.echo(f"written to {os.path.relpath(path)}", err=True)
 
 

@@ -18,6 +18,7 @@ from selvedge.adapters.certificates import (
     client_side_context,
     defer,
 )
+from selvedge.adapters.collector_folder import CollectorFolder
 from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard, ProbeFailed
 from selvedge.adapters.entropy import Entropy
 from selvedge.adapters.fleet_config import (
@@ -43,7 +44,9 @@ from selvedge.adapters.identities import (
     pair_keys,
     pop_public_key,
     read_secret,
+    service_key,
 )
+from selvedge.adapters.journal_reading import FileJournal, segment_path
 from selvedge.adapters.journal_store import (
     FileAppender,
     MemoryAppender,
@@ -53,6 +56,21 @@ from selvedge.adapters.journal_store import (
 )
 from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
+from selvedge.adapters.partitions import (
+    PARTITIONS,
+    as_table,
+    connect,
+    drop_days,
+    find_digest,
+    find_parts,
+    has_duckdb,
+    quoted,
+    rows_of_lines,
+    rows_of_parts,
+    usage_of_parts,
+    write_parquet,
+    write_partitions,
+)
 from selvedge.adapters.peer_identities import (
     PEER_FILE,
     accepting_context,
@@ -63,6 +81,7 @@ from selvedge.adapters.peer_identities import (
     peer_certificates,
     rotate_peer_identity,
 )
+from selvedge.adapters.plain_files import PlainFiles
 from selvedge.adapters.processes import (
     PARENT_VARIABLE,
     ChildFailed,
@@ -89,6 +108,7 @@ __all__ = [
     "CELL_BYTES",
     "NAME_BYTES",
     "PARENT_VARIABLE",
+    "PARTITIONS",
     "PEER_FILE",
     "READY",
     "Ask",
@@ -101,11 +121,13 @@ __all__ = [
     "ChildFailed",
     "ChildProcess",
     "ClientSettings",
+    "CollectorFolder",
     "DataMissing",
     "EngineProbe",
     "Entropy",
     "Facts",
     "FileAppender",
+    "FileJournal",
     "FleetConfig",
     "Heard",
     "Held",
@@ -117,6 +139,7 @@ __all__ = [
     "Names",
     "Origin",
     "Outgoing",
+    "PlainFiles",
     "ProbeFailed",
     "ReceiptBook",
     "ReleaseStore",
@@ -129,16 +152,22 @@ __all__ = [
     "Way",
     "accepting_context",
     "accepting_shell",
+    "as_table",
     "at_once",
     "check_peer_certificates",
     "client_side_context",
+    "connect",
     "default_cache_dir",
     "defer",
     "dialling_context",
     "die_with_parent",
+    "drop_days",
     "find_data",
+    "find_digest",
+    "find_parts",
     "find_receipt",
     "find_sealed",
+    "has_duckdb",
     "is_free",
     "journal_of",
     "journals_of",
@@ -155,6 +184,7 @@ __all__ = [
     "pair_keys",
     "peer_certificates",
     "pop_public_key",
+    "quoted",
     "read_config",
     "read_lines",
     "read_secret",
@@ -162,6 +192,13 @@ __all__ = [
     "read_yaml",
     "render_links",
     "rotate_peer_identity",
+    "rows_of_lines",
+    "rows_of_parts",
     "seal_release",
+    "segment_path",
+    "service_key",
+    "usage_of_parts",
     "write_atomically",
+    "write_parquet",
+    "write_partitions",
 ]

@@ -20,6 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from selvedge.fabric import (
     GROUPS,
     BadRelease,
+    Collector,
     DataClass,
     Engine,
     Ingress,
@@ -147,6 +148,7 @@ class Facts(msgspec.Struct, frozen=True):
     listen: Mapping[str, str] = {}
     peer_listen: Mapping[str, str] = {}
     certificates: Mapping[str, tuple[str, ...]] = {}
+    collectors: tuple[Collector, ...] = ()
 
 
 def read_config(path: Path) -> FleetConfig:
@@ -284,6 +286,7 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
             for name, one in config.keys.items()
         ),
         wan=config.wan,
+        collectors=facts.collectors,
     )
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from selvedge import __version__
 from selvedge.cli.ask import ask
+from selvedge.cli.collector import collector
 from selvedge.cli.doctor import doctor
 from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
@@ -19,6 +20,7 @@ from selvedge.cli.pop import pop
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
 from selvedge.cli.up import up
+from selvedge.cli.usage import reconcile, usage
 from selvedge.fabric import SelvedgeError
 
 
@@ -43,7 +45,20 @@ def version(as_json: bool) -> None:
         click.echo(f"selvedge {__version__} on Python {python}, hot path {word}")
 
 
-for command in (up, pop, engine, ask, fleet, receipts, sim, doctor, docs):
+for command in (
+    up,
+    pop,
+    collector,
+    engine,
+    ask,
+    fleet,
+    receipts,
+    usage,
+    reconcile,
+    sim,
+    doctor,
+    docs,
+):
     commands.add_command(command)
 
 

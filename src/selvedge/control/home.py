@@ -6,6 +6,7 @@ keys.json         the API keys themselves, minted here, readable by the owner al
 release.json      the signed release that every PoP watches
 run.json          what runs now: addresses and process ids
 pops/<id>/        each PoP's own disk: settings, identity, receipts, kept release
+collectors/<zone>/ each collector's own disk: its key, collected receipts, partitions
 logs/             one file a process
 """
 
@@ -36,7 +37,7 @@ from selvedge.adapters import (
     seal_release,
     write_atomically,
 )
-from selvedge.fabric import BadRelease, Release, SelvedgeError
+from selvedge.fabric import BadRelease, Collector, Release, SelvedgeError
 from selvedge.ledger import hash_secret, write_key
 
 DEFAULT_HOME: Final = ".selvedge"
@@ -146,6 +147,8 @@ class Home:
         engine_ports: Mapping[str, int],
         listen: Mapping[str, str],
         peer_listen: Mapping[str, str] = MappingProxyType({}),
+        *,
+        collectors: tuple[Collector, ...] = (),
     ) -> Release:
         """Make, check, sign and lay down the next release. Raises `BadRelease`."""
         pepper = keep_secret(self.pepper_file, os.urandom(32))
@@ -169,6 +172,7 @@ class Home:
             listen=listen,
             peer_listen=peer_listen,
             certificates={pop_id: self._certificates(pop_id) for pop_id in config.pops},
+            collectors=collectors,
         )
         release = make_release(config, facts)
         write_atomically(self.release_file, seal_release(release, operator))

@@ -32,7 +32,8 @@ from selvedge.adapters import (
     write_atomically,
 )
 from selvedge.control.home import Home, Running, RunningPoP
-from selvedge.fabric import Release, SelvedgeError, WanModel
+from selvedge.control.home_collectors import collector_commands, plan_collectors
+from selvedge.fabric import Collector, Release, SelvedgeError, WanModel
 
 ENGINE_READY_S: Final = 120.0
 POP_READY_S: Final = 30.0
@@ -76,8 +77,17 @@ class LocalFabric:
         self._check_machine()
         digests = weights_digests(self._config, cache_dir, say)
         ports = self._engine_ports()
-        release = self._home.publish(self._config, digests, ports, self._listen, self._peer_listen)
+        collectors = plan_collectors(self._home, self._config, self._new_port)
+        release = self._home.publish(
+            self._config,
+            digests,
+            ports,
+            self._listen,
+            self._peer_listen,
+            collectors=collectors,
+        )
         say(f"release {release.version} signed")
+        await self._start_collectors(collectors, say)
         await self._start_engines(ports, cache_dir, say)
         addresses = await self._start_links(release, say)
         await self._start_pops(release, addresses, say)
@@ -140,6 +150,15 @@ class LocalFabric:
             for engine_id, engine in pop.engines.items()
             if engine.embedded is not None
         }
+
+    async def _start_collectors(self, collectors: tuple[Collector, ...], say: Say) -> None:
+        started = [
+            (await self._spawn(name, argv), url)
+            for name, argv, url in collector_commands(self._home, collectors)
+        ]
+        for child, url in started:
+            await child.wait_ready(url, deadline_s=POP_READY_S)
+            say(child.name)
 
     async def _start_engines(self, ports: dict[str, int], cache_dir: Path, say: Say) -> None:
         started: list[tuple[str, ChildProcess, str]] = []

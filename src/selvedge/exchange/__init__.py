@@ -1,6 +1,6 @@
 """Floor 2: one request as a generator of commands. Start at `story.serve`."""
 
-from selvedge.exchange import reports
+from selvedge.exchange import collection, reports
 from selvedge.exchange.commands import (
     Attest,
     BodyRead,
@@ -82,6 +82,7 @@ __all__ = [
     "Tally",
     "Vouched",
     "Written",
+    "collection",
     "compile_release",
     "compile_view",
     "cools",

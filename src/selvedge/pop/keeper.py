@@ -38,6 +38,7 @@ from selvedge.pop.process import IDENTITY_FILE
 from selvedge.pop.pulse import Pulse
 from selvedge.pop.settings import Settings, host_and_port
 from selvedge.pop.shared import Shared, bytes_for
+from selvedge.pop.shipping_beside import ship_beside
 from selvedge.pop.workers import PART_VARIABLE, READY, Part, layout
 
 READY_S_MAX: Final = 30.0
@@ -344,7 +345,7 @@ async def run_keeper(settings: Settings, argv: Sequence[str], env: Mapping[str, 
     lock = keep_whole(Path(settings.state_dir))
     try:
         # Made once here, so that the workers do not race for it.
-        keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
+        identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
         Peering(settings).open()
         keeper = Keeper(settings, argv, env)
         loop = asyncio.get_running_loop()
@@ -356,6 +357,7 @@ async def run_keeper(settings: Settings, argv: Sequence[str], env: Mapping[str, 
         beside = [
             loop.create_task(_roll_when_asked(keeper, roll)),
             loop.create_task(keeper.watch()),
+            loop.create_task(ship_beside(settings, identity)),
         ]
         await stop.wait()
         for task in beside:

@@ -31,7 +31,14 @@ from selvedge.adapters import (
     read_secret,
 )
 from selvedge.exchange import Secrets
-from selvedge.fabric import BadRelease, SelvedgeError, StaleRelease, StoreCorrupt, StoreFailed
+from selvedge.fabric import (
+    BadRelease,
+    Release,
+    SelvedgeError,
+    StaleRelease,
+    StoreCorrupt,
+    StoreFailed,
+)
 from selvedge.pop.app import App
 from selvedge.pop.client_tls import ClientTls, open_client_tls
 from selvedge.pop.clock import now_us
@@ -41,6 +48,7 @@ from selvedge.pop.http_server import Server, start_server
 from selvedge.pop.limits import allow_files, client_settings, server_settings
 from selvedge.pop.peer_door import listen_for_peers
 from selvedge.pop.settings import Settings
+from selvedge.pop.shipping import Shipping
 from selvedge.pop.state import PopState
 from selvedge.pop.stream_clock import SWEEP_S
 from selvedge.pop.workers import COVER_S, Part, Worker
@@ -60,8 +68,12 @@ class ReleaseKeeper:
         self._store = store
         self._held: Held | None = None
         self._pepper = read_secret(Path(settings.pepper_file))
-        self._identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
+        self.identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
         state.peering.open()
+
+    def release(self) -> Release | None:
+        """The release that serves, if there is one."""
+        return self._held.release if self._held is not None else None
 
     def load(self) -> None:
         """Start with the release kept from before, then with what the inbox holds."""
@@ -97,7 +109,7 @@ class ReleaseKeeper:
             if engine.profile not in PROFILES:
                 field = f"pops.{here}.engines.{engine.id}.profile"
                 raise BadRelease(field, f"{engine.profile!r} is not known to this version")
-        secrets = Secrets(self._pepper, pair_keys(held.release, here, self._identity))
+        secrets = Secrets(self._pepper, pair_keys(held.release, here, self.identity))
         peers = self._state.peering.prepare(held.release)
         self._state.swap(held, secrets, peers)
         self._held = held
@@ -182,7 +194,9 @@ async def run_pop(
             Hearing(state).watch(),
             *([tls.watch()] if tls is not None else []),
         ]
-        if part is not None:
+        if part is None:  # else the keeper ships
+            watches.append(Shipping(settings, client, keeper.identity, keeper.release).watch())
+        else:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)
         await drain(list(doors.values()), state, settings, worker.leaves)

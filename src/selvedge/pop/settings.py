@@ -136,6 +136,32 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     segment_bytes_max: Annotated[Count, _help("Size of a receipt file before the next, bytes.")] = (
         64 * 1024 * 1024
     )
+    ship_ms: Annotated[
+        int,
+        Meta(ge=10, le=60_000),
+        _help("How often receipts are looked for that are to go to their collector, in ms."),
+    ] = 1_000
+    ship_bytes_per_s_max: Annotated[
+        int,
+        Meta(ge=65_536),
+        _help("Bytes of receipt files read for collectors in a second, also to catch up."),
+    ] = 8_000_000
+    ship_batch_bytes_max: Annotated[
+        int,
+        Meta(ge=1, le=4 * 1024 * 1024),
+        _help("Receipts sent to a collector at once, in bytes; the last may exceed it."),
+    ] = 256 * 1024
+    ship_batch_max: Annotated[
+        int, Meta(ge=1, le=100_000), _help("Receipts sent to a collector at once.")
+    ] = 1_000
+    ship_personal: Annotated[
+        bool, _help("Send the ciphertexts of personal fields along; their keys never leave.")
+    ] = False
+    receipts_kept_days: Annotated[
+        int,
+        Meta(ge=0),
+        _help("Receipt files that every collector has are dropped after so many days; 0: never."),
+    ] = 0
     connections_max: Annotated[Count, _help("Client and peer connections at once.")] = 10_000
     workers: Annotated[
         int, Meta(ge=1, le=64), _help("Processes that serve; limits hold for all together.")
