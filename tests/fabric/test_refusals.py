@@ -16,6 +16,7 @@ TYPES = {
     411: "invalid_request_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
+    429: "rate_limit_error",
     451: "permission_error",
     500: "server_error",
     502: "server_error",
@@ -31,7 +32,9 @@ def test_rows(row: RefusalKind) -> None:
     assert row.fault in {"caller", "policy", "engine", "capacity", "selvedge"}
     assert row.meaning
     assert (row.fault in ("caller", "policy")) == (row.status < 500)
-    assert not (row.should_retry and row.status < 500)
+    # Of what is not our failure, only a limit that begins again by itself.
+    again = {"rate_limit_exceeded", "concurrency_exceeded"}
+    assert not (row.should_retry and row.status < 500 and row.code not in again)
 
 
 def test_a_refusal_is_a_row_with_words() -> None:

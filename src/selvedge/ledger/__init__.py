@@ -1,5 +1,17 @@
-"""Floor 1: keys, receipts and their journal. Later: quotas, leases, prices, invoices as folds."""
+"""Floor 1: keys, quotas and leases, receipts and their journal. Later: invoices as folds."""
 
+from selvedge.ledger.budgets import (
+    Estimate,
+    Level,
+    Levels,
+    budgets_of,
+    cost_of,
+    estimate_of,
+    window_end_us,
+    window_of,
+)
+from selvedge.ledger.desk import Desk
+from selvedge.ledger.holder import Holder, Reservation, Shown
 from selvedge.ledger.journal import (
     read_line,
     receipts_of,
@@ -7,6 +19,15 @@ from selvedge.ledger.journal import (
     write_line,
 )
 from selvedge.ledger.keys import Admitted, Keyring, hash_secret, write_key
+from selvedge.ledger.leases import (
+    Answer,
+    Grant,
+    Granted,
+    GrantStore,
+    MemoryGrants,
+    Question,
+    Wish,
+)
 from selvedge.ledger.receipts import (
     INTEGER_MAX,
     SALT_BYTES,
@@ -35,25 +56,45 @@ from selvedge.ledger.settlement import (
     settlement_table,
     sums_of,
 )
+from selvedge.ledger.shares import AWAY, Away
 
 __all__ = [
+    "AWAY",
     "INTEGER_MAX",
     "LEAF_DOMAIN",
     "ROWS",
     "SALT_BYTES",
     "Admitted",
+    "Answer",
+    "Away",
+    "Desk",
     "Entry",
+    "Estimate",
+    "Grant",
+    "GrantStore",
+    "Granted",
+    "Holder",
     "Intent",
     "Keyring",
+    "Level",
+    "Levels",
+    "MemoryGrants",
+    "Question",
     "Recovery",
+    "Reservation",
     "Row",
     "Sealed",
     "SegmentHeader",
     "Settlement",
+    "Shown",
     "Summary",
     "Sums",
+    "Wish",
     "attempt_rows",
+    "budgets_of",
     "canonical",
+    "cost_of",
+    "estimate_of",
     "hash_secret",
     "interrupted",
     "leaf",
@@ -65,6 +106,8 @@ __all__ = [
     "settle",
     "settlement_table",
     "sums_of",
+    "window_end_us",
+    "window_of",
     "write_key",
     "write_line",
 ]
