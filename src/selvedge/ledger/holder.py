@@ -198,17 +198,22 @@ class Holder:
             budget.roll(at_us, self.away)
             budget.give_back(held.turns[number], self._amount(budget, held), actual)
 
-    def close(self, held: Reservation, now_us: int) -> None:
+    def close(self, held: Reservation) -> None:
         """The request broke off, and nobody knows what it used: its estimate stands."""
-        self.settle(held, 1, held.tokens, held.micro_dollars, now_us)
+        self.settle(held, 1, held.tokens, held.micro_dollars, self._at_us - self._behind_us)
 
-    def shown(self, held: Reservation, now_us: int) -> list[Shown]:
+    def shown(self, levels: tuple[Level, ...], now_us: int) -> list[Shown]:
         """Of requests and tokens a minute, the level with least left."""
         at_us = self._time(now_us)
+        budgets: list[Budget] = []
+        for level in levels:
+            state = self._states.get(level.name)
+            if state is not None:
+                budgets += state.budgets
         found: list[Shown] = []
         for kind in (REQUESTS, TOKENS):
             least: Budget | None = None
-            for budget in held.budgets:
+            for budget in budgets:
                 if budget.kind == kind:
                     budget.roll(at_us, self.away)
                     if least is None or budget.left() < least.left():

@@ -161,7 +161,9 @@ async def run_pop(
     book = open_book(settings, worker.number, asyncio.get_running_loop().call_soon)
     client = HttpClient(client_settings(settings))
     try:
-        state = PopState(settings, book, client, environment, worker.shared)
+        slot = part.slot if part is not None else 0
+        share = (slot, settings.workers if part is not None else 1)
+        state = PopState(settings, book, client, environment, worker.shared, part=share)
         state.tickets = worker.tickets(now_us())
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
