@@ -43,6 +43,7 @@ from selvedge.adapters.identities import (
     pair_keys,
     pop_public_key,
     read_secret,
+    service_key,
 )
 from selvedge.adapters.journal_store import (
     FileAppender,
@@ -163,5 +164,6 @@ __all__ = [
     "render_links",
     "rotate_peer_identity",
     "seal_release",
+    "service_key",
     "write_atomically",
 ]

@@ -87,6 +87,15 @@ def pair_keys(release: Release, here: str, private: bytes) -> dict[str, bytes]:
     return keys
 
 
+def service_key(fleet: str, private: bytes, here: str, there: str, public: str) -> bytes:
+    """The key of a pair in which one is no PoP: ``~collector/<zone>``, say, and a PoP's id.
+
+    ``private`` is of ``here``, ``public`` of ``there``. Raises `BadRelease`.
+    """
+    own = X25519PrivateKey.from_private_bytes(private)
+    return _pair_key(fleet, own, here, there, public)
+
+
 def _pair_key(fleet: str, own: X25519PrivateKey, here: str, there: str, public: str) -> bytes:
     try:
         peer = X25519PublicKey.from_public_bytes(base64.b64decode(public, validate=True))

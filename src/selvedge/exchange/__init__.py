@@ -1,6 +1,6 @@
 """Floor 2: one request as a generator of commands. Start at `story.serve`."""
 
-from selvedge.exchange import reports
+from selvedge.exchange import lease_messages, reports
 from selvedge.exchange.commands import (
     Attest,
     BodyRead,
@@ -77,6 +77,7 @@ __all__ = [
     "compile_release",
     "compile_view",
     "cools",
+    "lease_messages",
     "reports",
     "serve",
     "serve_peer",

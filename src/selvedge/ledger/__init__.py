@@ -10,7 +10,7 @@ from selvedge.ledger.budgets import (
     window_end_us,
     window_of,
 )
-from selvedge.ledger.desk import Desk
+from selvedge.ledger.desk import LEASE_MS, Desk
 from selvedge.ledger.holder import Holder, Reservation, Shown
 from selvedge.ledger.journal import (
     read_line,
@@ -62,6 +62,7 @@ __all__ = [
     "AWAY",
     "INTEGER_MAX",
     "LEAF_DOMAIN",
+    "LEASE_MS",
     "ROWS",
     "SALT_BYTES",
     "Admitted",

@@ -53,7 +53,7 @@ def limits_of(limits: Limits) -> tuple[int | None, ...]:
 class Levels:
     """The levels of a release that have limits: of a key, and all of them."""
 
-    __slots__ = ("_projects", "_tenants")
+    __slots__ = ("_above", "_own", "_projects", "_tenants")
 
     def __init__(self, tenants: Iterable[Tenant], projects: Iterable[Project]) -> None:
         self._tenants: dict[str, Level] = {}
@@ -65,19 +65,28 @@ class Levels:
             if project.limits != NO_LIMITS:
                 name = f"project/{project.tenant}/{project.id}"
                 self._projects[project.tenant, project.id] = Level(name, project.limits)
+        self._above: dict[tuple[str, str], tuple[Level, ...]] = {}
+        self._own: dict[str, tuple[Key, tuple[Level, ...]]] = {}
 
     def of(self, key: Key) -> tuple[Level, ...]:
-        """The levels of a key that have limits; a key without limits makes none."""
-        found: list[Level] = []
-        if key.limits != NO_LIMITS:
-            found.append(Level(f"key/{key.id}", key.limits))
-        project = self._projects.get((key.tenant, key.project))
-        if project is not None:
-            found.append(project)
-        tenant = self._tenants.get(key.tenant)
-        if tenant is not None:
-            found.append(tenant)
-        return tuple(found)
+        """The levels of a key that have limits: made when it is first asked for, then kept."""
+        if key.limits is NO_LIMITS:
+            return self._of_project(key)
+        own = self._own.get(key.id)
+        if own is None or own[0] is not key:
+            found = self._of_project(key)
+            if key.limits != NO_LIMITS:
+                found = (Level(f"key/{key.id}", key.limits), *found)
+            own = self._own[key.id] = (key, found)
+        return own[1]
+
+    def _of_project(self, key: Key) -> tuple[Level, ...]:
+        at = (key.tenant, key.project)
+        found = self._above.get(at)
+        if found is None:
+            levels = (self._projects.get(at), self._tenants.get(key.tenant))
+            found = self._above[at] = tuple(one for one in levels if one is not None)
+        return found
 
     def above(self) -> Iterator[Level]:
         """The levels above keys."""
@@ -85,10 +94,10 @@ class Levels:
         yield from self._projects.values()
 
 
-def budgets_of(release: Release) -> dict[tuple[str, int], int]:
-    """Every limit of a release, by level and kind."""
+def budgets_of(release: Release, keys: Iterable[Key] = ()) -> dict[tuple[str, int], int]:
+    """Every limit of a release, by level and kind; ``keys`` are otherwise or new since."""
     levels = list(Levels(release.tenants, release.projects).above())
-    levels += [Level(f"key/{key.id}", key.limits) for key in release.keys]
+    levels += [Level(f"key/{key.id}", key.limits) for key in (*release.keys, *keys)]
     found: dict[tuple[str, int], int] = {}
     for level in levels:
         for kind, limit in enumerate(limits_of(level.limits)):

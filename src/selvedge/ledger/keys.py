@@ -81,8 +81,7 @@ class Keyring:
         projects: Iterable[Project] = (),
     ) -> None:
         self._keys = {key.id: key for key in keys}
-        levels = Levels(tenants, projects)
-        self._levels = {key.id: found for key in self._keys.values() if (found := levels.of(key))}
+        self._levels = Levels(tenants, projects)
         # Keyed once, copied for each look-up: half the price of a fresh HMAC.
         self._keyed = hmac.new(pepper, digestmod="sha256")
 
@@ -111,7 +110,7 @@ class Keyring:
             key.tenant,
             key.project,
             key.data_class,
-            self._levels.get(key.id, ()),
+            self._levels.of(key),
             key.models,
             key.routes,
             key.zones,

@@ -38,6 +38,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.drain import drain
 from selvedge.pop.hearing import Hearing
 from selvedge.pop.http_server import Server, start_server
+from selvedge.pop.lease_client import LeaseClient
 from selvedge.pop.limits import allow_files, client_settings, server_settings
 from selvedge.pop.peer_door import listen_for_peers
 from selvedge.pop.settings import Settings
@@ -60,7 +61,7 @@ class ReleaseKeeper:
         self._store = store
         self._held: Held | None = None
         self._pepper = read_secret(Path(settings.pepper_file))
-        self._identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
+        self.identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
         state.peering.open()
 
     def load(self) -> None:
@@ -97,7 +98,7 @@ class ReleaseKeeper:
             if engine.profile not in PROFILES:
                 field = f"pops.{here}.engines.{engine.id}.profile"
                 raise BadRelease(field, f"{engine.profile!r} is not known to this version")
-        secrets = Secrets(self._pepper, pair_keys(held.release, here, self._identity))
+        secrets = Secrets(self._pepper, pair_keys(held.release, here, self.identity))
         peers = self._state.peering.prepare(held.release)
         self._state.swap(held, secrets, peers)
         self._held = held
@@ -179,15 +180,18 @@ async def run_pop(
             doors["peer_listen"] = peers
         worker.serves(released=state.view is not None)
         log.info("PoP %s serves on %s", settings.pop, settings.listen)
+        leases = LeaseClient(state, keeper.identity, worker.number)
         watches = [
             _sweep(state),
             Hearing(state).watch(),
+            leases.watch(),
             *([tls.watch()] if tls is not None else []),
         ]
         if part is not None:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)
         await drain(list(doors.values()), state, settings, worker.leaves)
+        await leases.leave()
     finally:
         await client.close()
         book.close()
