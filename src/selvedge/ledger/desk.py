@@ -97,7 +97,7 @@ class _Pot:
         floor = self._floor(share)
         need = max(0, share.wish - floor)
         if self.level is None:
-            if self.kind >= DAY:
+            if self.kind >= DAY or not need:
                 return floor + need
             # Of what nobody wishes for half is shared as well; the rest is for who comes next.
             spare = max(0, self.limit - self.wishes) // (2 * len(self.shares) + 2)
@@ -206,7 +206,7 @@ class Desk:
         share = pot.shares.get(holder) or _Share()
         is_same = pot.kind < DAY or row.window in (0, pot.window)
         share.used = row.used if is_same else 0
-        share.wish = min(max(row.wish, share.used), pot.limit)
+        share.wish = min(row.wish, pot.limit)
         held = row.held if is_same else 0
         last_ms, share.free_us = self._term(pot.kind, now_us)
         # Until it says otherwise it may use what it holds, in its clock's window also what it used.

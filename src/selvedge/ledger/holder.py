@@ -85,6 +85,7 @@ class Holder:
         "_asked_us",
         "_at_us",
         "_behind_us",
+        "_clock_us",
         "_day",
         "_line",
         "_number",
@@ -115,6 +116,7 @@ class Holder:
         self._number = 0
         self._at_us = 0
         self._behind_us = 0
+        self._clock_us = 0
         self._asked_us = 0
         self._day = 0
 
@@ -135,14 +137,15 @@ class Holder:
 
     def peek(self, admitted: Admitted, now_us: int) -> Refused | None:
         """Refuse at the head what has nothing left: its body need not be read."""
-        at_us = self._time(now_us)
+        at_us, away = self._time(now_us), self.away
         for level in admitted.levels:
             state = self._states.get(level.name)
             if state is None or state.level is not level:
                 state = self._meet(level, at_us)
             for budget in state.budgets:
-                budget.roll(at_us, self.away)
-                if not budget.fits(1, self.away):
+                if at_us >= budget.next_us:
+                    budget.roll(at_us, away)
+                if not budget.fits(1, away):
                     budget.asked(0 if budget.kind == TOKENS or budget.kind >= DAY else 1, at_us)
                     return self._refuse(budget, 1, at_us)
         return None
@@ -155,27 +158,33 @@ class Holder:
         """
         if not admitted.levels:
             return None
-        at_us = self._time(now_us)
-        held = Reservation(estimate.tokens, estimate.micro_dollars)
+        at_us, away = self._time(now_us), self.away
+        tokens, money = estimate.tokens, estimate.micro_dollars
+        held = Reservation(tokens, money)
+        budgets = held.budgets
         short: Budget | None = None
         for level in admitted.levels:
             state = self._states.get(level.name)
             if state is None or state.level is not level:
                 state = self._meet(level, at_us)
             for budget in state.budgets:
-                amount = self._amount(budget, held)
-                budget.roll(at_us, self.away)
+                kind = budget.kind
+                amount = money if kind >= DAY else (tokens if kind == TOKENS else 1)
+                if at_us >= budget.next_us:
+                    budget.roll(at_us, away)
                 budget.asked(amount, at_us)
                 if budget.is_parked:
                     self._wake(budget)
-                if short is None and not budget.fits(amount, self.away):
+                if short is None and not budget.fits(amount, away):
                     short = budget
-                held.budgets.append(budget)
+                budgets.append(budget)
         if short is not None:
             return self._refuse(short, self._amount(short, held), at_us)
-        for budget in held.budgets:
-            budget.take(self._amount(budget, held))
-            held.turns.append(budget.turn)
+        turns = held.turns
+        for budget in budgets:
+            kind = budget.kind
+            budget.take(money if kind >= DAY else (tokens if kind == TOKENS else 1))
+            turns.append(budget.turn)
             if not budget.wanted and budget.is_low():
                 self._want(budget)
         return held
@@ -232,13 +241,18 @@ class Holder:
         return held.micro_dollars if kind >= DAY else 1
 
     def _time(self, now_us: int) -> int:
-        """The time, which never goes back: where the clock is set back, it goes on from here."""
+        """The time, which never goes back; moments of requests come in any order."""
         at_us = now_us + self._behind_us
-        if at_us < self._at_us:
-            self._behind_us += self._at_us - at_us
-            at_us = self._at_us
-        self._at_us = at_us
-        return at_us
+        if at_us > self._at_us:
+            self._at_us = at_us
+        return self._at_us
+
+    def _tick(self, now_us: int) -> int:
+        """The same, by the clock itself: where it was set back, time goes on from here."""
+        if now_us < self._clock_us:
+            self._behind_us += self._clock_us - now_us
+        self._clock_us = now_us
+        return self._time(now_us)
 
     def _meet(self, level: Level, at_us: int) -> _State:
         """A level comes into use, or has other limits now; what it has of the same kinds stays."""
@@ -324,7 +338,7 @@ class Holder:
         Forgets what nobody uses. To be called some times a second, and not while an answer is
         waited for: a new question lets go of it.
         """
-        at_us = self._time(now_us)
+        at_us = self._tick(now_us)
         if at_us // DAY_US != self._day:
             self._day = at_us // DAY_US
             self._sweep(at_us)
@@ -379,7 +393,8 @@ class Holder:
         used = budget.told_used(at_us)
         held = budget.told_share()
         if is_left:
-            return Wish(budget.level, budget.kind, budget.named, held, used, used, 0)
+            wish = used if budget.kind >= DAY else 0
+            return Wish(budget.level, budget.kind, budget.named, held, used, wish, 0)
         least = min(budget.largest, budget.limit)
         return Wish(budget.level, budget.kind, budget.named, held, used, budget.wish(), least)
 

@@ -24,6 +24,7 @@ from selvedge.ledger.budgets import (
 NONE: Final = -1
 """No share: there is no lease, or it has ended."""
 FOR_EVER_US: Final = 2**62
+LOOK_US: Final = 1_000_000
 MARGIN_US: Final = 5_000_000
 """By how much clocks of holders and desk may differ: what was used in a minute that ended so
 lately is still told.
@@ -63,6 +64,7 @@ class Budget:
         "limit",
         "micro",
         "named",
+        "next_us",
         "short",
         "touched_us",
         "turn",
@@ -97,6 +99,7 @@ class Budget:
         self.asked_us = 0
         self.touched_us = at_us
         self.due_us = at_us
+        self.next_us = at_us
         self.wanted = False
         self.is_parked = False
 
@@ -104,9 +107,13 @@ class Budget:
 
     def roll(self, at_us: int, away: Away) -> None:
         """Take note of the time: windows and leases end."""
+        if at_us >= self.next_us:
+            self._roll(at_us, away)
+
+    def _roll(self, at_us: int, away: Away) -> None:
         if at_us >= self.until_us and self._share != NONE:
             self._end(at_us, away)
-        window = window_of(self.kind, at_us) if self.kind != CONCURRENT else 0
+        window = window_of(self.kind, at_us)
         if window > self.window:
             follows = window == self.window + 1
             self._before = self.used if follows else 0
@@ -116,6 +123,15 @@ class Budget:
             self.window = window
             if self.kind < DAY or self.named == 0:
                 self._begin()
+        self._look_again(at_us)
+
+    def _look_again(self, at_us: int) -> None:
+        """When time changes something next."""
+        next_us = FOR_EVER_US if self.kind == CONCURRENT else window_end_us(self.kind, at_us)
+        if self._share != NONE and self.until_us < next_us:
+            # Past its end a lease may go on for a day: that is looked at each second.
+            next_us = self.until_us if self.until_us > at_us else at_us + LOOK_US
+        self.next_us = next_us
 
     def _begin(self) -> None:
         """A new window: nothing of it is used."""
@@ -153,7 +169,7 @@ class Budget:
     def take(self, amount: int) -> None:
         """It begins."""
         self.used += amount
-        if self._share == NONE:
+        if self._share == NONE and self.kind != CONCURRENT:
             self.micro = True
 
     def asked(self, amount: int, at_us: int) -> None:
@@ -224,11 +240,13 @@ class Budget:
         self.named = named
         self.short = short
         self.ended = False
+        self.next_us = 0
 
     def own(self, part: int) -> None:
         """Nobody grants leases: this part of the limit is the holder's."""
         self._share, self.until_us, self.named, self.short = part, FOR_EVER_US, 0, True
         self.ended = False
+        self.next_us = 0
 
     def is_own(self) -> bool:
         """Whether the share is the holder's own, granted by nobody."""
@@ -241,6 +259,7 @@ class Budget:
 
     def drop(self) -> None:
         """Forget the lease: it is not of this desk."""
+        self.next_us = 0
         self._share, self.named, self.ended, self.short = NONE, 0, False, False
         self.until_us = 0
 
