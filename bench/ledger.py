@@ -4,7 +4,7 @@
 
 `admit_us_p99`: key, scope, early look, estimate and reservation under five limits at each of three
 levels (key, project, tenant), as the story asks for them, CPU taken one by one; leases are renewed
-beside it as a worker's task does, by a desk that grants what is wished for.
+beside it as a worker's task does, by a desk that has plenty and grants what is wished for.
 `record_us`: CPU of one request's intent and receipt in a book on this checkout's file system,
 sixteen requests a write. `rss_growth_mib_1e6_requests`: how much a process grows in a million
 requests of a hundred thousand keys that have limits of their own, a thousand requests a second of
@@ -143,7 +143,7 @@ class Worker:
             if not rows:
                 return
             granted = [
-                Grant(row.level, row.kind, 1 if row.kind > 2 else 0, row.wish + 64, 30_000, False)
+                Grant(row.level, row.kind, 1 if row.kind > 2 else 0, row.wish + 64, 600_000, False)
                 for row in rows
             ]
             self.holder.take(self.holder.number, granted)

@@ -21,6 +21,11 @@ from selvedge.ledger.leases import Grant, Granted, GrantStore, Question, Wish
 from selvedge.ledger.shares import MARGIN_US
 
 LEASE_MS: Final = 30_000
+PLENTY: Final = 4
+LONGER: Final = 20
+"""Where no more than one part in `PLENTY` of a budget is granted, leases last so many times longer:
+nobody waits for what they hold, and who has a hundred thousand keys need not ask for each so often.
+"""
 REFRESH_US: Final = 250_000
 """How often, at most, the fair level of a budget is reckoned anew."""
 HOLDERS_MAX: Final = 65_536
@@ -208,7 +213,9 @@ class Desk:
         share.used = row.used if is_same else 0
         share.wish = min(row.wish, pot.limit)
         held = row.held if is_same else 0
-        last_ms, share.free_us = self._term(pot.kind, now_us)
+        # What it holds may last longer than what it is granted, and the answer may be lost.
+        longest_ms = max(self._lease_ms, min(row.left_ms, self._lease_ms * LONGER))
+        share.free_us = self._term(pot.kind, now_us, longest_ms)[1]
         # Until it says otherwise it may use what it holds, in its clock's window also what it used.
         pot.put(holder, share, max(held, share.used))
         if len(pot.shares) <= FEW:
@@ -216,6 +223,11 @@ class Desk:
         room = max(0, pot.limit - (pot.total - share.amount))
         amount = min(pot.fair(share, row.least), room)
         pot.put(holder, share, max(amount, held, share.used))
+        lease_ms = self._lease_ms
+        if pot.total * PLENTY <= pot.limit:
+            lease_ms *= LONGER
+        last_ms, free_us = self._term(pot.kind, now_us, lease_ms)
+        share.free_us = max(share.free_us, free_us)
         return Grant(row.level, row.kind, pot.window, amount, last_ms, amount < row.wish)
 
     def _pot(self, level: str, kind: int, limit: int, now_us: int) -> _Pot:
@@ -224,15 +236,15 @@ class Desk:
             pot = self._pots[level, kind] = _Pot(kind, limit, _window(kind, now_us))
         return pot
 
-    def _term(self, kind: int, now_us: int) -> tuple[int, int]:
+    def _term(self, kind: int, now_us: int, lease_ms: int) -> tuple[int, int]:
         """How long a grant lasts, in milliseconds, and from when on it is surely over."""
         if kind >= DAY:
             end_us = window_end_us(kind, now_us)
             return max(0, end_us - now_us) // 1000, end_us
-        over_us = now_us + self._lease_ms * 1000 + self._margin_us
+        over_us = now_us + lease_ms * 1000 + self._margin_us
         if kind == CONCURRENT:
-            return self._lease_ms, over_us
-        return self._lease_ms, window_end_us(kind, over_us) + self._margin_us
+            return lease_ms, over_us
+        return lease_ms, window_end_us(kind, over_us) + self._margin_us
 
     def _restore(self, row: Granted) -> None:
         """What was granted before this desk's memory began, used or not."""

@@ -34,6 +34,9 @@ from selvedge.ledger.shares import NONE, REFUSE, Away, Budget
 
 RENEW_US: Final = 5_000_000
 """How often a budget in use is asked for."""
+LOOK_US: Final = 60_000_000
+CALM_US: Final = 150_000_000
+"""A lease that lasts longer still need not be renewed: it is looked at each minute."""
 AGAIN_US: Final = 200_000
 """How soon one is asked for again that was refused or is low."""
 IDLE_US: Final = 600_000_000
@@ -85,6 +88,7 @@ class Holder:
         "_asked_us",
         "_at_us",
         "_behind_us",
+        "_calm",
         "_clock_us",
         "_day",
         "_line",
@@ -109,6 +113,7 @@ class Holder:
         self._part = part
         self._states: dict[str, _State] = {}
         self._line: deque[Budget] = deque()
+        self._calm: deque[Budget] = deque()
         self._wanted: dict[Budget, None] = {}
         self._parked: dict[str, None] = {}
         """Levels that nobody asks of, kept because they have used money of this window."""
@@ -348,23 +353,36 @@ class Holder:
             if at_us - budget.asked_us >= pause_us and len(due) < ROWS_MAX:
                 due[budget] = None
         idle: dict[Budget, None] = {}
-        line = self._line
-        for _ in range(min(len(line), ROWS_MAX)):
-            budget = line[0]
-            if len(due) >= ROWS_MAX or budget.due_us > at_us:
-                break
-            line.popleft()
-            if self._is_idle(budget, at_us):
-                idle[budget] = due[budget] = None
-            else:
-                budget.due_us = at_us + RENEW_US
-                line.append(budget)
-                if at_us - budget.asked_us >= RENEW_US // 2:
-                    due[budget] = None
+        self._walk(self._line, due, idle, at_us)
+        self._walk(self._calm, due, idle, at_us)
         rows = self._rows(due, idle, at_us) if self.is_leased else []
         for budget in idle:
             self._park(budget, at_us)
         return rows
+
+    def _walk(
+        self,
+        line: deque[Budget],
+        due: dict[Budget, None],
+        idle: dict[Budget, None],
+        at_us: int,
+    ) -> None:
+        """Look at those of a line whose turn it is. Long leases are looked at now and then."""
+        for _ in range(min(len(line), ROWS_MAX)):
+            budget = line[0]
+            if len(due) >= ROWS_MAX or budget.due_us > at_us:
+                return
+            line.popleft()
+            if self._is_idle(budget, at_us):
+                idle[budget] = due[budget] = None
+            elif budget.until_us - at_us > CALM_US:
+                budget.due_us = at_us + LOOK_US
+                self._calm.append(budget)
+            else:
+                budget.due_us = at_us + RENEW_US
+                self._line.append(budget)
+                if at_us - budget.asked_us >= RENEW_US // 2:
+                    due[budget] = None
 
     def _rows(
         self, due: Mapping[Budget, None], idle: Mapping[Budget, None], at_us: int
@@ -391,12 +409,14 @@ class Holder:
 
     def _row(self, budget: Budget, is_left: bool, at_us: int) -> Wish:
         used = budget.told_used(at_us)
-        held = budget.told_share()
+        held, left_ms = budget.told_share(), budget.left_ms(at_us)
         if is_left:
             wish = used if budget.kind >= DAY else 0
-            return Wish(budget.level, budget.kind, budget.named, held, used, wish, 0)
+            return Wish(budget.level, budget.kind, budget.named, held, used, wish, 0, left_ms)
         least = min(budget.largest, budget.limit)
-        return Wish(budget.level, budget.kind, budget.named, held, used, budget.wish(), least)
+        return Wish(
+            budget.level, budget.kind, budget.named, held, used, budget.wish(), least, left_ms
+        )
 
     def take(self, number: int, rows: Iterable[Grant]) -> None:
         """The answer to the newest question. Any other is not heard."""

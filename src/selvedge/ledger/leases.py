@@ -38,6 +38,8 @@ class Wish(msgspec.Struct, frozen=True, array_like=True):
     used: Amount
     wish: Amount
     least: Amount = 0
+    left_ms: Annotated[int, Meta(ge=0, le=32 * 24 * 3_600_000)] = 0
+    """How much longer ``held`` may be used, if there is no other grant."""
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True):

@@ -226,6 +226,12 @@ class Budget:
         """What it holds: what the desk must count on being used."""
         return self._share if self._share != NONE else 0
 
+    def left_ms(self, at_us: int) -> int:
+        """How much longer, begun milliseconds counted."""
+        if self._share == NONE or self.until_us <= at_us or self.until_us == FOR_EVER_US:
+            return 0
+        return (self.until_us - at_us) // 1000 + 1
+
     def renewed(self) -> None:
         """The desk was asked: what was seen of concurrency until now is of before."""
         if self.kind == CONCURRENT:
