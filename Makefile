@@ -10,7 +10,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 .PHONY: $(STAMP)
 endif
 
-.PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-sim
+.PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-ledger bench-sim
 .PHONY: bench-compare bench-live torture compile wheel docs clean
 .DEFAULT_GOAL := help
 
@@ -52,6 +52,9 @@ bench-gateway: compile  ## compare a PoP with other gateways on one core; see AR
 
 bench-routing: compile  ## measure one routing decision among 160 GPU PoPs
 	@$(COMPILED) .venv/bin/python -m bench.routing $(ARGS)
+
+bench-ledger: compile  ## what admission and receipts cost, and what quotas keep in memory
+	@$(COMPILED) .venv/bin/python -m bench.ledger $(ARGS)
 
 bench-sim bench-compare: ARGS_COMPILE := --sim
 bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"

@@ -47,7 +47,11 @@ ROWS: Final = (
     (r"selvedge/routing/", "", "route"),
     (r"wire/requests", r"engine_body|_with_usage", ENGINE_OUT),
     (r"wire/requests", "", "parse"),
-    (r"wire/(answers|continuous|stream|sse|usage)|pop/(relay|downstream)", "", "read and render the answer"),
+    (
+        r"wire/(answers|continuous|stream|sse|usage)|pop/(relay|downstream)",
+        "",
+        "read and render the answer",
+    ),
     (r"adapters/http_client", r"send|_start|_dial|_place|carry|bind|retry", ENGINE_OUT),
     (r"adapters/http_client", "", ENGINE_IN),
     (r"pop/http_(server|inbound)", r"write|start|end|_part|_send|respond|_framing", CLIENT_OUT),

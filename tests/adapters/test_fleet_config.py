@@ -24,7 +24,7 @@ TEXT = EXAMPLE.read_text("utf-8")
 DATA: Any = read_yaml(TEXT)  # Any: what a YAML file holds
 
 
-def release_of(config: FleetConfig) -> Release:
+def release_of(config: FleetConfig, **more: Any) -> Release:  # Any: fields of Facts
     facts = Facts(
         version=3,
         made_us=5,
@@ -33,6 +33,7 @@ def release_of(config: FleetConfig) -> Release:
         digests={"smollm2-135m-instruct": DIGEST},
         engine_ports={f"{p}/{e}": 9000 for p, pop in config.pops.items() for e in pop.engines},
         listen={"cgk": "127.0.0.1:7"},
+        **more,
     )
     return make_release(config, facts)
 

@@ -20,8 +20,8 @@ from selvedge.ledger import (
     CollectorLog,
     Sealed,
     Sums,
+    UsageAsked,
     UsageRow,
-    Wish,
     fold,
     join,
     read_line,
@@ -67,7 +67,7 @@ ROWS = rows_of(journal_of_many())
 def test_the_order_of_folding_does_not_matter(
     rows: list[UsageRow], by: list[str], cut: int
 ) -> None:
-    wish = Wish(tuple(by))
+    wish = UsageAsked(tuple(by))
     whole = fold(ROWS, wish)
     assert fold(rows, wish) == whole
     assert join((fold(rows[:cut], wish), fold(rows[cut:], wish))) == whole
@@ -79,9 +79,9 @@ def test_rows_bill_what_the_settlement_says() -> None:
     receipts.append(make_receipt(9, outcome=Outcome.CLIENT_GONE))
     sealed = [Sealed(msgspec.Raw(msgspec.json.encode(one)), "") for one in receipts]
     rows = [row_of_receipt(one, one.decode()) for one in sealed]
-    assert fold(rows, Wish(())) == {(): sums_of(receipts)}
+    assert fold(rows, UsageAsked(())) == {(): sums_of(receipts)}
     assert msgspec.structs.replace(rows[0], conflict=True).sums == rows[0].sums
-    assert fold([msgspec.structs.replace(rows[0], conflict=True)], Wish()) == {}
+    assert fold([msgspec.structs.replace(rows[0], conflict=True)], UsageAsked()) == {}
 
 
 def lay_down(home: Home, journal: MemoryJournal) -> Path:
@@ -117,13 +117,13 @@ def test_usage_is_the_same_from_journals_log_and_partitions(
 ) -> None:
     where = collector_directory(home, "asean")
     assert len(Snapshot(where).parts) > 1
-    wish = Wish(by)
+    wish = UsageAsked(by)
     assert usage_of(home, [], wish) == usage_of(home, [where], wish) == fold(ROWS, wish)
     middle = ROWS[30].received_us
     for narrow in (
-        Wish(by, since_us=middle),
-        Wish(by, until_us=middle),
-        Wish(by, tenant="both"),
+        UsageAsked(by, since_us=middle),
+        UsageAsked(by, until_us=middle),
+        UsageAsked(by, tenant="both"),
     ):
         assert usage_of(home, [where], narrow) == fold(ROWS, narrow) == usage_of(home, [], narrow)
 

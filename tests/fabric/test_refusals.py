@@ -18,6 +18,7 @@ TYPES = {
     413: "invalid_request_error",
     415: "invalid_request_error",
     422: "invalid_request_error",
+    429: "rate_limit_error",
     451: "permission_error",
     500: "server_error",
     502: "server_error",
@@ -33,8 +34,8 @@ def test_rows(row: RefusalKind) -> None:
     assert row.fault in {"caller", "policy", "engine", "capacity", "selvedge"}
     assert row.meaning
     assert (row.fault in ("caller", "policy")) == (row.status < 500)
-    # Of what is not our failure, only the wait for what still runs.
-    again = {"idempotency_in_progress"}
+    # Of what is not our failure, only the wait for what still runs, and a limit that begins again.
+    again = {"idempotency_in_progress", "rate_limit_exceeded", "concurrency_exceeded"}
     assert not (row.should_retry and row.status < 500 and row.code not in again)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant, Zone
 from selvedge.residency import Allowed, Rules
+from selvedge.residency.rules import NARROWED_MAX
 from tests.support.fleets import make_pop, make_release
 
 COUNTRIES = ["SG", "DE", "ID", "FR", "US"]
@@ -149,3 +150,25 @@ def test_an_empty_allowed_set_cannot_exist() -> None:
     rule = next(Rules(make_release()).all())
     with pytest.raises(ValueError, match="not empty"):
         Allowed(rule, 0, transit=False)
+
+
+def test_a_rule_is_narrowed_by_the_zones_of_a_key() -> None:
+    rules = Rules(make_release())
+    wide = rules.allowed("free", "default", "sin")
+    narrow = rules.allowed("free", "default", "sin", ("eea",))
+    assert isinstance(wide, Allowed)
+    assert isinstance(narrow, Allowed)
+    assert names(rules, narrow.bits) == ["fra"]
+    assert (narrow.rule.pops, narrow.rule.zone, narrow.transit) == (("fra",), "world", True)
+    assert (wide.rule.scope, narrow.rule.scope) == ("world", "world/eea")
+    assert rules.allowed("free", "default", "sin", ("asean", "eea", "none")) != narrow
+    inside = rules.allowed("asean", "default", "sin", ("eea",))
+    assert isinstance(inside, Refused)
+    assert inside.code == "key_scope"
+
+
+def test_rules_narrowed_by_keys_have_a_limit() -> None:
+    rules = Rules(make_release())
+    for number in range(NARROWED_MAX + 5):
+        rules.allowed("free", "default", "sin", ("eea", f"z{number}"))
+    assert len(rules._narrowed) <= NARROWED_MAX

@@ -19,15 +19,21 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from selvedge.fabric import (
     GROUPS,
+    LIMIT_MAX,
+    NO_LIMITS,
     BadRelease,
     Collector,
+    Control,
     DataClass,
     Engine,
     Ingress,
     Key,
+    Limits,
     Model,
     ModelKind,
     PoP,
+    Price,
+    Project,
     Release,
     Served,
     Tenant,
@@ -55,6 +61,7 @@ class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     owner: str = "selvedge"
     media: bool = False
     dimensions: bool = False
+    price: Price | None = None
 
 
 class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,20 +115,35 @@ class ClassConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ingress: Ingress
 
 
+class ProjectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a tenant with limits of its own."""
+
+    limits: Limits = NO_LIMITS
+
+
 class TenantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant and its data classes."""
+    """A tenant and its data classes, with its limits and those of its projects."""
 
     classes: dict[str, ClassConfig]
+    limits: Limits = NO_LIMITS
+    projects: dict[str, ProjectConfig] = {}
 
 
 class KeyConfig(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"data_class": "class"}
 ):
-    """An API key's holder; its secret is minted, not written here."""
+    """An API key's holder, what it is narrowed to, and its limits; its secret is minted, not
+    written here.
+    """
 
     tenant: str
     data_class: str
     project: str = "default"
+    expires_us: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX)] | None = None
+    models: list[str] = []
+    routes: list[str] = []
+    zones: list[str] = []
+    limits: Limits = NO_LIMITS
 
 
 class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,6 +171,7 @@ class Facts(msgspec.Struct, frozen=True):
     peer_listen: Mapping[str, str] = {}
     certificates: Mapping[str, tuple[str, ...]] = {}
     collectors: tuple[Collector, ...] = ()
+    control: Control | None = None
 
 
 def read_config(path: Path) -> FleetConfig:
@@ -188,7 +211,9 @@ _TABLES: Mapping[str, type] = MappingProxyType(
 _CHOICES: Mapping[str, str] = MappingProxyType(
     {"kind": "; it is chat or embedding", "ingress": "; it is in-zone or transit-allowed"}
 )
-_INNER: Mapping[str, type] = MappingProxyType({"engines": EngineConfig, "classes": ClassConfig})
+_INNER: Mapping[str, type] = MappingProxyType(
+    {"engines": EngineConfig, "classes": ClassConfig, "projects": ProjectConfig}
+)
 
 
 def _name_entries(found: object, field: str = "", tables: Mapping[str, type] = _TABLES) -> None:
@@ -278,15 +303,37 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
                     DataClass(class_name, rule.zone, rule.ingress)
                     for class_name, rule in one.classes.items()
                 ),
+                one.limits,
             )
             for name, one in config.tenants.items()
         ),
-        keys=tuple(
-            Key(name, one.tenant, one.data_class, facts.key_hashes[name], one.project)
-            for name, one in config.keys.items()
-        ),
+        keys=tuple(_key(name, one, config, facts) for name, one in config.keys.items()),
         wan=config.wan,
+        projects=tuple(
+            Project(project, name, part.limits)
+            for name, one in config.tenants.items()
+            for project, part in one.projects.items()
+        ),
+        control=facts.control,
         collectors=facts.collectors,
+    )
+
+
+def _key(name: str, one: KeyConfig, config: FleetConfig, facts: Facts) -> Key:
+    for model in one.models:
+        if model not in config.models:
+            raise BadRelease(f"keys.{name}.models", f"{model!r} is not under models")
+    return Key(
+        id=name,
+        tenant=one.tenant,
+        data_class=one.data_class,
+        hash=facts.key_hashes[name],
+        project=one.project,
+        expires_us=one.expires_us,
+        models=tuple(one.models),
+        routes=tuple(one.routes),
+        zones=tuple(one.zones),
+        limits=one.limits,
     )
 
 
@@ -301,6 +348,7 @@ def _model(name: str, one: ModelConfig, facts: Facts) -> Model:
         owner=one.owner,
         media=one.media,
         dimensions=one.dimensions,
+        price=one.price,
     )
 
 

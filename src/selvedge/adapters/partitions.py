@@ -22,9 +22,9 @@ from selvedge.ledger import (
     Sealed,
     Stream,
     Sums,
+    UsageAsked,
     UsageRow,
     UsageTable,
-    Wish,
     payload_of_line,
     row_of_receipt,
     segment_name,
@@ -181,7 +181,7 @@ def find_digest(directory: Path, stream: Stream, seq: int) -> bytes | None:
     return bytes.fromhex(found[0]) if found is not None else None
 
 
-def usage_of_parts(parts: Sequence[Path], wish: Wish) -> UsageTable:
+def usage_of_parts(parts: Sequence[Path], wish: UsageAsked) -> UsageTable:
     """Usage by group, of these parts."""
     if not parts:
         return {}

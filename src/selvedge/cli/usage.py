@@ -19,7 +19,7 @@ from selvedge.cli.terminal import printable
 from selvedge.control import Home, Reconciled, usage_of
 from selvedge.control import reconcile as reconcile_all
 from selvedge.fabric import SelvedgeError
-from selvedge.ledger import GROUPS, Sums, UsageTable, Wish
+from selvedge.ledger import GROUPS, Sums, UsageAsked, UsageTable
 
 SHOWN_MAX = 50
 COUNTS = Sums.__struct_fields__
@@ -75,7 +75,7 @@ def usage(
     for name in names:
         if name not in GROUPS:
             raise SelvedgeError(f"--by {name}: it is one of {', '.join(GROUPS)}")
-    found = usage_of(Home(home), collected, Wish(names, since, until, tenant))
+    found = usage_of(Home(home), collected, UsageAsked(names, since, until, tenant))
     rows = [_row(names, key, sums) for key, sums in sorted(found.items())]
     if parquet is not None:
         types = dict.fromkeys(names, "VARCHAR") | dict.fromkeys(COUNTS, "BIGINT")

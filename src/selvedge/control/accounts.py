@@ -27,9 +27,9 @@ from selvedge.fabric import SelvedgeError, StoreCorrupt, StoreFailed
 from selvedge.ledger import (
     Collected,
     CollectorLog,
+    UsageAsked,
     UsageRow,
     UsageTable,
-    Wish,
     fold,
     join,
     read_header,
@@ -120,7 +120,7 @@ class Snapshot:
         """What the collector knows: gaps, conflicts, doubles."""
         return CollectorLog(_Frozen(self.directory, self.segments), self.zone).known
 
-    def usage(self, wish: Wish) -> UsageTable:
+    def usage(self, wish: UsageAsked) -> UsageTable:
         """Usage by group."""
         return join((usage_of_parts(self.parts, wish), fold(self.rows_of_log(), wish)))
 
@@ -145,7 +145,7 @@ class _Frozen(PlainFiles):
         raise StoreFailed(f"{name} is only read here")
 
 
-def usage_of(home: Home, collected: Iterable[Path], wish: Wish) -> UsageTable:
+def usage_of(home: Home, collected: Iterable[Path], wish: UsageAsked) -> UsageTable:
     """Usage from collectors' directories where any is named, else from the journals of a home.
 
     Raises `SelvedgeError` where there is nothing to read.

@@ -1,6 +1,6 @@
 """Floor 2: one request as a generator of commands. Start at `story.serve`."""
 
-from selvedge.exchange import collection, reports
+from selvedge.exchange import collection, lease_messages, reports
 from selvedge.exchange.commands import (
     Attest,
     BodyRead,
@@ -86,6 +86,7 @@ __all__ = [
     "compile_release",
     "compile_view",
     "cools",
+    "lease_messages",
     "reports",
     "serve",
     "serve_peer",

@@ -14,6 +14,7 @@ import msgspec
 
 from selvedge.cache import Candidate, Scope
 from selvedge.fabric import Ask, Attestation, Attested, Head, Personal, Receipt, Refused, Usage
+from selvedge.ledger import Level
 from selvedge.routing import Attempt
 
 
@@ -64,6 +65,8 @@ class Job(msgspec.Struct, frozen=True):
     rule: str
     allowed: tuple[str, ...]
     for_peer: bool = False
+    levels: tuple[Level, ...] = ()
+    """Those of the key that have limits: the answer says what is left of them here."""
 
 
 class Relay(msgspec.Struct, frozen=True):
@@ -265,6 +268,8 @@ class Refuse(msgspec.Struct, frozen=True):
     """Whether a receipt was written, whose id the response names."""
     attested: Attested | None = None
     """For a peer whose stream has begun: this PoP's word on the broken answer."""
+    levels: tuple[Level, ...] = ()
+    """Where a limit refused: the levels of the key that have any."""
 
 
 class Drop(msgspec.Struct, frozen=True):

@@ -39,9 +39,11 @@ from selvedge.exchange.commands import (
     Reply,
     Tally,
 )
+from selvedge.exchange.quota import Taken, spent, take
 from selvedge.exchange.view import FleetView
 from selvedge.fabric import Ask, Head, Outcome, Personal, Receipt, Refused, Tried, TriedOutcome
-from selvedge.ledger import Admitted
+from selvedge.fabric.value import Value
+from selvedge.ledger import Admitted, Level
 from selvedge.residency import Allowed
 from selvedge.routing import Attempt, Plan
 from selvedge.wire import BLOCK_BYTES, ImageUrls, fingerprint, is_callers_fault, parse
@@ -66,10 +68,13 @@ def serve(
         yield Tally(admitted.code)
         return Refuse(admitted, receipt=False)
     draft = open_receipt(head, view, admitted)
-    if head.fault is not None:
-        return (yield from _refuse(head, draft, head.fault, head.received_us))
+    levels = admitted.levels
+    barred = head.fault or admitted.bars(head.route) or spent(view, admitted, head.received_us)
+    if barred is not None:
+        return (yield from _refuse(head, draft, barred, head.received_us, levels=levels))
 
-    allowed = view.rules.allowed(admitted.tenant, admitted.data_class, view.here.id)
+    here, zones = view.here.id, admitted.zones
+    allowed = view.rules.allowed(admitted.tenant, admitted.data_class, here, zones)
     if isinstance(allowed, Refused):
         return (yield from _refuse(head, draft, allowed, head.received_us))
     draft = msgspec.structs.replace(
@@ -94,7 +99,33 @@ def serve(
     if again is not None:
         return again
 
-    scope = Scope(admitted.tenant, admitted.data_class, allowed.rule.zone)
+    taken = take(view, admitted, ask, arrived.at_us)
+    if isinstance(taken, Refused):
+        return (yield from _refuse(head, draft, taken, arrived.at_us, ask, levels=levels))
+    case = _Case(head, ask, arrived.body, admitted, allowed, taken)
+    try:
+        return (yield from _answer_case(case, draft, view))
+    finally:
+        if taken is not None:
+            taken.break_off()
+
+
+class _Case(Value, frozen=True):
+    """One request that may go on, with all that is known of it."""
+
+    head: Head
+    ask: Ask
+    body: bytes
+    admitted: Admitted
+    allowed: Allowed
+    taken: Taken | None
+
+
+def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
+    """From the cache, else from an engine; with its receipt."""
+    head, ask, admitted, allowed = case.head, case.ask, case.admitted, case.allowed
+    taken = case.taken
+    scope = Scope(admitted.tenant, admitted.data_class, allowed.rule.scope)
     recalled = yield Recall(scope, ask)
     cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
     if cached != draft.cache:
@@ -102,7 +133,7 @@ def serve(
 
     plan = _plan(head, ask, view, allowed, recalled.at_us)
     if isinstance(plan, Refused):
-        return (yield from _refuse(head, draft, plan, recalled.at_us, ask))
+        return (yield from _refuse(head, draft, plan, recalled.at_us, ask, taken=taken))
     draft = msgspec.structs.replace(
         draft,
         planned=tuple(one.pop for one in plan.attempts),
@@ -111,13 +142,14 @@ def serve(
 
     intended = yield Intend(draft, _personal(head, ask))
     if isinstance(intended, NotWritten):
-        return (yield from _refuse(head, draft, _unwritable(intended), intended.at_us, ask))
+        refused = _unwritable(intended)
+        return (yield from _refuse(head, draft, refused, intended.at_us, ask, taken=taken))
 
-    job = _job(head, ask, arrived.body, admitted, allowed)
+    job = _job(head, ask, case.body, admitted, allowed)
     ended, tried = yield from relay_in_turn(plan, job)
     if admits(ask, cached) and isinstance(ended, Relayed):
         yield Remember(scope, ask)
-    return (yield from _settle(draft, head, ask, ended, tried))
+    return (yield from _settle(draft, case, ended, tried))
 
 
 def read_ask(
@@ -183,8 +215,9 @@ def _worth_another(failed: Failed) -> bool:
     )
 
 
-def _settle(draft: Receipt, head: Head, ask: Ask, ended: Ended, tried: tuple[Tried, ...]) -> Story:
+def _settle(draft: Receipt, case: _Case, ended: Ended, tried: tuple[Tried, ...]) -> Story:
     """The one path from the last attempt to the receipt and the ending."""
+    head, ask = case.head, case.ask
     receipt = _with_end(draft, ended, tried)
     match ended:
         case Relayed():
@@ -210,6 +243,8 @@ def _settle(draft: Receipt, head: Head, ask: Ask, ended: Ended, tried: tuple[Tri
                 status=200 if ended.tokens or ended.begun else refused.kind.status,
                 code=refused.code,
             )
+    if case.taken is not None:
+        case.taken.settle(receipt)
     recorded = yield Record(receipt, _personal(head, ask))
     if isinstance(recorded, NotWritten):
         return _unrecorded(ended, recorded)
@@ -235,9 +270,19 @@ def _final_refusal(failed: Failed) -> Refused:
 
 
 def _refuse(
-    head: Head, draft: Receipt, refused: Refused, at_us: int, ask: Ask | None = None
+    head: Head,
+    draft: Receipt,
+    refused: Refused,
+    at_us: int,
+    ask: Ask | None = None,
+    *,
+    taken: Taken | None = None,
+    levels: tuple[Level, ...] = (),
 ) -> Story:
-    """Refuse an authenticated request before anything left the PoP: receipt, then words."""
+    """Refuse an authenticated request before anything left the PoP: receipt, then words.
+
+    What it had ``taken`` is given back; ``levels`` are told where one of them refused.
+    """
     ours = refused.kind.fault not in ("caller", "policy")
     receipt = msgspec.structs.replace(
         draft,
@@ -247,10 +292,12 @@ def _refuse(
         rule=refused.rule or draft.rule,
         ended_us=at_us,
     )
+    if taken is not None:
+        taken.settle(receipt)
     recorded = yield Record(receipt, _personal(head, ask))
     if isinstance(recorded, NotWritten):
         return Refuse(_unwritable(recorded), receipt=False)
-    return Refuse(refused)
+    return Refuse(refused, levels=levels if refused.kind.status == 429 else ())
 
 
 def _again(
@@ -369,5 +416,12 @@ def _personal(head: Head, ask: Ask | None) -> Personal:
 
 def _job(head: Head, ask: Ask, body: bytes, admitted: Admitted, allowed: Allowed) -> Job:
     return Job(
-        head, ask, body, admitted.tenant, admitted.data_class, allowed.rule.name, allowed.rule.pops
+        head,
+        ask,
+        body,
+        admitted.tenant,
+        admitted.data_class,
+        allowed.rule.name,
+        allowed.rule.pops,
+        levels=admitted.levels,
     )

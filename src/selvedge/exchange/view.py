@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from selvedge.fabric import Engine, Model, PoP, Release
-from selvedge.ledger import Keyring
+from selvedge.ledger import Holder, Keyring
 from selvedge.residency import Rules
 from selvedge.routing import Catalogue, EngineStates, FleetMap, Load, Policy, Signals
 from selvedge.wire import prefix_salt
@@ -53,6 +53,8 @@ class FleetView(msgspec.Struct, frozen=True):
     """What other PoPs report; None where nobody does."""
     states: EngineStates | None = None
     """What this PoP's own engines say; None where they say nothing."""
+    quotas: Holder | None = None
+    """What may be used here of limits; None: nobody counts, and none holds."""
 
     def __repr__(self) -> str:
         return f"FleetView({self.release.fleet} version {self.release.version})"
@@ -78,7 +80,7 @@ def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compi
         release=release,
         release_hash=release_hash,
         rules=Rules(release),
-        keyring=Keyring(release.keys, pepper),
+        keyring=Keyring(release.keys, pepper, release.tenants, release.projects),
         models={model.id: model for model in release.models},
         pops={pop.id: pop for pop in release.pops},
         catalogue=Catalogue(release),
@@ -106,11 +108,16 @@ def compile_view(
     policy: Policy | None = None,
     signals: Signals | None = None,
     states: EngineStates | None = None,
+    quotas: Holder | None = None,
 ) -> FleetView:
     """Compile a release for the PoP ``here``. Raises `KeyError` where the release lacks it."""
     compiled = compile_release(release, release_hash, secrets.pepper)
     pair_keys = secrets.pair_keys
-    return view_at(compiled, here, pair_keys, load, policy=policy, signals=signals, states=states)
+    view = view_at(compiled, here, pair_keys, load, policy=policy, signals=signals, states=states)
+    if quotas is None:
+        return view
+    quotas.serve(is_leased=release.control is not None)
+    return msgspec.structs.replace(view, quotas=quotas)
 
 
 def view_at(

@@ -27,11 +27,12 @@ class RefusalKind(msgspec.Struct, frozen=True):
 
 
 def _rows() -> Mapping[str, RefusalKind]:
-    bad, auth, perm, srv = (
+    bad, auth, perm, srv, rate = (
         "invalid_request_error",
         "authentication_error",
         "permission_error",
         "server_error",
+        "rate_limit_error",
     )
     rows = (
         ("missing_api_key", 401, auth, "caller", False, "no key was sent"),
@@ -60,6 +61,13 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("residency_ingress", 451, perm, "policy", False, "the rule forbids entry at this PoP"),
         ("residency_model", 451, perm, "policy", False, "the model is served outside the rule"),
         ("ticket_refused", 403, perm, "policy", False, "a peer's ticket did not hold"),
+        ("key_scope", 403, perm, "policy", False, "the key is not for this model, route or zone"),
+        ("model_unpriced", 403, perm, "policy", False, "a budget in money, a model without price"),
+        ("rate_limit_exceeded", 429, rate, "policy", True, "a minute's limit is used up here"),
+        ("concurrency_exceeded", 429, rate, "policy", True, "too many requests at once"),
+        ("request_over_limit", 429, rate, "policy", False, "one request exceeds the whole limit"),
+        ("insufficient_quota", 429, rate, "policy", False, "the day's or month's money is spent"),
+        ("quota_unknown", 503, srv, "selvedge", True, "no lease: `lease_away` is `refuse`"),
         ("no_engine_available", 503, srv, "capacity", True, "no allowed engine answered"),
         ("overloaded", 503, srv, "capacity", True, "the PoP is over a limit; see limits.md"),
         ("engine_busy", 503, srv, "capacity", True, "a PoP is busier than the ingress thought"),

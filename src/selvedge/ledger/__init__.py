@@ -1,5 +1,15 @@
-"""Floor 1: keys, receipts and their journal. Later: quotas, leases, prices, invoices as folds."""
+"""Floor 1: keys, quotas and leases, receipts and their journal. Later: invoices as folds."""
 
+from selvedge.ledger.budgets import (
+    Estimate,
+    Level,
+    Levels,
+    budgets_of,
+    cost_of,
+    estimate_of,
+    window_end_us,
+    window_of,
+)
 from selvedge.ledger.collected import (
     BEGINNING,
     BadBatch,
@@ -24,6 +34,8 @@ from selvedge.ledger.collector_log import (
     segment_name,
     segment_number,
 )
+from selvedge.ledger.desk import LEASE_MS, Desk
+from selvedge.ledger.holder import Holder, Reservation, Shown
 from selvedge.ledger.journal import (
     read_line,
     receipts_of,
@@ -31,6 +43,15 @@ from selvedge.ledger.journal import (
     write_line,
 )
 from selvedge.ledger.keys import Admitted, Keyring, hash_secret, write_key
+from selvedge.ledger.leases import (
+    Answer,
+    Grant,
+    Granted,
+    GrantStore,
+    MemoryGrants,
+    Question,
+    Wish,
+)
 from selvedge.ledger.ranges import Ranges, Run, missing
 from selvedge.ledger.receipts import (
     INTEGER_MAX,
@@ -60,12 +81,13 @@ from selvedge.ledger.settlement import (
     settlement_table,
     sums_of,
 )
+from selvedge.ledger.shares import AWAY, Away
 from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
 from selvedge.ledger.usage_rows import (
     GROUPS,
+    UsageAsked,
     UsageRow,
     UsageTable,
-    Wish,
     day_of,
     fold,
     join,
@@ -73,47 +95,67 @@ from selvedge.ledger.usage_rows import (
 )
 
 __all__ = [
+    "AWAY",
     "BEGINNING",
     "GROUPS",
     "INTEGER_MAX",
     "LEAF_DOMAIN",
+    "LEASE_MS",
     "READ_BYTES",
     "ROWS",
     "SALT_BYTES",
     "SEGMENT_BYTES_MAX",
     "Admitted",
+    "Answer",
+    "Away",
     "BadBatch",
     "Batch",
     "Collected",
     "CollectorLog",
+    "Desk",
     "Entry",
+    "Estimate",
     "Facts",
     "Files",
+    "Grant",
+    "GrantStore",
+    "Granted",
+    "Holder",
     "Intent",
     "Journal",
     "Keyring",
     "Known",
+    "Level",
+    "Levels",
+    "MemoryGrants",
     "Place",
+    "Question",
     "Ranges",
     "Recovery",
+    "Reservation",
     "Row",
     "Run",
     "Sealed",
     "SegmentHeader",
     "Settlement",
     "Shipper",
+    "Shown",
     "Stream",
     "Summary",
     "Sums",
     "Taken",
+    "UsageAsked",
     "UsageRow",
     "UsageTable",
     "Wish",
     "as_line",
     "attempt_rows",
+    "budgets_of",
     "canonical",
+    "cost_of",
     "day_of",
     "digest",
+    "estimate_of",
     "fold",
     "hash_secret",
     "in_words",
@@ -135,6 +177,8 @@ __all__ = [
     "settle",
     "settlement_table",
     "sums_of",
+    "window_end_us",
+    "window_of",
     "write_key",
     "write_line",
 ]

@@ -2,7 +2,8 @@
 
 A key reads ``sk-<id>-<secret>``. The id finds the row, the secret is compared in constant time by
 its keyed hash (HMAC-SHA-256 under the fleet's pepper, RFC 2104). Missing data is never a 401: a PoP
-without a release does not get here. This module refuses to know quotas; they come with leases.
+without a release does not get here. This module refuses to know quotas: it names the levels that a
+key's requests count at.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import hmac
 from collections.abc import Iterable
 from typing import Final
 
-from selvedge.fabric import Key, Refused
+from selvedge.fabric import Key, Project, Refused, Route, Tenant
 from selvedge.fabric.value import Value
+from selvedge.ledger.budgets import Level, Levels
 
 PREFIX: Final = "sk-"
 _BEARER: Final = "bearer "
 _HOW: Final = "send it as 'Authorization: Bearer sk-…'"
 _DUMMY_HASH: Final = "0" * 64
+_LISTED_MAX: Final = 8
 
 
 class Admitted(Value, frozen=True):
@@ -27,6 +30,30 @@ class Admitted(Value, frozen=True):
     tenant: str
     project: str
     data_class: str
+    levels: tuple[Level, ...] = ()
+    """Those with limits; a request must fit under each."""
+    models: tuple[str, ...] = ()
+    """What the key is narrowed to; none: everything."""
+    routes: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+
+    def bars(self, route: Route) -> Refused | None:
+        """Why the key may not be used for this route, if so."""
+        if not self.routes or route.value in self.routes:
+            return None
+        words = f"API key {self.key!r} is for {_listed(self.routes)} alone; use another key."
+        return Refused("key_scope", words)
+
+    def bars_model(self, model: str) -> Refused | None:
+        """Why the key may not be used for this model, if so."""
+        if not self.models or model in self.models:
+            return None
+        words = f"API key {self.key!r} is for {_listed(self.models)} alone; use another key."
+        return Refused("key_scope", words, param="model")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_LISTED_MAX]) + (", ..." if len(names) > _LISTED_MAX else "")
 
 
 def hash_secret(pepper: bytes, key_id: str, secret: str) -> str:
@@ -44,10 +71,17 @@ def write_key(key_id: str, secret: str) -> str:
 class Keyring:
     """All keys of a release, by id. Immutable after build; swapped with the release."""
 
-    __slots__ = ("_keyed", "_keys")
+    __slots__ = ("_keyed", "_keys", "_levels")
 
-    def __init__(self, keys: Iterable[Key], pepper: bytes) -> None:
+    def __init__(
+        self,
+        keys: Iterable[Key],
+        pepper: bytes,
+        tenants: Iterable[Tenant] = (),
+        projects: Iterable[Project] = (),
+    ) -> None:
         self._keys = {key.id: key for key in keys}
+        self._levels = Levels(tenants, projects)
         # Keyed once, copied for each look-up: half the price of a fresh HMAC.
         self._keyed = hmac.new(pepper, digestmod="sha256")
 
@@ -71,4 +105,13 @@ class Keyring:
             )
         if key.expires_us is not None and now_us >= key.expires_us:
             return Refused("key_expired", f"API key {key.id!r} has expired; ask for a new one.")
-        return Admitted(key.id, key.tenant, key.project, key.data_class)
+        return Admitted(
+            key.id,
+            key.tenant,
+            key.project,
+            key.data_class,
+            self._levels.of(key),
+            key.models,
+            key.routes,
+            key.zones,
+        )

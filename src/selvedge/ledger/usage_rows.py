@@ -88,7 +88,7 @@ class UsageRow(msgspec.Struct, frozen=True):
         )
 
 
-class Wish(msgspec.Struct, frozen=True):
+class UsageAsked(msgspec.Struct, frozen=True):
     """Which usage: told by these groups, of a time (from, below; microseconds) and a tenant."""
 
     by: tuple[str, ...] = ("tenant",)
@@ -158,7 +158,7 @@ def row_of_receipt(sealed: Sealed, receipt: Receipt, *, conflict: bool = False) 
     )
 
 
-def fold(rows: Iterable[UsageRow], wish: Wish) -> dict[tuple[str, ...], Sums]:
+def fold(rows: Iterable[UsageRow], wish: UsageAsked) -> dict[tuple[str, ...], Sums]:
     """Usage by group."""
     found: dict[tuple[str, ...], Sums] = {}
     for row in rows:

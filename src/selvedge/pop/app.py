@@ -304,7 +304,8 @@ class App:
             self._state.tally(admitted.code)
             self._refuse(inbound, admitted)
             return None
-        allowed = view.rules.allowed(admitted.tenant, admitted.data_class, view.here.id)
+        here, zones = view.here.id, admitted.zones
+        allowed = view.rules.allowed(admitted.tenant, admitted.data_class, here, zones)
         if isinstance(allowed, Refused):
             self._refuse(inbound, allowed)
             return None
@@ -314,6 +315,8 @@ class App:
             for engine in pop.engines
             for served in engine.serves
         }
+        if admitted.models:
+            reachable &= set(admitted.models)
         return view, [model for model in view.release.models if model.id in reachable]
 
     def _wrong_method(self, inbound: Inbound, allow: str) -> None:

@@ -14,11 +14,15 @@ from typing import Final
 from selvedge.adapters import Call
 from selvedge.exchange import Kept, Served
 from selvedge.fabric import Attested, Head, Refused
+from selvedge.ledger import Holder, Level, Shown
 from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Inbound
 from selvedge.wire import (
+    NAMED,
     ResponseTemplate,
     frame,
+    limit_names,
+    limit_values,
     render_attested,
     render_error,
     write_attested,
@@ -44,22 +48,36 @@ class Templates:
 
     def __init__(self, pop: str) -> None:
         self.pop = pop
-        self._made: dict[tuple[str, str | None, bool, bool, bool], ResponseTemplate] = {}
+        self._made: dict[
+            tuple[str, str | None, bool, bool, bool, tuple[int, ...]], ResponseTemplate
+        ] = {}
 
     def of(
-        self, served: Served, *, stream: bool, for_peer: bool, attested: bool = False
+        self,
+        served: Served,
+        *,
+        stream: bool,
+        for_peer: bool,
+        attested: bool = False,
+        limits: tuple[int, ...] = (),
     ) -> ResponseTemplate:
-        """The head of an answer by ``served``."""
-        key = (served.pop, served.engine, stream, for_peer, attested)
+        """The head of an answer by ``served``; ``limits`` are the kinds that it tells of."""
+        key = (served.pop, served.engine, stream, for_peer, attested, limits)
         template = self._made.get(key)
         if template is None:
             if len(self._made) >= TEMPLATES_MAX:  # engine names of peers are the peers' own
                 self._made.clear()
-            template = self._made[key] = self._make(served, stream, for_peer, attested)
+            template = self._make(served, stream, for_peer, attested, limits)
+            self._made[key] = template
         return template
 
     def _make(
-        self, served: Served, stream: bool, for_peer: bool, attested: bool
+        self,
+        served: Served,
+        stream: bool,
+        for_peer: bool,
+        attested: bool,
+        limits: tuple[int, ...],
     ) -> ResponseTemplate:
         fixed = [*_STREAM_HEADERS] if stream else [JSON_TYPE]
         place = f"{served.pop}/{served.engine}" if served.engine else served.pop
@@ -75,6 +93,8 @@ class Templates:
             names.append("selvedge-receipt")
         if attested:
             names.append("selvedge-attested")
+        for kind in limits:
+            names += limit_names(NAMED[kind])
         return ResponseTemplate(200, fixed, names)
 
 
@@ -94,6 +114,9 @@ class Downstream:
         self.delivering = False
         """Whether something of an answer was sent; a response may have begun with a ping."""
         self.on_gone: Callable[[], None] | None = None
+        self.quotas: Holder | None = None
+        self.levels: tuple[Level, ...] = ()
+        """Levels with limits, of which an answer tells what is left here."""
         self._call: Call | None = None
         inbound.on_gone = self._gone
         inbound.on_pause = self._pause
@@ -120,8 +143,9 @@ class Downstream:
         self.delivering = True
         if self._inbound.started:
             return
-        template = self._templates.of(served, stream=True, for_peer=self._for_peer)
-        self._inbound.start_by(template, self._values(engine_us))
+        kinds, told = self._limits()
+        template = self._templates.of(served, stream=True, for_peer=self._for_peer, limits=kinds)
+        self._inbound.start_by(template, self._values(engine_us) + told)
 
     @property
     def paused(self) -> bool:
@@ -152,13 +176,18 @@ class Downstream:
 
     def answer(self, served: Served, body: bytes, attested: Attested | None) -> None:
         """A whole JSON answer."""
+        kinds, told = self._limits()
         template = self._templates.of(
-            served, stream=False, for_peer=self._for_peer, attested=attested is not None
+            served,
+            stream=False,
+            for_peer=self._for_peer,
+            attested=attested is not None,
+            limits=kinds,
         )
         values = self._values(now_us() - self.relay_started_us)
         if attested is not None:
             values += (_in_header(attested),)
-        self._inbound.respond_by(template, values, body)
+        self._inbound.respond_by(template, values + told, body)
 
     def answer_again(self, kept: Kept, first: str) -> None:
         """A whole JSON answer that was given before, under the receipt ``first``."""
@@ -185,6 +214,11 @@ class Downstream:
             return
         headers = [JSON_TYPE, *retry_headers(refused), *self._own(receipt)]
         headers += _attested_headers(attested)
+        for kind, name in enumerate(NAMED):
+            for told in self._shown():
+                if told.kind == kind:
+                    values = limit_values(told.limit, told.left, told.reset_us)
+                    headers += zip(limit_names(name), values, strict=True)
         self._inbound.respond(refused.kind.status, headers, body)
 
     def drop(self) -> None:
@@ -200,6 +234,22 @@ class Downstream:
         if self._for_peer:
             return (head.request_id, elapsed_ms, timing)
         return (head.request_id, elapsed_ms, timing, head.receipt_id)
+
+    def _shown(self) -> list[Shown]:
+        if self.quotas is None or not self.levels:
+            return []
+        return self.quotas.shown(self.levels, now_us())
+
+    def _limits(self) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Which limits a good answer tells of, and the values of their headers."""
+        if not self.levels:
+            return (), ()
+        kinds: tuple[int, ...] = ()
+        values: tuple[str, ...] = ()
+        for told in self._shown():
+            kinds += (told.kind,)
+            values += limit_values(told.limit, told.left, told.reset_us)
+        return kinds, values
 
     def _own(self, receipt: bool) -> Headers:
         elapsed_ms = (now_us() - self._head.received_us) // 1000

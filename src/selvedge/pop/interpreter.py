@@ -8,6 +8,7 @@ their own.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable
 from typing import Final
@@ -127,6 +128,8 @@ class Interpreter:
             self._inbound.report(error)
             return
         self._done = True
+        with contextlib.suppress(ValueError):  # it runs: what broke off is the story itself
+            self._story.close()  # gives back what it holds; dropped, a compiled one would not
         if self._relaying is not None:
             self._relaying.client_left()  # stops the engine, and gives back what the relay holds
         self._let_go()
@@ -153,7 +156,9 @@ class Interpreter:
                 self._relaying.deliver(attested)
             case Replay(kept, first):
                 self._down.answer_again(kept, first)
-            case Refuse(refused, receipt, attested):
+            case Refuse(refused, receipt, attested, levels):
+                if levels:
+                    self._down.quotas, self._down.levels = self._view.quotas, levels
                 self._down.refuse(refused, receipt=receipt, attested=attested)
             case _:
                 self._down.drop()
@@ -207,6 +212,8 @@ class Interpreter:
         (attempt,) = command.attempts
         job = command.job
         self._asked = job.ask
+        if job.levels:
+            self._down.quotas, self._down.levels = self._view.quotas, job.levels
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)

@@ -43,6 +43,7 @@ class Metrics:
         self.running = shared.running
         self.open_intents = shared.open_intents
         self.release = shared.release
+        self.quota_levels = shared.quota_levels
         row = Row(shared.counters)
         self._lay_out(row)
         self.layout = tuple(row.taken)
@@ -149,6 +150,13 @@ class Metrics:
             ("ending",),
             [("told",), ("refused",)],
         )
+        self.leases = Counters(
+            row,
+            "selvedge_lease_questions",
+            "Questions to the control plane for leases of quotas, by how they ended.",
+            ("ending",),
+            endings,
+        )
         self.engine_loads = Counters(
             row,
             "selvedge_engine_loads",
@@ -217,6 +225,9 @@ class Metrics:
         yield self.reports.collect()
         yield self.reports_told.collect()
         yield self.engine_loads.collect()
+        yield self.leases.collect()
+        words = "Tenants, projects and keys whose limits are counted now, over the workers."
+        yield gauge("selvedge_quota_levels", words, self.quota_levels.total())
         words = "What reports and digests cost to hear, over the last minute."
         yield gauge("selvedge_hearing_bytes_per_second", words, self._shared.hearing.total())
         words = "PoPs whose report is fresh, this one's own among them, by the worker with fewest."

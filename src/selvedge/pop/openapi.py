@@ -55,6 +55,12 @@ _HEADERS: Final = {
     "selvedge-processed-in": "Country in which it was processed.",
     "server-timing": "Milliseconds at the PoP, on the way and at the engine (W3C).",
     "openai-processing-ms": "Milliseconds until the answer began.",
+    "x-ratelimit-limit-requests": "This PoP's share of the key's tightest limit a minute.",
+    "x-ratelimit-remaining-requests": "What is left of it.",
+    "x-ratelimit-reset-requests": "When the minute is over, as `28m0.747s`.",
+    "x-ratelimit-limit-tokens": "The same of tokens.",
+    "x-ratelimit-remaining-tokens": "The same of tokens.",
+    "x-ratelimit-reset-tokens": "The same of tokens.",
 }
 _RETRY: Final = {
     "x-should-retry": "Whether an unchanged retry can help.",

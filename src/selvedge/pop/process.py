@@ -45,6 +45,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.drain import drain
 from selvedge.pop.hearing import Hearing
 from selvedge.pop.http_server import Server, start_server
+from selvedge.pop.lease_client import LeaseClient
 from selvedge.pop.limits import allow_files, client_settings, server_settings
 from selvedge.pop.peer_door import listen_for_peers
 from selvedge.pop.settings import Settings
@@ -173,7 +174,9 @@ async def run_pop(
     book = open_book(settings, worker.number, asyncio.get_running_loop().call_soon)
     client = HttpClient(client_settings(settings))
     try:
-        state = PopState(settings, book, client, environment, worker.shared)
+        slot = part.slot if part is not None else 0
+        share = (slot, settings.workers if part is not None else 1)
+        state = PopState(settings, book, client, environment, worker.shared, part=share)
         state.tickets = worker.tickets(now_us())
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
@@ -189,9 +192,11 @@ async def run_pop(
             doors["peer_listen"] = peers
         worker.serves(released=state.view is not None)
         log.info("PoP %s serves on %s", settings.pop, settings.listen)
+        leases = LeaseClient(state, keeper.identity, worker.number)
         watches = [
             _sweep(state),
             Hearing(state).watch(),
+            leases.watch(),
             *([tls.watch()] if tls is not None else []),
         ]
         if part is None:  # else the keeper ships
@@ -200,6 +205,7 @@ async def run_pop(
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)
         await drain(list(doors.values()), state, settings, worker.leaves)
+        await leases.leave()
     finally:
         await client.close()
         book.close()

@@ -27,6 +27,7 @@ POLICIES_LIVE: Final = tuple(name for name, row in POLICIES.items() if not row.f
 """Those that need no more than a PoP can know."""
 
 Count = Annotated[int, Meta(ge=1)]
+LeaseAway = Literal["last", "micro", "refuse"]
 
 
 def _help(text: str) -> Meta:
@@ -130,6 +131,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(ge=0, le=NEAREST_MAX),
         _help("How many of the nearest allowed PoPs are asked for reports; 0: none."),
     ] = NEAREST_MAX
+    lease_away: Annotated[
+        LeaseAway,
+        _help(
+            "What of limits a minute and at once may be used when leases have ended and the "
+            "control plane is away: `last`, the last share; `micro`, one request a window; "
+            "`refuse`, nothing."
+        ),
+    ] = "last"
+    lease_away_ms: Annotated[
+        Count, _help("How long `lease_away: last` goes on, in milliseconds; then as `micro`.")
+    ] = 86_400_000
+    output_tokens_estimate: Annotated[
+        Count,
+        _help(
+            "Output tokens reserved for a request that names no maximum; settled by its receipt."
+        ),
+    ] = 512
     fsync_ms: Annotated[
         Count, _help("Receipts are synced to disk within this time, in milliseconds.")
     ] = 5

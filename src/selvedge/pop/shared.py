@@ -27,6 +27,7 @@ GAUGES: Final = (
     "hearing",
     "heard",
     "rounds",
+    "quota_levels",
 )
 GAUGES_WIDTH: Final = 16 + 2 * PLACES_MAX
 
@@ -58,6 +59,7 @@ class Shared:
             self.hearing,
             self.heard,
             self.rounds,
+            self.quota_levels,
         ) = (self.gauges.cell(column) for column in range(len(GAUGES)))
 
     @classmethod

@@ -11,6 +11,7 @@ import msgspec
 from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Way
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.fabric import Engine, Refused, Route, StoreFailed
+from selvedge.ledger import AWAY, Away, Holder
 from selvedge.pop.answered import Answered
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
@@ -46,7 +47,8 @@ class Reading(Protocol):
 class PopState:
     """Shared by all requests of one process; owned by the event loop's thread.
 
-    ``engine_keys`` holds API keys of engines, by the environment variable the release names.
+    ``engine_keys`` holds API keys of engines, by the environment variable the release names;
+    ``part`` is the slot of this process among the workers, and how many there are.
     """
 
     def __init__(
@@ -56,6 +58,8 @@ class PopState:
         client: HttpClient,
         engine_keys: Mapping[str, str],
         shared: Shared | None = None,
+        *,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.settings = settings
         self.book = book
@@ -74,6 +78,8 @@ class PopState:
         epoch = int.from_bytes(self.entropy.take(4), "big")
         self.own = OwnEngines(settings.pop, self.load, now_us, epoch)
         self.signals: Board | None = None
+        rule = Away(AWAY.index(settings.lease_away), settings.lease_away_ms * 1000)
+        self.quotas = Holder(rule, settings.output_tokens_estimate, part)
         self.deadlines = Deadlines(now_us)
         self.templates = Templates(settings.pop)
         self.peering = Peering(settings)
@@ -105,6 +111,7 @@ class PopState:
             policy=make_policy(self.settings.routing_policy, here),
             signals=self.signals,
             states=self.own if self.own.engines else None,
+            quotas=self.quotas,
         )
         self.peering.take(peers or Peers())
         self._ways.clear()

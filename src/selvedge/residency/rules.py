@@ -9,9 +9,13 @@ This module refuses to know engines and load: it says where a request *may* go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant
 from selvedge.fabric.value import Value
+
+NARROWED_MAX: Final = 1024
+"""Rules kept as narrowed by keys; more than those of all kinds of keys."""
 
 
 class Rule(Value, frozen=True):
@@ -24,6 +28,13 @@ class Rule(Value, frozen=True):
     allowed: int
     pops: tuple[str, ...]
     """Ids of the allowed PoPs that have engines, in the release's order: what a ticket names."""
+    narrowed: tuple[str, ...] = ()
+    """Zones of the key to which the rule is narrowed."""
+
+    @property
+    def scope(self) -> str:
+        """Where what is kept may be found again: its zone, and what a key narrows it to."""
+        return "/".join((self.zone, *self.narrowed)) if self.narrowed else self.zone
 
 
 class Allowed(Value, frozen=True):
@@ -42,12 +53,14 @@ class Allowed(Value, frozen=True):
 class Rules:
     """All rules of a release, and the PoPs they count over. Immutable after build."""
 
-    __slots__ = ("_index", "_members", "_pops", "_rules")
+    __slots__ = ("_index", "_members", "_narrowed", "_pops", "_rules", "_zones")
 
     def __init__(self, release: Release) -> None:
         self._pops = release.pops
         self._index: Mapping[str, int] = {pop.id: bit for bit, pop in enumerate(release.pops)}
         zones = {zone.id: frozenset(zone.countries) for zone in release.zones}
+        self._zones = zones
+        self._narrowed: dict[tuple[str, tuple[str, ...]], Rule] = {}
         self._rules = {
             (tenant.id, one.id): _compile(tenant, one, zones[one.zone], release.pops)
             for tenant in release.tenants
@@ -58,8 +71,13 @@ class Rules:
             rule.allowed: tuple(self._unfold(rule.allowed)) for rule in self._rules.values()
         }
 
-    def allowed(self, tenant: str, data_class: str, ingress: str) -> Allowed | Refused:
-        """Where this tenant's data of this class may be processed when it enters at ``ingress``."""
+    def allowed(
+        self, tenant: str, data_class: str, ingress: str, zones: tuple[str, ...] = ()
+    ) -> Allowed | Refused:
+        """Where this tenant's data of this class may be processed when it enters at ``ingress``.
+
+        ``zones`` are those that its key is narrowed to, none: all.
+        """
         rule = self._rules.get((tenant, data_class))
         if rule is None:
             name = f"{tenant}/{data_class}"
@@ -70,6 +88,11 @@ class Rules:
                 f"Rule {rule.name!r} (zone {rule.zone!r}) allows no PoP of this fleet.",
                 rule=rule.name,
             )
+        if zones:
+            rule = self._narrow(rule, zones)
+            if not rule.allowed:
+                words = f"The key is for zones {', '.join(zones)} alone, where rule {rule.name!r} "
+                return Refused("key_scope", words + "allows no PoP; use another key.")
         inside = self.holds(rule.allowed, ingress)
         if ingress not in self._index or (rule.ingress_in_zone and not inside):
             return self._wrong_ingress(rule, ingress)
@@ -84,6 +107,23 @@ class Rules:
             f"PoP {ingress!r} is outside: use {' or '.join(hosts[:3])} as base_url.",
             rule=rule.name,
         )
+
+    def _narrow(self, rule: Rule, zones: tuple[str, ...]) -> Rule:
+        """The rule within these zones; made when first asked for."""
+        found = self._narrowed.get((rule.name, zones))
+        if found is None:
+            inside: frozenset[str] = frozenset()
+            for zone in zones:
+                inside |= self._zones.get(zone, frozenset())
+            countries = rule.countries & inside
+            found = _rule(
+                (rule.name, rule.zone), countries, self._pops, rule.ingress_in_zone, zones
+            )
+            if len(self._narrowed) >= NARROWED_MAX:
+                self._narrowed.clear()
+            self._narrowed[rule.name, zones] = found
+            self._members.setdefault(found.allowed, tuple(self._unfold(found.allowed)))
+        return found
 
     def zone(self, tenant: str, data_class: str) -> str | None:
         """The zone class of this tenant's data; None where no rule exists."""
@@ -118,12 +158,24 @@ class Rules:
 def _compile(
     tenant: Tenant, one: DataClass, countries: frozenset[str], pops: tuple[PoP, ...]
 ) -> Rule:
+    name = f"{tenant.id}/{one.id}"
+    return _rule((name, one.zone), countries, pops, one.ingress == "in-zone")
+
+
+def _rule(
+    named: tuple[str, str],
+    countries: frozenset[str],
+    pops: tuple[PoP, ...],
+    ingress_in_zone: bool,
+    narrowed: tuple[str, ...] = (),
+) -> Rule:
     allowed = sum(1 << bit for bit, pop in enumerate(pops) if pop.country in countries)
     return Rule(
-        name=f"{tenant.id}/{one.id}",
-        zone=one.zone,
+        name=named[0],
+        zone=named[1],
         countries=countries,
-        ingress_in_zone=one.ingress == "in-zone",
+        ingress_in_zone=ingress_in_zone,
         allowed=allowed,
         pops=tuple(pop.id for bit, pop in enumerate(pops) if allowed >> bit & 1 and pop.engines),
+        narrowed=narrowed,
     )

@@ -40,6 +40,7 @@ from selvedge.wire.http1_render import (
     render_response_head,
 )
 from selvedge.wire.idempotency import read_idempotency_key
+from selvedge.wire.limits import NAMED, limit_names, limit_values
 from selvedge.wire.media import ImageUrls
 from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
 from selvedge.wire.profiles import PROFILES, Profile
@@ -69,6 +70,7 @@ __all__ = [
     "CONTINUE",
     "DONE",
     "LAST_CHUNK",
+    "NAMED",
     "PROFILES",
     "AnswerFacts",
     "BodyPart",
@@ -111,6 +113,8 @@ __all__ = [
     "is_callers_fault",
     "is_sealed",
     "issue",
+    "limit_names",
+    "limit_values",
     "parse",
     "payload_of",
     "prefix_salt",
