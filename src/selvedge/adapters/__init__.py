@@ -52,6 +52,13 @@ from selvedge.adapters.journal_store import (
     read_segments,
 )
 from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
+from selvedge.adapters.key_delta_store import (
+    DELTA_FILE,
+    HeldDelta,
+    KeyDeltaStore,
+    open_delta,
+    seal_delta,
+)
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
 from selvedge.adapters.peer_identities import (
     PEER_FILE,
@@ -87,6 +94,7 @@ from selvedge.adapters.vault import Vault
 __all__ = [
     "BUNDLED",
     "CELL_BYTES",
+    "DELTA_FILE",
     "NAME_BYTES",
     "PARENT_VARIABLE",
     "PEER_FILE",
@@ -109,7 +117,9 @@ __all__ = [
     "FleetConfig",
     "Heard",
     "Held",
+    "HeldDelta",
     "HttpClient",
+    "KeyDeltaStore",
     "Link",
     "Memory",
     "MemoryAppender",
@@ -150,6 +160,7 @@ __all__ = [
     "model_path",
     "no_delay",
     "one_line",
+    "open_delta",
     "open_release",
     "operator_public_key",
     "pair_keys",
@@ -162,6 +173,7 @@ __all__ = [
     "read_yaml",
     "render_links",
     "rotate_peer_identity",
+    "seal_delta",
     "seal_release",
     "write_atomically",
 ]

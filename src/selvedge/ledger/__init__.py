@@ -6,6 +6,7 @@ from selvedge.ledger.journal import (
     recover,
     write_line,
 )
+from selvedge.ledger.key_changes import DeltaOutcome, KeyChanges
 from selvedge.ledger.keys import Admitted, Keyring, hash_secret, write_key
 from selvedge.ledger.receipts import (
     INTEGER_MAX,
@@ -30,8 +31,10 @@ __all__ = [
     "LEAF_DOMAIN",
     "SALT_BYTES",
     "Admitted",
+    "DeltaOutcome",
     "Entry",
     "Intent",
+    "KeyChanges",
     "Keyring",
     "Recovery",
     "Sealed",

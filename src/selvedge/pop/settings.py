@@ -40,6 +40,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     listen: Annotated[str, _help("`host:port` to serve clients on.")]
     state_dir: Annotated[str, _help("Directory of receipts, keys and the kept release.")]
     release_file: Annotated[str, _help("Signed release to watch; looked at each second.")]
+    key_delta_file: Annotated[
+        str | None,
+        _help(
+            "Signed file of keys revoked and added since the release; looked at four times a "
+            "second. None: `key-delta.json` beside the release."
+        ),
+    ] = None
     operator_public_key: Annotated[str, _help("Ed25519 key, base64, that signs releases.")]
     pepper_file: Annotated[str, _help("File with the 32-byte pepper of key hashes, base64.")]
     peer_addresses: Annotated[
