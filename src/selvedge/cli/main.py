@@ -11,6 +11,7 @@ import msgspec
 
 from selvedge import __version__
 from selvedge.cli.ask import ask
+from selvedge.cli.control import control
 from selvedge.cli.doctor import doctor
 from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
@@ -18,6 +19,7 @@ from selvedge.cli.fleet import fleet
 from selvedge.cli.pop import pop
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
+from selvedge.cli.tenancy import key, project, tenant
 from selvedge.cli.up import up
 from selvedge.fabric import SelvedgeError
 
@@ -43,7 +45,11 @@ def version(as_json: bool) -> None:
         click.echo(f"selvedge {__version__} on Python {python}, hot path {word}")
 
 
-for command in (up, pop, engine, ask, fleet, receipts, sim, doctor, docs):
+for command in (
+    *(up, pop, engine, ask, fleet, receipts),
+    *(tenant, project, key, control),
+    *(sim, doctor, docs),
+):
     commands.add_command(command)
 
 

@@ -20,7 +20,13 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from selvedge.control.tables import METADATA
@@ -102,15 +108,30 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def _transaction(self, *, write: bool) -> Iterator[Connection]:
+    def snapshot(self) -> Iterator[Connection]:
+        """One transaction that reads all tables as they were at one moment."""
+        with self._transaction(write=False, level="REPEATABLE READ") as connection:
+            yield connection
+
+    def revision(self) -> str | None:
+        """Of the tables; None where there are none."""
+        with self.read() as connection:
+            return _revision(connection)
+
+    @contextlib.contextmanager
+    def _transaction(self, *, write: bool, level: str | None = None) -> Iterator[Connection]:
         self.breaker.enter()
+        own = {"isolation_level": level} if level is not None and not self.is_sqlite else {}
         try:
-            connecting = self._engine.connect().execution_options(selvedge_write=write)
+            connecting = self._engine.connect().execution_options(selvedge_write=write, **own)
             with connecting as connection, connection.begin():
                 yield connection
-        except (DBAPIError, PoolTimeout) as error:
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
             self.breaker.failed()
             raise StoreAway(f"the control plane's database failed: {_why(error)}") from error
+        except DBAPIError as error:
+            self.breaker.worked()
+            raise StoreFailed(f"the control plane's database refused: {_why(error)}") from error
         except SelvedgeError:
             self.breaker.worked()
             raise

@@ -25,7 +25,7 @@ from selvedge.control.store import (
     one,
 )
 from selvedge.control.tables import GRANTS, TENANTS
-from selvedge.fabric import NAME_PATTERN
+from selvedge.fabric import LIMIT_MAX, NAME_PATTERN
 from selvedge.ledger import hash_secret
 
 ADMIN_PREFIX: Final = "sa-"
@@ -46,6 +46,10 @@ class Grants:
                 raise BadField("id", "is of a-z, 0-9, '.' and '-', at most 64 characters")
         elif not 0 < len(name) <= 128 or not name.isprintable():
             raise BadField("id", "is a login's name of 1 to 128 characters")
+        if form.expires_us is not None and not 0 < form.expires_us <= LIMIT_MAX:
+            raise BadField("expires_us", f"is from 1 to {LIMIT_MAX} microseconds UTC, or left out")
+        if form.tenant is not None and not NAME_PATTERN.fullmatch(form.tenant):
+            raise BadField("tenant", f"{form.tenant!r} is not a name of a tenant")
         with self._store.act(actor) as act:
             found = maybe(act.connection, GRANTS, id=name)
             if found is not None and (form.key or found.removed_us is None):

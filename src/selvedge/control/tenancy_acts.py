@@ -42,7 +42,7 @@ from selvedge.control.store import (
     to_json,
 )
 from selvedge.control.tables import KEYS, PROJECTS, TENANTS
-from selvedge.fabric import LIMIT_MAX, NO_LIMITS, BadRelease
+from selvedge.fabric import LIMIT_MAX, NAME_PATTERN, NO_LIMITS, BadRelease
 from selvedge.ledger import hash_secret, write_key
 
 SECRET_BYTES: Final = 24
@@ -246,6 +246,11 @@ class Tenancy:
     def _check_key(self, act: Act, key: KeyRow, before: KeyRow | None) -> None:
         if before is not None and before.removed_us is not None:
             raise Conflict(f"key {key.id!r} is revoked, for good; make another")
+        if key.expires_us is not None and not 0 < key.expires_us <= LIMIT_MAX:
+            raise BadField("expires_us", f"is from 1 to {LIMIT_MAX} microseconds UTC, or left out")
+        if not NAME_PATTERN.fullmatch(key.tenant):
+            raise BadField("tenant", f"{key.tenant!r} is not a name of a tenant")
+        _checked(lambda: key.value(ANY_HASH))
         tenant = maybe(act.connection, TENANTS, id=key.tenant)
         if tenant is None or tenant.removed_us is not None:
             raise BadField("tenant", f"{key.tenant!r} is no tenant; make it first")
@@ -256,10 +261,7 @@ class Tenancy:
         project = maybe(act.connection, PROJECTS, tenant=key.tenant, id=key.project)
         if project is not None and project.removed_us is not None:
             raise BadField("project", f"{key.project!r} is closed; name another")
-        if key.expires_us is not None and not 0 < key.expires_us <= LIMIT_MAX:
-            raise BadField("expires_us", f"is from 1 to {LIMIT_MAX} microseconds UTC, or left out")
         self._check_zones("zones", key.zones)
-        _checked(lambda: key.value(ANY_HASH))
 
     def _check_zones(self, field: str, zones: tuple[str, ...]) -> None:
         known = self._zones()
@@ -342,6 +344,8 @@ def _checked(make: Callable[[], object]) -> None:
         make()
     except BadRelease as error:
         field = error.field.split(".")[-1]
+        if field == error.field:  # the noun's own name
+            field = "id"
         if len(error.field.split(".")) > 2 and "limits" in error.field:
             field = f"limits.{field}"
         raise BadField(field, str(error).partition(": ")[2]) from error
