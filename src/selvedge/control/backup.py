@@ -82,14 +82,14 @@ def _write(database: Database, file: gzip.GzipFile) -> Head:
         if counters is None:
             raise SelvedgeError("the store holds no fleet yet; there is nothing to back up")
         counts = {
-            table.name: len(connection.execute(select(*table.primary_key)).all())
+            str(table.name): len(connection.execute(select(*table.primary_key)).all())
             for table in TABLES
         }
         head = Head(FORMAT, database.revision() or "", counters.fleet, counters.stamp, counts)
         put(head)
         for table in TABLES:
             for row in connection.execute(select(table).order_by(*table.primary_key)):
-                put([table.name, dict(row._mapping)])
+                put([str(table.name), {str(name): value for name, value in row._mapping.items()}])
     file.write(msgspec.json.encode(Foot(hashed.hexdigest())) + b"\n")
     return head
 

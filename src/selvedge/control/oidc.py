@@ -26,6 +26,8 @@ ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDS
 ISSUER_S_MAX: Final = 3
 LEEWAY_S: Final = 60
 KEYS_KEPT_S: Final = 300
+UNKNOWN_KEY_S: Final = 30
+"""For a token of a key that is unknown the issuer is asked again, but not more often than this."""
 DISCOVERY_BYTES_MAX: Final = 1_000_000
 NAME_MAX: Final = 128
 
@@ -100,7 +102,12 @@ class Logins:
         if self._keys is None:
             url = self._settings.oidc_jwks_url or self._discovered()
             _check_url("oidc_jwks_url", url)
-            self._keys = jwt.PyJWKClient(url, lifespan=KEYS_KEPT_S, timeout=ISSUER_S_MAX)
+            self._keys = jwt.PyJWKClient(
+                url,
+                lifespan=KEYS_KEPT_S,
+                timeout=ISSUER_S_MAX,
+                cooldown_duration=UNKNOWN_KEY_S,
+            )
         return self._keys
 
     def _discovered(self) -> str:
