@@ -215,6 +215,38 @@ def test_the_file_decides_whose_its_keys_are_and_the_store_the_rest(api: Api) ->
     assert own.key.id in keys
 
 
+def test_limits_of_the_file_hold_until_an_act(api: Api) -> None:
+    whole = make_release()
+    keys = tuple(msgspec.structs.replace(key, limits=Limits(3)) for key in whole.keys)
+    tenants = tuple(msgspec.structs.replace(one, limits=Limits(4)) for one in whole.tenants)
+    api.rooms.tenancy.put_tenant(OWNER, "eea", TenantForm(limits=Limits(9)))
+    api.rooms.tenancy.change_key(OWNER, "free", KeyChange(limits=Limits(2)))
+    changed = msgspec.structs.replace(whole, keys=keys, tenants=tenants)
+    made = seed(api.rooms.store, changed)
+    assert {one.id: one.limits for one in made.tenants} == {
+        "asean": Limits(4),
+        "eea": Limits(9),
+        "free": Limits(4),
+    }
+    found = {key.id: key.limits for key in made.keys}
+    assert (found["free"], found["eea"]) == (Limits(2), Limits(3))
+
+
+def test_who_asks_is_told_what_pops_are_given(api: Api) -> None:
+    told: list[tuple[int, list[str]]] = []
+
+    def hear(release: Release, keys: tuple[Key, ...]) -> None:
+        told.append((release.version, [key.id for key in keys]))
+
+    api.rooms.publisher.tell(hear)
+    publish(api)
+    api.rooms.tenancy.create_key(OWNER, msgspec.structs.replace(FORM, id="one"))
+    publish(api)
+    publish(api)
+    api.rooms.publisher.publish_release(OWNER)
+    assert told == [(7, []), (7, ["one"]), (8, [])]
+
+
 def test_what_an_act_revoked_the_file_does_not_bring_back(api: Api) -> None:
     api.rooms.tenancy.revoke_key(OWNER, "free")
     made = seed(api.rooms.store, make_release())

@@ -13,10 +13,12 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -149,3 +151,54 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'control.sqlite'}"
     server: Postgres = request.getfixturevalue("postgres")
     return server.make_database()
+
+
+class SlowProxy:
+    """Stands before a server and holds back each thing it says for `delay_s`, until `end`."""
+
+    def __init__(self, port: int) -> None:
+        self.delay_s = 0.0
+        self.connections = 0
+        self._to = port
+        self._ended = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self._threads: list[threading.Thread] = []
+        self._open: list[socket.socket] = []
+        self._run(self._accept)
+
+    def _run(self, work: Callable[..., None], *words: object) -> None:
+        thread = threading.Thread(target=work, args=words, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                self.connections += 1
+                server = socket.create_connection(("127.0.0.1", self._to))
+                self._open += [client, server]
+                self._run(self._pump, client, server, False)
+                self._run(self._pump, server, client, True)
+
+    def _pump(self, source: socket.socket, target: socket.socket, slow: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if slow and self.delay_s:
+                    self._ended.wait(self.delay_s)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def end(self) -> None:
+        """Let go of everything, at once."""
+        self._ended.set()
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for one in self._open:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+        for one in self._open:
+            one.close()

@@ -83,7 +83,7 @@ class Database:
     def __init__(self, url: str, *, wait_ms: int = WAIT_MS, breaker: Breaker | None = None) -> None:
         self.url = _read_url(url)
         self.breaker = breaker or Breaker()
-        self._engine = _engine(self.url, wait_ms)
+        self.engine = _engine(self.url, wait_ms)
 
     @property
     def is_sqlite(self) -> bool:
@@ -123,7 +123,7 @@ class Database:
         self.breaker.enter()
         own = {"isolation_level": level} if level is not None and not self.is_sqlite else {}
         try:
-            connecting = self._engine.connect().execution_options(selvedge_write=write, **own)
+            connecting = self.engine.connect().execution_options(selvedge_write=write, **own)
             with connecting as connection, connection.begin():
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout) as error:
@@ -172,7 +172,7 @@ class Database:
 
     def close(self) -> None:
         """Let go of every connection."""
-        self._engine.dispose()
+        self.engine.dispose()
 
 
 def _read_url(url: str) -> URL:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +47,7 @@ REVOKED_US: Final = 30 * 86_400 * 1_000_000
 DELTA_KEYS_MAX: Final = 2_000
 """More keys than these are given to PoPs by a release."""
 
+Heard = Callable[[Release, tuple[Key, ...]], None]
 Living = tuple[tuple[Tenant, ...], tuple[Project, ...], tuple[Key, ...]]
 
 
@@ -74,7 +76,15 @@ class Publisher:
         self._keys: dict[str, Key] = {}
         self._serial = 0
         self._body: tuple[object, ...] | None = None
-        self._last: Published | None = None
+        self._heard: list[Heard] = []
+
+    def tell(self, heard: Heard) -> None:
+        """Call ``heard`` now and whenever PoPs are given a new release or other keys: with the
+        release, and the keys that are otherwise than in it.
+        """
+        with self._lock:
+            self._heard.append(heard)
+            self._body = None
 
     @property
     def release(self) -> Release | None:
@@ -152,8 +162,7 @@ class Publisher:
         revoked = tuple(Revocation(row.id, row.removed_us) for row in gone)
         waits = waits or len(keys) > DELTA_KEYS_MAX
         serial = self._lay_down(release, tuple(keys[:DELTA_KEYS_MAX]), revoked, stamp)
-        self._last = Published(stamp, release.version, serial, len(keys), len(revoked), waits)
-        return self._last
+        return Published(stamp, release.version, serial, len(keys), len(revoked), waits)
 
     def _lay_down(
         self,
@@ -177,6 +186,8 @@ class Publisher:
         )
         write_atomically(self._delta_file, seal_delta(made, self._operator))
         self._body, self._serial = body, serial
+        for heard in self._heard:
+            heard(release, keys)
         return serial
 
     def _laid_down(self) -> int:

@@ -1,8 +1,9 @@
-"""The fleet file's tenants, projects and keys, brought into the store when a release is made of it.
+"""The fleet file's tenants, projects and keys, brought into the store when a release is made.
 
-The file decides the data classes of the tenants it names, and whose its keys are; limits, scopes
-and ends are the store's. What the file named once and names no more is removed, as it was before
-there was a store; what was made or revoked by an act stays as the act left it.
+The file decides the data classes of the tenants it names, and whose its keys are. Its limits,
+scopes and ends hold until an act changes the row: from then on they are the store's. What the file
+named once and names no more is removed, as it was before there was a store; what was made or
+revoked by an act stays as the act left it.
 """
 
 from __future__ import annotations
@@ -57,10 +58,11 @@ def seed(store: Store, release: Release) -> Release:
 def _tenant(act: Act, tenant: Tenant) -> None:
     row = maybe(act.connection, TENANTS, id=tenant.id)
     before = tenant_row(row) if row is not None else None
+    kept = before is not None and _acted(act, f"tenant {tenant.id}")
     after = TenantRow(
         id=tenant.id,
         classes={one.id: ClassRule(one.zone, one.ingress) for one in tenant.classes},
-        limits=before.limits if before else tenant.limits,
+        limits=before.limits if before and kept else tenant.limits,
         origin=FILE,
         version=before.version + 1 if before else 1,
         created_us=before.created_us if before else act.stamp,
@@ -74,10 +76,11 @@ def _project(act: Act, project: Project) -> None:
     names = {"tenant": project.tenant, "id": project.id}
     row = maybe(act.connection, PROJECTS, **names)
     before = project_row(row) if row is not None else None
+    kept = before is not None and _acted(act, f"project {project.tenant}/{project.id}")
     after = ProjectRow(
         id=project.id,
         tenant=project.tenant,
-        limits=before.limits if before else project.limits,
+        limits=before.limits if before and kept else project.limits,
         origin=FILE,
         version=before.version + 1 if before else 1,
         created_us=before.created_us if before else act.stamp,
@@ -107,8 +110,14 @@ def _key(act: Act, key: Key) -> None:
         removed_us=None,
     )
     if before is not None:
+        rights = before if _acted(act, f"key {key.id}") else made
         made = msgspec.structs.replace(
             before,
+            expires_us=rights.expires_us,
+            models=rights.models,
+            routes=rights.routes,
+            zones=rights.zones,
+            limits=rights.limits,
             tenant=key.tenant,
             project=key.project,
             data_class=key.data_class,
@@ -191,6 +200,14 @@ def _remove(act: Act, table: Any, names: dict[str, str], what: str, before: Any)
     act.connection.execute(update(table).where(*which).values(**values))
     act.record("file.drop", what, before, after)
     act.next()
+
+
+def _acted(act: Act, what: str) -> bool:
+    """Whether somebody's act changed it, and not the file alone."""
+    wanted = select(AUDIT.c.stamp).where(
+        AUDIT.c.what == what, AUDIT.c.act.not_in(("file.set", "file.drop"))
+    )
+    return act.connection.execute(wanted.limit(1)).first() is not None
 
 
 def _file_removed(act: Act, before: Any) -> bool:  # Any: a row's form
