@@ -31,6 +31,7 @@ from selvedge.control.oidc import Logins
 from selvedge.control.pops_door import PopHandler, pops_app
 from selvedge.control.publishing import Publisher
 from selvedge.control.rows import GrantForm
+from selvedge.control.seeding import adopt
 from selvedge.control.settings import ControlSettings
 from selvedge.control.store import Store
 from selvedge.control.tenancy_acts import Tenancy
@@ -68,6 +69,7 @@ def open_rooms(settings: ControlSettings, store: Store) -> Rooms:
             "publish' makes the first"
         )
     store.open(release.fleet)
+    adopt(store, Home(Path(settings.home)))
     return Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher)
 
 

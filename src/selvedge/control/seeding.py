@@ -15,6 +15,12 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import insert, select, update
 
+from selvedge.adapters import (
+    open_release,
+    operator_public_key,
+    seal_release,
+    write_atomically,
+)
 from selvedge.control.database import Database
 from selvedge.control.home import Home
 from selvedge.control.publishing import amend, note_release
@@ -31,7 +37,7 @@ from selvedge.control.store import (
     tenant_row,
     to_json,
 )
-from selvedge.control.tables import AUDIT, KEYS, PROJECTS, TENANTS
+from selvedge.control.tables import AUDIT, KEYS, PROJECTS, RELEASES, TENANTS
 from selvedge.fabric import Key, Project, Release, Tenant
 
 FILE: Final = "file"
@@ -216,6 +222,22 @@ def _file_removed(act: Act, before: Any) -> bool:  # Any: a row's form
         return False
     wanted = select(AUDIT.c.act).where(AUDIT.c.stamp == before.removed_us)
     return act.connection.execute(wanted).scalar() == "file.drop"
+
+
+def adopt(store: Store, home: Home) -> bool:
+    """Fill a store that is empty from the release that serves, which was made before there was
+    one: its tenants and keys would be gone from the next. False where there is nothing to do.
+    """
+    with home.publishing():
+        with store.database.read() as connection:
+            if connection.execute(select(RELEASES.c.version).limit(1)).first() is not None:
+                return False
+        operator = home.operator_key()
+        data = home.release_file.read_bytes()
+        release = open_release(data, operator_public_key(operator)).release
+        made = seed(store, msgspec.structs.replace(release, version=release.version + 1))
+        write_atomically(home.release_file, seal_release(made, operator))
+        return True
 
 
 def open_seeding(settings: ControlSettings) -> Callable[[Release], Release]:
