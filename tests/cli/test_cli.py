@@ -40,7 +40,8 @@ def site(tmp_path: Path) -> Site:
 @pytest.mark.fabric
 def test_up_says_what_runs(fabric: Fabric) -> None:
     assert set(fabric.running["pops"]) == {"cgk", "sin", "fra"}
-    assert len(fabric.pids) == 3 + 4 + 1 + 3
+    # PoPs, engines, links, collectors, the control process
+    assert len(fabric.pids) == 3 + 4 + 1 + 3 + 1
     assert set(fabric.keys) == {"asean", "eea", "eea-strict", "free"}
     assert (fabric.home / "keys.json").stat().st_mode & 0o777 == 0o600
     assert (fabric.home / "operator.key").stat().st_mode & 0o777 == 0o600

@@ -55,6 +55,13 @@ from selvedge.adapters.journal_store import (
     read_segments,
 )
 from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
+from selvedge.adapters.key_delta_store import (
+    DELTA_FILE,
+    HeldDelta,
+    KeyDeltaStore,
+    open_delta,
+    seal_delta,
+)
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
 from selvedge.adapters.partitions import (
     PARTITIONS,
@@ -106,6 +113,7 @@ from selvedge.adapters.vault import Vault
 __all__ = [
     "BUNDLED",
     "CELL_BYTES",
+    "DELTA_FILE",
     "NAME_BYTES",
     "PARENT_VARIABLE",
     "PARTITIONS",
@@ -131,7 +139,9 @@ __all__ = [
     "FleetConfig",
     "Heard",
     "Held",
+    "HeldDelta",
     "HttpClient",
+    "KeyDeltaStore",
     "Link",
     "Memory",
     "MemoryAppender",
@@ -179,6 +189,7 @@ __all__ = [
     "model_path",
     "no_delay",
     "one_line",
+    "open_delta",
     "open_release",
     "operator_public_key",
     "pair_keys",
@@ -194,6 +205,7 @@ __all__ = [
     "rotate_peer_identity",
     "rows_of_lines",
     "rows_of_parts",
+    "seal_delta",
     "seal_release",
     "segment_path",
     "service_key",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from selvedge.adapters import write_atomically
+from selvedge.control import ControlSettings, admin_errors_table, roles_table
 from selvedge.fabric import REFUSALS
 from selvedge.pop import settings_table
 
@@ -27,7 +28,11 @@ def docs(write: bool) -> None:
 
 def pages() -> dict[str, str]:
     """File name -> content of every generated page."""
-    return {"settings.md": _settings(), "errors.md": _errors()}
+    return {
+        "settings.md": _settings(),
+        "errors.md": _errors(),
+        "control-reference.md": _control(),
+    }
 
 
 def _settings() -> str:
@@ -51,3 +56,19 @@ def _errors() -> str:
         for kind in REFUSALS.values()
     ]
     return NOTE + intro + "\n".join(rows) + "\n"
+
+
+def _control() -> str:
+    words = (
+        "# The control process: settings, roles, errors\n\nWhat it is and how it is run: "
+        "[control.md](control.md).\n\n## Settings\n\nA YAML file (`selvedge control run --settings "
+        "FILE`), then environment variables (`SELVEDGE_CONTROL_` and the name in capitals), then "
+        "flags; the later wins. An unknown key stops the start.\n\n"
+    )
+    roles = "\n## Roles\n\nWho may do what. A grant of one tenant reaches nothing of another.\n\n"
+    errors = (
+        "\n## Errors of the admin API\n\n`retry` says whether the same request can succeed later; "
+        "it is sent as `x-should-retry`.\n\n"
+    )
+    table = settings_table(ControlSettings)
+    return NOTE + words + table + roles + roles_table() + errors + admin_errors_table()

@@ -17,10 +17,11 @@ from selvedge.adapters import (
     read_config,
     rotate_peer_identity,
 )
+from selvedge.cli.control import load_control
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.load import load
 from selvedge.cli.tables import console
-from selvedge.control import Home, weights_digests
+from selvedge.control import Home, has_control_extra, seeding_of, weights_digests
 from selvedge.fabric import BadRelease, Release, SelvedgeError
 from selvedge.residency import Rules
 
@@ -82,7 +83,8 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
     ports = _engine_ports(description)
     _check_peers(description)
     digests = weights_digests(description, default_cache_dir(), lambda _: None)
-    release = files.publish(description, digests, ports, {})
+    own = load_control(None, home=str(home.resolve())) if has_control_extra() else None
+    release = files.publish(description, digests, ports, {}, tenancy=seeding_of(home, own))
     facts = {
         "release": release.version,
         "release_file": str(files.release_file.resolve()),
@@ -90,7 +92,7 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
         "pepper_file": str(files.pepper_file.resolve()),
         "peers": {pop.id: pop.peer for pop in release.pops},
         "state_dirs": {pop.id: str(files.pop(pop.id).resolve()) for pop in release.pops},
-        "keys": {key.id: files.keys()[key.id] for key in release.keys},
+        "keys": {name: files.keys()[name] for name in description.keys},
     }
     text = msgspec.json.encode(facts)
     click.echo(text if as_json else msgspec.json.format(text))

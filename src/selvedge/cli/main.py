@@ -12,6 +12,7 @@ import msgspec
 from selvedge import __version__
 from selvedge.cli.ask import ask
 from selvedge.cli.collector import collector
+from selvedge.cli.control import control
 from selvedge.cli.doctor import doctor
 from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
@@ -19,6 +20,7 @@ from selvedge.cli.fleet import fleet
 from selvedge.cli.pop import pop
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
+from selvedge.cli.tenancy import key, project, tenant
 from selvedge.cli.up import up
 from selvedge.cli.usage import reconcile, usage
 from selvedge.fabric import SelvedgeError
@@ -46,18 +48,9 @@ def version(as_json: bool) -> None:
 
 
 for command in (
-    up,
-    pop,
-    collector,
-    engine,
-    ask,
-    fleet,
-    receipts,
-    usage,
-    reconcile,
-    sim,
-    doctor,
-    docs,
+    *(up, pop, collector, engine, ask, fleet, receipts),
+    *(tenant, project, key, control, usage, reconcile),
+    *(sim, doctor, docs),
 ):
     commands.add_command(command)
 

@@ -17,8 +17,9 @@ from rich.table import Table
 
 from selvedge.adapters import default_cache_dir, read_config
 from selvedge.cli.ask import Wish, ask_and_show, make_question
+from selvedge.cli.control import load_control
 from selvedge.cli.home_option import home_option, json_option
-from selvedge.control import Home, LocalFabric, Running
+from selvedge.control import Home, LocalFabric, Running, has_control_extra
 from selvedge.fabric import SelvedgeError
 
 EXAMPLE = Path("examples/three-pops/fleet.yaml")
@@ -36,6 +37,12 @@ EXAMPLE = Path("examples/three-pops/fleet.yaml")
 @click.option("--once", metavar="PROMPT", help="Start, ask this, print answer and receipt, stop.")
 @click.option("--via", default=None, help="With --once: PoP to enter at.")
 @click.option("--tenant", "--key", default=None, help="With --once: key to ask with, by id.")
+@click.option(
+    "--control/--no-control",
+    "with_control",
+    default=None,
+    help="Run a control process; by default where its extra is installed.",
+)
 @click.option("--any-port", is_flag=True, help="Let PoPs listen on free ports, not the file's.")
 @home_option
 @json_option
@@ -47,12 +54,15 @@ def up(
     via: str | None,
     tenant: str | None,
     any_port: bool,
+    with_control: bool | None,
     home: Path,
     as_json: bool,
 ) -> None:
     """Run the fleet of CONFIG (default: the three-PoP example) on this machine."""
     description = read_config(config or _example())
-    fabric = LocalFabric(Home(home), description, wan=wan == "on", any_port=any_port)
+    wanted = has_control_extra() if with_control is None else with_control
+    own = load_control(None, home=str(home.resolve())) if wanted else None
+    fabric = LocalFabric(Home(home), description, wan=wan == "on", any_port=any_port, control=own)
     wish = Wish(once, tenant, via) if once is not None else None
     for name, known in ((tenant, description.keys), (via, description.pops)):
         if wish is not None and name is not None and name not in known:
@@ -142,7 +152,8 @@ def _welcome(running: Running, home: Home) -> None:
     console.print()
     console.print(table)
     _print_links(console, running)
-    keys = {key_id: home.keys()[key_id] for key_id in running.keys}
+    minted = home.keys()
+    keys = {key_id: minted[key_id] for key_id in running.keys if key_id in minted}
     console.print("\nkeys")
     for key_id, key in keys.items():
         console.print(f"  {key_id:<12} {key}", markup=False)
@@ -158,6 +169,8 @@ def _welcome(running: Running, home: Home) -> None:
         console.print(escape(_python(url, key, model)))
         console.print(f"\nor   {_command('ask')} 'Name three uses of a selvedge.' --via {entry}")
     console.print(f"then {_command('receipts')} tail")
+    if running.control is not None:
+        console.print(f"admin API {running.control.admin_url}: {_command('key')} create --help")
     console.print("\nCtrl-C stops everything")
 
 

@@ -1,8 +1,18 @@
-"""Floor 5: the control plane. For now its embedded form: one machine, one fleet, files."""
+"""Floor 5: the control plane. Tenants, keys, releases; and a whole fleet on one machine.
+
+What needs the `control` extra is brought in when it is first used (`extra`), so that everything
+else runs without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
 
 from selvedge.control.accounts import Snapshot, usage_of
+from selvedge.control.admin_errors import admin_errors_table
 from selvedge.control.collector import CollectorSettings, run_collector
-from selvedge.control.home import DEFAULT_HOME, Home, Running, RunningPoP
+from selvedge.control.extra import has_control_extra, load_part, seeding_of
+from selvedge.control.home import DEFAULT_HOME, ControlRunning, Home, Running, RunningPoP
 from selvedge.control.home_collectors import (
     collector_commands,
     collector_directory,
@@ -10,10 +20,37 @@ from selvedge.control.home_collectors import (
 )
 from selvedge.control.local import LocalFabric, free_port, weights_digests
 from selvedge.control.reconcile import Finding, Reconciled, reconcile
+from selvedge.control.roles import ROLES, roles_table
+from selvedge.control.settings import CONTROL_ENV_PREFIX, ControlSettings
+
+if TYPE_CHECKING:
+    from selvedge.control.backup import back_up, restore
+    from selvedge.control.database import Database
+    from selvedge.control.process import open_store, run_control
+
+_LATER: Final = {
+    "Database": "database",
+    "back_up": "backup",
+    "open_store": "process",
+    "restore": "backup",
+    "run_control": "process",
+}
+
+
+def __getattr__(name: str) -> Any:  # Any: as a module's own attribute
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(load_part(_LATER[name]), name)
+
 
 __all__ = [
+    "CONTROL_ENV_PREFIX",
     "DEFAULT_HOME",
+    "ROLES",
     "CollectorSettings",
+    "ControlRunning",
+    "ControlSettings",
+    "Database",
     "Finding",
     "Home",
     "LocalFabric",
@@ -21,12 +58,21 @@ __all__ = [
     "Running",
     "RunningPoP",
     "Snapshot",
+    "admin_errors_table",
+    "back_up",
     "collector_commands",
     "collector_directory",
     "free_port",
+    "has_control_extra",
+    "load_part",
+    "open_store",
     "plan_collectors",
     "reconcile",
+    "restore",
+    "roles_table",
     "run_collector",
+    "run_control",
+    "seeding_of",
     "usage_of",
     "weights_digests",
 ]

@@ -4,6 +4,10 @@ operator.key      signs releases (Ed25519)
 pepper.key        keys the hashes of API keys
 keys.json         the API keys themselves, minted here, readable by the owner alone
 release.json      the signed release that every PoP watches
+key-delta.json    what changed of its keys since, signed; written by the control process
+control.sqlite    the store of tenants, projects and keys, where no other is named
+admin.key         the admin key that commands on this machine use, for the owner alone
+control.json      where the control process listens
 run.json          what runs now: addresses and process ids
 pops/<id>/        each PoP's own disk: settings, identity, receipts, kept release
 collectors/<zone>/ each collector's own disk: its key, collected receipts, partitions
@@ -12,11 +16,12 @@ logs/             one file a process
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -42,6 +47,8 @@ from selvedge.ledger import hash_secret, write_key
 
 DEFAULT_HOME: Final = ".selvedge"
 RUN_FILE: Final = "run.json"
+CONTROL_FILE: Final = "control.json"
+ADMIN_KEY_FILE: Final = "admin.key"
 
 
 class RunningPoP(msgspec.Struct, frozen=True):
@@ -53,6 +60,14 @@ class RunningPoP(msgspec.Struct, frozen=True):
     pid: int
     engines: dict[str, str]
     """Engine id -> its URL, started here or not."""
+
+
+class ControlRunning(msgspec.Struct, frozen=True):
+    """The control process, as commands find it."""
+
+    admin_url: str
+    pops_url: str
+    pid: int
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -71,6 +86,8 @@ class Running(msgspec.Struct, frozen=True):
     """Ids of the fleet's API keys, in the file's order."""
     chat_model: str | None = None
     """The first model that chats."""
+    control: ControlRunning | None = None
+    """None where no control process runs."""
 
 
 class Home:
@@ -117,6 +134,29 @@ class Home:
         """The private key that signs releases; made on first use."""
         return keep_secret(self.directory / "operator.key", os.urandom(32))
 
+    def pepper(self) -> bytes:
+        """What keys the hashes of API keys; made on first use."""
+        return keep_secret(self.pepper_file, os.urandom(32))
+
+    def admin_key(self) -> str:
+        """The admin key of commands on this machine. Raises `SelvedgeError` where there is none."""
+        path = self.directory / ADMIN_KEY_FILE
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SelvedgeError(
+                f"no admin key in {path}; 'selvedge control run' makes the first, or set "
+                "SELVEDGE_ADMIN_KEY"
+            ) from error
+
+    def control(self) -> ControlRunning | None:
+        """Where the control process listens; None where none runs from here."""
+        try:
+            data = (self.directory / CONTROL_FILE).read_bytes()
+            return msgspec.json.decode(data, type=ControlRunning)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
     def keys(self) -> dict[str, str]:
         """The API keys minted so far, by id."""
         try:
@@ -149,9 +189,40 @@ class Home:
         peer_listen: Mapping[str, str] = MappingProxyType({}),
         *,
         collectors: tuple[Collector, ...] = (),
+        tenancy: Callable[[Release], Release] | None = None,
     ) -> Release:
-        """Make, check, sign and lay down the next release. Raises `BadRelease`."""
-        pepper = keep_secret(self.pepper_file, os.urandom(32))
+        """Make, check, sign and lay down the next release. Raises `BadRelease`.
+
+        ``tenancy`` puts the store's tenants, projects and keys into it, where there is a store.
+        """
+        with self.publishing():
+            release = self._make(config, digests, engine_ports, listen, peer_listen)
+            release = msgspec.structs.replace(release, collectors=collectors)
+            if tenancy is not None:
+                release = tenancy(release)
+            write_atomically(self.release_file, seal_release(release, self.operator_key()))
+        return release
+
+    @contextlib.contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Only one process at a time makes the next release."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        fd = os.open(self.directory / "publish.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _make(
+        self,
+        config: FleetConfig,
+        digests: Mapping[str, str],
+        engine_ports: Mapping[str, int],
+        listen: Mapping[str, str],
+        peer_listen: Mapping[str, str],
+    ) -> Release:
+        pepper = self.pepper()
         operator = self.operator_key()
         keys = self.mint_keys(list(config.keys))
         facts = Facts(
@@ -172,11 +243,8 @@ class Home:
             listen=listen,
             peer_listen=peer_listen,
             certificates={pop_id: self._certificates(pop_id) for pop_id in config.pops},
-            collectors=collectors,
         )
-        release = make_release(config, facts)
-        write_atomically(self.release_file, seal_release(release, operator))
-        return release
+        return make_release(config, facts)
 
     def _certificates(self, pop_id: str) -> tuple[str, ...]:
         """What a PoP shows its peers, made on first use, and what is to follow it."""

@@ -31,8 +31,10 @@ from selvedge.adapters import (
     render_links,
     write_atomically,
 )
+from selvedge.control.extra import seeding_of
 from selvedge.control.home import Home, Running, RunningPoP
 from selvedge.control.home_collectors import collector_commands, plan_collectors
+from selvedge.control.settings import ControlSettings
 from selvedge.fabric import Collector, Release, SelvedgeError, WanModel
 
 ENGINE_READY_S: Final = 120.0
@@ -53,8 +55,11 @@ class LocalFabric:
         wan: bool,
         any_port: bool,
         settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
+        control: ControlSettings | None = None,
     ) -> None:
+        """``control`` are a control process's settings; None: none is started, nothing stored."""
         self._home = home
+        self._control = control
         self._settings = settings
         self._config = config
         self._wan = wan
@@ -67,6 +72,12 @@ class LocalFabric:
             pop_id: (pop.peer if pop.peer and not any_port else f"127.0.0.1:{self._new_port()}")
             for pop_id, pop in config.pops.items()
         }
+        if control is not None and any_port:
+            self._control = msgspec.structs.replace(
+                control,
+                admin_listen=f"127.0.0.1:{self._new_port()}",
+                pops_listen=f"127.0.0.1:{self._new_port()}",
+            )
         self._children: list[ChildProcess] = []
         self._dead: list[ChildProcess] = []
         self._rtts: dict[str, float] = {}
@@ -78,19 +89,13 @@ class LocalFabric:
         digests = weights_digests(self._config, cache_dir, say)
         ports = self._engine_ports()
         collectors = plan_collectors(self._home, self._config, self._new_port)
-        release = self._home.publish(
-            self._config,
-            digests,
-            ports,
-            self._listen,
-            self._peer_listen,
-            collectors=collectors,
-        )
+        release = self._publish(digests, ports, collectors)
         say(f"release {release.version} signed")
         await self._start_collectors(collectors, say)
         await self._start_engines(ports, cache_dir, say)
         addresses = await self._start_links(release, say)
         await self._start_pops(release, addresses, say)
+        await self._start_control(say)
         running = self._running(release)
         self._home.write_running(running)
         return running
@@ -122,6 +127,36 @@ class LocalFabric:
         self._dead.append(dead)
         return dead
 
+    def _publish(
+        self,
+        digests: Mapping[str, str],
+        ports: Mapping[str, int],
+        collectors: tuple[Collector, ...],
+    ) -> Release:
+        tenancy = seeding_of(self._home.directory, self._control)
+        return self._home.publish(
+            self._config,
+            digests,
+            ports,
+            self._listen,
+            self._peer_listen,
+            collectors=collectors,
+            tenancy=tenancy,
+        )
+
+    async def _start_control(self, say: Say) -> None:
+        if self._control is None:
+            return
+        path = self._home.directory / "control.yaml"
+        values = msgspec.to_builtins(self._control)
+        # JSON is YAML.
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(values)) + b"\n", 0o600)
+        argv = [sys.executable, "-m", "selvedge", "control", "run", "--settings", str(path)]
+        child = await self._spawn("control", argv)
+        url = f"http://{self._control.admin_listen}/healthz"
+        await child.wait_ready(url, deadline_s=POP_READY_S)
+        say("control process")
+
     def _check_machine(self) -> None:
         disk = os.statvfs(self._home.directory)
         if disk.f_bavail * disk.f_frsize < FREE_DISK_BYTES_MIN:
@@ -129,17 +164,20 @@ class LocalFabric:
                 f"the disk of {self._home.directory} has less than "
                 f"{FREE_DISK_BYTES_MIN // 1_000_000} MB free; make room or give another --home"
             )
-        for pop_id, listen in self._listen.items():
+        places = {f"PoP {pop_id}": listen for pop_id, listen in self._listen.items()}
+        if self._control is not None:
+            places["the control process"] = self._control.admin_listen
+            places["the control process's door for PoPs"] = self._control.pops_listen
+        for place, listen in places.items():
             host, _, port = listen.rpartition(":")
             trouble = _why_not(host, int(port))
             if trouble == errno.EADDRINUSE:
                 raise SelvedgeError(
-                    f"port {port} of PoP {pop_id} is taken; stop what uses it, "
-                    f"or run with --any-port"
+                    f"port {port} of {place} is taken; stop what uses it, or run with --any-port"
                 )
             if trouble is not None:
                 raise SelvedgeError(
-                    f"PoP {pop_id} cannot listen on {listen}: {os.strerror(trouble).lower()}; "
+                    f"{place} cannot listen on {listen}: {os.strerror(trouble).lower()}; "
                     f"change 'listen', or run with --any-port"
                 )
 
@@ -280,6 +318,7 @@ class LocalFabric:
             },
             processes=pids,
             keys=[key.id for key in release.keys],
+            control=self._home.control() if self._control is not None else None,
             chat_model=next((one.id for one in release.models if one.kind == "chat"), None),
         )
 

@@ -25,6 +25,7 @@ from selvedge.fabric.fleet import (
     Zone,
 )
 from selvedge.fabric.geography import WanModel, great_circle_km
+from selvedge.fabric.key_delta import KeyDelta, Revocation, widened
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.receipt import (
     Attestation,
@@ -72,6 +73,7 @@ __all__ = [
     "Head",
     "Ingress",
     "Key",
+    "KeyDelta",
     "Limits",
     "Model",
     "ModelKind",
@@ -85,6 +87,7 @@ __all__ = [
     "RefusalKind",
     "Refused",
     "Release",
+    "Revocation",
     "Route",
     "SelvedgeError",
     "Served",
@@ -103,4 +106,5 @@ __all__ = [
     "is_inside",
     "read_address",
     "why_forbidden",
+    "widened",
 ]

@@ -42,6 +42,7 @@ from selvedge.ledger.journal import (
     recover,
     write_line,
 )
+from selvedge.ledger.key_changes import DeltaOutcome, KeyChanges
 from selvedge.ledger.keys import Admitted, Keyring, hash_secret, write_key
 from selvedge.ledger.leases import (
     Answer,
@@ -112,6 +113,7 @@ __all__ = [
     "Batch",
     "Collected",
     "CollectorLog",
+    "DeltaOutcome",
     "Desk",
     "Entry",
     "Estimate",
@@ -123,6 +125,7 @@ __all__ = [
     "Holder",
     "Intent",
     "Journal",
+    "KeyChanges",
     "Keyring",
     "Known",
     "Level",

@@ -9,7 +9,7 @@ key's requests count at.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from selvedge.fabric import Key, Project, Refused, Route, Tenant
@@ -69,9 +69,11 @@ def write_key(key_id: str, secret: str) -> str:
 
 
 class Keyring:
-    """All keys of a release, by id. Immutable after build; swapped with the release."""
+    """All keys of a release, by id, and what has changed since. Immutable after build; swapped
+    with the release, and with each delta.
+    """
 
-    __slots__ = ("_keyed", "_keys", "_levels")
+    __slots__ = ("_changes", "_complete", "_keyed", "_keys", "_levels")
 
     def __init__(
         self,
@@ -82,8 +84,32 @@ class Keyring:
     ) -> None:
         self._keys = {key.id: key for key in keys}
         self._levels = Levels(tenants, projects)
+        self._changes: Mapping[str, Key | None] = {}
+        self._complete = True
         # Keyed once, copied for each look-up: half the price of a fresh HMAC.
         self._keyed = hmac.new(pepper, digestmod="sha256")
+
+    def changed(self, changes: Mapping[str, Key | None], *, complete: bool = True) -> Keyring:
+        """The release's keys with these ones otherwise; None: revoked. The keys themselves are
+        shared: it costs nothing for each. Where the ring is not ``complete``, a key that is
+        unknown is no error of its holder.
+        """
+        ring = Keyring((), b"")
+        ring._keys = self._keys
+        ring._keyed = self._keyed
+        ring._levels = self._levels
+        ring._changes = changes
+        ring._complete = complete
+        return ring
+
+    def released(self, key_id: str) -> Key | None:
+        """The key as the release has it."""
+        return self._keys.get(key_id)
+
+    def key(self, key_id: str) -> Key | None:
+        """The key as it is now; None where there is none, or none any more."""
+        changes = self._changes
+        return changes[key_id] if key_id in changes else self._keys.get(key_id)
 
     def admit(self, authorization: str | None, now_us: int) -> Admitted | Refused:
         """The holder of the key in an ``Authorization`` header, or why there is none."""
@@ -93,11 +119,15 @@ class Keyring:
             return Refused("missing_api_key", f"The Authorization header has no key; {_HOW}.")
         written = authorization[len(_BEARER) :].strip()
         key_id, _, secret = written.removeprefix(PREFIX).rpartition("-")
-        key = self._keys.get(key_id) if written.startswith(PREFIX) else None
+        is_key = written.startswith(PREFIX)
+        key = self.key(key_id) if is_key else None
         stored = key.hash if key else _DUMMY_HASH
         hashed = self._keyed.copy()
         hashed.update(f"{key_id}:{secret}".encode())
         same = hmac.compare_digest(hashed.hexdigest(), stored)
+        if key is None and is_key and not self._complete and key_id not in self._changes:
+            words = "This PoP waits for a release with newer keys; retry."
+            return Refused("not_ready", words, retry_after_ms=1000)
         if key is None or not same:
             return Refused(
                 "invalid_api_key",

@@ -2,12 +2,22 @@
 
 from selvedge.pop.keeper import run_keeper
 from selvedge.pop.process import run_pop
-from selvedge.pop.settings import Settings, load_settings, settings_table
+from selvedge.pop.settings import (
+    Settings,
+    host_and_port,
+    is_loopback,
+    load_settings,
+    load_table,
+    settings_table,
+)
 from selvedge.pop.workers import take_part
 
 __all__ = [
     "Settings",
+    "host_and_port",
+    "is_loopback",
     "load_settings",
+    "load_table",
     "run_keeper",
     "run_pop",
     "settings_table",

@@ -127,6 +127,9 @@ class Metrics:
         self.releases_refused = Counter(
             row, "selvedge_releases_refused", "Releases that did not hold."
         )
+        self.key_deltas_refused = Counter(
+            row, "selvedge_key_deltas_refused", "Key deltas, or keys of one, that did not hold."
+        )
         self.store_failures = Counter(
             row, "selvedge_receipt_writes_failed", "Journal writes failed."
         )
@@ -213,6 +216,7 @@ class Metrics:
         yield self.connections_refused.collect()
         yield gauge("selvedge_release_version", "Release that serves.", shared.release_served())
         yield self.releases_refused.collect()
+        yield self.key_deltas_refused.collect()
         yield self.store_failures.collect()
         yield self.faults.collect()
         yield from self.tls.collect()

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from selvedge.adapters import (
+    DELTA_FILE,
     FileAppender,
     Held,
     HttpClient,
+    KeyDeltaStore,
     ReceiptBook,
     ReleaseStore,
     Schedule,
@@ -45,6 +47,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.drain import drain
 from selvedge.pop.hearing import Hearing
 from selvedge.pop.http_server import Server, start_server
+from selvedge.pop.key_watch import KeyWatch
 from selvedge.pop.lease_client import LeaseClient
 from selvedge.pop.limits import allow_files, client_settings, server_settings
 from selvedge.pop.peer_door import listen_for_peers
@@ -71,6 +74,7 @@ class ReleaseKeeper:
         self._pepper = read_secret(Path(settings.pepper_file))
         self.identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
         state.peering.open()
+        self.keys = KeyWatch(state, _delta_store(settings), self.look)
 
     def release(self) -> Release | None:
         """The release that serves, if there is one."""
@@ -78,6 +82,7 @@ class ReleaseKeeper:
 
     def load(self) -> None:
         """Start with the release kept from before, then with what the inbox holds."""
+        self.keys.load()
         try:
             held = self._store.load()
             if held is not None:
@@ -85,6 +90,7 @@ class ReleaseKeeper:
         except BadRelease as error:
             log.error("the kept release is refused: %s", error)
         self.look()
+        self.keys.look()
 
     def look(self) -> None:
         """Take a newer release from the inbox, if there is one."""
@@ -114,6 +120,7 @@ class ReleaseKeeper:
         peers = self._state.peering.prepare(held.release)
         self._state.swap(held, secrets, peers)
         self._held = held
+        self.keys.serve(held.release)
         log.info("serving by release %d (%s)", held.release.version, held.hash[:19])
 
     async def watch(self) -> None:
@@ -197,6 +204,7 @@ async def run_pop(
             _sweep(state),
             Hearing(state).watch(),
             leases.watch(),
+            keeper.keys.watch(),
             *([tls.watch()] if tls is not None else []),
         ]
         if part is None:  # else the keeper ships
@@ -215,6 +223,15 @@ def _store(settings: Settings) -> ReleaseStore:
     return ReleaseStore(
         Path(settings.state_dir) / "release",
         Path(settings.release_file),
+        settings.operator_public_key,
+    )
+
+
+def _delta_store(settings: Settings) -> KeyDeltaStore:
+    beside = Path(settings.release_file).parent / DELTA_FILE
+    return KeyDeltaStore(
+        Path(settings.state_dir) / "release",
+        Path(settings.key_delta_file) if settings.key_delta_file else beside,
         settings.operator_public_key,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Final, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,7 @@ POLICIES_LIVE: Final = tuple(name for name, row in POLICIES.items() if not row.f
 
 Count = Annotated[int, Meta(ge=1)]
 LeaseAway = Literal["last", "micro", "refuse"]
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def _help(text: str) -> Meta:
@@ -41,6 +42,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     listen: Annotated[str, _help("`host:port` to serve clients on.")]
     state_dir: Annotated[str, _help("Directory of receipts, keys and the kept release.")]
     release_file: Annotated[str, _help("Signed release to watch; looked at each second.")]
+    key_delta_file: Annotated[
+        str | None,
+        _help(
+            "Signed file of keys revoked and added since the release; looked at four times a "
+            "second. None: `key-delta.json` beside the release."
+        ),
+    ] = None
     operator_public_key: Annotated[str, _help("Ed25519 key, base64, that signs releases.")]
     pepper_file: Annotated[str, _help("File with the 32-byte pepper of key hashes, base64.")]
     peer_addresses: Annotated[
@@ -319,13 +327,24 @@ def load_settings(
     file: Path | None, environment: Mapping[str, str], flags: Mapping[str, object]
 ) -> Settings:
     """Settings from file, environment and flags, the later ones winning. Raises `BadSetting`."""
+    return load_table(Settings, ENV_PREFIX, file, environment, flags)
+
+
+def load_table(
+    table: type[T],
+    prefix: str,
+    file: Path | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+) -> T:
+    """The settings of any such table; its environment variables begin with ``prefix``."""
     values: dict[str, object] = {}
     if file is not None:
         values.update(_from_file(file))
-    values.update(_from_environment(environment))
+    values.update(_from_environment(table, prefix, environment))
     values.update((name, value) for name, value in flags.items() if value is not None)
     try:
-        return msgspec.convert(values, Settings, strict=False)
+        return msgspec.convert(values, table, strict=False)
     except msgspec.ValidationError as error:
         field, _, why = one_line(error).rpartition(": ")
         raise BadSetting(field or "file", why) from error
@@ -345,12 +364,14 @@ def _from_file(file: Path) -> dict[str, object]:
     return found
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
-    known = {field.name: field for field in msgspec.structs.fields(Settings)}
+def _from_environment(
+    table: type[msgspec.Struct], prefix: str, environment: Mapping[str, str]
+) -> dict[str, object]:
+    known = {field.name: field for field in msgspec.structs.fields(table)}
     found: dict[str, object] = {}
     for name, text in environment.items():
-        key = name.removeprefix(ENV_PREFIX).lower()
-        if name.startswith(ENV_PREFIX) and key in known:
+        key = name.removeprefix(prefix).lower()
+        if name.startswith(prefix) and key in known:
             is_json = text.startswith(("{", '["'))  # "[::1]:8101" is none
             found[key] = _from_json(name, text) if is_json else text
     return found
@@ -363,11 +384,11 @@ def _from_json(name: str, text: str) -> object:
         raise BadSetting(name, f"is not JSON: {error}") from error
 
 
-def settings_table() -> str:
+def settings_table(table: type[msgspec.Struct] = Settings) -> str:
     """The settings as a Markdown table, for the documentation."""
     rows = ["| setting | type | default | meaning |", "|---|---|---|---|"]
-    hints = get_type_hints(Settings, include_extras=True)
-    for field in msgspec.structs.fields(Settings):
+    hints = get_type_hints(table, include_extras=True)
+    for field in msgspec.structs.fields(table):
         meta = [arg for arg in get_args(hints[field.name]) if isinstance(arg, Meta)]
         words = next((one.description for one in meta if one.description), "")
         kind = _kind(get_args(hints[field.name])[0])

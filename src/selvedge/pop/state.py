@@ -11,7 +11,7 @@ import msgspec
 from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Way
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.fabric import Engine, Refused, Route, StoreFailed
-from selvedge.ledger import AWAY, Away, Holder
+from selvedge.ledger import AWAY, Away, Holder, Keyring
 from selvedge.pop.answered import Answered
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
@@ -117,6 +117,11 @@ class PopState:
         self._ways.clear()
         self.templates = Templates(here)
         self.metrics.release.set(held.release.version)
+
+    def admit_by(self, ring: Keyring) -> None:
+        """Admit by these keys from now on; running requests keep the view they began with."""
+        if self.view is not None:
+            self.view = msgspec.structs.replace(self.view, keyring=ring)
 
     def hear(self, signals: Board | None) -> None:
         """Route by what this board has heard from now on; None: nobody reports."""

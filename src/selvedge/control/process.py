@@ -1,0 +1,248 @@
+"""The control process: opens its store, publishes, serves its two doors, stops. Told in `run`.
+
+It may stop for a day: PoPs serve on by what they have. What it owes them after an act, the key
+delta and then a release, is written in the background until it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+
+from selvedge.adapters import write_atomically
+from selvedge.control.admin_api import AdminApi
+from selvedge.control.admin_routes import Rooms
+from selvedge.control.database import Database, StoreAway
+from selvedge.control.grants import SYSTEM, Grants
+from selvedge.control.home import ADMIN_KEY_FILE, CONTROL_FILE, ControlRunning, Home
+from selvedge.control.oidc import Logins
+from selvedge.control.pops_door import PopHandler, pops_app
+from selvedge.control.publishing import Publisher
+from selvedge.control.rows import GrantForm
+from selvedge.control.seeding import adopt
+from selvedge.control.settings import ControlSettings
+from selvedge.control.store import Store
+from selvedge.control.tenancy_acts import Tenancy
+from selvedge.fabric import BadRelease, SelvedgeError, StoreFailed
+from selvedge.pop import host_and_port
+
+REQUESTS_MAX: Final = 256
+STOP_S: Final = 5
+FIRST_ADMIN: Final = "local"
+
+log: Final = logging.getLogger("selvedge.control")
+
+
+def open_store(settings: ControlSettings) -> Store:
+    """The fleet's store, its tables brought to this version where it is embedded.
+
+    Raises `StoreAway`, and `SelvedgeError` where it is another fleet's or of another version.
+    """
+    home = Home(Path(settings.home))
+    database = Database(settings.database_url, wait_ms=settings.database_ms_max)
+    if database.is_sqlite:
+        database.upgrade()
+    else:
+        database.check()
+    return Store(database, home.pepper())
+
+
+def open_rooms(settings: ControlSettings, store: Store) -> Rooms:
+    """What the admin API acts on."""
+    publisher = Publisher(store, Home(Path(settings.home)))
+    release = publisher.release
+    if release is None:
+        raise SelvedgeError(
+            f"there is no release under {settings.home}; 'selvedge up' or 'selvedge fleet "
+            "publish' makes the first"
+        )
+    store.open(release.fleet)
+    adopt(store, Home(Path(settings.home)))
+    return Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher)
+
+
+def first_admin(home: Home, grants: Grants) -> None:
+    """The admin key that commands on this machine use, minted where there is none yet."""
+    path = home.directory / ADMIN_KEY_FILE
+    if path.exists():
+        return
+    name = f"{FIRST_ADMIN}-{os.urandom(4).hex()}"
+    made = grants.give(SYSTEM, name, GrantForm(role="owner", key=True))
+    write_atomically(path, f"{made.secret}\n".encode(), 0o600)
+
+
+class Background:
+    """Publishes what is owed: after an act at once, and by the clock for other processes' acts."""
+
+    def __init__(self, settings: ControlSettings, publisher: Publisher) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._nudge = asyncio.Event()
+        self._failing: str | None = None
+
+    def nudge(self) -> None:
+        """There was an act."""
+        self._nudge.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        since: float | None = None
+        while True:
+            waits = await self._try(self._delta)
+            after_s = self._settings.release_after_ms / 1000
+            if waits and since is None:
+                since = time.monotonic()
+            if since is not None and after_s and time.monotonic() - since >= after_s:
+                await self._try(self._release)
+                since = None
+            await self._pause(min(self._settings.poll_ms / 1000, after_s or 1e9, 60.0))
+
+    async def _pause(self, most_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._nudge.wait(), most_s)
+        self._nudge.clear()
+
+    def _delta(self) -> bool:
+        made = self._publisher.publish_delta()
+        return made is not None and made.waits
+
+    def _release(self) -> bool:
+        made = self._publisher.publish_release(SYSTEM)
+        log.info("release %d made of the store", made.release)
+        return made.waits
+
+    async def _try(self, work: object) -> bool:
+        assert callable(work)
+        try:
+            done = bool(await asyncio.to_thread(work))
+        except (StoreFailed, BadRelease) as error:
+            if str(error) != self._failing:
+                self._failing = str(error)
+                log.error("not published, and tried again: %s", error)
+            return False
+        self._failing = None
+        return done
+
+
+class _Door(uvicorn.Server):
+    """A server whose signals are the process's, not its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _door(app: Starlette, settings: ControlSettings, *, tls: bool) -> _Door:
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        limit_concurrency=REQUESTS_MAX,
+        timeout_graceful_shutdown=STOP_S,
+        ssl_certfile=settings.tls_cert_file if tls else None,
+        ssl_keyfile=settings.tls_key_file if tls else None,
+    )
+    return _Door(config)
+
+
+def _listen(name: str, address: str) -> socket.socket:
+    host, port = host_and_port(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        raise SelvedgeError(
+            f"the control process cannot listen on {address}: {error.strerror}; "
+            f"stop what uses it or change '{name}'"
+        ) from error
+    return sock
+
+
+async def run_control(
+    settings: ControlSettings, handlers: Mapping[str, PopHandler] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `SelvedgeError` where it cannot start.
+
+    ``handlers`` answer the PoPs, by path.
+    """
+    home = Home(Path(settings.home))
+    socks = [
+        _listen("admin_listen", settings.admin_listen),
+        _listen("pops_listen", settings.pops_listen),
+    ]
+    try:
+        store = await asyncio.to_thread(open_store, settings)
+        try:
+            rooms = await asyncio.to_thread(open_rooms, settings, store)
+            await asyncio.to_thread(first_admin, home, rooms.grants)
+            await _serve(settings, rooms, socks, handlers or {})
+        finally:
+            await asyncio.to_thread(store.database.close)
+    finally:
+        for sock in socks:
+            sock.close()
+
+
+async def _serve(
+    settings: ControlSettings,
+    rooms: Rooms,
+    socks: list[socket.socket],
+    handlers: Mapping[str, PopHandler],
+) -> None:
+    background = Background(settings, rooms.publisher)
+    logins = Logins(settings, rooms.grants.login)
+    admin = AdminApi(settings, rooms, logins, background.nudge).app()
+    with contextlib.suppress(StoreAway):
+        await asyncio.to_thread(rooms.publisher.publish_delta)
+    tls = settings.tls_cert_file is not None
+    doors = [_door(admin, settings, tls=tls), _door(pops_app(handlers), settings, tls=False)]
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serving = [
+        asyncio.create_task(door.serve(sockets=[sock]))
+        for door, sock in zip(doors, socks, strict=True)
+    ]
+    working = asyncio.create_task(background.run())
+    note = Path(settings.home) / CONTROL_FILE
+    write_atomically(note, msgspec.json.encode(_running(socks, tls=tls)))
+    log.info("the control process serves on %s and %s", *(_url(sock) for sock in socks))
+    try:
+        await stop.wait()
+    finally:
+        note.unlink(missing_ok=True)
+        working.cancel()
+        for door in doors:
+            door.should_exit = True
+        await asyncio.gather(working, *serving, return_exceptions=True)
+
+
+def _running(socks: list[socket.socket], *, tls: bool) -> ControlRunning:
+    scheme = "https" if tls else "http"
+    return ControlRunning(_url(socks[0], scheme), _url(socks[1]), os.getpid())
+
+
+def _url(sock: socket.socket, scheme: str = "http") -> str:
+    host, port = sock.getsockname()[:2]
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,297 @@
+"""From the store to the PoPs: releases, and the key delta beside them.
+
+An act on keys is in the delta before it is answered. What a delta cannot say (a tenant, a class, a
+higher limit) waits for the next release, which the publisher makes by itself a moment later. Both
+are files that PoPs watch; nobody waits for a PoP, and no PoP for us.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Row, func, insert, select
+
+from selvedge.adapters import (
+    DELTA_FILE,
+    Held,
+    open_delta,
+    open_release,
+    operator_public_key,
+    seal_delta,
+    seal_release,
+    write_atomically,
+)
+from selvedge.control.home import Home
+from selvedge.control.roles import Actor
+from selvedge.control.store import Act, Store, key_row, project_row, tenant_row
+from selvedge.control.tables import KEYS, PROJECTS, RELEASES, TENANTS
+from selvedge.fabric import (
+    BadRelease,
+    Key,
+    KeyDelta,
+    Project,
+    Release,
+    Revocation,
+    SelvedgeError,
+    Tenant,
+    widened,
+)
+
+REVOKED_US: Final = 30 * 86_400 * 1_000_000
+"""So long a revocation is in every delta, whatever releases there are."""
+DELTA_KEYS_MAX: Final = 2_000
+"""More keys than these are given to PoPs by a release."""
+
+Heard = Callable[[Release, tuple[Key, ...]], None]
+Living = tuple[tuple[Tenant, ...], tuple[Project, ...], tuple[Key, ...]]
+
+
+class Published(msgspec.Struct, frozen=True):
+    """What PoPs can see now: acts up to ``stamp``; ``waits`` where some need a release."""
+
+    stamp: int
+    release: int
+    serial: int
+    keys: int
+    revoked: int
+    waits: bool
+
+
+class Publisher:
+    """One per control process; its methods may be called from any thread."""
+
+    def __init__(self, store: Store, home: Home) -> None:
+        self._store = store
+        self._home = home
+        self._operator = home.operator_key()
+        self._delta_file = home.release_file.with_name(DELTA_FILE)
+        self._lock = threading.Lock()
+        self._seen: tuple[int, int] | None = None
+        self._held: Held | None = None
+        self._keys: dict[str, Key] = {}
+        self._serial = 0
+        self._body: tuple[object, ...] | None = None
+        self._heard: list[Heard] = []
+
+    def tell(self, heard: Heard) -> None:
+        """Call ``heard`` now and whenever PoPs are given a new release or other keys: with the
+        release, and the keys that are otherwise than in it.
+        """
+        with self._lock:
+            self._heard.append(heard)
+            self._body = None
+
+    @property
+    def release(self) -> Release | None:
+        """The release that PoPs are given now; None before the first."""
+        with self._lock:
+            self._read_release()
+            return self._held.release if self._held is not None else None
+
+    def zones(self) -> frozenset[str] | None:
+        """The zones of the fleet; None before the first release."""
+        release = self.release
+        return None if release is None else frozenset(zone.id for zone in release.zones)
+
+    def publish_delta(self) -> Published | None:
+        """Bring the delta to the store's last act; None before the first release.
+
+        Raises `StoreAway` of the database, `StoreFailed` of the disk.
+        """
+        with self._lock:
+            self._read_release()
+            if self._held is None:
+                return None
+            return self._write_delta(self._held.release)
+
+    def publish_release(self, actor: Actor) -> Published:
+        """Make the next release of the present one and the store. Raises `BadRelease`."""
+        with self._home.publishing(), self._lock:
+            self._read_release()
+            if self._held is None:
+                words = "there is none yet; 'selvedge up' or 'selvedge fleet publish' makes it"
+                raise BadRelease("release", words)
+            with self._store.act(actor) as act:
+                release = amend(act, self._held.release, self._held.release.version + 1)
+                note_release(act, release)
+            write_atomically(self._home.release_file, seal_release(release, self._operator))
+            self._read_release()
+            return self._write_delta(release)
+
+    def _read_release(self) -> None:
+        try:
+            stat = self._home.release_file.stat()
+        except OSError:
+            return
+        now = (stat.st_mtime_ns, stat.st_ino)
+        if now == self._seen:
+            return
+        public = operator_public_key(self._operator)
+        self._held = open_release(self._home.release_file.read_bytes(), public)
+        self._keys = {key.id: key for key in self._held.release.keys}
+        self._seen = now
+
+    def _write_delta(self, release: Release) -> Published:
+        with self._store.database.read() as connection:
+            stamp = stamp_of(connection)
+            since = _since(connection, release)
+            rows = connection.execute(
+                select(KEYS).where(KEYS.c.stamp > since, KEYS.c.removed_us.is_(None))
+            ).all()
+            waits = _changed(connection, since)
+            old_us = stamp - REVOKED_US
+            gone = connection.execute(
+                select(KEYS.c.id, KEYS.c.removed_us)
+                .where(KEYS.c.removed_us > old_us)
+                .order_by(KEYS.c.removed_us)
+            ).all()
+        keys: list[Key] = []
+        known = _Known(release)
+        for row in rows:
+            key = _key(row)
+            held = self._keys.get(key.id)
+            fits = known.fits(key) if held is None else widened(held, key) is None
+            if fits and held != key:
+                keys.append(key)
+            waits = waits or not fits
+        revoked = tuple(Revocation(row.id, row.removed_us) for row in gone)
+        waits = waits or len(keys) > DELTA_KEYS_MAX
+        serial = self._lay_down(release, tuple(keys[:DELTA_KEYS_MAX]), revoked, stamp)
+        return Published(stamp, release.version, serial, len(keys), len(revoked), waits)
+
+    def _lay_down(
+        self,
+        release: Release,
+        keys: tuple[Key, ...],
+        revoked: tuple[Revocation, ...],
+        stamp: int,
+    ) -> int:
+        body = (release.version, keys, revoked)
+        if body == self._body and self._delta_file.exists():
+            return self._serial
+        # Never below what lies there: the store may be one that was restored.
+        serial = max(stamp, self._serial + 1, self._laid_down() + 1)
+        made = KeyDelta(
+            fleet=release.fleet,
+            serial=serial,
+            release=release.version,
+            made_us=stamp,
+            revoked=revoked,
+            keys=tuple(msgspec.Raw(msgspec.json.encode(key)) for key in keys),
+        )
+        write_atomically(self._delta_file, seal_delta(made, self._operator))
+        self._body, self._serial = body, serial
+        for heard in self._heard:
+            heard(release, keys)
+        return serial
+
+    def _laid_down(self) -> int:
+        held = read_delta(self._delta_file, self._operator)
+        return held.serial if held is not None else 0
+
+
+class _Known:
+    """The data classes and zones of a release: to others a delta adds no key."""
+
+    def __init__(self, release: Release) -> None:
+        self._classes = {
+            (tenant.id, one.id) for tenant in release.tenants for one in tenant.classes
+        }
+        self._zones = {zone.id for zone in release.zones}
+
+    def fits(self, key: Key) -> bool:
+        """Whether the release's PoPs take it."""
+        return (key.tenant, key.data_class) in self._classes and self._zones.issuperset(key.zones)
+
+
+def read_delta(path: Path, operator: bytes) -> KeyDelta | None:
+    """The delta that lies there; None where there is none that holds."""
+    try:
+        return open_delta(path.read_bytes(), operator_public_key(operator)).delta
+    except (OSError, BadRelease):
+        return None
+
+
+def amend(act: Act, release: Release, version: int) -> Release:
+    """The next release, of at least this version: the fleet of the one given, the store's tenants,
+    projects and keys.
+    """
+    tenants, projects, keys = living(act.connection)
+    newest = act.connection.execute(select(func.max(RELEASES.c.version))).scalar() or 0
+    return msgspec.structs.replace(
+        release,
+        version=max(version, int(newest) + 1),
+        made_us=act.stamp,
+        tenants=tenants,
+        projects=projects,
+        keys=keys,
+    )
+
+
+def note_release(act: Act, release: Release) -> None:
+    """Write down which acts a release has in it: all up to this one."""
+    hashed = hashlib.sha256(msgspec.json.encode(release)).hexdigest()
+    act.connection.execute(
+        insert(RELEASES).values(
+            version=release.version,
+            stamp=act.stamp,
+            made_us=release.made_us,
+            hash=f"sha256:{hashed}",
+        )
+    )
+    act.record("release.publish", f"release {release.version}", None, None)
+
+
+def living(connection: Connection) -> Living:
+    """All tenants, projects and keys that were not removed, as a release has them."""
+    tenants = connection.execute(
+        select(TENANTS).where(TENANTS.c.removed_us.is_(None)).order_by(TENANTS.c.id)
+    )
+    projects = connection.execute(
+        select(PROJECTS)
+        .where(PROJECTS.c.removed_us.is_(None))
+        .order_by(PROJECTS.c.tenant, PROJECTS.c.id)
+    )
+    keys = connection.execute(select(KEYS).where(KEYS.c.removed_us.is_(None)).order_by(KEYS.c.id))
+    held = tuple(tenant_row(row).value() for row in tenants)
+    names = {tenant.id for tenant in held}
+    return (
+        held,
+        tuple(project_row(row).value() for row in projects if row.tenant in names),
+        tuple(_key(row) for row in keys if row.tenant in names),
+    )
+
+
+def stamp_of(connection: Connection) -> int:
+    """The stamp of the last act. Raises `SelvedgeError` where the store was not opened."""
+    found = connection.exec_driver_sql("SELECT stamp FROM counters").scalar()
+    if found is None:
+        raise SelvedgeError("the store has no fleet yet")
+    return int(found)
+
+
+def _key(row: Row[Any]) -> Key:  # Any: a row of the table
+    return key_row(row).value(row.hash)
+
+
+def _since(connection: Connection, release: Release) -> int:
+    """The last act that the release has in it; -1 for one that no store had a part in."""
+    wanted = select(RELEASES.c.stamp).where(
+        RELEASES.c.version == release.version, RELEASES.c.made_us == release.made_us
+    )
+    found = connection.execute(wanted).scalar()
+    return -1 if found is None else int(found)
+
+
+def _changed(connection: Connection, since: int) -> bool:
+    """Whether tenants or projects changed, which no delta can say."""
+    for table in (TENANTS, PROJECTS):
+        wanted = select(func.count()).select_from(table).where(table.c.stamp > since)
+        if connection.execute(wanted).scalar():
+            return True
+    return False
