@@ -21,7 +21,7 @@ from tests.support.admin import Api, Told, make_api
 from tests.support.databases import Postgres, SlowProxy, running_postgres
 
 SOURCE = Path(__file__).parents[2] / "src/selvedge"
-WAIT_MS = 1_000
+WAIT_MS = 2_000
 SLOW_S = 120.0
 BOUND_S = 30.0  # a machine that has other work to do adds to WAIT_MS, but not so much
 KEY = {"tenant": "free", "class": "default"}
