@@ -81,6 +81,21 @@ def test_a_silent_holder_keeps_its_share_until_its_lease_is_surely_over() -> Non
         assert ask(desk, "b", number, wish(5, kind=CONCURRENT), at_us=at_us) == [amount]
 
 
+def test_a_long_lease_lasts_although_a_shorter_one_was_granted_and_lost() -> None:
+    desk = desk_of(Limits(concurrent_requests=60))
+    grants = desk.answer(Question("a", 0, "e", 1, NONCE, [wish(3, kind=CONCURRENT)]), NOW_US)
+    assert grants is not None
+    (first,) = grants
+    assert (first.amount, first.last_ms) == (12, 20 * 30_000)
+    row = Wish(LEVEL, CONCURRENT, 0, first.amount, 5, 60, 0, first.last_ms - 1000)
+    lost = desk.answer(Question("a", 0, "e", 2, NONCE, [row]), NOW_US + 1_000_000)
+    assert lost is not None
+    assert lost[0].last_ms == 30_000
+    at_us = NOW_US + 200_000_000
+    assert desk.granted(LEVEL, CONCURRENT, at_us) >= first.amount
+    assert desk.granted(LEVEL, CONCURRENT, NOW_US + 610_000_000) == 0
+
+
 def test_money_begins_again_with_its_window_alone() -> None:
     desk = desk_of(Limits(micro_dollars_per_day=100))
     assert ask(desk, "a", 1, wish(100, kind=DAY)) == [100]

@@ -22,6 +22,8 @@ from selvedge.ledger.shares import MARGIN_US
 
 LEASE_MS: Final = 30_000
 PLENTY: Final = 4
+FEWER: Final = 16
+"""Where no more than one part in so many is wished for, holders have some times what they wish."""
 LONGER: Final = 20
 """Where no more than one part in `PLENTY` of a budget is granted, leases last so many times longer:
 nobody waits for what they hold, and who has a hundred thousand keys need not ask for each so often.
@@ -104,6 +106,8 @@ class _Pot:
         if self.level is None:
             if self.kind >= DAY or not need:
                 return floor + need
+            if self.wishes * FEWER <= self.limit:
+                return need * FEWER // PLENTY
             # Of what nobody wishes for half is shared as well; the rest is for who comes next.
             spare = max(0, self.limit - self.wishes) // (2 * len(self.shares) + 2)
             return need + spare
