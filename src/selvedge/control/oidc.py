@@ -8,6 +8,7 @@ was granted by name goes before one that configuration reads from a claim.
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
@@ -120,6 +121,8 @@ class Logins:
                 raise BadSetting("oidc_issuer", f"{issuer} says that it is {found['issuer']!r}")
             return str(found["jwks_uri"])
         except (OSError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # It is the answer, and holds a connection.
             raise IssuerAway("the login's issuer does not answer; retry") from error
 
 
