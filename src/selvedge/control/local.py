@@ -33,8 +33,8 @@ from selvedge.adapters import (
 )
 from selvedge.control.extra import seeding_of
 from selvedge.control.home import Home, Running, RunningPoP
-from selvedge.control.home_control import named_control
 from selvedge.control.home_collectors import collector_commands, plan_collectors
+from selvedge.control.home_control import named_control
 from selvedge.control.settings import ControlSettings
 from selvedge.fabric import Collector, Release, SelvedgeError, WanModel
 
