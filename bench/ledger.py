@@ -8,7 +8,8 @@ beside it as a worker's task does, by a desk that has plenty and grants what is 
 `record_us`: CPU of one request's intent and receipt in a book on this checkout's file system,
 sixteen requests a write. `rss_growth_mib_1e6_requests`: how much a process grows in a million
 requests of a hundred thousand keys that have limits of their own, a thousand requests a second of
-the day, from when every key has been used. Writes `bench/out/ledger.json`.
+the day, from when every key has been used. Then a collector is measured as in `ledger_collect`.
+Writes `bench/out/ledger.json`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import msgspec
 
 import selvedge.ledger.holder
 from bench.figures import OUT, Figures, bar, circumstances, print_table, quantile, write_figures
+from bench.ledger_collect import WORDS, collect_figures
+from bench.ledger_collect import bars as collect_bars
 from selvedge.adapters import FileAppender, ReceiptBook, Vault
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.exchange.quota import Taken, spent, take
@@ -293,10 +296,11 @@ def measure(rounds: int, keys: int, requests: int) -> Figures:
 
 def show(figures: Figures) -> None:
     """Print the figures with their bars."""
+    collected = collect_bars(figures)
     rows = [
         (name, str(value), bar(float(value) <= BARS[name], f"<= {BARS[name]}"))
         if name in BARS
-        else (name, str(value), "")
+        else (name, str(value), bar(collected[name], WORDS[name]) if name in collected else "")
         for name, value in figures.items()
     ]
     print_table("The ledger", rows)
@@ -310,8 +314,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=REQUESTS)
     options = parser.parse_args(arguments)
     OUT.mkdir(parents=True, exist_ok=True)
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
     figures = circumstances() | measure(options.rounds, options.keys, options.requests)
+    os.sched_setaffinity(0, cores)  # the collector is a process of its own, on a core of its own
+    figures |= collect_figures()
     show(figures)
     if (options.keys, options.requests) == (KEYS, REQUESTS):
         write_figures("ledger", figures)

@@ -60,6 +60,10 @@ SLICES = 24
 SYNCS = 30
 """Bare write-and-sync pairs after each slice."""
 RECEIPTS_PER_S_MIN = 20_000
+WORDS = {
+    "receipts_per_s": f"at least {RECEIPTS_PER_S_MIN:,}",
+    "ack_ms_p99": "at most 3 x disk_fsync_ms_p99 + 5",
+}
 READY_S = 30.0
 
 
@@ -287,12 +291,8 @@ def main(as_json_: bool) -> None:
     if as_json_:
         click.echo(as_json(figures), nl=False)
     else:
-        words = {
-            "receipts_per_s": f"at least {RECEIPTS_PER_S_MIN:,}",
-            "ack_ms_p99": "at most 3 x disk_fsync_ms_p99 + 5",
-        }
         rows = [
-            (name, f"{value:,}", bar(met[name], words[name]) if name in met else "")
+            (name, f"{value:,}", bar(met[name], WORDS[name]) if name in met else "")
             for name, value in figures.items()
         ]
         print_table("collection", rows)

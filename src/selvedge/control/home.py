@@ -2,6 +2,7 @@
 
 operator.key      signs releases (Ed25519)
 pepper.key        keys the hashes of API keys
+control.key       what the control process and PoPs share keys by (X25519)
 keys.json         the API keys themselves, minted here, readable by the owner alone
 release.json      the signed release that every PoP watches
 key-delta.json    what changed of its keys since, signed; written by the control process
@@ -42,7 +43,7 @@ from selvedge.adapters import (
     seal_release,
     write_atomically,
 )
-from selvedge.fabric import BadRelease, Collector, Release, SelvedgeError
+from selvedge.fabric import BadRelease, Collector, Control, Release, SelvedgeError
 from selvedge.ledger import hash_secret, write_key
 
 DEFAULT_HOME: Final = ".selvedge"
@@ -138,6 +139,10 @@ class Home:
         """What keys the hashes of API keys; made on first use."""
         return keep_secret(self.pepper_file, os.urandom(32))
 
+    def control_key(self) -> bytes:
+        """The control process's private key, with which it is known to PoPs; made on first use."""
+        return keep_secret(self.directory / "control.key", os.urandom(32))
+
     def admin_key(self) -> str:
         """The admin key of commands on this machine. Raises `SelvedgeError` where there is none."""
         path = self.directory / ADMIN_KEY_FILE
@@ -189,15 +194,17 @@ class Home:
         peer_listen: Mapping[str, str] = MappingProxyType({}),
         *,
         collectors: tuple[Collector, ...] = (),
+        control: Control | None = None,
         tenancy: Callable[[Release], Release] | None = None,
     ) -> Release:
         """Make, check, sign and lay down the next release. Raises `BadRelease`.
 
+        ``control`` is where PoPs ask for leases; None: nobody grants any.
         ``tenancy`` puts the store's tenants, projects and keys into it, where there is a store.
         """
         with self.publishing():
             release = self._make(config, digests, engine_ports, listen, peer_listen)
-            release = msgspec.structs.replace(release, collectors=collectors)
+            release = msgspec.structs.replace(release, collectors=collectors, control=control)
             if tenancy is not None:
                 release = tenancy(release)
             write_atomically(self.release_file, seal_release(release, self.operator_key()))

@@ -34,6 +34,7 @@ from selvedge.adapters import (
 from selvedge.control.extra import seeding_of
 from selvedge.control.home import Home, Running, RunningPoP
 from selvedge.control.home_collectors import collector_commands, plan_collectors
+from selvedge.control.home_control import named_control
 from selvedge.control.settings import ControlSettings
 from selvedge.fabric import Collector, Release, SelvedgeError, WanModel
 
@@ -141,6 +142,7 @@ class LocalFabric:
             self._listen,
             self._peer_listen,
             collectors=collectors,
+            control=named_control(self._home, self._control),
             tenancy=tenancy,
         )
 

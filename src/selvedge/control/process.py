@@ -25,10 +25,12 @@ from selvedge.adapters import write_atomically
 from selvedge.control.admin_api import AdminApi
 from selvedge.control.admin_routes import Rooms
 from selvedge.control.database import Database, StoreAway
+from selvedge.control.fleet_desk import FleetDesk
 from selvedge.control.grants import SYSTEM, Grants
 from selvedge.control.home import ADMIN_KEY_FILE, CONTROL_FILE, ControlRunning, Home
+from selvedge.control.lease_store import SqlGrants
 from selvedge.control.oidc import Logins
-from selvedge.control.pops_door import PopHandler, pops_app
+from selvedge.control.pops_door import LEASES, PopHandler, pops_app
 from selvedge.control.publishing import Publisher
 from selvedge.control.rows import GrantForm
 from selvedge.control.seeding import adopt
@@ -71,6 +73,13 @@ def open_rooms(settings: ControlSettings, store: Store) -> Rooms:
     store.open(release.fleet)
     adopt(store, Home(Path(settings.home)))
     return Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher)
+
+
+def open_desk(settings: ControlSettings, store: Store, publisher: Publisher) -> FleetDesk:
+    """The desk that grants leases by what is published; its grants outlive it in the store."""
+    desk = FleetDesk(Home(Path(settings.home)).control_key(), SqlGrants(store.database))
+    publisher.tell(desk.hear)
+    return desk
 
 
 def first_admin(home: Home, grants: Grants) -> None:
@@ -183,7 +192,7 @@ async def run_control(
 ) -> None:
     """Serve until SIGTERM or SIGINT. Raises `SelvedgeError` where it cannot start.
 
-    ``handlers`` answer the PoPs, by path.
+    ``handlers`` answer the PoPs, by path, beside the desk.
     """
     home = Home(Path(settings.home))
     socks = [
@@ -195,7 +204,8 @@ async def run_control(
         try:
             rooms = await asyncio.to_thread(open_rooms, settings, store)
             await asyncio.to_thread(first_admin, home, rooms.grants)
-            await _serve(settings, rooms, socks, handlers or {})
+            desk = await asyncio.to_thread(open_desk, settings, store, rooms.publisher)
+            await _serve(settings, rooms, socks, {LEASES: desk.answer, **(handlers or {})})
         finally:
             await asyncio.to_thread(store.database.close)
     finally:

@@ -109,5 +109,18 @@ AUDIT: Final = Table(
     Column("request_id", String(64)),
 )
 
-TABLES: Final = (COUNTERS, TENANTS, PROJECTS, KEYS, GRANTS, RELEASES, AUDIT)
+LEASES: Final = Table(
+    "leases",
+    METADATA,
+    Column("holder", String(384), primary_key=True),
+    Column("level", String(256), primary_key=True),
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("budget_window", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("free_us", BigInteger, nullable=False, index=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""What the desk granted: a row for each holder and budget, in the order of `ledger.Granted`."""
+
+TABLES: Final = (COUNTERS, TENANTS, PROJECTS, KEYS, GRANTS, RELEASES, AUDIT, LEASES)
 """In an order in which they may be filled."""
