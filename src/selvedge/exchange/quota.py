@@ -55,9 +55,6 @@ def spent(view: FleetView, admitted: Admitted, at_us: int) -> Refused | None:
 
 def take(view: FleetView, admitted: Admitted, ask: Ask, at_us: int) -> Taken | Refused | None:
     """Reserve what a request may use; None where no limit is its key's, or its model is unknown."""
-    barred = admitted.bars_model(ask.model)
-    if barred is not None:
-        return barred
     holder, model = view.quotas, view.models.get(ask.model)
     if holder is None or model is None or not admitted.levels:
         return None

@@ -1,9 +1,9 @@
 """Requests under one `Idempotency-Key` (the IETF's draft of that header; Stripe's habits).
 
 A key is the project's: the same word of another tenant or project is another key. It stands for one
-route and body. While the first request under it runs, others are told to wait; once an ending has
-billed something the key is spent, and the answer is given again where it is still kept. A request
-that billed nothing leaves its key free: it may be sent again.
+route, data class and body. While the first request under it runs, others are told to wait; once an
+ending has billed something the key is spent, and the answer is given again where it is still kept.
+A request that billed nothing leaves its key free: it may be sent again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ WAIT_MS: Final = 1000
 
 
 def claim(head: Head, admitted: Admitted, body: bytes, draft: Receipt) -> Claim:
-    """The claim of a request that came with a key.
+    """The claim of a request that came with a key: of its route, data class and body.
 
     An answer for a request that entered outside its zone is not kept there.
     """
     asked = hashlib.blake2b(head.route.value.encode(), digest_size=FINGERPRINT_BYTES)
-    asked.update(b"\n" + body)
+    asked.update(b"\n" + admitted.data_class.encode() + b"\n" + body)
     key = (admitted.tenant, admitted.project, head.idempotency_key or "")
     return Claim(key, asked.digest(), head.receipt_id, keeps=not draft.transit)
 

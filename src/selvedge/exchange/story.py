@@ -94,6 +94,9 @@ def serve(
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
     draft = _asked(draft, ask, view)
+    barred = admitted.bars_model(ask.model)
+    if barred is not None:
+        return (yield from _refuse(head, draft, barred, arrived.at_us, ask))
 
     again = yield from _again(head, draft, ask, admitted, arrived.body)
     if again is not None:
