@@ -28,7 +28,8 @@ from selvedge.control import free_port
 
 START_S = 60.0
 BACKENDS = ("sqlite", "postgresql")
-_SETTINGS = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "shared_buffers=16MB")
+# Commits are handed to the system before they are answered: they outlive a server that is killed.
+_SETTINGS = ("fsync=off", "synchronous_commit=on", "full_page_writes=off", "shared_buffers=16MB")
 
 
 def find_postgres() -> Path | None:
