@@ -78,15 +78,20 @@ def test_pops_hear_each_other_and_say_why(fabric: Fabric) -> None:
 
 
 @pytest.mark.fabric
-@pytest.mark.parametrize(("tenant", "country"), [("asean", "SG"), ("eea", "DE"), ("free", "SG")])
+@pytest.mark.parametrize(
+    ("tenant", "allowed"), [("asean", {"SG"}), ("eea", {"DE"}), ("free", {"SG", "DE"})]
+)
 def test_residency_shows_in_the_answer_and_in_the_receipt(
-    fabric: Fabric, tenant: str, country: str
+    fabric: Fabric, tenant: str, allowed: set[str]
 ) -> None:
+    # "free" goes to the nearer engine, unless that one is slow just now.
     words = ("ask", QUESTION, "--tenant", tenant, "--max-tokens", "4", "--json")
     told = fabric.call(*words)
     assert (told.code, told.err) == (0, "")
     answer, receipt = told.json["answer"], told.json["receipt"]
-    assert (answer["status"], answer["processed_in"]) == (200, country)
+    country = answer["processed_in"]
+    assert answer["status"] == 200
+    assert country in allowed
     assert answer["text"]
     assert receipt["id"] == answer["receipt_id"]
     assert (receipt["processed_in"], receipt["ingress_country"]) == (country, "ID")
