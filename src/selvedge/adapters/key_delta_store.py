@@ -7,16 +7,19 @@ the file that said so.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
 
-from selvedge.adapters.identities import sign, verify
 from selvedge.adapters.release_store import write_atomically
+from selvedge.adapters.signed_files import (
+    WatchedFile,
+    check_envelope,
+    hash_of,
+    is_signed,
+    signature_of,
+)
 from selvedge.fabric import BadRelease, KeyDelta
 
 DELTA_FILE: Final = "key-delta.json"
@@ -44,10 +47,8 @@ class HeldDelta(msgspec.Struct, frozen=True):
 def seal_delta(delta: KeyDelta, operator_private: bytes) -> bytes:
     """The file of a signed delta."""
     body = msgspec.json.encode(delta)
-    signature = sign(operator_private, _DOMAIN + body)
-    return msgspec.json.encode(
-        SignedDelta(msgspec.Raw(body), _hash(body), base64.b64encode(signature).decode())
-    )
+    signature = signature_of(_DOMAIN, body, operator_private)
+    return msgspec.json.encode(SignedDelta(msgspec.Raw(body), hash_of(body), signature))
 
 
 def open_delta(data: bytes, operator_public: str) -> HeldDelta:
@@ -56,17 +57,12 @@ def open_delta(data: bytes, operator_public: str) -> HeldDelta:
         raise BadRelease("key delta", f"exceeds {DELTA_BYTES_MAX} bytes")
     try:
         signed = msgspec.json.decode(data, type=SignedDelta)
-        body = bytes(signed.delta)
-        signature = base64.b64decode(signed.signature, validate=True)
-        verify(operator_public, signature, _DOMAIN + body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadRelease("key delta", f"is not a signed delta: {error}") from error
-    except (InvalidSignature, ValueError) as error:
-        raise BadRelease("key delta", "its signature is not the operator's") from error
-    if signed.v != 1:
-        raise BadRelease("v", f"{signed.v} is not a form this version reads; it reads 1")
-    if signed.hash != _hash(body):
-        raise BadRelease("hash", "is not the hash of the key delta")
+    body = bytes(signed.delta)
+    if not is_signed(_DOMAIN, body, signed.signature, operator_public):
+        raise BadRelease("key delta", "its signature is not the operator's")
+    check_envelope("key delta", body, signed.hash, signed.v)
     try:
         return HeldDelta(msgspec.json.decode(body, type=KeyDelta), data)
     except msgspec.MsgspecError as error:
@@ -79,9 +75,8 @@ class KeyDeltaStore:
     def __init__(self, directory: Path, inbox: Path, operator_public: str) -> None:
         self._current = directory / DELTA_FILE
         self._revoked = directory / "revoked-keys.json"
-        self._inbox = inbox
+        self._inbox = WatchedFile(inbox)
         self._public = operator_public
-        self._seen: tuple[int, int, int] | None = None
         directory.mkdir(parents=True, exist_ok=True)
 
     def load(self) -> HeldDelta | None:
@@ -104,23 +99,11 @@ class KeyDeltaStore:
 
     def changed(self) -> bool:
         """Whether the watched file is one not looked at yet. One stat(2)."""
-        try:
-            stat = self._inbox.stat()
-        except OSError:
-            return False
-        now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if now == self._seen:
-            return False
-        self._seen = now
-        return True
+        return self._inbox.changed()
 
     def take(self) -> HeldDelta:
         """Check what is there. Raises `BadRelease`."""
-        try:
-            with self._inbox.open("rb") as file:
-                data = file.read(DELTA_BYTES_MAX + 1)
-        except OSError as error:
-            raise BadRelease("key delta", f"{self._inbox}: {error.strerror}") from error
+        data = self._inbox.read("key delta", DELTA_BYTES_MAX)
         return open_delta(data, self._public)
 
     def keep(self, held: HeldDelta) -> None:
@@ -130,7 +113,3 @@ class KeyDeltaStore:
     def keep_revoked(self, revoked: dict[str, int]) -> None:
         """Keep which keys are revoked. Raises `StoreFailed`."""
         write_atomically(self._revoked, msgspec.json.encode(revoked))
-
-
-def _hash(body: bytes) -> str:
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"

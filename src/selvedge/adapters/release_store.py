@@ -8,18 +8,20 @@ the last good one serves on.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
-import hashlib
 import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
 
-from selvedge.adapters.identities import sign, verify
+from selvedge.adapters.signed_files import (
+    WatchedFile,
+    check_envelope,
+    hash_of,
+    is_signed,
+    signature_of,
+)
 from selvedge.fabric import BadRelease, Release, StaleRelease, StoreFailed
 
 RELEASE_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -45,10 +47,8 @@ class Held(msgspec.Struct, frozen=True):
 def seal_release(release: Release, operator_private: bytes) -> bytes:
     """The file of a signed release."""
     body = msgspec.json.encode(release)
-    signature = sign(operator_private, _DOMAIN + body)
-    return msgspec.json.encode(
-        SignedRelease(msgspec.Raw(body), _hash(body), base64.b64encode(signature).decode())
-    )
+    signature = signature_of(_DOMAIN, body, operator_private)
+    return msgspec.json.encode(SignedRelease(msgspec.Raw(body), hash_of(body), signature))
 
 
 def open_release(data: bytes, operator_public: str) -> Held:
@@ -57,18 +57,12 @@ def open_release(data: bytes, operator_public: str) -> Held:
         raise BadRelease("release", f"exceeds {RELEASE_BYTES_MAX} bytes")
     try:
         signed = msgspec.json.decode(data, type=SignedRelease)
-        body = bytes(signed.release)
-        verify(operator_public, base64.b64decode(signed.signature), _DOMAIN + body)
-        if base64.b64encode(base64.b64decode(signed.signature)).decode() != signed.signature:
-            raise InvalidSignature
-    except (InvalidSignature, ValueError, binascii.Error) as error:
-        if isinstance(error, msgspec.MsgspecError):
-            raise BadRelease("release", f"is not a signed release: {error}") from error
-        raise BadRelease("signature", "is not the operator's") from error
-    if signed.v != 1:
-        raise BadRelease("v", f"{signed.v} is not a form this version reads; it reads 1")
-    if signed.hash != _hash(body):
-        raise BadRelease("hash", "is not the hash of the release")
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadRelease("release", f"is not a signed release: {error}") from error
+    body = bytes(signed.release)
+    if not is_signed(_DOMAIN, body, signed.signature, operator_public):
+        raise BadRelease("signature", "is not the operator's")
+    check_envelope("release", body, signed.hash, signed.v)
     try:
         return Held(msgspec.json.decode(body, type=Release), signed.hash)
     except msgspec.MsgspecError as error:
@@ -80,9 +74,8 @@ class ReleaseStore:
 
     def __init__(self, directory: Path, inbox: Path, operator_public: str) -> None:
         self._current = directory / "release.json"
-        self._inbox = inbox
+        self._inbox = WatchedFile(inbox)
         self._public = operator_public
-        self._seen: tuple[int, int, int] | None = None
         self._taken = b""
         directory.mkdir(parents=True, exist_ok=True)
 
@@ -97,23 +90,11 @@ class ReleaseStore:
 
     def changed(self) -> bool:
         """Whether the inbox holds a file not looked at yet."""
-        try:
-            stat = self._inbox.stat()
-        except OSError:
-            return False
-        now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if now == self._seen:
-            return False
-        self._seen = now
-        return True
+        return self._inbox.changed()
 
     def take(self, serving: Held | None) -> Held:
         """Check what is in the inbox. Raises `BadRelease`, and `StaleRelease` where not newer."""
-        try:
-            with self._inbox.open("rb") as file:
-                data = file.read(RELEASE_BYTES_MAX + 1)
-        except OSError as error:
-            raise BadRelease("inbox", f"{self._inbox}: {error.strerror}") from error
+        data = self._inbox.read("inbox", RELEASE_BYTES_MAX)
         held = open_release(data, self._public)
         if serving is not None and held.release.version <= serving.release.version:
             words = f"{held.release.version} is not newer than {serving.release.version}"
@@ -141,7 +122,3 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise StoreFailed(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _hash(body: bytes) -> str:
-    return f"sha256:{hashlib.sha256(body).hexdigest()}"
