@@ -67,7 +67,7 @@ def at_relay(view: FleetView) -> Conversation:
 
 def used(view: FleetView, level: str = "key/free") -> list[int]:
     assert view.quotas is not None
-    return [budget.used for budget in view.quotas._states[level].budgets]
+    return [budget.used for budget in view.quotas._kept[level].budgets]
 
 
 def refusal(talk: Conversation) -> Refused:
@@ -277,7 +277,7 @@ def test_however_it_goes_it_is_settled_once(data: st.DataObject) -> None:
     assert isinstance(ending, Deliver | Refuse | Drop)
     assert view.quotas is not None
     (record,) = talk.said(Record)
-    if "key/free" not in view.quotas._states:
+    if "key/free" not in view.quotas._kept:
         return
     requests, tokens, running, day, month = used(view)
     assert running == 0
@@ -296,7 +296,7 @@ def test_a_story_that_is_broken_off_leaves_nothing_running(steps: int) -> None:
     for reply in (BodyRead(BODY, NOW_US + 10), RECALLED, WRITTEN)[:steps]:
         story.send(reply)
     story.close()
-    budgets = view.quotas._states["key/free"].budgets if view.quotas else []
+    budgets = view.quotas._kept["key/free"].budgets if view.quotas else []
     assert [one.used for one in budgets if one.kind == CONCURRENT] == [0]
     assert used(view)[0] == (1 if steps else 0)
 

@@ -107,7 +107,7 @@ def test_a_refused_request_takes_of_no_level() -> None:
         "rate_limit_exceeded",
         "rate_limit_exceeded",
     ]
-    assert [one.used for one in holder._states["key/a"].budgets] == [1, 10, 1]
+    assert [one.used for one in holder._kept["key/a"].budgets] == [1, 10, 1]
 
 
 def test_a_settlement_is_heard_once_and_only_in_its_window() -> None:
@@ -117,11 +117,11 @@ def test_a_settlement_is_heard_once_and_only_in_its_window() -> None:
     assert isinstance(held, Reservation)
     for _ in range(2):
         holder.settle(held, 1, 4, 0, NOW_US + 1)
-    assert [one.used for one in holder._states[LEVEL].budgets] == [1, 4, 0]
+    assert [one.used for one in holder._kept[LEVEL].budgets] == [1, 4, 0]
     late = holder.reserve(who, ESTIMATE, NOW_US + 2)
     assert isinstance(late, Reservation)
     holder.settle(late, 1, 400, 0, NOW_US + MINUTE_US)
-    assert [one.used for one in holder._states[LEVEL].budgets] == [0, 0, 0]
+    assert [one.used for one in holder._kept[LEVEL].budgets] == [0, 0, 0]
 
 
 @given(st.integers(0, 50), st.integers(1, 9))
@@ -187,7 +187,7 @@ def test_a_lower_limit_holds_at_once_and_what_was_used_stays() -> None:
     grant(holder, 30)
     lower = admitted(Limits(requests_per_minute=2, concurrent_requests=3))
     assert [admit(holder, lower) for _ in range(2)] == [None, "rate_limit_exceeded"]
-    kinds = [(one.kind, one.used) for one in holder._states[LEVEL].budgets]
+    kinds = [(one.kind, one.used) for one in holder._kept[LEVEL].budgets]
     assert kinds == [(REQUESTS, 2), (CONCURRENT, 1)]
 
 
@@ -199,7 +199,7 @@ def test_only_the_answer_to_the_newest_question_is_taken() -> None:
     holder.failed()
     assert holder.turn(NOW_US + RENEW_US)
     holder.take(first, [Grant(row.level, row.kind, 0, 9, 1000, False)])
-    (budget,) = holder._states[LEVEL].budgets
+    (budget,) = holder._kept[LEVEL].budgets
     assert budget.share() == NONE
     grants = [Grant(row.level, row.kind, 0, 9, 1000, False), Grant("key/none", 0, 0, 1, 1, False)]
     holder.take(holder.number, grants)

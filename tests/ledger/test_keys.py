@@ -87,7 +87,7 @@ def test_every_path_hashes_and_compares_once(written: str, monkeypatch: pytest.M
     )
     assert code(f"Bearer {written}") == "invalid_api_key"
     ((given_hash, stored),) = compared
-    assert len(given_hash) == len(stored) == 64
+    assert len(given_hash) == len(stored) == 32
 
 
 def test_the_dummy_hash_opens_nothing() -> None:

@@ -35,7 +35,7 @@ AMOUNTS = (1, 20, 1, 3, 3)
 
 
 def budgets(worker: Worker) -> list[Budget]:
-    state = worker.holder._states.get(worker.world.who.levels[0].name)
+    state = worker.holder._kept.get(worker.world.who.levels[0].name)
     return state.budgets if state is not None else []
 
 

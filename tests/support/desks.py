@@ -104,7 +104,7 @@ class Leases(LeaseClient):
     async def ask(self) -> str | None:
         """Ask what is due; how that ended, None where nothing was."""
         self._due_us = 0
-        for state in self._state.quotas._states.values():
+        for state in self._state.quotas._kept.values():
             for budget in state.budgets:
                 budget.asked_us = 0
                 self._state.quotas._want(budget)

@@ -2,9 +2,6 @@
 
 from selvedge.ledger.budgets import (
     Estimate,
-    Level,
-    Levels,
-    budgets_of,
     cost_of,
     estimate_of,
     window_end_us,
@@ -53,6 +50,7 @@ from selvedge.ledger.leases import (
     Question,
     Wish,
 )
+from selvedge.ledger.levels import Level, Levels, budgets_of
 from selvedge.ledger.ranges import Ranges, Run, missing
 from selvedge.ledger.receipts import (
     INTEGER_MAX,

@@ -1,15 +1,14 @@
-"""Levels, budgets and their windows: what a limit is of, and when it begins again.
+"""Budgets and their windows: what a limit is of, and when it begins again.
 
-A **level** is a tenant, a project or a key; a **budget** is one limit at one level. Windows are
-UTC's minutes, days and months, each whole. All is integers: microseconds, tokens, micro-dollars.
+A **budget** is one limit at one level. Windows are UTC's minutes, days and months, each whole. All
+is integers: microseconds, tokens, micro-dollars.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Final
 
-from selvedge.fabric import NO_LIMITS, Key, Limits, Price, Project, Release, Tenant, Usage
+from selvedge.fabric import Limits, Price, Usage
 from selvedge.fabric.value import Value
 
 REQUESTS: Final = 0
@@ -32,13 +31,6 @@ PER: Final = 1_000_000
 """Prices are per so many tokens."""
 
 
-class Level(Value, frozen=True):
-    """One level that has limits. Its name begins with what it is: ``key/``, ``project/`` ..."""
-
-    name: str
-    limits: Limits
-
-
 def limits_of(limits: Limits) -> tuple[int | None, ...]:
     """The limits of a level, by kind of budget."""
     return (
@@ -48,62 +40,6 @@ def limits_of(limits: Limits) -> tuple[int | None, ...]:
         limits.micro_dollars_per_day,
         limits.micro_dollars_per_month,
     )
-
-
-class Levels:
-    """The levels of a release that have limits: of a key, and all of them."""
-
-    __slots__ = ("_above", "_own", "_projects", "_tenants")
-
-    def __init__(self, tenants: Iterable[Tenant], projects: Iterable[Project]) -> None:
-        self._tenants: dict[str, Level] = {}
-        for tenant in tenants:
-            if tenant.limits != NO_LIMITS:
-                self._tenants[tenant.id] = Level(f"tenant/{tenant.id}", tenant.limits)
-        self._projects: dict[tuple[str, str], Level] = {}
-        for project in projects:
-            if project.limits != NO_LIMITS:
-                name = f"project/{project.tenant}/{project.id}"
-                self._projects[project.tenant, project.id] = Level(name, project.limits)
-        self._above: dict[tuple[str, str], tuple[Level, ...]] = {}
-        self._own: dict[str, tuple[Key, tuple[Level, ...]]] = {}
-
-    def of(self, key: Key) -> tuple[Level, ...]:
-        """The levels of a key that have limits: made when it is first asked for, then kept."""
-        if key.limits is NO_LIMITS:
-            return self._of_project(key)
-        own = self._own.get(key.id)
-        if own is None or own[0] is not key:
-            found = self._of_project(key)
-            if key.limits != NO_LIMITS:
-                found = (Level(f"key/{key.id}", key.limits), *found)
-            own = self._own[key.id] = (key, found)
-        return own[1]
-
-    def _of_project(self, key: Key) -> tuple[Level, ...]:
-        at = (key.tenant, key.project)
-        found = self._above.get(at)
-        if found is None:
-            levels = (self._projects.get(at), self._tenants.get(key.tenant))
-            found = self._above[at] = tuple(one for one in levels if one is not None)
-        return found
-
-    def above(self) -> Iterator[Level]:
-        """The levels above keys."""
-        yield from self._tenants.values()
-        yield from self._projects.values()
-
-
-def budgets_of(release: Release, keys: Iterable[Key] = ()) -> dict[tuple[str, int], int]:
-    """Every limit of a release, by level and kind; ``keys`` are otherwise or new since."""
-    levels = list(Levels(release.tenants, release.projects).above())
-    levels += [Level(f"key/{key.id}", key.limits) for key in (*release.keys, *keys)]
-    found: dict[tuple[str, int], int] = {}
-    for level in levels:
-        for kind, limit in enumerate(limits_of(level.limits)):
-            if limit is not None:
-                found[level.name, kind] = limit
-    return found
 
 
 def window_of(kind: int, at_us: int) -> int:

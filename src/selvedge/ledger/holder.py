@@ -25,11 +25,11 @@ from selvedge.ledger.budgets import (
     REQUESTS,
     TOKENS,
     Estimate,
-    Level,
     limits_of,
 )
 from selvedge.ledger.keys import Admitted
 from selvedge.ledger.leases import ROWS_MAX, Grant, Wish
+from selvedge.ledger.levels import Kept, Level
 from selvedge.ledger.shares import NONE, REFUSE, Away, Budget
 
 RENEW_US: Final = 5_000_000
@@ -69,16 +69,6 @@ class Reservation:
         self.is_open = True
 
 
-class _State:
-    """One level in use."""
-
-    __slots__ = ("budgets", "level")
-
-    def __init__(self, level: Level, budgets: list[Budget]) -> None:
-        self.level = level
-        self.budgets = budgets
-
-
 class Holder:
     """The quotas of one worker. ``part`` is its place among the workers of its PoP, and how many:
     its part of every limit where nobody grants leases.
@@ -91,12 +81,12 @@ class Holder:
         "_calm",
         "_clock_us",
         "_day",
+        "_kept",
         "_line",
         "_number",
         "_out",
         "_parked",
         "_part",
-        "_states",
         "_wanted",
         "away",
         "is_leased",
@@ -111,7 +101,7 @@ class Holder:
         """Estimated of a request that names no maximum."""
         self.is_leased = False
         self._part = part
-        self._states: dict[str, _State] = {}
+        self._kept: dict[str, Kept] = {}
         self._line: deque[Budget] = deque()
         self._calm: deque[Budget] = deque()
         self._wanted: dict[Budget, None] = {}
@@ -127,15 +117,15 @@ class Holder:
 
     def __len__(self) -> int:
         """Levels that are kept."""
-        return len(self._states)
+        return len(self._kept)
 
     def serve(self, *, is_leased: bool) -> None:
         """Whether the release names a desk that grants leases; else limits are each PoP's own."""
         if is_leased == self.is_leased:
             return
         self.is_leased = is_leased
-        for state in self._states.values():
-            for budget in state.budgets:
+        for kept in self._kept.values():
+            for budget in kept.budgets:
                 self._endow(budget)
 
     # Requests.
@@ -144,10 +134,10 @@ class Holder:
         """Refuse at the head what has nothing left: its body need not be read."""
         at_us, away = self._time(now_us), self.away
         for level in admitted.levels:
-            state = self._states.get(level.name)
-            if state is None or state.level is not level:
-                state = self._meet(level, at_us)
-            for budget in state.budgets:
+            kept = level.kept
+            if kept is None or kept.holder is not self:
+                kept = self._meet(level, at_us)
+            for budget in kept.budgets:
                 if at_us >= budget.next_us:
                     budget.roll(at_us, away)
                 if not budget.fits(1, away):
@@ -169,10 +159,10 @@ class Holder:
         budgets = held.budgets
         short: Budget | None = None
         for level in admitted.levels:
-            state = self._states.get(level.name)
-            if state is None or state.level is not level:
-                state = self._meet(level, at_us)
-            for budget in state.budgets:
+            kept = level.kept
+            if kept is None or kept.holder is not self:
+                kept = self._meet(level, at_us)
+            for budget in kept.budgets:
                 kind = budget.kind
                 amount = money if kind >= DAY else (tokens if kind == TOKENS else 1)
                 if at_us >= budget.next_us:
@@ -221,9 +211,9 @@ class Holder:
         at_us = self._time(now_us)
         budgets: list[Budget] = []
         for level in levels:
-            state = self._states.get(level.name)
-            if state is not None:
-                budgets += state.budgets
+            kept = self._kept.get(level.name)
+            if kept is not None:
+                budgets += kept.budgets
         found: list[Shown] = []
         for kind in (REQUESTS, TOKENS):
             least: Budget | None = None
@@ -259,13 +249,16 @@ class Holder:
         self._clock_us = now_us
         return self._time(now_us)
 
-    def _meet(self, level: Level, at_us: int) -> _State:
+    def _meet(self, level: Level, at_us: int) -> Kept:
         """A level comes into use, or has other limits now; what it has of the same kinds stays."""
-        state = self._states.get(level.name)
-        if state is not None and state.level.limits == level.limits:
-            state.level = level
-            return state
-        before = {budget.kind: budget for budget in state.budgets} if state is not None else {}
+        kept = self._kept.get(level.name)
+        if kept is not None and kept.level.limits == level.limits:
+            level.kept = kept
+            return kept
+        before: dict[int, Budget] = {}
+        if kept is not None:
+            kept.holder = None
+            before = {budget.kind: budget for budget in kept.budgets}
         budgets: list[Budget] = []
         for kind, limit in enumerate(limits_of(level.limits)):
             if limit is None:
@@ -277,8 +270,8 @@ class Holder:
             budget.limit = limit
             self._endow(budget)
             budgets.append(budget)
-        state = self._states[level.name] = _State(level, budgets)
-        return state
+        kept = self._kept[level.name] = level.kept = Kept(self, level, tuple(budgets))
+        return kept
 
     def _wake(self, budget: Budget) -> None:
         """It is asked of again."""
@@ -424,8 +417,8 @@ class Holder:
             return
         self._out = []
         for row in rows:
-            state = self._states.get(row.level)
-            for budget in state.budgets if state is not None else ():
+            kept = self._kept.get(row.level)
+            for budget in kept.budgets if kept is not None else ():
                 if budget.kind == row.kind and not budget.is_own():
                     until_us = self._asked_us + row.last_ms * 1000
                     if row.amount < budget.told_share():
@@ -443,8 +436,8 @@ class Holder:
         """Give back what is not in use, because this process ends: the rows of a last question."""
         at_us = self._time(now_us)
         every: dict[Budget, None] = {}
-        for state in self._states.values():
-            for budget in state.budgets:
+        for kept in self._kept.values():
+            for budget in kept.budgets:
                 if len(every) < ROWS_MAX and budget.told_share() > budget.used:
                     every[budget] = None
         return self._rows(every, every, at_us) if self.is_leased else []
@@ -452,39 +445,40 @@ class Holder:
     # What is kept.
 
     def _is_current(self, budget: Budget) -> bool:
-        state = self._states.get(budget.level)
-        return state is not None and budget in state.budgets
+        kept = self._kept.get(budget.level)
+        return kept is not None and budget in kept.budgets
 
     def _is_idle(self, budget: Budget, at_us: int) -> bool:
         """Nobody has asked of its level for long, and nothing of it runs."""
-        state = self._states.get(budget.level)
-        if state is None or budget not in state.budgets:
+        kept = self._kept.get(budget.level)
+        if kept is None or budget not in kept.budgets:
             return True
-        for one in state.budgets:
+        for one in kept.budgets:
             if at_us - one.touched_us < IDLE_US or (one.kind == CONCURRENT and one.used):
                 return False
         return True
 
     def _park(self, budget: Budget, at_us: int) -> None:
         """Wait for its level to be asked of, or for the end of what it has used."""
-        state = self._states.get(budget.level)
-        if state is not None and budget in state.budgets:
+        kept = self._kept.get(budget.level)
+        if kept is not None and budget in kept.budgets:
             budget.is_parked = True
             self._parked[budget.level] = None
-            self._forget(state, at_us)
+            self._forget(kept, at_us)
 
-    def _forget(self, state: _State, at_us: int) -> None:
+    def _forget(self, kept: Kept, at_us: int) -> None:
         """Forget a level that has used nothing of its windows."""
-        for budget in state.budgets:
+        for budget in kept.budgets:
             budget.roll(at_us, self.away)
             if not budget.is_parked or budget.used or budget.micro:
                 return
-        del self._states[state.level.name]
-        self._parked.pop(state.level.name, None)
+        kept.holder = None
+        del self._kept[kept.level.name]
+        self._parked.pop(kept.level.name, None)
 
     def _sweep(self, at_us: int) -> None:
         """A day has ended: what was kept for its money alone can go."""
         for name in list(self._parked):
-            state = self._states.get(name)
-            if state is not None:
-                self._forget(state, at_us)
+            kept = self._kept.get(name)
+            if kept is not None:
+                self._forget(kept, at_us)

@@ -14,12 +14,12 @@ from typing import Final
 
 from selvedge.fabric import Key, Project, Refused, Route, Tenant
 from selvedge.fabric.value import Value
-from selvedge.ledger.budgets import Level, Levels
+from selvedge.ledger.levels import Level, Levels
 
 PREFIX: Final = "sk-"
 _BEARER: Final = "bearer "
 _HOW: Final = "send it as 'Authorization: Bearer sk-…'"
-_DUMMY_HASH: Final = "0" * 64
+_DUMMY_DIGEST: Final = bytes(32)
 _LISTED_MAX: Final = 8
 
 
@@ -68,12 +68,32 @@ def write_key(key_id: str, secret: str) -> str:
     return f"{PREFIX}{key_id}-{secret}"
 
 
+class _Row:
+    """What a request needs of its key, in one place."""
+
+    __slots__ = ("admitted", "digest", "expires_us")
+
+    def __init__(self, key: Key, levels: tuple[Level, ...]) -> None:
+        self.digest = bytes.fromhex(key.hash)
+        self.expires_us = key.expires_us
+        self.admitted = Admitted(
+            key.id,
+            key.tenant,
+            key.project,
+            key.data_class,
+            levels,
+            key.models,
+            key.routes,
+            key.zones,
+        )
+
+
 class Keyring:
     """All keys of a release, by id, and what has changed since. Immutable after build; swapped
-    with the release, and with each delta.
+    with the release, and with each delta. Rows are made when a key is first asked with, and kept.
     """
 
-    __slots__ = ("_changes", "_complete", "_keyed", "_keys", "_levels")
+    __slots__ = ("_changed", "_changes", "_complete", "_keyed", "_keys", "_levels", "_rows")
 
     def __init__(
         self,
@@ -84,7 +104,9 @@ class Keyring:
     ) -> None:
         self._keys = {key.id: key for key in keys}
         self._levels = Levels(tenants, projects)
+        self._rows: dict[str, _Row] = {}
         self._changes: Mapping[str, Key | None] = {}
+        self._changed: dict[str, _Row] = {}
         self._complete = True
         # Keyed once, copied for each look-up: half the price of a fresh HMAC.
         self._keyed = hmac.new(pepper, digestmod="sha256")
@@ -96,6 +118,7 @@ class Keyring:
         """
         ring = Keyring((), b"")
         ring._keys = self._keys
+        ring._rows = self._rows
         ring._keyed = self._keyed
         ring._levels = self._levels
         ring._changes = changes
@@ -120,28 +143,29 @@ class Keyring:
         written = authorization[len(_BEARER) :].strip()
         key_id, _, secret = written.removeprefix(PREFIX).rpartition("-")
         is_key = written.startswith(PREFIX)
-        key = self.key(key_id) if is_key else None
-        stored = key.hash if key else _DUMMY_HASH
+        row = self._row(key_id) if is_key else None
+        stored = row.digest if row is not None else _DUMMY_DIGEST
         hashed = self._keyed.copy()
         hashed.update(f"{key_id}:{secret}".encode())
-        same = hmac.compare_digest(hashed.hexdigest(), stored)
-        if key is None and is_key and not self._complete and key_id not in self._changes:
+        same = hmac.compare_digest(hashed.digest(), stored)
+        if row is None and is_key and not self._complete and key_id not in self._changes:
             words = "This PoP waits for a release with newer keys; retry."
             return Refused("not_ready", words, retry_after_ms=1000)
-        if key is None or not same:
+        if row is None or not same:
             return Refused(
                 "invalid_api_key",
                 "The API key is unknown or revoked; check it or ask for a new one.",
             )
-        if key.expires_us is not None and now_us >= key.expires_us:
-            return Refused("key_expired", f"API key {key.id!r} has expired; ask for a new one.")
-        return Admitted(
-            key.id,
-            key.tenant,
-            key.project,
-            key.data_class,
-            self._levels.of(key),
-            key.models,
-            key.routes,
-            key.zones,
-        )
+        if row.expires_us is not None and now_us >= row.expires_us:
+            return Refused("key_expired", f"API key {key_id!r} has expired; ask for a new one.")
+        return row.admitted
+
+    def _row(self, key_id: str) -> _Row | None:
+        changes = self._changes
+        rows = self._changed if key_id in changes else self._rows
+        row = rows.get(key_id)
+        if row is None:
+            key = self.key(key_id)
+            if key is not None:
+                row = rows[key_id] = _Row(key, self._levels.of(key))
+        return row

@@ -46,62 +46,119 @@ class Away(Value, frozen=True):
     """How long ``last`` goes on."""
 
 
-class Budget:
-    """One limit at one level, as one holder sees it."""
+class Share:
+    """What a request touches of a budget. A base class: its fields lie together in memory, and with
+    a hundred thousand keys most of a request's admission is waiting for memory.
+    """
 
     __slots__ = (
-        "_before",
         "_peak",
-        "_peak_before",
         "_share",
-        "asked_us",
-        "due_us",
         "ended",
         "is_parked",
         "kind",
         "largest",
-        "level",
         "limit",
         "micro",
-        "named",
         "next_us",
-        "short",
         "touched_us",
         "turn",
-        "until_us",
         "used",
         "wanted",
+    )
+
+    def __init__(self, kind: int, limit: int, at_us: int) -> None:
+        self.kind = kind
+        self.limit = limit
+        self._share = NONE
+        self.used = 0
+        self.next_us = at_us
+        """When time changes something next."""
+        self.touched_us = at_us
+        self.largest = 0
+        """What a request wants, the largest of late."""
+        self._peak = 0
+        self.turn = 0
+        """Counts windows: what was reserved in an earlier one is not of this."""
+        self.micro = False
+        """The micro-grant of this window is used."""
+        self.ended = False
+        """There was a lease, and it is over."""
+        self.wanted = False
+        self.is_parked = False
+
+    def share(self) -> int:
+        """What may be used, never more than the limit; `NONE` without a lease."""
+        return self._share if self._share < self.limit else self.limit
+
+    def fits(self, amount: int, away: Away) -> bool:
+        """Whether a request that wants so much may begin."""
+        share = self.share()
+        if share != NONE:
+            return self.used + amount <= share
+        if self.ended and away.rule == REFUSE:
+            return False
+        if self.kind == CONCURRENT:
+            return self.used == 0 and self.limit > 0
+        return not self.micro and self.limit > 0
+
+    def take(self, amount: int) -> None:
+        """It begins."""
+        self.used += amount
+        if self._share == NONE and self.kind != CONCURRENT:
+            self.micro = True
+
+    def asked(self, amount: int, at_us: int) -> None:
+        """A request wants so much, whether or not it may begin."""
+        self.touched_us = at_us
+        if amount > self.largest:
+            self.largest = amount
+        if self.kind == CONCURRENT:
+            if self.used + amount > self._peak:
+                self._peak = self.used + amount
+        else:
+            self._peak += amount
+
+    def give_back(self, turn: int, amount: int, actual: int) -> None:
+        """It has ended: it had taken ``amount``, and used ``actual``."""
+        if self.kind == CONCURRENT:
+            self.used -= amount
+        elif turn == self.turn:
+            self.used += actual - amount
+
+    def is_low(self) -> bool:
+        """Whether more should be asked for before it is used up."""
+        share = self.share()
+        return share == NONE or (self.used * 4 > share * 3 and share < self.limit)
+
+
+class Budget(Share):
+    """One limit at one level, as one holder sees it."""
+
+    __slots__ = (
+        "_before",
+        "_peak_before",
+        "asked_us",
+        "due_us",
+        "level",
+        "named",
+        "short",
+        "until_us",
         "window",
     )
 
     def __init__(self, level: str, kind: int, limit: int, at_us: int) -> None:
+        super().__init__(kind, limit, at_us)
         self.level = level
-        self.kind = kind
-        self.limit = limit
-        self._share = NONE
         self.until_us = 0
-        self.ended = False
-        """There was a lease, and it is over."""
         self.short = False
         self.named = 0
         """Of money: the window that the share is of, by the desk; 0 without a lease."""
         self.window = window_of(kind, at_us)
-        self.turn = 0
-        """Counts windows: what was reserved in an earlier one is not of this."""
-        self.used = 0
-        self.micro = False
-        """The micro-grant of this window is used."""
         self._before = 0
-        self._peak = 0
         self._peak_before = 0
-        self.largest = 0
-        """What a request wants, the largest of late."""
         self.asked_us = 0
-        self.touched_us = at_us
         self.due_us = at_us
-        self.next_us = at_us
-        self.wanted = False
-        self.is_parked = False
 
     # Windows.
 
@@ -149,55 +206,9 @@ class Budget:
             return
         self._share, self.named, self.ended = NONE, 0, True
 
-    def share(self) -> int:
-        """What may be used, never more than the limit; `NONE` without a lease."""
-        return self._share if self._share < self.limit else self.limit
-
-    # A request.
-
-    def fits(self, amount: int, away: Away) -> bool:
-        """Whether a request that wants so much may begin."""
-        share = self.share()
-        if share != NONE:
-            return self.used + amount <= share
-        if self.ended and away.rule == REFUSE:
-            return False
-        if self.kind == CONCURRENT:
-            return self.used == 0 and self.limit > 0
-        return not self.micro and self.limit > 0
-
-    def take(self, amount: int) -> None:
-        """It begins."""
-        self.used += amount
-        if self._share == NONE and self.kind != CONCURRENT:
-            self.micro = True
-
-    def asked(self, amount: int, at_us: int) -> None:
-        """A request wants so much, whether or not it may begin."""
-        self.touched_us = at_us
-        if amount > self.largest:
-            self.largest = amount
-        if self.kind == CONCURRENT:
-            if self.used + amount > self._peak:
-                self._peak = self.used + amount
-        else:
-            self._peak += amount
-
-    def give_back(self, turn: int, amount: int, actual: int) -> None:
-        """It has ended: it had taken ``amount``, and used ``actual``."""
-        if self.kind == CONCURRENT:
-            self.used -= amount
-        elif turn == self.turn:
-            self.used += actual - amount
-
     def is_final(self) -> bool:
         """Whether asking for more would not help in this window."""
         return self.short or self._share >= self.limit
-
-    def is_low(self) -> bool:
-        """Whether more should be asked for before it is used up."""
-        share = self.share()
-        return share == NONE or (self.used * 4 > share * 3 and share < self.limit)
 
     # What the desk is told.
 
