@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gc
 import sqlite3
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,15 @@ def server() -> Iterator[Postgres]:
     """One that a test may stop."""
     with running_postgres() as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def left_connections() -> Iterator[None]:
+    """SQLAlchemy leaves a connection whose first questions failed for the collector to close."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def bounded(api: Api, method: str, path: str, body: object = None) -> Told:
