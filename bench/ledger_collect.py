@@ -1,10 +1,12 @@
 """How fast a collector takes receipts, and how long an acknowledgement takes beside the bare disk.
 
 A collector in a process of its own, on one core, takes sealed batches of real receipts over HTTP
-from as many PoPs as ask at once; each answer has been written and synced. Between its turns the
-same file system is asked for bare write-and-sync pairs of the same size: a disk that others use as
-well has no one figure. What is measured is one process's work: receipts over the CPU time it spent
-are `receipts_per_cpu_s`, over the time that passed `receipts_per_s`.
+from as many PoPs as ask at once; each answer has been written and synced. It is asked in turns, as
+fast as it answers (`receipts_per_s`; what waits then is the queue that the PoPs make themselves:
+`ack_ms_p99_full`), and as many times a second as the bar asks for, where an answer's time counts
+from when its batch was due (`ack_ms_p99`). Between turns the same file system is asked for bare
+write-and-sync pairs of the same size: a disk that others use as well has no one figure. What is
+measured is one process's work: `receipts_per_cpu_s` are receipts over the CPU time it spent.
 """
 
 from __future__ import annotations
@@ -56,13 +58,14 @@ BATCH = 85
 """Receipts: about 120 kB."""
 SLICE = 6
 """Batches of each PoP between two looks at the bare disk."""
-SLICES = 24
+SLICES = 48
+"""Every other one is paced."""
 SYNCS = 30
 """Bare write-and-sync pairs after each slice."""
 RECEIPTS_PER_S_MIN = 20_000
 WORDS = {
     "receipts_per_s": f"at least {RECEIPTS_PER_S_MIN:,}",
-    "ack_ms_p99": "at most 3 x disk_fsync_ms_p99 + 5",
+    "ack_ms_p99": f"at {RECEIPTS_PER_S_MIN:,}/s, at most 3 x disk_fsync_ms_p99 + 5",
 }
 READY_S = 30.0
 
@@ -136,6 +139,8 @@ class Bench:
         self.pop_keys = {f"pop-{at}": os.urandom(32) for at in range(POPS)}
         self.port = free_port()
         self.acks_ms: list[float] = []
+        """Paced."""
+        self.full_ms: list[float] = []
         self.syncs_ms: list[float] = []
         self.rates: list[float] = []
         self.bytes_a_batch = 0
@@ -182,19 +187,31 @@ class Bench:
 
     async def load(self, client: HttpClient, shipments: dict[str, list[bytes]], at: int) -> None:
         """One slice: all PoPs at once, each one batch behind the other."""
-
-        async def one(waiting: list[bytes]) -> None:
-            for body in waiting:
-                asked = time.perf_counter()
-                to = Outgoing("127.0.0.1", self.port, "POST", collection.TARGET, (), body, None)
-                answer = await client.fetch(to, timeout_s=READY_S)
-                self.acks_ms.append((time.perf_counter() - asked) * 1000)
-                assert answer.status == 200, answer.body
-
         started = time.perf_counter()
         part = slice(at * SLICE, (at + 1) * SLICE)
-        await asyncio.gather(*(one(waiting[part]) for waiting in shipments.values()))
+        each = [waiting[part] for waiting in shipments.values()]
+        if at % 2:
+            gap_s = BATCH / RECEIPTS_PER_S_MIN
+            plans = (self._send(client, one, started + of * gap_s) for of, one in enumerate(each))
+            await asyncio.gather(*plans)
+            return
+        await asyncio.gather(*(self._send(client, one) for one in each))
         self.rates.append(POPS * SLICE * BATCH / (time.perf_counter() - started))
+
+    async def _send(
+        self, client: HttpClient, waiting: list[bytes], first_s: float | None = None
+    ) -> None:
+        """The batches of one PoP: each when it is due, or when the one before it is answered."""
+        for number, body in enumerate(waiting):
+            due_s = time.perf_counter()
+            if first_s is not None:
+                due_s = first_s + number * POPS * BATCH / RECEIPTS_PER_S_MIN
+                await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            to = Outgoing("127.0.0.1", self.port, "POST", collection.TARGET, (), body, None)
+            answer = await client.fetch(to, timeout_s=READY_S)
+            took_ms = (time.perf_counter() - due_s) * 1000
+            (self.full_ms if first_s is None else self.acks_ms).append(took_ms)
+            assert answer.status == 200, answer.body
 
     def sync_bare(self) -> None:
         """Write as much as a batch and sync, again and again, in a file of its own."""
@@ -238,6 +255,7 @@ class Bench:
             "batches_per_group": round(POPS * SLICE * SLICES / int(facts["groups"]), 2),
             "ack_ms_p50": round(quantile(self.acks_ms, 0.5), 2),
             "ack_ms_p99": round(quantile(self.acks_ms, 0.99), 2),
+            "ack_ms_p99_full": round(quantile(self.full_ms, 0.99), 2),
             "disk_fsync_ms_p50": round(quantile(self.syncs_ms, 0.5), 2),
             "disk_fsync_ms_p99": round(quantile(self.syncs_ms, 0.99), 2),
         }
