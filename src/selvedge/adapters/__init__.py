@@ -98,6 +98,7 @@ from selvedge.adapters.processes import (
 from selvedge.adapters.public_data import DataMissing, find_data, read_lines
 from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_store import (
+    RELEASE_BYTES_MAX,
     Held,
     ReleaseStore,
     open_release,
@@ -119,6 +120,7 @@ __all__ = [
     "PARTITIONS",
     "PEER_FILE",
     "READY",
+    "RELEASE_BYTES_MAX",
     "Ask",
     "BadCertificate",
     "BadLinks",
