@@ -26,13 +26,15 @@ from selvedge.control.admin_openapi import describe_admin_api
 from selvedge.control.admin_routes import ADMIN_ROUTES, AdminRoute, Call, Rooms
 from selvedge.control.database import StoreAway
 from selvedge.control.grants import ADMIN_PREFIX
-from selvedge.control.oidc import Logins
+from selvedge.control.issuer_keys import AWAY, ISSUER_S_MAX, IssuerAway
+from selvedge.control.oidc import Claims, Logins
 from selvedge.control.roles import Actor
 from selvedge.control.settings import ControlSettings
 from selvedge.control.store import BadField, Changed, Conflict, Missing
 from selvedge.fabric import NAME_PATTERN, BadRelease, SelvedgeError, StoreFailed
 
 THREADS_MAX: Final = 16
+ASKERS_MAX: Final = 4
 SLACK_MS: Final = 500
 _VERSION: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
 
@@ -53,6 +55,7 @@ class AdminApi:
         self._logins = logins
         self._acted = acted
         self._threads = anyio.CapacityLimiter(THREADS_MAX)
+        self._askers = anyio.CapacityLimiter(ASKERS_MAX)
         self._described = msgspec.json.encode(describe_admin_api())
 
     def app(self) -> Starlette:
@@ -92,9 +95,10 @@ class AdminApi:
             raise AdminRefused("method_not_allowed", words)
         sent = _bearer(request)
         body = await self._read(request, route)
+        claims = await self._claims(sent)
 
         def work() -> tuple[Any, str | None]:  # Any: what the route answers
-            actor = msgspec.structs.replace(self._holder(sent), request_id=request_id)
+            actor = msgspec.structs.replace(self._holder(sent, claims), request_id=request_id)
             call = _call(request, route, body)
             if not any(actor.may(act) for act in route.acts):
                 words = f"role {actor.role!r} may not do this ({route.acts[0]})"
@@ -134,11 +138,26 @@ class AdminApi:
                 raise AdminRefused("request_too_large", f"the body exceeds {limit} bytes")
         return body
 
-    def _holder(self, sent: str) -> Actor:
+    async def _claims(self, sent: str) -> Claims | None:
+        """What an ID token says. The issuer may be slow: that is not the database's fault, and
+        who comes with an admin key does not wait for it.
+        """
+        if sent.startswith(ADMIN_PREFIX):
+            return None
+        try:
+            with anyio.fail_after(ISSUER_S_MAX + SLACK_MS / 1000):
+                return await anyio.to_thread.run_sync(
+                    self._logins.claims, sent, abandon_on_cancel=True, limiter=self._askers
+                )
+        except TimeoutError as error:
+            raise IssuerAway(AWAY) from error
+
+    def _holder(self, sent: str, claims: Claims | None) -> Actor:
+        found = None
         if sent.startswith(ADMIN_PREFIX):
             found = self._rooms.grants.holder(sent)
-        else:
-            found = self._logins.holder(sent)
+        elif claims is not None:
+            found = self._logins.holder(claims)
         if found is None:
             words = "the admin key or ID token is unknown, past its end, or gives no role"
             raise AdminRefused("invalid_admin_key", words)
