@@ -141,17 +141,8 @@ class Database:
         """Bring the tables to a revision; the one before and the one after. Raises `StoreAway`."""
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
-        script = ScriptDirectory(str(resources.files("selvedge.control") / "migrations"))
         with self.write() as connection:
-            before = _revision(connection)
-            known = [one.revision for one in script.walk_revisions()]
-            if before is not None and before not in known:
-                raise SelvedgeError(
-                    f"the store is of revision {before}, which is newer than this version knows "
-                    f"({known[0]}); run the version that wrote it, or restore a backup"
-                )
-            _migrate(script, connection, to)
-            return before, _revision(connection)
+            return upgrade_in(connection, to)
 
     def check(self) -> None:
         """Raises `SelvedgeError` where the tables are not of this version."""
@@ -218,6 +209,21 @@ def _tune_sqlite(connection: Any, _: object) -> None:  # Any: sqlite3's, or a st
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("selvedge_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def upgrade_in(connection: Connection, to: str = "head") -> tuple[str | None, str | None]:
+    """Bring the tables to a revision, in a transaction that is open; as `Database.upgrade`."""
+    script = ScriptDirectory(str(resources.files("selvedge.control") / "migrations"))
+    before = _revision(connection)
+    known = [one.revision for one in script.walk_revisions()]
+    for what, revision in (("store", before), ("backup", None if to == "head" else to)):
+        if revision is not None and revision not in known:
+            raise SelvedgeError(
+                f"the {what} is of revision {revision}, which is newer than this version knows "
+                f"({known[0]}); run the version that wrote it, or restore a backup of this one"
+            )
+    _migrate(script, connection, to)
+    return before, _revision(connection)
 
 
 def _migrate(script: ScriptDirectory, connection: Connection, to: str) -> None:
