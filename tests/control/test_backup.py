@@ -221,21 +221,21 @@ def rewritten(path: Path, line: int, old: bytes, new: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "old", "new", "words"),
+    ("change", "words"),
     [
-        (0, b'"revision":"', b'"revision":"9', "newer than this version knows"),
-        (1, b'"stamp"', b'"other"', "stamp"),
-        (-1, b'["', b'["x', "is damaged: rows are missing"),
+        ((0, b'"revision":"', b'"revision":"9'), "newer than this version knows"),
+        ((1, b'"stamp"', b'"other"'), "stamp"),
+        ((-1, b'["', b'["x'), "is damaged: rows are missing"),
     ],
 )
 def test_a_backup_that_does_not_fit_leaves_nothing(
-    tmp_path: Path, database_url: str, line: int, old: bytes, new: bytes, words: str
+    tmp_path: Path, database_url: str, change: tuple[int, bytes, bytes], words: str
 ) -> None:
     api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
     path = tmp_path / "backup"
     back_up(api.database, path)
     good = path.read_bytes()
-    rewritten(path, line, old, new)
+    rewritten(path, *change)
     fresh = Database(database_url)
     with pytest.raises(SelvedgeError, match=words):
         restore(fresh, path, api.home)
