@@ -8,6 +8,7 @@ again what PoPs were told is revoked since: a backup never brings a revoked key 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
@@ -54,6 +55,8 @@ class Foot(msgspec.Struct, frozen=True):
 
 def back_up(database: Database, path: Path) -> Head:
     """Write all rows to ``path``, for the owner alone. Raises `StoreFailed`."""
+    if not path.name or path.is_dir():
+        raise StoreFailed(f"{path} is not the name of a file to write to")
     database.check()
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -67,7 +70,8 @@ def back_up(database: Database, path: Path) -> Head:
     except OSError as error:
         raise StoreFailed(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
     return head
 
 
@@ -104,8 +108,7 @@ def restore(database: Database, path: Path, home: Home) -> Head:
         )
     head = _verify(path)
     store = Store(database, home.pepper())
-    if database.file is not None:
-        database.file.parent.mkdir(parents=True, exist_ok=True)
+    database.make_folder()
     with database.write() as connection:
         # One transaction, up to the keys that are revoked again: whatever ends it, nothing is left.
         upgrade_in(connection, head.revision)

@@ -95,6 +95,16 @@ class Database:
         """The file of SQLite."""
         return Path(self.url.database or "") if self.is_sqlite else None
 
+    def make_folder(self) -> None:
+        """The folder of SQLite's file. Raises `StoreFailed`."""
+        if self.file is None:
+            return
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise StoreFailed(f"{self.file.parent} cannot be made a folder: {why}") from error
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that reads. Raises `StoreAway`."""
@@ -139,8 +149,7 @@ class Database:
 
     def upgrade(self, to: str = "head") -> tuple[str | None, str | None]:
         """Bring the tables to a revision; the one before and the one after. Raises `StoreAway`."""
-        if self.file is not None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.make_folder()
         with self.write() as connection:
             return upgrade_in(connection, to)
 
@@ -169,7 +178,7 @@ class Database:
 def _read_url(url: str) -> URL:
     try:
         found = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise BadSetting("database", "is not a URL, as 'postgresql://user@host/name'") from error
     if found.get_backend_name() not in ("sqlite", "postgresql"):
         words = f"{found.get_backend_name()!r} is neither sqlite nor postgresql"
@@ -177,6 +186,8 @@ def _read_url(url: str) -> URL:
     if found.get_backend_name() == "sqlite":
         if not found.database or found.database == ":memory:":
             raise BadSetting("database", "names no file, as 'sqlite:///control.sqlite'")
+        if found.query:
+            raise BadSetting("database", "has options behind '?'; one of sqlite takes none")
         return found
     return found.set(drivername="postgresql+psycopg")
 
