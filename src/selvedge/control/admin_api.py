@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -36,6 +36,8 @@ from selvedge.fabric import NAME_PATTERN, BadRelease, SelvedgeError, StoreFailed
 THREADS_MAX: Final = 16
 ASKERS_MAX: Final = 4
 SLACK_MS: Final = 500
+READ_S_MAX: Final = 10.0
+"""For a body: who sends slower keeps one of the few places from others."""
 _VERSION: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 _CODES: Final = ((Missing, "not_found"), (Conflict, "conflict"), (Changed, "version_changed"))
@@ -130,13 +132,7 @@ class AdminApi:
     async def _read(self, request: Request, route: AdminRoute) -> bytes:
         if route.body is None:
             return b""
-        limit = self._settings.body_bytes_max
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > limit:
-                raise AdminRefused("request_too_large", f"the body exceeds {limit} bytes")
-        return body
+        return await read_body(request, self._settings.body_bytes_max)
 
     async def _claims(self, sent: str) -> Claims | None:
         """What an ID token says. The issuer may be slow: that is not the database's fault, and
@@ -183,11 +179,30 @@ class AdminApi:
         return refuse(AdminRefused("not_found", "no such path; see /admin/v1/openapi.json"))
 
 
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """The whole body, in time. Raises `AdminRefused`."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        with anyio.fail_after(READ_S_MAX):
+            async for part in request.stream():
+                size += len(part)
+                if size > bytes_max:
+                    raise AdminRefused("request_too_large", f"the body exceeds {bytes_max} bytes")
+                parts.append(part)
+    except (TimeoutError, ClientDisconnect) as error:
+        words = f"the body did not come within {READ_S_MAX:g} s; send it faster"
+        raise AdminRefused("body_timeout", words) from error
+    return b"".join(parts)
+
+
 def refuse(refused: AdminRefused) -> Response:
     """A refusal as it is sent."""
     headers = {"x-should-retry": "true" if refused.kind.retry else "false"}
     if refused.retry_after_s is not None:
         headers["retry-after"] = str(refused.retry_after_s)
+    if refused.kind.status in (408, 413):  # what is left of the body is not waited for
+        headers["connection"] = "close"
     if refused.kind.status == 401:
         headers["www-authenticate"] = "Bearer"
     return _respond(refused.body, refused.kind.status, headers)
