@@ -68,7 +68,7 @@ from selvedge.adapters.partitions import (
     as_table,
     connect,
     drop_days,
-    find_digest,
+    find_digests,
     find_parts,
     has_duckdb,
     quoted,
@@ -98,6 +98,7 @@ from selvedge.adapters.processes import (
 from selvedge.adapters.public_data import DataMissing, find_data, read_lines
 from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_store import (
+    RELEASE_BYTES_MAX,
     Held,
     ReleaseStore,
     open_release,
@@ -119,6 +120,7 @@ __all__ = [
     "PARTITIONS",
     "PEER_FILE",
     "READY",
+    "RELEASE_BYTES_MAX",
     "Ask",
     "BadCertificate",
     "BadLinks",
@@ -173,7 +175,7 @@ __all__ = [
     "die_with_parent",
     "drop_days",
     "find_data",
-    "find_digest",
+    "find_digests",
     "find_parts",
     "find_receipt",
     "find_sealed",

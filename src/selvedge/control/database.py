@@ -95,6 +95,16 @@ class Database:
         """The file of SQLite."""
         return Path(self.url.database or "") if self.is_sqlite else None
 
+    def make_folder(self) -> None:
+        """The folder of SQLite's file. Raises `StoreFailed`."""
+        if self.file is None:
+            return
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise StoreFailed(f"{self.file.parent} cannot be made a folder: {why}") from error
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that reads. Raises `StoreAway`."""
@@ -139,19 +149,9 @@ class Database:
 
     def upgrade(self, to: str = "head") -> tuple[str | None, str | None]:
         """Bring the tables to a revision; the one before and the one after. Raises `StoreAway`."""
-        if self.file is not None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-        script = ScriptDirectory(str(resources.files("selvedge.control") / "migrations"))
+        self.make_folder()
         with self.write() as connection:
-            before = _revision(connection)
-            known = [one.revision for one in script.walk_revisions()]
-            if before is not None and before not in known:
-                raise SelvedgeError(
-                    f"the store is of revision {before}, which is newer than this version knows "
-                    f"({known[0]}); run the version that wrote it, or restore a backup"
-                )
-            _migrate(script, connection, to)
-            return before, _revision(connection)
+            return upgrade_in(connection, to)
 
     def check(self) -> None:
         """Raises `SelvedgeError` where the tables are not of this version."""
@@ -178,7 +178,7 @@ class Database:
 def _read_url(url: str) -> URL:
     try:
         found = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise BadSetting("database", "is not a URL, as 'postgresql://user@host/name'") from error
     if found.get_backend_name() not in ("sqlite", "postgresql"):
         words = f"{found.get_backend_name()!r} is neither sqlite nor postgresql"
@@ -186,6 +186,8 @@ def _read_url(url: str) -> URL:
     if found.get_backend_name() == "sqlite":
         if not found.database or found.database == ":memory:":
             raise BadSetting("database", "names no file, as 'sqlite:///control.sqlite'")
+        if found.query:
+            raise BadSetting("database", "has options behind '?'; one of sqlite takes none")
         return found
     return found.set(drivername="postgresql+psycopg")
 
@@ -218,6 +220,21 @@ def _tune_sqlite(connection: Any, _: object) -> None:  # Any: sqlite3's, or a st
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("selvedge_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def upgrade_in(connection: Connection, to: str = "head") -> tuple[str | None, str | None]:
+    """Bring the tables to a revision, in a transaction that is open; as `Database.upgrade`."""
+    script = ScriptDirectory(str(resources.files("selvedge.control") / "migrations"))
+    before = _revision(connection)
+    known = [one.revision for one in script.walk_revisions()]
+    for what, revision in (("store", before), ("backup", None if to == "head" else to)):
+        if revision is not None and revision not in known:
+            raise SelvedgeError(
+                f"the {what} is of revision {revision}, which is newer than this version knows "
+                f"({known[0]}); run the version that wrote it, or restore a backup of this one"
+            )
+    _migrate(script, connection, to)
+    return before, _revision(connection)
 
 
 def _migrate(script: ScriptDirectory, connection: Connection, to: str) -> None:

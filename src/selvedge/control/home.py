@@ -159,7 +159,7 @@ class Home:
         try:
             data = (self.directory / CONTROL_FILE).read_bytes()
             return msgspec.json.decode(data, type=ControlRunning)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
             return None
 
     def keys(self) -> dict[str, str]:
@@ -169,7 +169,7 @@ class Home:
             return msgspec.json.decode(data, type=dict[str, str])
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise SelvedgeError(
                 f"{self.directory / 'keys.json'} cannot be used ({error}); restore or delete it"
             ) from error
@@ -290,7 +290,7 @@ class Home:
             ) from error
         try:
             return msgspec.json.decode(data, type=Running)
-        except msgspec.MsgspecError as error:
+        except (UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise SelvedgeError(
                 f"{self.directory / RUN_FILE} is damaged ({error}); run 'selvedge up' again"
             ) from error

@@ -17,12 +17,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from selvedge.control.admin_api import refuse
+from selvedge.control.admin_api import read_body, refuse
 from selvedge.control.admin_errors import AdminRefused
+from selvedge.exchange import lease_messages
 from selvedge.fabric import BadTicket, SelvedgeError
 
-MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
-LEASES: Final = "/pop/v1/leases"
+MESSAGE_BYTES_MAX: Final = lease_messages.MESSAGE_BYTES_MAX
+LEASES: Final = lease_messages.TARGET
 
 PopHandler = Callable[[bytes], bytes]
 
@@ -44,14 +45,11 @@ def _endpoint(handler: PopHandler | None) -> Callable[[Request], object]:
         if handler is None:
             words = "nobody grants leases here"
             return refuse(AdminRefused("store_unavailable", words, retry_after_s=5))
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MESSAGE_BYTES_MAX:
-                words = f"the message exceeds {MESSAGE_BYTES_MAX} bytes"
-                return refuse(AdminRefused("request_too_large", words))
         try:
+            body = await read_body(request, MESSAGE_BYTES_MAX)
             made = await anyio.to_thread.run_sync(handler, body, limiter=turn)
+        except AdminRefused as error:
+            return refuse(error)
         except BadTicket as error:
             return refuse(AdminRefused("forbidden", str(error)))
         except SelvedgeError as error:

@@ -178,10 +178,11 @@ def _listen(name: str, address: str) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen(128)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:
         sock.close()
+        why = error.strerror if isinstance(error, OSError) else error
         raise SelvedgeError(
-            f"the control process cannot listen on {address}: {error.strerror}; "
+            f"the control process cannot listen on {address}: {why}; "
             f"stop what uses it or change '{name}'"
         ) from error
     return sock

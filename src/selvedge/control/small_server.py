@@ -25,6 +25,8 @@ from selvedge.wire import (
 LIMITS: Final = HeadLimits(head_bytes_max=16 * 1024, pipelined_max=1)
 IDLE_S: Final = 75.0
 CONNECTIONS_MAX: Final = 10_000
+READING_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Of all bodies together: a MAC is checked only when its body is there."""
 
 log: Final = logging.getLogger("selvedge.collector")
 
@@ -49,6 +51,8 @@ class SmallServer:
         self.body_bytes_max = body_bytes_max
         self.connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.reading = 0
+        """Bytes of bodies that are not answered yet."""
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> None:
@@ -76,6 +80,8 @@ class _Connection(asyncio.Protocol):
         self._head: RequestHead | None = None
         self._parts: list[bytes] = []
         self._size = 0
+        self._held = 0
+        """Bytes counted in the server's ``reading``."""
         self._idle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -87,6 +93,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._let_go()
         if self._idle is not None:
             self._idle.cancel()
         self._transport = None
@@ -112,10 +119,23 @@ class _Connection(asyncio.Protocol):
                 self._head = event
             elif isinstance(event, BodyPart):
                 self._size += len(event.data)
+                if self._server.reading + len(event.data) > READING_BYTES_MAX:
+                    self._parts = []
+                    self._end(Answer(503, _words("busy", "too much is under way; try later")))
+                    return
                 if self._size <= self._server.body_bytes_max:
-                    self._parts.append(event.data)
+                    self._hold(event.data)
             elif isinstance(event, EndOfMessage):
                 self._ask()
+
+    def _hold(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._held += len(data)
+        self._server.reading += len(data)
+
+    def _let_go(self) -> None:
+        self._server.reading -= self._held
+        self._held = 0
 
     def _ask(self) -> None:
         head, body, size = self._head, b"".join(self._parts), self._size
@@ -139,6 +159,7 @@ class _Connection(asyncio.Protocol):
         except Exception:
             log.exception("a fault of ours")
             answer = Answer(500, _words("fault", "a fault of ours; see the log"))
+        self._let_go()
         if not head.keep_alive:
             self._end(answer)
             return

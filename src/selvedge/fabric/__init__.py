@@ -25,7 +25,7 @@ from selvedge.fabric.fleet import (
     Zone,
 )
 from selvedge.fabric.geography import WanModel, great_circle_km
-from selvedge.fabric.key_delta import KeyDelta, Revocation, widened
+from selvedge.fabric.key_delta import KeyDelta, Revocation, widened, wider_limit
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.receipt import (
     Attestation,
@@ -107,4 +107,5 @@ __all__ = [
     "read_address",
     "why_forbidden",
     "widened",
+    "wider_limit",
 ]
