@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -30,11 +31,18 @@ from selvedge.control.grants import SYSTEM, Grants
 from selvedge.control.home import ADMIN_KEY_FILE, CONTROL_FILE, ControlRunning, Home
 from selvedge.control.lease_store import SqlGrants
 from selvedge.control.oidc import Logins
-from selvedge.control.pops_door import LEASES, PopHandler, pops_app
+from selvedge.control.pops_door import (
+    CONNECTIONS_MAX,
+    LEASES,
+    MESSAGE_BYTES_MAX,
+    PopHandler,
+    PopsDoor,
+)
 from selvedge.control.publishing import Publisher
 from selvedge.control.rows import GrantForm
 from selvedge.control.seeding import adopt
 from selvedge.control.settings import ControlSettings
+from selvedge.control.small_server import SmallServer
 from selvedge.control.store import Store
 from selvedge.control.tenancy_acts import Tenancy
 from selvedge.fabric import BadRelease, SelvedgeError, StoreFailed
@@ -153,7 +161,8 @@ class _Door(uvicorn.Server):
         yield
 
 
-def _door(app: Starlette, settings: ControlSettings, *, tls: bool) -> _Door:
+def _door(app: Starlette, settings: ControlSettings) -> _Door:
+    tls = settings.tls_cert_file is not None
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -187,6 +196,13 @@ def _listen(name: str, address: str) -> socket.socket:
     return sock
 
 
+def _allow_files() -> None:
+    """As many connections as the system allows: every worker of every PoP keeps one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def run_control(
     settings: ControlSettings, handlers: Mapping[str, PopHandler] | None = None
 ) -> None:
@@ -195,6 +211,7 @@ async def run_control(
     ``handlers`` answer the PoPs, by path, beside the desk.
     """
     home = Home(Path(settings.home))
+    _allow_files()
     socks = [
         _listen("admin_listen", settings.admin_listen),
         _listen("pops_listen", settings.pops_listen),
@@ -205,7 +222,7 @@ async def run_control(
             rooms = await asyncio.to_thread(open_rooms, settings, store)
             await asyncio.to_thread(first_admin, home, rooms.grants)
             desk = await asyncio.to_thread(open_desk, settings, store, rooms.publisher)
-            await _serve(settings, rooms, socks, {LEASES: desk.answer, **(handlers or {})})
+            await _serve(settings, rooms, socks, {LEASES: desk.answer_all, **(handlers or {})})
         finally:
             await asyncio.to_thread(store.database.close)
     finally:
@@ -224,32 +241,30 @@ async def _serve(
     admin = AdminApi(settings, rooms, logins, background.nudge).app()
     with contextlib.suppress(StoreAway):
         await asyncio.to_thread(rooms.publisher.publish_delta)
-    tls = settings.tls_cert_file is not None
-    doors = [_door(admin, settings, tls=tls), _door(pops_app(handlers), settings, tls=False)]
+    door = _door(admin, settings)
+    pops = SmallServer(PopsDoor(handlers).answer, MESSAGE_BYTES_MAX, CONNECTIONS_MAX)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    serving = [
-        asyncio.create_task(door.serve(sockets=[sock]))
-        for door, sock in zip(doors, socks, strict=True)
-    ]
+    await pops.listen_on(socks[1])
+    serving = asyncio.create_task(door.serve(sockets=[socks[0]]))
     working = asyncio.create_task(background.run())
     note = Path(settings.home) / CONTROL_FILE
-    write_atomically(note, msgspec.json.encode(_running(socks, tls=tls)))
+    write_atomically(note, msgspec.json.encode(_running(socks, settings)))
     log.info("the control process serves on %s and %s", *(_url(sock) for sock in socks))
     try:
         await stop.wait()
     finally:
         note.unlink(missing_ok=True)
         working.cancel()
-        for door in doors:
-            door.should_exit = True
-        await asyncio.gather(working, *serving, return_exceptions=True)
+        door.should_exit = True
+        await pops.close()
+        await asyncio.gather(working, serving, return_exceptions=True)
 
 
-def _running(socks: list[socket.socket], *, tls: bool) -> ControlRunning:
-    scheme = "https" if tls else "http"
+def _running(socks: list[socket.socket], settings: ControlSettings) -> ControlRunning:
+    scheme = "https" if settings.tls_cert_file is not None else "http"
     return ControlRunning(_url(socks[0], scheme), _url(socks[1]), os.getpid())
 
 
