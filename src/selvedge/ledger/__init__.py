@@ -1,5 +1,6 @@
 """Floor 1: keys, quotas and leases, receipts and their journal. Later: invoices as folds."""
 
+from selvedge.ledger.backlog import Backlog
 from selvedge.ledger.budgets import (
     Estimate,
     Level,
@@ -110,6 +111,7 @@ __all__ = [
     "Admitted",
     "Answer",
     "Away",
+    "Backlog",
     "BadBatch",
     "Batch",
     "Collected",
