@@ -24,8 +24,16 @@ from statistics import median
 from time import thread_time_ns
 
 import selvedge.ledger.desk
-from bench.figures import OUT, Figures, bar, circumstances, print_table, quantile, write_figures
-from bench.ledger import rss_mib
+from bench.figures import (
+    OUT,
+    Figures,
+    bar,
+    circumstances,
+    print_table,
+    quantile,
+    rss_mib,
+    write_figures,
+)
 from selvedge.adapters import pop_public_key, service_key
 from selvedge.control.database import Database
 from selvedge.control.lease_desk import LeaseDesk
@@ -189,7 +197,7 @@ class World:
         self.per_renewal_us.append(cpu_ns / len(self.askers) / 1_000)
 
 
-def measure(pops: int, tenants: int, seconds: int) -> Figures:
+def measure(pops: int = POPS, tenants: int = TENANTS, seconds: int = SECONDS) -> Figures:
     """All figures, on the file system of this checkout."""
     OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="desk-", dir=OUT) as directory:
