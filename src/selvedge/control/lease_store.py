@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from selvedge.control.database import Database
+from selvedge.control.desk_seat import DeskSeat
 from selvedge.control.tables import LEASE_PAGES
 from selvedge.fabric import StoreFailed
 from selvedge.ledger import Granted, GrantedPage
@@ -27,8 +28,10 @@ _rows: Final = msgspec.json.Decoder(list[Granted])
 class SqlGrants:
     """A `GrantStore` over the store's database; it may be asked from any one thread at a time."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seat: DeskSeat | None = None) -> None:
+        """``seat``: nothing is written by a process that has lost it."""
         self._database = database
+        self._seat = seat
         insert = sqlite.insert if database.is_sqlite else postgresql.insert
         put = insert(LEASE_PAGES)
         self._put = put.on_conflict_do_update(
@@ -50,6 +53,7 @@ class SqlGrants:
             for page in pages
         ]
         with self._database.write() as connection:
+            self._check(connection)
             connection.execute(self._put, values)
 
     def load(self) -> Iterable[GrantedPage]:
@@ -67,4 +71,9 @@ class SqlGrants:
     def drop(self, before_us: int) -> None:
         """Forget pages whose ``free_us`` is before this. Raises `StoreFailed`."""
         with self._database.write() as connection:
+            self._check(connection)
             connection.execute(delete(LEASE_PAGES).where(LEASE_PAGES.c.free_us < before_us))
+
+    def _check(self, connection: Connection) -> None:
+        if self._seat is not None:
+            self._seat.check(connection)

@@ -26,6 +26,7 @@ from selvedge.adapters import write_atomically
 from selvedge.control.admin_api import AdminApi
 from selvedge.control.admin_routes import Rooms
 from selvedge.control.database import Database, StoreAway
+from selvedge.control.desk_seat import DeskSeat, SeatLost, words_of
 from selvedge.control.fleet_desk import FleetDesk
 from selvedge.control.grants import SYSTEM, Grants
 from selvedge.control.home import ADMIN_KEY_FILE, CONTROL_FILE, ControlRunning, Home
@@ -50,6 +51,7 @@ from selvedge.pop import host_and_port
 
 REQUESTS_MAX: Final = 256
 STOP_S: Final = 5
+SEAT_LOOK_S: Final = 2.0
 FIRST_ADMIN: Final = "local"
 
 log: Final = logging.getLogger("selvedge.control")
@@ -83,9 +85,11 @@ def open_rooms(settings: ControlSettings, store: Store) -> Rooms:
     return Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher)
 
 
-def open_desk(settings: ControlSettings, store: Store, publisher: Publisher) -> FleetDesk:
+def open_desk(
+    settings: ControlSettings, store: Store, publisher: Publisher, seat: DeskSeat | None = None
+) -> FleetDesk:
     """The desk that grants leases by what is published; its grants outlive it in the store."""
-    desk = FleetDesk(Home(Path(settings.home)).control_key(), SqlGrants(store.database))
+    desk = FleetDesk(Home(Path(settings.home)).control_key(), SqlGrants(store.database, seat))
     publisher.tell(desk.hear)
     return desk
 
@@ -219,10 +223,16 @@ async def run_control(
     try:
         store = await asyncio.to_thread(open_store, settings)
         try:
-            rooms = await asyncio.to_thread(open_rooms, settings, store)
-            await asyncio.to_thread(first_admin, home, rooms.grants)
-            desk = await asyncio.to_thread(open_desk, settings, store, rooms.publisher)
-            await _serve(settings, rooms, socks, {LEASES: desk.answer_all, **(handlers or {})})
+            # Before anything is written: a second process leaves the first one's store alone.
+            seat = await asyncio.to_thread(DeskSeat, store.database, words_of(_url(socks[0])))
+            try:
+                rooms = await asyncio.to_thread(open_rooms, settings, store)
+                await asyncio.to_thread(first_admin, home, rooms.grants)
+                desk = await asyncio.to_thread(open_desk, settings, store, rooms.publisher, seat)
+                handlers = {LEASES: desk.answer_all, **(handlers or {})}
+                await _serve(settings, rooms, socks, handlers, seat)
+            finally:
+                await asyncio.to_thread(seat.leave)
         finally:
             await asyncio.to_thread(store.database.close)
     finally:
@@ -235,6 +245,7 @@ async def _serve(
     rooms: Rooms,
     socks: list[socket.socket],
     handlers: Mapping[str, PopHandler],
+    seat: DeskSeat,
 ) -> None:
     background = Background(settings, rooms.publisher)
     logins = Logins(settings, rooms.grants.login)
@@ -253,14 +264,32 @@ async def _serve(
     note = Path(settings.home) / CONTROL_FILE
     write_atomically(note, msgspec.json.encode(_running(socks, settings)))
     log.info("the control process serves on %s and %s", *(_url(sock) for sock in socks))
+    keeping = asyncio.create_task(_keep(seat))
+    stopping = asyncio.create_task(stop.wait())
     try:
-        await stop.wait()
+        await asyncio.wait({stopping, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        if keeping.done():
+            keeping.result()
     finally:
+        stopping.cancel()
+        keeping.cancel()
         note.unlink(missing_ok=True)
         working.cancel()
         door.should_exit = True
         await pops.close()
         await asyncio.gather(working, serving, return_exceptions=True)
+
+
+async def _keep(seat: DeskSeat) -> None:
+    """Look now and then whether this process is the desk still. Raises `SelvedgeError`."""
+    while True:
+        await asyncio.sleep(SEAT_LOOK_S)
+        try:
+            await asyncio.to_thread(seat.keep)
+        except SeatLost:
+            raise
+        except StoreFailed as error:
+            log.warning("whether this process is the desk is not known now: %s", error)
 
 
 def _running(socks: list[socket.socket], settings: ControlSettings) -> ControlRunning:

@@ -120,6 +120,15 @@ LEASE_PAGES: Final = Table(
 )
 """What the desk granted: `ledger.GrantedPage`, its rows in JSON."""
 
+DESK_SEAT: Final = Table(
+    "desk_seat",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("token", String(64), nullable=False),
+    Column("owner", String(512), nullable=False),
+)
+"""One row: which process is the desk; no backup has it."""
+
 TABLES: Final = (COUNTERS, TENANTS, PROJECTS, KEYS, GRANTS, RELEASES, AUDIT, LEASE_PAGES)
 """In an order in which they may be filled."""
 

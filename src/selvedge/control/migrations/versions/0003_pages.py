@@ -1,4 +1,7 @@
-"""What was granted, by the page: some budgets of one holder together, as they are written."""
+"""What was granted, by the page: some budgets of one holder together, as they are written.
+
+And which process it is that grants.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,12 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger, nullable=False),
         sa.Column("free_us", sa.BigInteger, nullable=False),
         sa.Column("grants", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "desk_seat",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("token", sa.String(64), nullable=False),
+        sa.Column("owner", sa.String(512), nullable=False),
     )
     what = "holder, level, kind, budget_window, amount, free_us, number"
     rows = op.get_bind().execute(sa.text(f"SELECT {what} FROM leases ORDER BY holder")).all()
