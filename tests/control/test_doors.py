@@ -10,7 +10,6 @@ import pytest
 
 from selvedge.cli.usage import Moment
 from selvedge.control import Home, admin_api, small_server
-from selvedge.control.pops_door import LEASES, pops_app
 from selvedge.control.reconcile import _counted
 from selvedge.control.small_server import Answer, SmallServer
 from selvedge.fabric import SelvedgeError
@@ -59,7 +58,6 @@ def test_a_body_that_does_not_come_is_not_waited_for(
     monkeypatch.setattr(admin_api, "READ_S_MAX", 0.02)
     api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
     assert asyncio.run(half_a_body(api.app, "/admin/v1/keys", gone=gone)) == 408
-    assert asyncio.run(half_a_body(pops_app({LEASES: len}), LEASES, gone=gone)) == 408
     api.close()
 
 

@@ -27,7 +27,7 @@ from selvedge.control.home import Home
 from selvedge.control.publishing import read_delta
 from selvedge.control.roles import Actor
 from selvedge.control.store import Store, key_row, maybe
-from selvedge.control.tables import COUNTERS, KEYS, TABLES
+from selvedge.control.tables import COUNTERS, KEYS, OLD_TABLES, TABLES
 from selvedge.fabric import SelvedgeError, StoreFailed
 
 FORMAT: Final = "selvedge/control-backup/v1"
@@ -172,7 +172,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Values]]:
 
 
 def _table(name: str) -> Any:  # Any: a table
-    found = next((table for table in TABLES if table.name == name), None)
+    found = next((table for table in (*TABLES, *OLD_TABLES) if table.name == name), None)
     if found is None:
         raise SelvedgeError(f"the backup has a table {name!r} that this version does not know")
     return found

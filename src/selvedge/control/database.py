@@ -18,7 +18,7 @@ from typing import Any, Final
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Select, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -123,6 +123,39 @@ class Database:
         with self._transaction(write=False, level="REPEATABLE READ") as connection:
             yield connection
 
+    def session(self) -> Connection:
+        """A connection of its own that lives until `hang_up`. Raises `StoreAway`."""
+        self.breaker.enter()
+        try:
+            found = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            self.breaker.failed()
+            raise StoreAway(f"the control plane's database failed: {_why(error)}") from error
+        self.breaker.worked()
+        return found
+
+    def ask(self, session: Connection, what: Select[Any]) -> Any:  # Any: a column's value
+        """One value, in a session. Raises `StoreAway`."""
+        try:
+            return session.execute(what).scalar()
+        except DBAPIError as error:
+            raise StoreAway(f"the control plane's database failed: {_why(error)}") from error
+
+    def is_open(self, session: Connection) -> bool:
+        """Whether a session was not cut off."""
+        try:
+            return not session.invalidated and self.ask(session, select(1)) == 1
+        except StoreAway:
+            self.hang_up(session)
+            return False
+
+    def hang_up(self, session: Connection) -> None:
+        """End a session, and all that the database held for it."""
+        with contextlib.suppress(SQLAlchemyError):
+            session.invalidate()
+        with contextlib.suppress(SQLAlchemyError):
+            session.close()
+
     def revision(self) -> str | None:
         """Of the tables; None where there are none."""
         with self.read() as connection:
@@ -205,6 +238,8 @@ def _engine(url: URL, wait_ms: int) -> Engine:
         return engine
     wait = f"-c statement_timeout={wait_ms} -c lock_timeout={wait_ms}"
     wait += f" -c idle_in_transaction_session_timeout={wait_ms * 5}"
+    # What a machine that vanished had locked is free within half a minute.
+    wait += " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
     seconds = max(1, wait_ms // 1000)
     own = {"connect_timeout": seconds, "options": wait, "tcp_user_timeout": wait_ms}
     return create_engine(url, connect_args=own, pool_pre_ping=True, **pool)

@@ -7,6 +7,7 @@ keys.json         the API keys themselves, minted here, readable by the owner al
 release.json      the signed release that every PoP watches
 key-delta.json    what changed of its keys since, signed; written by the control process
 control.sqlite    the store of tenants, projects and keys, where no other is named
+control.sqlite.desk locked by the process that works on it
 admin.key         the admin key that commands on this machine use, for the owner alone
 control.json      where the control process listens
 run.json          what runs now: addresses and process ids

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server for few clients and large bodies: a question, an answer, kept alive.
+"""A small HTTP/1.1 server for PoPs alone, and large bodies: a question, an answer, kept alive.
 
 PoPs' own HTTP reader decides what a request is; anything it refuses ends the connection.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -27,6 +28,7 @@ IDLE_S: Final = 75.0
 CONNECTIONS_MAX: Final = 10_000
 READING_BYTES_MAX: Final = 256 * 1024 * 1024
 """Of all bodies together: a MAC is checked only when its body is there."""
+BACKLOG: Final = 4096
 
 log: Final = logging.getLogger("selvedge.collector")
 
@@ -37,6 +39,7 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     kind: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Answering = Callable[[str, str, bytes], Awaitable[Answer]]
@@ -46,9 +49,15 @@ Answering = Callable[[str, str, bytes], Awaitable[Answer]]
 class SmallServer:
     """Listens until it is closed."""
 
-    def __init__(self, answering: Answering, body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        body_bytes_max: int,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
         self.answering = answering
         self.body_bytes_max = body_bytes_max
+        self.connections_max = connections_max
         self.connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.reading = 0
@@ -58,7 +67,16 @@ class SmallServer:
     async def listen(self, host: str, port: int) -> None:
         """Serve on this address. Raises `OSError`."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), host, port, backlog=4096)
+        self._server = await loop.create_server(
+            lambda: _Connection(self), host, port, backlog=BACKLOG
+        )
+
+    async def listen_on(self, sock: socket.socket) -> None:
+        """Serve on a socket that listens already."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Connection(self), sock=sock, backlog=BACKLOG
+        )
 
     async def close(self) -> None:
         """Take no more; what is under way is answered first."""
@@ -87,7 +105,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._server.connections.add(self)
-        if len(self._server.connections) > CONNECTIONS_MAX:
+        if len(self._server.connections) > self._server.connections_max:
             self.close()
         self._wait()
 
@@ -179,7 +197,9 @@ class _Connection(asyncio.Protocol):
             return
         framing = [b"content-length: %d" % len(answer.body)]
         framing += [b"connection: close"] if last else []
-        head = render_response_head(answer.status, [("content-type", answer.kind)], framing)
+        head = render_response_head(
+            answer.status, [("content-type", answer.kind), *answer.headers], framing
+        )
         self._transport.write(head + answer.body)
 
 

@@ -1,5 +1,6 @@
 """Floor 1: keys, quotas and leases, receipts and their journal. Later: invoices as folds."""
 
+from selvedge.ledger.backlog import Backlog
 from selvedge.ledger.budgets import (
     Estimate,
     cost_of,
@@ -45,6 +46,7 @@ from selvedge.ledger.leases import (
     Answer,
     Grant,
     Granted,
+    GrantedPage,
     GrantStore,
     MemoryGrants,
     Question,
@@ -107,6 +109,7 @@ __all__ = [
     "Admitted",
     "Answer",
     "Away",
+    "Backlog",
     "BadBatch",
     "Batch",
     "Collected",
@@ -120,6 +123,7 @@ __all__ = [
     "Grant",
     "GrantStore",
     "Granted",
+    "GrantedPage",
     "Holder",
     "Intent",
     "Journal",

@@ -119,10 +119,11 @@ class Keeper:
         self._argv = list(argv)
         self._env = dict(env)
         self._directory = Path(settings.state_dir)
-        self._rows = 2 * settings.workers
+        # A worker and who replaces it; the last row is the keeper's own, who ships.
+        self._rows = 2 * settings.workers + 1
         self._cells = Memory.shared("selvedge-cells", bytes_for(self._rows))
         self._tickets = Memory.shared("selvedge-tickets", SharedTickets.bytes_for())
-        self._shared = Shared(self._cells, self._rows, 0)
+        self.shared = Shared(self._cells, self._rows, self._rows - 1)
         self._started_us = now_us()
         self._sockets = {"listen": open_sockets(settings)}
         if settings.peer_listen is not None:
@@ -182,7 +183,7 @@ class Keeper:
         pulse = Pulse(max(1, round(self._settings.worker_still_ms_max / 1000 / LOOK_S)))
         while True:
             await asyncio.sleep(LOOK_S)
-            rounds = self._shared.rounds.each
+            rounds = self.shared.rounds.each
             serving = {
                 one.pid: one
                 for one in self._alive
@@ -250,7 +251,7 @@ class Keeper:
         return Part(
             slot=slot,
             number=number,
-            row=next(row for row in range(self._rows) if row not in rows),
+            row=next(row for row in range(self._rows - 1) if row not in rows),
             rows=self._rows,
             sockets={
                 name: tuple(one.fileno() for one in socks) for name, socks in self._sockets.items()
@@ -269,7 +270,7 @@ class Keeper:
         """A process is no more: its row and its journal are free."""
         if one in self._alive:
             self._alive.remove(one)
-            self._shared.ended(one.part.row)
+            self.shared.ended(one.part.row)
 
     def _tend(self, one: _Process) -> None:
         task = asyncio.get_running_loop().create_task(self._outlive(one))
@@ -357,7 +358,7 @@ async def run_keeper(settings: Settings, argv: Sequence[str], env: Mapping[str, 
         beside = [
             loop.create_task(_roll_when_asked(keeper, roll)),
             loop.create_task(keeper.watch()),
-            loop.create_task(ship_beside(settings, identity)),
+            loop.create_task(ship_beside(settings, identity, keeper.shared)),
         ]
         await stop.wait()
         for task in beside:

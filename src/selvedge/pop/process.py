@@ -208,7 +208,10 @@ async def run_pop(
             *([tls.watch()] if tls is not None else []),
         ]
         if part is None:  # else the keeper ships
-            watches.append(Shipping(settings, client, keeper.identity, keeper.release).watch())
+            shipping = Shipping(
+                settings, client, keeper.identity, keeper.release, shared=worker.shared
+            )
+            watches.append(shipping.watch())
         else:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)
