@@ -21,6 +21,9 @@ from tests.support.workers import Pop, running_pop
 pytestmark = pytest.mark.fabric
 ONCE = chat("once", stream=False)
 TIMES = 200
+CLIENTS, KEYS = 8, 15
+DEATHS = range(12, CLIENTS * KEYS, 18)
+"""At so many requests to the engine a worker dies."""
 WIRES = 20
 """Connections to each worker."""
 
@@ -139,3 +142,57 @@ def test_a_worker_that_dies_blocks_no_key(tmp_path: Path) -> None:
             assert settle(billing).row == "complete"
 
     run(main(), 60)
+
+
+def body_of(number: int) -> bytes:
+    """A request that its receipt tells from others by its size."""
+    return chat("once" + "." * number, stream=False)
+
+
+async def insist(pop: Pop, number: int) -> None:
+    """Send a request under its key until it has been answered, as a client does that must know."""
+    while True:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            async with Wire.to(pop.port) as wire:
+                answer = await ask(pop, wire, f"key-{number}", body_of(number))
+                if answer.status == 200 or answer.error["code"] == "idempotency_finished":
+                    return
+                assert answer.headers["x-should-retry"] == "true", answer.body
+
+
+def test_every_key_is_billed_once_whatever_dies(tmp_path: Path) -> None:
+    """Clients retry until they are answered, while one worker after the other is killed."""
+    pops: list[Pop] = []
+    deaths = []
+
+    def kill(first: int) -> None:
+        for number in (first, 1 - first):
+            with contextlib.suppress(AssertionError, ProcessLookupError):  # none is there
+                os.kill(owner(pops[0], number), signal.SIGKILL)
+                deaths.append(number)
+                return
+
+    def choose(received: Received) -> Reply:
+        asked = asked_once(pops[0])
+        if asked in DEATHS:
+            kill(asked // DEATHS.step % 2)
+        return Answer(("a", "b"))
+
+    async def client(pop: Pop, first: int) -> None:
+        for number in range(first, first + KEYS):
+            await insist(pop, number)
+
+    async def main() -> None:
+        async with running_pop(tmp_path, Script(choose=choose)) as pop:
+            pops.append(pop)
+            async with asyncio.TaskGroup() as group:
+                for number in range(CLIENTS):
+                    group.create_task(client(pop, number * KEYS))
+            await pop.until_workers(2)
+            billed = Counter(one.body_bytes for one in pop.receipts() if settle(one).billed.total)
+            assert len(billed) == CLIENTS * KEYS
+            assert set(billed.values()) == {1}
+            assert len(deaths) > len(DEATHS) // 2
+            assert Outcome.INTERRUPTED in {one.outcome for one in pop.receipts()}
+
+    run(main(), 90)

@@ -30,7 +30,7 @@ from selvedge.adapters import (
 from selvedge.exchange import Claim, Claimed, Kept, spends
 from selvedge.fabric import Receipt, SelvedgeError
 
-ANSWER_BYTES_MAX: Final = 65_536
+ANSWER_BYTES_MAX: Final = 49_152
 """A larger answer is not kept: to copy and to hash it would hold up the event loop."""
 CLOCK_S: Final = 1.0
 """By how much a file's time may lag behind a request's."""
