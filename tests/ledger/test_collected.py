@@ -324,7 +324,7 @@ def test_a_shipment_of_somebody_else_is_refused() -> None:
         (written, {"sin": bytes([1]) * 32}, "MAC"),
         (written[:-1], {"sin": KEY}, "not readable|MAC"),
         (written + bytes(collection.QUESTION_BYTES_MAX), {"sin": KEY}, "exceeds"),
-        (later, {"sin": KEY}, "version 2, this collector reads 1"),
+        (later, {"sin": KEY}, "version 2, this side reads 1"),
     ):
         with pytest.raises(BadTicket, match=words):
             collection.read_shipment(wrong, "asean", keys.get)

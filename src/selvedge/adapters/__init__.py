@@ -51,6 +51,7 @@ from selvedge.adapters.journal_store import (
     FileAppender,
     MemoryAppender,
     find_receipt,
+    find_receipts,
     find_sealed,
     read_segments,
 )
@@ -106,7 +107,15 @@ from selvedge.adapters.release_store import (
     write_atomically,
 )
 from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
+from selvedge.adapters.shared_claims import (
+    CLAIM_KEY_BYTES,
+    CLAIM_NOTE_BYTES,
+    CLAIMS_LAYOUT,
+    LeftClaim,
+    SharedClaims,
+)
 from selvedge.adapters.shared_counts import SharedCounts
+from selvedge.adapters.shared_ring import SharedRing
 from selvedge.adapters.shared_tickets import SharedTickets
 from selvedge.adapters.sockets import no_delay
 from selvedge.adapters.vault import Vault
@@ -114,6 +123,9 @@ from selvedge.adapters.vault import Vault
 __all__ = [
     "BUNDLED",
     "CELL_BYTES",
+    "CLAIMS_LAYOUT",
+    "CLAIM_KEY_BYTES",
+    "CLAIM_NOTE_BYTES",
     "DELTA_FILE",
     "NAME_BYTES",
     "PARENT_VARIABLE",
@@ -144,6 +156,7 @@ __all__ = [
     "HeldDelta",
     "HttpClient",
     "KeyDeltaStore",
+    "LeftClaim",
     "Link",
     "Memory",
     "MemoryAppender",
@@ -156,7 +169,9 @@ __all__ = [
     "ReceiptBook",
     "ReleaseStore",
     "Schedule",
+    "SharedClaims",
     "SharedCounts",
+    "SharedRing",
     "SharedTickets",
     "Table",
     "TransportFailed",
@@ -178,6 +193,7 @@ __all__ = [
     "find_digests",
     "find_parts",
     "find_receipt",
+    "find_receipts",
     "find_sealed",
     "has_duckdb",
     "is_free",

@@ -37,7 +37,7 @@ from selvedge.fabric.receipt import (
     TriedOutcome,
 )
 from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
-from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Route, Usage
+from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Purpose, Route, Usage
 from selvedge.fabric.tenancy import (
     LIMIT_MAX,
     NO_LIMITS,
@@ -83,6 +83,7 @@ __all__ = [
     "Price",
     "Project",
     "Provenance",
+    "Purpose",
     "Receipt",
     "RefusalKind",
     "Refused",

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ from selvedge.adapters import (
     keep_whole,
 )
 from selvedge.fabric import SelvedgeError
+from selvedge.pop.answered_together import AnsweredTogether, Shape, settle_left
 from selvedge.pop.clock import now_us
 from selvedge.pop.peering import Peering
 from selvedge.pop.process import IDENTITY_FILE
@@ -123,6 +124,9 @@ class Keeper:
         self._rows = 2 * settings.workers + 1
         self._cells = Memory.shared("selvedge-cells", bytes_for(self._rows))
         self._tickets = Memory.shared("selvedge-tickets", SharedTickets.bytes_for())
+        shape = Shape(settings.idempotency_keys_max, settings.idempotency_bytes_max)
+        self._answers, self._answers_shape = shape.new_memory(), shape
+        self._claims = AnsweredTogether(self._answers, shape, 0, os.getpid()).claims
         self.shared = Shared(self._cells, self._rows, self._rows - 1)
         self._started_us = now_us()
         self._sockets = {"listen": open_sockets(settings)}
@@ -133,7 +137,7 @@ class Keeper:
         self._starting = [asyncio.Lock() for _ in range(settings.workers)]
         self._spawning = asyncio.Lock()
         self._failures = [0] * settings.workers
-        self._tending: set[asyncio.Task[None]] = set()
+        self._tending: set[asyncio.Task[object]] = set()
         self._stopping = False
 
     async def start(self) -> None:
@@ -213,7 +217,7 @@ class Keeper:
         said, ready_fd = os.pipe2(os.O_CLOEXEC)
         part = self._part(slot, ready_fd, reserved)
         fds = [*(fd for slots in part.sockets.values() for fd in slots), ready_fd]
-        fds += [part.cells_fd, part.tickets_fd]
+        fds += [part.cells_fd, part.tickets_fd, part.answers_fd]
         env = self._env | {
             PARENT_VARIABLE: str(os.getpid()),
             PART_VARIABLE: msgspec.json.encode(part).decode(),
@@ -258,6 +262,8 @@ class Keeper:
             },
             cells_fd=self._cells.fd,
             tickets_fd=self._tickets.fd,
+            answers_fd=self._answers.fd,
+            answers=self._answers_shape,
             ready_fd=ready_fd,
             started_us=self._started_us,
             layout=layout(),
@@ -267,13 +273,18 @@ class Keeper:
         )
 
     def _ended(self, one: _Process) -> None:
-        """A process is no more: its row and its journal are free."""
+        """A process is no more: its row, its journal and the keys that it held are free."""
         if one in self._alive:
             self._alive.remove(one)
             self.shared.ended(one.part.row)
+            receipts = journal_of(self._directory, one.part.number) / "receipts"
+            self._see_to(settle_left(self._claims, one.pid, receipts))
 
     def _tend(self, one: _Process) -> None:
-        task = asyncio.get_running_loop().create_task(self._outlive(one))
+        self._see_to(self._outlive(one))
+
+    def _see_to(self, what: Coroutine[None, None, object]) -> None:
+        task = asyncio.get_running_loop().create_task(what)
         self._tending.add(task)
         task.add_done_callback(self._tending.discard)
 

@@ -185,6 +185,7 @@ async def run_pop(
         share = (slot, settings.workers if part is not None else 1)
         state = PopState(settings, book, client, environment, worker.shared, part=share)
         state.tickets = worker.tickets(now_us())
+        state.answered = worker.answered() or state.answered
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
         tls = open_client_tls(settings, state.metrics.tls)
