@@ -35,8 +35,9 @@ from selvedge.control import (
 from selvedge.fabric import Collector
 
 SEGMENT_BYTES = 100_000
-SETTLE_S_MAX = 60.0
-LOOK_S = 0.25
+SETTLE_S_MAX = 30.0
+"""So long without a receipt that is shipped, and the rest is the difference."""
+LOOK_S = 1.0
 OTHER = "sg"
 
 
@@ -125,11 +126,13 @@ class CollectLoop(KillLoop):
         for name in self._names():
             if name not in self._running:
                 await self._start(name)
-        late = time.monotonic() + SETTLE_S_MAX
+        late, least = time.monotonic() + SETTLE_S_MAX, 0
         while True:
-            self.reconciled = await asyncio.to_thread(reconcile, self._home)
-            if not self.reconciled.difference or time.monotonic() > late:
+            found = self.reconciled = await asyncio.to_thread(reconcile, self._home)
+            if not found.difference or time.monotonic() > late:
                 return
+            if not least or found.difference < least:  # it goes on
+                late, least = time.monotonic() + SETTLE_S_MAX, found.difference
             await asyncio.sleep(LOOK_S)
 
     def figures(self, result: Result) -> Figures:

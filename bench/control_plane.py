@@ -7,16 +7,18 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from bench.line import Heard, open_line
-from selvedge.adapters import ChildProcess, FleetConfig
+from selvedge.adapters import ChildFailed, ChildProcess, FleetConfig
 from selvedge.control import ControlSettings, Home, free_port, seeding_of
 from selvedge.control.home_control import named_control
 from selvedge.fabric import Collector
 
 READY_S_MAX = 60.0
+PAGE = 1_000
 
 
 class ControlPlane:
@@ -118,3 +120,18 @@ class ControlPlane:
 def json_of(heard: Heard) -> object:
     """The body of an answer that came with its length."""
     return msgspec.json.decode(heard.raw.partition(b"\r\n\r\n")[2])
+
+
+async def list_all(plane: ControlPlane, path: str) -> list[dict[str, Any]]:  # Any: JSON
+    """All pages of a list. Raises `ChildFailed` where a page is refused."""
+    rows: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        heard = await plane.ask("GET", f"{path}?limit={PAGE}{after}")
+        page = json_of(heard)
+        if heard.status != 200 or not isinstance(page, dict):
+            raise ChildFailed(f"GET {path}: {heard.status} {page}")
+        rows += page["data"]
+        if page["next"] is None:
+            return rows
+        after = f"&after={page['next']}"

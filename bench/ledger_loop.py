@@ -22,11 +22,11 @@ import msgspec
 
 from bench.clients import Client
 from bench.collect_loop import CollectLoop
-from bench.control_plane import ControlPlane, json_of
+from bench.control_plane import ControlPlane, list_all
 from bench.figures import Figures
 from bench.kill_loop import KillLoopFailed, Plan, Result, _count_faults
 from bench.line import Heard, open_line
-from bench.register import HeldKey, Register, Row, audit_register
+from bench.register import HeldKey, Register, audit_register
 from bench.registrar import Registrar
 from bench.spending import Spent, Watched, spending
 from selvedge.adapters import ChildProcess, FleetConfig
@@ -51,7 +51,6 @@ KNOWN_S = 2.0
 """So long after an act a PoP knows of it (docs/control.md)."""
 SETTLED_S_MAX = 20.0
 PROBE_PAUSE_S = 0.02
-PAGE = 1_000
 PRICE = Price(1_000_000, 1_000_000)
 ONE_MAX = 40
 WATCHED = (
@@ -118,7 +117,12 @@ class LedgerLoop(CollectLoop):
         self.plane.publish(config, listen, self._collectors)
 
     def _more_settings(self) -> Mapping[str, object]:
-        return {"lease_away": "micro"}
+        return {"lease_away": "micro", "ship_batch_max": 100}
+
+    def _lay_down(self, engine_port: int) -> Mapping[str, str]:
+        """Keys that are soon used up are asked with less often."""
+        keys = super()._lay_down(engine_port)
+        return {**keys, **{f"{one}/{at}": keys[one] for one in TENANTS for at in range(3)}}
 
     # The control process and its lives.
 
@@ -261,7 +265,8 @@ class LedgerLoop(CollectLoop):
 
     async def _settle(self) -> None:
         await super()._settle()
-        keys, lines = await self._list("/keys"), await self._list("/audit")
+        keys = await list_all(self.plane, "/keys")
+        lines = await list_all(self.plane, "/audit")
         self.acts = audit_register(self.register, keys, lines)
         self.acts["keys_came_back"] += self.came_back
         self.acts["keys_lost"] += self.not_admitted
@@ -281,20 +286,6 @@ class LedgerLoop(CollectLoop):
                 return [f"{one.id} is not answered {wanted}" for one in wrong]
             held = wrong
             await asyncio.sleep(0.25)
-
-    async def _list(self, path: str) -> list[Row]:
-        """All pages."""
-        rows: list[Row] = []
-        after = ""
-        while True:
-            heard = await self.plane.ask("GET", f"{path}?limit={PAGE}{after}")
-            page = json_of(heard)
-            if heard.status != 200 or not isinstance(page, dict):
-                raise KillLoopFailed(f"GET {path}: {heard.status} {page}")
-            rows += page["data"]
-            if page["next"] is None:
-                return rows
-            after = f"&after={page['next']}"
 
     def _count_leases(self) -> int:
         """Holders that the store knows a grant of."""

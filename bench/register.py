@@ -54,6 +54,7 @@ class Register:
     unanswered: int = 0
     away: int = 0
     refused: list[str] = field(default_factory=list)
+    took_ms: list[float] = field(default_factory=list)
 
     def living(self) -> list[HeldKey]:
         """Keys that were made, and that nobody asked to be revoked."""

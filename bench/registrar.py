@@ -40,6 +40,7 @@ class Registrar:
         self._number = 0
         self._name = f"{rng.randrange(16**6):06x}"
         self.stopping = False
+        self.pause_s = PAUSE_S
 
     async def run(self) -> None:
         """Act until ``stopping``."""
@@ -51,7 +52,7 @@ class Registrar:
                 await self._act()
             except OSError:
                 await asyncio.sleep(0.01)  # it died a moment ago
-            await asyncio.sleep(self._rng.uniform(0, PAUSE_S))
+            await asyncio.sleep(self._rng.uniform(0, self.pause_s))
         if self._line is not None:
             self._line.close()
 
@@ -131,8 +132,11 @@ class Registrar:
             if line is None or not line.is_open:
                 line = self._line = await open_line(self._plane.port)
             self._sent.set()
+            started = time.monotonic()
             async with asyncio.timeout(ASK_S_MAX):
-                return await line.ask(request)
+                heard = await line.ask(request)
+            self._register.took_ms.append((time.monotonic() - started) * 1000)
+            return heard
         except TimeoutError:
             self._register.refused.append("an act was not answered in time")
             if line is not None:

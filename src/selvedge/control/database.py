@@ -29,6 +29,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from selvedge.control.bounded import connects
 from selvedge.control.tables import METADATA
 from selvedge.fabric import BadSetting, SelvedgeError, StoreFailed
 
@@ -205,7 +206,9 @@ def _engine(url: URL, wait_ms: int) -> Engine:
     wait += f" -c idle_in_transaction_session_timeout={wait_ms * 5}"
     seconds = max(1, wait_ms // 1000)
     own = {"connect_timeout": seconds, "options": wait, "tcp_user_timeout": wait_ms}
-    return create_engine(url, connect_args=own, pool_pre_ping=True, **pool)
+    engine = create_engine(url, connect_args=own, pool_pre_ping=True, **pool)
+    event.listen(engine, "do_connect", connects(wait_ms))
+    return engine
 
 
 def _tune_sqlite(connection: Any, _: object) -> None:  # Any: sqlite3's, or a stand-in of SQLAlchemy

@@ -30,7 +30,7 @@ from selvedge.control.grants import SYSTEM, Grants
 from selvedge.control.home import ADMIN_KEY_FILE, CONTROL_FILE, ControlRunning, Home
 from selvedge.control.lease_store import SqlGrants
 from selvedge.control.oidc import Logins
-from selvedge.control.pops_door import LEASES, PopHandler, pops_app
+from selvedge.control.pops_door import LEASES, SLACK_MS, PopHandler, pops_app
 from selvedge.control.publishing import Publisher
 from selvedge.control.rows import GrantForm
 from selvedge.control.seeding import adopt
@@ -225,7 +225,11 @@ async def _serve(
     with contextlib.suppress(StoreAway):
         await asyncio.to_thread(rooms.publisher.publish_delta)
     tls = settings.tls_cert_file is not None
-    doors = [_door(admin, settings, tls=tls), _door(pops_app(handlers), settings, tls=False)]
+    wait_ms = settings.database_ms_max + SLACK_MS
+    doors = [
+        _door(admin, settings, tls=tls),
+        _door(pops_app(handlers, wait_ms), settings, tls=False),
+    ]
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
