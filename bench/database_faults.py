@@ -230,7 +230,6 @@ class DatabaseFaults:
         found_leases = re.findall(
             r'^selvedge_lease_questions_total\{.*?"(\w+)".*\} (\d+)', page, re.M
         )
-        if os.environ.get("DBG"): print([l for l in page.splitlines() if "lease_q" in l])
         seen.leases = {ending: int(count) for ending, count in found_leases}
 
 

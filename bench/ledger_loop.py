@@ -332,6 +332,7 @@ class LedgerLoop(CollectLoop):
             figures[f"{key}_windows"] = spent.windows
             figures[f"{key}_most"] = spent.most
             figures[f"{key}_bound"] = spent.bound
+        figures["drafts_left"] = len([*self._home.directory.rglob(".*.json.*")])
         figures["overspent"] = sum(len(one.over) for one in self.spent.values())
         return figures
 
