@@ -2,8 +2,9 @@
 
 `kill` runs real processes (`bench.kill_loop`), `sim` the same exchange in virtual time, in batches
 of their own seeds, each of which checks its own laws of conservation. `overload` floods one PoP,
-`soak` runs three for a long time while engines die. `all` is the first two. Exit code 1 where a bar
-is missed.
+`soak` runs three for a long time while engines die. `collect` and `ledger` kill collectors and the
+control process as well, `database` is what its database can do. `all` is the first two. Exit code 1
+where a bar is missed.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from bench.kill_loop import KillLoop, KillLoopFailed, Plan, Result
 from bench.ledger_loop import BARS as LEDGER_BARS
 from bench.soak import Plan as SoakPlan
 from bench.soak_clients import Score
-from bench.torture_ledger import run_ledger
+from bench.torture_ledger import run_database, run_ledger
 from selvedge.sim import example_release, example_scenario, simulate
 
 SIM_BATCH = 50_000
@@ -199,14 +200,21 @@ def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
 @click.command()
 @click.argument(
     "part",
-    type=click.Choice(["all", "kill", "collect", "ledger", "sim", "attack", "overload", "soak"]),
+    type=click.Choice(
+        ["all", "kill", "collect", "ledger", "database", "sim", "attack", "overload", "soak"]
+    ),
     default="all",
 )
 @click.option("--rounds", default=200, show_default=True, help="Deaths of the PoP.")
 @click.option("--clients", default=12, show_default=True, help="Clients at once.")
 @click.option("--requests", default=1_000_000, show_default=True, help="Requests to simulate.")
 @click.option("--minutes", default=15.0, show_default=True, help="Length of the soak.")
-@click.option("--seconds", default=5.0, show_default=True, help="Of each point of overload.")
+@click.option(
+    "--seconds",
+    default=5.0,
+    show_default=True,
+    help="Of each point of overload, and of each slice of database.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Workers of the PoP; all die.")
 @click.option(
@@ -233,11 +241,16 @@ def main(
     as_json_: bool,
 ) -> None:
     """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill, collect
-    (collectors die as well), ledger (the control process too), sim, attack, overload or soak."""
+    (collectors die as well), ledger (the control process too), database (it is stopped, slow and
+    full), sim, attack, overload or soak."""
     console = Console(stderr=True, highlight=False)
     holds = True
     if part == "overload":
         sys.exit(0 if run_overload(seconds, as_json_) else 1)
+    if part == "database":
+        figures, judged = run_database(seconds, seed, keep, console)
+        met = _give_with("torture-database", "a database at fault", figures, judged, as_json_)
+        sys.exit(0 if met else 1)
     if part == "soak":
         plan = SoakPlan(minutes=minutes, clients=2 * clients, seed=seed)
         sys.exit(0 if run_soak(plan, keep, console, as_json_) else 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from bench import database_faults
+from bench.database_rig import RigFailed
 from bench.figures import Figures, circumstances
 from bench.kill_loop import KillLoopFailed, Plan
 from bench.ledger_loop import LedgerLoop, measure_ledger, wrongs
@@ -67,3 +69,21 @@ def run_ledger(
             console.print(f"[red]{kind}[/red] {escape(one)}")
     name = "torture-ledger" if store == "sqlite" else f"torture-ledger-{store}"
     return name, {**figures, "store": store, **before, "bars_met": met}, met
+
+
+def run_database(
+    seconds: float, seed: int, keep: Path | None, console: Console
+) -> tuple[Figures, Mapping[str, bool]]:
+    """A database at fault, in every way: the figures, and which bars were met."""
+    before = circumstances()
+    with (
+        Progress(console=console) as progress,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        task = progress.add_task("slices", total=database_faults.SLICES)
+        measuring = database_faults.measure(seconds, seed, keep, lambda: progress.advance(task))
+        try:
+            figures, met = runner.run(measuring)
+        except RigFailed as error:
+            raise click.ClickException(str(error)) from error
+    return {**figures, **before}, met
