@@ -104,6 +104,7 @@ from selvedge.adapters.release_store import (
     ReleaseStore,
     open_release,
     seal_release,
+    sweep_drafts,
     write_atomically,
 )
 from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
@@ -227,6 +228,7 @@ __all__ = [
     "seal_release",
     "segment_path",
     "service_key",
+    "sweep_drafts",
     "usage_of_parts",
     "write_atomically",
     "write_parquet",

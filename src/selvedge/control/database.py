@@ -29,6 +29,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from selvedge.control.bounded import connects
 from selvedge.control.tables import METADATA
 from selvedge.fabric import BadSetting, SelvedgeError, StoreFailed
 
@@ -242,7 +243,9 @@ def _engine(url: URL, wait_ms: int) -> Engine:
     wait += " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
     seconds = max(1, wait_ms // 1000)
     own = {"connect_timeout": seconds, "options": wait, "tcp_user_timeout": wait_ms}
-    return create_engine(url, connect_args=own, pool_pre_ping=True, **pool)
+    engine = create_engine(url, connect_args=own, pool_pre_ping=True, **pool)
+    event.listen(engine, "do_connect", connects(wait_ms))
+    return engine
 
 
 def _tune_sqlite(connection: Any, _: object) -> None:  # Any: sqlite3's, or a stand-in of SQLAlchemy

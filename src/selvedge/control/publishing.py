@@ -26,6 +26,7 @@ from selvedge.adapters import (
     operator_public_key,
     seal_delta,
     seal_release,
+    sweep_drafts,
     write_atomically,
 )
 from selvedge.control.home import Home
@@ -81,6 +82,7 @@ class Publisher:
         self._serial = 0
         self._body: tuple[object, ...] | None = None
         self._heard: list[Heard] = []
+        sweep_drafts(home.directory)
 
     def tell(self, heard: Heard) -> None:
         """Call ``heard`` now and whenever PoPs are given a new release or other keys: with the
