@@ -293,3 +293,10 @@ def test_urls_that_cannot_be() -> None:
     ):
         with pytest.raises(BadSetting, match=said):
             Database(url)
+
+
+def test_the_store_is_for_its_owner_alone(tmp_path: Path) -> None:
+    made = make_store(f"sqlite:///{tmp_path / 'new' / 'control.sqlite'}")
+    files = list((tmp_path / "new").iterdir())
+    assert {one.stat().st_mode & 0o077 for one in files} == {0}
+    made.store.database.close()
