@@ -14,7 +14,7 @@ import pytest
 from selvedge.adapters import DELTA_FILE, seal_delta, write_atomically
 from selvedge.fabric import Key, KeyDelta, Refused, Revocation
 from selvedge.ledger import hash_secret, write_key
-from selvedge.pop import key_watch
+from selvedge.pop import key_watch, process
 from tests.pop.test_process import OPERATOR, Site
 from tests.support.fleets import NOW_US
 
@@ -269,3 +269,25 @@ def test_kept_revocations_that_are_no_text_give_way_to_the_kept_delta(site: Site
     site.restart()
     site.keeper.load()
     assert code(site, "held") == "invalid_api_key"
+
+
+def test_a_fault_of_ours_does_not_end_the_watch(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no key would be revoked any more, and nobody would know."""
+    looks: list[str] = []
+
+    def look() -> None:
+        looks.append("")
+        if len(looks) > 2:
+            raise asyncio.CancelledError
+        raise RuntimeError("never thought of")
+
+    monkeypatch.setattr(key_watch, "KEYS_POLL_S", 0)
+    monkeypatch.setattr(process, "RELEASE_POLL_S", 0)
+    for watched in (site.keeper.keys, site.keeper):
+        looks.clear()
+        monkeypatch.setattr(watched, "look", look)
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(watched.watch())
+    assert b"selvedge_internal_faults_total 4" in site.state.metrics.render()
