@@ -16,7 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from selvedge.ledger.budgets import CONCURRENT, DAY, window_end_us, window_of
+from selvedge.ledger.budgets import (
+    CONCURRENT,
+    DAY,
+    DAY_US,
+    first_day,
+    window_end_us,
+    window_of,
+)
 from selvedge.ledger.leases import Grant, Granted, GrantStore, Question, Wish
 from selvedge.ledger.shares import MARGIN_US
 
@@ -33,6 +40,8 @@ REFRESH_US: Final = 250_000
 HOLDERS_MAX: Final = 65_536
 FORGOTTEN_US: Final = 3_600_000_000
 """How long a message can be on its way."""
+SET_BACK_US: Final = 3_600_000_000
+"""What is further ahead than this was granted by a clock that was wrong then."""
 FEW: Final = 32
 """Holders among whom the fair level is reckoned for every question."""
 
@@ -143,7 +152,13 @@ class Desk:
         self._limits: Mapping[tuple[str, int], int] = {}
         self._pots: dict[tuple[str, int], _Pot] = {}
         self._numbers: dict[str, tuple[int, int]] = {}
-        for row in store.load():
+        rows = list(store.load())
+        # What was granted of a window was granted in it: a clock that was set back a little while
+        # this desk was away must not forget it, and grant it again when the window comes again.
+        begun_us = max((_begun_us(row) for row in rows), default=0)
+        if begun_us - now_us <= SET_BACK_US:
+            self._now_us = max(now_us, begun_us)
+        for row in rows:
             self._restore(row)
 
     def serve(self, limits: Mapping[tuple[str, int], int]) -> None:
@@ -275,3 +290,10 @@ class Desk:
 def _window(kind: int, now_us: int) -> int:
     """Of money the window that a grant names; of the rest there is one at a time."""
     return window_of(kind, now_us) if kind >= DAY else 0
+
+
+def _begun_us(row: Granted) -> int:
+    """When the window of a grant of money began; 0 of others."""
+    if row.kind < DAY:
+        return 0
+    return (row.window if row.kind == DAY else first_day(row.window)) * DAY_US
