@@ -71,7 +71,11 @@ class KeyWatch:
         """Look again and again."""
         while True:
             await asyncio.sleep(KEYS_POLL_S)
-            self.look()
+            try:
+                self.look()
+            except Exception:  # nobody else would look again, and keys would not be revoked
+                self._state.metrics.faults.inc()
+                log.exception("a fault of ours: key deltas")
 
     def _take(self, held: HeldDelta) -> None:
         view = self._state.view
