@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from selvedge.adapters import seal_release, write_atomically
+from selvedge.control import Home
 from selvedge.control.database import Breaker, Database, StoreAway
 from selvedge.control.pops_door import LEASES, PopsDoor
 from selvedge.control.small_server import Answer
 from selvedge.fabric import BadTicket
+from tests.control.test_control_process import running
 from tests.support.admin import Api, make_api
 from tests.support.databases import (
     NoSmallDisk,
@@ -25,6 +28,8 @@ from tests.support.databases import (
     find_postgres,
     running_postgres,
 )
+from tests.support.fabric import Site
+from tests.support.fleets import make_release
 
 WAIT_MS = 500
 BOUND_S = 30.0  # a machine that has other work to do adds to it, but does not make it endless
@@ -190,3 +195,18 @@ def test_a_full_disk_under_postgresql(tmp_path: Path, full: tuple[Postgres, Smal
     assert lines == (["key.create"] if f"k{at}" in rows else [])
     assert api.ask("POST", "/keys", {**KEY, "id": "after"}).status == 201
     api.close()
+
+
+def test_the_control_process_ends_while_it_stands_still(tmp_path: Path, server: Postgres) -> None:
+    home = Home(tmp_path / "home")
+    write_atomically(home.release_file, seal_release(make_release(), home.operator_key()))
+    site, url = Site(home.directory), server.make_database()
+    assert site.call("control", "upgrade", "--database", url).code == 0
+    with running(site, "--database", url) as process:
+        server.freeze()
+        # An act is under way, and so is what is published by the clock.
+        told = site.call("tenant", "list")
+        assert (told.code, "database" in told.err) == (1, True)
+        process.terminate()
+        assert process.wait(BOUND_S) == 0
+    server.thaw()
