@@ -25,7 +25,7 @@ from selvedge.fabric.fleet import (
     Zone,
 )
 from selvedge.fabric.geography import WanModel, great_circle_km
-from selvedge.fabric.key_delta import KeyDelta, Revocation, widened
+from selvedge.fabric.key_delta import KeyDelta, LoweredLimits, Revocation, tightest, widened
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.receipt import (
     Attestation,
@@ -75,6 +75,7 @@ __all__ = [
     "Key",
     "KeyDelta",
     "Limits",
+    "LoweredLimits",
     "Model",
     "ModelKind",
     "Outcome",
@@ -105,6 +106,7 @@ __all__ = [
     "is_country",
     "is_inside",
     "read_address",
+    "tightest",
     "why_forbidden",
     "widened",
 ]

@@ -6,10 +6,20 @@ UTC's minutes, days and months, each whole. All is integers: microseconds, token
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from selvedge.fabric import NO_LIMITS, Key, Limits, Price, Project, Release, Tenant, Usage
+from selvedge.fabric import (
+    NO_LIMITS,
+    Key,
+    Limits,
+    Price,
+    Project,
+    Release,
+    Tenant,
+    Usage,
+    tightest,
+)
 from selvedge.fabric.value import Value
 
 REQUESTS: Final = 0
@@ -68,6 +78,23 @@ class Levels:
         self._above: dict[tuple[str, str], tuple[Level, ...]] = {}
         self._own: dict[str, tuple[Key, tuple[Level, ...]]] = {}
 
+    def lowered(self, lower: Mapping[tuple[str, str], Limits]) -> Levels:
+        """The same, with these limits where they are lower: by tenant and project, or tenant and
+        nothing.
+        """
+        found = Levels((), ())
+        found._tenants = dict(self._tenants)
+        found._projects = dict(self._projects)
+        for (tenant, project), limits in lower.items():
+            if project:
+                name = f"project/{tenant}/{project}"
+                level = self._projects.get((tenant, project))
+                found._projects[tenant, project] = _lower(level, name, limits)
+            else:
+                level = self._tenants.get(tenant)
+                found._tenants[tenant] = _lower(level, f"tenant/{tenant}", limits)
+        return found
+
     def of(self, key: Key) -> tuple[Level, ...]:
         """The levels of a key that have limits: made when it is first asked for, then kept."""
         if key.limits is NO_LIMITS:
@@ -92,6 +119,13 @@ class Levels:
         """The levels above keys."""
         yield from self._tenants.values()
         yield from self._projects.values()
+
+
+def _lower(level: Level | None, name: str, limits: Limits) -> Level:
+    if level is None:
+        return Level(name, limits)
+    lower = tightest(level.limits, limits)
+    return level if lower == level.limits else Level(name, lower)
 
 
 def budgets_of(release: Release, keys: Iterable[Key] = ()) -> dict[tuple[str, int], int]:

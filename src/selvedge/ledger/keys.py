@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
-from selvedge.fabric import Key, Project, Refused, Route, Tenant
+from selvedge.fabric import Key, Limits, Project, Refused, Route, Tenant
 from selvedge.fabric.value import Value
 from selvedge.ledger.budgets import Level, Levels
 
 PREFIX: Final = "sk-"
+NONE_LOWERED: Final[Mapping[tuple[str, str], Limits]] = MappingProxyType({})
 _BEARER: Final = "bearer "
 _HOW: Final = "send it as 'Authorization: Bearer sk-…'"
 _DUMMY_HASH: Final = "0" * 64
@@ -73,7 +75,7 @@ class Keyring:
     with the release, and with each delta.
     """
 
-    __slots__ = ("_changes", "_complete", "_keyed", "_keys", "_levels")
+    __slots__ = ("_changes", "_complete", "_keyed", "_keys", "_levels", "_lowered", "_released")
 
     def __init__(
         self,
@@ -83,21 +85,30 @@ class Keyring:
         projects: Iterable[Project] = (),
     ) -> None:
         self._keys = {key.id: key for key in keys}
-        self._levels = Levels(tenants, projects)
+        self._levels = self._released = Levels(tenants, projects)
+        self._lowered: Mapping[tuple[str, str], Limits] = {}
         self._changes: Mapping[str, Key | None] = {}
         self._complete = True
         # Keyed once, copied for each look-up: half the price of a fresh HMAC.
         self._keyed = hmac.new(pepper, digestmod="sha256")
 
-    def changed(self, changes: Mapping[str, Key | None], *, complete: bool = True) -> Keyring:
+    def changed(
+        self,
+        changes: Mapping[str, Key | None],
+        *,
+        complete: bool = True,
+        lowered: Mapping[tuple[str, str], Limits] = NONE_LOWERED,
+    ) -> Keyring:
         """The release's keys with these ones otherwise; None: revoked. The keys themselves are
         shared: it costs nothing for each. Where the ring is not ``complete``, a key that is
-        unknown is no error of its holder.
+        unknown is no error of its holder. ``lowered`` are limits of tenants and projects.
         """
         ring = Keyring((), b"")
         ring._keys = self._keys
         ring._keyed = self._keyed
-        ring._levels = self._levels
+        ring._released, ring._lowered = self._released, lowered
+        same = lowered == self._lowered
+        ring._levels = self._levels if same else self._released.lowered(lowered)
         ring._changes = changes
         ring._complete = complete
         return ring
