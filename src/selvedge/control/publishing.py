@@ -1,8 +1,8 @@
 """From the store to the PoPs: releases, and the key delta beside them.
 
-An act on keys is in the delta before it is answered. What a delta cannot say (a tenant, a class, a
-higher limit) waits for the next release, which the publisher makes by itself a moment later. Both
-are files that PoPs watch; nobody waits for a PoP, and no PoP for us.
+An act on keys, or a lower limit, is in the delta before it is answered. What a delta cannot say (a
+tenant, a class, a higher limit) waits for the next release, which the publisher makes by itself a
+moment later. Both are files that PoPs watch; nobody waits for a PoP, and no PoP for us.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,11 +37,13 @@ from selvedge.fabric import (
     BadRelease,
     Key,
     KeyDelta,
+    LoweredLimits,
     Project,
     Release,
     Revocation,
     SelvedgeError,
     Tenant,
+    tightest,
     widened,
 )
 
@@ -86,7 +88,7 @@ class Publisher:
 
     def tell(self, heard: Heard) -> None:
         """Call ``heard`` now and whenever PoPs are given a new release or other keys: with the
-        release, and the keys that are otherwise than in it.
+        release, its limits as lowered since, and the keys that are otherwise than in it.
         """
         with self._lock:
             self._heard.append(heard)
@@ -150,7 +152,7 @@ class Publisher:
             rows = connection.execute(
                 select(KEYS).where(KEYS.c.stamp > since, KEYS.c.removed_us.is_(None))
             ).all()
-            waits = _changed(connection, since)
+            lowered, waits = _lowered(connection, release, since)
             old_us = stamp - REVOKED_US
             gone = connection.execute(
                 select(KEYS.c.id, KEYS.c.removed_us)
@@ -173,18 +175,19 @@ class Publisher:
                 keys.append(key)
             waits = waits or not fits
         revoked = tuple(Revocation(row.id, row.removed_us) for row in gone)
-        waits = waits or len(keys) > DELTA_KEYS_MAX
-        serial = self._lay_down(release, tuple(keys[:DELTA_KEYS_MAX]), revoked, stamp)
+        waits = waits or max(len(keys), len(lowered)) > DELTA_KEYS_MAX
+        changes = (tuple(keys[:DELTA_KEYS_MAX]), revoked, tuple(lowered[:DELTA_KEYS_MAX]))
+        serial = self._lay_down(release, changes, stamp)
         return Published(stamp, release.version, serial, len(keys), len(revoked), waits)
 
     def _lay_down(
         self,
         release: Release,
-        keys: tuple[Key, ...],
-        revoked: tuple[Revocation, ...],
+        changes: tuple[tuple[Key, ...], tuple[Revocation, ...], tuple[LoweredLimits, ...]],
         stamp: int,
     ) -> int:
-        body = (release.version, keys, revoked)
+        body = (release.version, *changes)
+        keys, revoked, lowered = changes
         if body == self._body and self._delta_file.exists():
             return self._serial
         # Never below what lies there: the store may be one that was restored.
@@ -196,11 +199,13 @@ class Publisher:
             made_us=stamp,
             revoked=revoked,
             keys=tuple(msgspec.Raw(msgspec.json.encode(key)) for key in keys),
+            limits=tuple(msgspec.Raw(msgspec.json.encode(one)) for one in lowered),
         )
         write_atomically(self._delta_file, seal_delta(made, self._operator))
         self._body, self._serial = body, serial
+        now = lower(release, lowered)
         for heard in self._heard:
-            heard(release, keys)
+            heard(now, keys)
         return serial
 
     def _laid_down(self) -> int:
@@ -310,10 +315,51 @@ def _since(connection: Connection, release: Release) -> int:
     return -1 if found is None else int(found)
 
 
-def _changed(connection: Connection, since: int) -> bool:
-    """Whether tenants or projects changed, which no delta can say."""
-    for table in (TENANTS, PROJECTS):
-        wanted = select(func.count()).select_from(table).where(table.c.stamp > since)
-        if connection.execute(wanted).scalar():
-            return True
-    return False
+def _lowered(
+    connection: Connection, release: Release, since: int
+) -> tuple[list[LoweredLimits], bool]:
+    """Limits of tenants and projects that are lower than in the release, and whether anything else
+    of them changed, which no delta can say.
+    """
+    tenants = {one.id: one for one in release.tenants}
+    projects = {(one.tenant, one.id): one.limits for one in release.projects}
+    found: list[LoweredLimits] = []
+    waits = since < 0  # it was made without the store
+    for row in connection.execute(select(TENANTS).where(TENANTS.c.stamp > since)):
+        now, was = tenant_row(row).value(), tenants.get(row.id)
+        if was is None or row.removed_us is not None or now.classes != was.classes:
+            waits = True
+        elif now.limits != was.limits:
+            limits = tightest(was.limits, now.limits)
+            waits = waits or limits != now.limits
+            if limits != was.limits:
+                found.append(LoweredLimits(now.id, "", limits))
+    for row in connection.execute(select(PROJECTS).where(PROJECTS.c.stamp > since)):
+        one = project_row(row).value()
+        before = projects.get((one.tenant, one.id))
+        if before is None or row.removed_us is not None or one.tenant not in tenants:
+            waits = True
+        elif one.limits != before:
+            limits = tightest(before, one.limits)
+            waits = waits or limits != one.limits
+            if limits != before:
+                found.append(LoweredLimits(one.tenant, one.id, limits))
+    return found, waits
+
+
+def lower(release: Release, lowered: Sequence[LoweredLimits]) -> Release:
+    """A release with the limits of these tenants and projects."""
+    if not lowered:
+        return release
+    limits = {(one.tenant, one.project): one.limits for one in lowered}
+    replace = msgspec.structs.replace
+    return replace(
+        release,
+        tenants=tuple(
+            replace(one, limits=limits.get((one.id, ""), one.limits)) for one in release.tenants
+        ),
+        projects=tuple(
+            replace(one, limits=limits.get((one.tenant, one.id), one.limits))
+            for one in release.projects
+        ),
+    )

@@ -25,7 +25,14 @@ from selvedge.fabric.fleet import (
     Zone,
 )
 from selvedge.fabric.geography import WanModel, great_circle_km
-from selvedge.fabric.key_delta import KeyDelta, Revocation, widened, wider_limit
+from selvedge.fabric.key_delta import (
+    KeyDelta,
+    LoweredLimits,
+    Revocation,
+    tightest,
+    widened,
+    wider_limit,
+)
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.receipt import (
     Attestation,
@@ -75,6 +82,7 @@ __all__ = [
     "Key",
     "KeyDelta",
     "Limits",
+    "LoweredLimits",
     "Model",
     "ModelKind",
     "Outcome",
@@ -106,6 +114,7 @@ __all__ = [
     "is_country",
     "is_inside",
     "read_address",
+    "tightest",
     "why_forbidden",
     "widened",
     "wider_limit",

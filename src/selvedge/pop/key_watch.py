@@ -100,11 +100,12 @@ class KeyWatch:
             return
         self._told = told
         log.info(
-            "keys by delta %d: %d revoked, %d added, %d narrowed",
+            "keys by delta %d: %d revoked, %d added, %d narrowed; limits of %d lowered",
             told.serial,
             told.revoked,
             told.added,
             told.narrowed,
+            told.lowered,
         )
         if told.refused or told.unread:
             names = ", ".join(told.refused[:5])
