@@ -135,7 +135,7 @@ def test_rotation_and_roles_by_commands(fabric: Fabric) -> None:
     assert [line.split()[2] for line in lines] == ["key.rotate", "key.create"]
     assert fabric.call("control", "status").json["release"] >= 1
     backup = fabric.home / "backup"
-    assert "fleet three-pops, revision 0002" in fabric.call("control", "backup", str(backup)).out
+    assert "fleet three-pops, revision 0003" in fabric.call("control", "backup", str(backup)).out
 
 
 def test_no_pop_has_a_driver_of_a_database(fabric: Fabric) -> None:
