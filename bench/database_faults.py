@@ -52,6 +52,7 @@ CAUGHT_UP_S_MAX = 60.0
 LEASED_S_MAX = 120.0
 P50_RATIO_MAX = 1.15
 P99_RATIO_MAX = 1.35
+CPU_RATIO_MAX = 1.1
 BODY = (
     b'{"model":"%s","messages":[{"role":"user","content":"Say it again."}],"max_tokens":16}'
     % MODEL.encode()
@@ -64,6 +65,8 @@ class Slice:
 
     direct: list[float] = field(default_factory=list)
     through: list[float] = field(default_factory=list)
+    cpu_us: float = 0.0
+    """What the PoP's process spent, for each request: nobody else on the machine adds to it."""
 
     def added(self, part: float) -> float:
         """What the PoP adds at a quantile."""
@@ -168,9 +171,10 @@ class DatabaseFaults:
         """Ask for a while: the engine, then the PoP, by each key in turn."""
         rig, seen, into = self._rig, self.seen, Slice()
         direct = post(PATH, rig.engine_port, BODY)
-        late = time.monotonic() + seconds
+        late, spent_us = time.monotonic() + seconds, _cpu_us(rig.pop_pid)
         for at, key in enumerate(cycle(rig.keys)):
             if time.monotonic() > late:
+                into.cpu_us = (_cpu_us(rig.pop_pid) - spent_us) / len(into.through)
                 return into
             into.direct.append(_took_us(await self._ask(rig.engine_port, direct)))
             heard = await self._through(rig.keys[key])
@@ -279,11 +283,21 @@ def figures_of(kind: str, seen: Seen, why_not: str) -> Figures:
             figures[f"{name}_added_us_{words}_healthy"] = round(without, 1)
             figures[f"{name}_added_us_{words}"] = round(with_it, 1)
             figures[f"{name}_ratio_{words}"] = round(with_it / without, 3)
+        without = median(one.cpu_us for one in seen.healthy[name])
+        with_it = median(one.cpu_us for one in faulty)
+        figures[f"{name}_cpu_us_healthy"] = round(without, 1)
+        figures[f"{name}_cpu_us"] = round(with_it, 1)
+        figures[f"{name}_ratio_cpu"] = round(with_it / without, 3)
         figures[f"{name}_admin_503"] = seen.admin_away[name]
         figures[f"{name}_back_s"] = round(seen.back_s[name], 2)
         figures[f"{name}_caught_up_s"] = round(seen.caught_up_s[name], 2)
     for words, part in (("p50", 0.5), ("p99", 0.99)):
         figures[f"ratio_{words}"] = round(_ratio(seen, part), 3)
+    figures["ratio_cpu"] = round(
+        median(one.cpu_us for slices in seen.faulty.values() for one in slices)
+        / median(one.cpu_us for slices in seen.healthy.values() for one in slices),
+        3,
+    )
     figures |= {
         "acts": seen.acts,
         "admin_ms_max": round(seen.admin_ms_max, 1),
@@ -315,10 +329,17 @@ NONE = (
 def bars(kind: str, figures: Figures) -> Mapping[str, bool]:
     """Which bars were met."""
     met = {f"{kind}_{name}": figures[f"{kind}_{name}"] == 0 for name in NONE}
-    for name, limit in (("ratio_p50", P50_RATIO_MAX), ("ratio_p99", P99_RATIO_MAX)):
+    limits = {"p50": P50_RATIO_MAX, "p99": P99_RATIO_MAX, "cpu": CPU_RATIO_MAX}
+    for name, limit in ((f"ratio_{one}", most) for one, most in limits.items()):
         met[f"{kind}_{name}"] = float(figures[f"{kind}_{name}"]) <= limit
     met[f"{kind}_admin_ms_max"] = float(figures[f"{kind}_admin_ms_max"]) <= ADMIN_MS_MAX
     return met
+
+
+def _cpu_us(pid: int) -> float:
+    """What a process has spent so far, of all its threads."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(one.read_text().split()[0]) for one in tasks) / 1000
 
 
 def _took_us(heard: Heard) -> float:
