@@ -287,13 +287,15 @@ def test_a_row_that_is_moved_is_an_overlap_or_a_gap(
         return
     others = [one for one in rows if one is not moved]
     changed = msgspec.structs.replace(moved, since=to.isoformat())
-    with pytest.raises(BadPriceBook, match="two rows hold|no row holds"):
+    with pytest.raises(BadPriceBook, match=r"two rows hold|no row holds"):
         PriceBook(version=1, prices=(*others, changed))
 
 
 def test_days_and_spans() -> None:
     assert is_day("2024-02-29")
-    assert not any(map(is_day, ("2023-02-29", "20260101", "2026-1-1", "0000-01-01", "", "٢٠٢٦-٠١-٠١")))
+    assert not any(
+        map(is_day, ("2023-02-29", "20260101", "2026-1-1", "0000-01-01", "", "٢٠٢٦-٠١-٠١"))
+    )
     assert is_within(("2026-01-02", "2026-01-03"), ("2026-01-01", None))
     assert not is_within(("2026-01-02", None), ("2026-01-01", "2027-01-01"))
     year = [("2026-01-01", "2026-07-01"), ("2026-07-01", "2027-01-01")]
