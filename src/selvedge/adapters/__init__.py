@@ -95,6 +95,7 @@ from selvedge.adapters.price_file import (
     hash_prices,
     open_prices,
     parse_prices,
+    read_amount,
     read_prices,
     seal_prices,
 )
@@ -210,6 +211,7 @@ __all__ = [
     "peer_certificates",
     "pop_public_key",
     "quoted",
+    "read_amount",
     "read_config",
     "read_lines",
     "read_prices",

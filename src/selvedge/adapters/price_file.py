@@ -99,18 +99,22 @@ def _plain(found: object, where: str, name: str = "") -> object:
     if isinstance(found, date):
         return found.isoformat()
     reader = _reader_of(name)
-    if reader is None or found is None or (isinstance(found, int) and found is not True):
-        return found
-    return reader(where, found)
+    return found if reader is None or found is None else reader(where, found)
 
 
 def _reader_of(name: str) -> Callable[[str, object], int] | None:
     if name in _RATES or "micro_dollars" in name:
-        return _micro_dollars
+        return read_amount
     return _ppm if name.endswith("_ppm") or name == "credit_ppm_max" else None
 
 
-def _micro_dollars(where: str, written: object) -> int:
+def read_amount(where: str, written: object) -> int:
+    """Micro-dollars of what was written: a whole number of them, or dollars as ``$0.05``.
+
+    Raises `BadPriceBook`.
+    """
+    if isinstance(written, int) and not isinstance(written, bool):
+        return written
     found = _DOLLARS.fullmatch(written) if isinstance(written, str) else None
     if found is None:
         words = f"{_shown(written)} is not an amount: micro-dollars as 50000, or dollars as $0.05 "
@@ -119,6 +123,8 @@ def _micro_dollars(where: str, written: object) -> int:
 
 
 def _ppm(where: str, written: object) -> int:
+    if isinstance(written, int) and not isinstance(written, bool):
+        return written
     found = _PERCENT.fullmatch(written) if isinstance(written, str) else None
     if found is None:
         words = f"{_shown(written)} is not a share: parts per million as 75000, or 7.5% with at "
