@@ -59,7 +59,7 @@ class Proposed(msgspec.Struct, frozen=True):
     """Of the mix; None: no cost was given."""
 
     below_cost: tuple[str, ...] = ()
-    """``input`` or ``output`` where its own price is less than its cost, whatever the mix leaves."""
+    """``input``, ``output``: whose own price is less than its cost, whatever the mix leaves."""
 
     @property
     def changes(self) -> bool:
