@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from selvedge.control.accounts import Snapshot, usage_of
 from selvedge.control.admin_errors import admin_errors_table
 from selvedge.control.collector import CollectorSettings, run_collector
-from selvedge.control.extra import has_control_extra, load_part, seeding_of
+from selvedge.control.extra import has_control_extra, load_part, publish_prices, seeding_of
 from selvedge.control.home import DEFAULT_HOME, ControlRunning, Home, Running, RunningPoP
 from selvedge.control.home_collectors import (
     collector_commands,
@@ -71,6 +71,7 @@ __all__ = [
     "load_part",
     "open_store",
     "plan_collectors",
+    "publish_prices",
     "reconcile",
     "restore",
     "roles_table",

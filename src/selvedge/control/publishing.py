@@ -46,6 +46,7 @@ from selvedge.fabric import (
     tightest,
     widened,
 )
+from selvedge.ledger import BadPriceBook, PriceBook, day_of, is_due
 
 REVOKED_US: Final = 30 * 86_400 * 1_000_000
 """So long a revocation is in every delta, whatever releases there are."""
@@ -77,6 +78,7 @@ class Publisher:
         self._home = home
         self._operator = home.operator_key()
         self._delta_file = home.release_file.with_name(DELTA_FILE)
+        self._prices = home.prices()
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
         self._held: Held | None = None
@@ -117,8 +119,13 @@ class Publisher:
                 return None
             return self._write_delta(self._held.release)
 
-    def publish_release(self, actor: Actor) -> Published:
-        """Make the next release of the present one and the store. Raises `BadRelease`."""
+    def publish_release(self, actor: Actor, prices: PriceBook | None = None) -> Published:
+        """Make the next release of the present one, the store and the newest price book, which
+        ``prices`` are from now on.
+
+        Raises `BadRelease`, of a served model without a price too, and `BadPriceBook` of
+        ``prices``.
+        """
         with self._home.publishing(), self._lock:
             self._read_release()
             if self._held is None:
@@ -126,8 +133,11 @@ class Publisher:
                 raise BadRelease("release", words)
             with self._store.act(actor) as act:
                 release = amend(act, self._held.release, self._held.release.version + 1)
+                release = self._home.sell(release, prices)
                 sealed = _sealed(release, self._operator)
                 note_release(act, release)
+                if prices is not None:
+                    self._home.keep_prices(prices, release)
             write_atomically(self._home.release_file, sealed)
             self._read_release()
             return self._write_delta(release)
@@ -153,6 +163,7 @@ class Publisher:
                 select(KEYS).where(KEYS.c.stamp > since, KEYS.c.removed_us.is_(None))
             ).all()
             lowered, waits = _lowered(connection, release, since)
+            waits = waits or self._is_due(release)
             old_us = stamp - REVOKED_US
             gone = connection.execute(
                 select(KEYS.c.id, KEYS.c.removed_us)
@@ -179,6 +190,14 @@ class Publisher:
         changes = (tuple(keys[:DELTA_KEYS_MAX]), revoked, tuple(lowered[:DELTA_KEYS_MAX]))
         serial = self._lay_down(release, changes, stamp)
         return Published(stamp, release.version, serial, len(keys), len(revoked), waits)
+
+    def _is_due(self, release: Release) -> bool:
+        """Whether prices were published, or change on this day, since the release was made."""
+        try:
+            held = self._prices.newest()
+        except BadPriceBook:
+            return True  # the release is tried, and says what is wrong; the delta goes out
+        return held is not None and is_due(release, held.hash, day_of(self._store.now_us()))
 
     def _lay_down(
         self,

@@ -1,4 +1,4 @@
-"""Floor 1: keys, quotas and leases, receipts and their journal. Later: invoices as folds."""
+"""Floor 1: keys, quotas and leases, receipts and their journal, prices; invoices as folds."""
 
 from selvedge.ledger.backlog import Backlog
 from selvedge.ledger.budgets import (
@@ -53,6 +53,23 @@ from selvedge.ledger.leases import (
     Wish,
 )
 from selvedge.ledger.levels import Level, Levels, budgets_of
+from selvedge.ledger.price_book import (
+    AMOUNT_MAX,
+    PPM,
+    PRICE_MAX,
+    BadPriceBook,
+    Contract,
+    Credit,
+    Neurons,
+    Objective,
+    PriceBook,
+    PriceRow,
+    Sla,
+    Tier,
+    Unit,
+)
+from selvedge.ledger.price_list import PriceList, check_against
+from selvedge.ledger.price_times import is_day
 from selvedge.ledger.ranges import Ranges, Run, missing
 from selvedge.ledger.receipts import (
     INTEGER_MAX,
@@ -84,6 +101,7 @@ from selvedge.ledger.settlement import (
 )
 from selvedge.ledger.shares import AWAY, Away
 from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
+from selvedge.ledger.sold_release import is_due, sell, served_models
 from selvedge.ledger.usage_rows import (
     GROUPS,
     UsageAsked,
@@ -96,12 +114,15 @@ from selvedge.ledger.usage_rows import (
 )
 
 __all__ = [
+    "AMOUNT_MAX",
     "AWAY",
     "BEGINNING",
     "GROUPS",
     "INTEGER_MAX",
     "LEAF_DOMAIN",
     "LEASE_MS",
+    "PPM",
+    "PRICE_MAX",
     "READ_BYTES",
     "ROWS",
     "SALT_BYTES",
@@ -111,9 +132,12 @@ __all__ = [
     "Away",
     "Backlog",
     "BadBatch",
+    "BadPriceBook",
     "Batch",
     "Collected",
     "CollectorLog",
+    "Contract",
+    "Credit",
     "DeltaOutcome",
     "Desk",
     "Entry",
@@ -133,7 +157,12 @@ __all__ = [
     "Level",
     "Levels",
     "MemoryGrants",
+    "Neurons",
+    "Objective",
     "Place",
+    "PriceBook",
+    "PriceList",
+    "PriceRow",
     "Question",
     "Ranges",
     "Recovery",
@@ -145,10 +174,13 @@ __all__ = [
     "Settlement",
     "Shipper",
     "Shown",
+    "Sla",
     "Stream",
     "Summary",
     "Sums",
     "Taken",
+    "Tier",
+    "Unit",
     "UsageAsked",
     "UsageRow",
     "UsageTable",
@@ -157,6 +189,7 @@ __all__ = [
     "attempt_rows",
     "budgets_of",
     "canonical",
+    "check_against",
     "cost_of",
     "day_of",
     "digest",
@@ -165,6 +198,8 @@ __all__ = [
     "hash_secret",
     "in_words",
     "interrupted",
+    "is_day",
+    "is_due",
     "join",
     "leaf",
     "missing",
@@ -179,6 +214,8 @@ __all__ = [
     "seal",
     "segment_name",
     "segment_number",
+    "sell",
+    "served_models",
     "settle",
     "settlement_table",
     "sums_of",
