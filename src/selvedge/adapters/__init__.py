@@ -63,6 +63,7 @@ from selvedge.adapters.key_delta_store import (
     seal_delta,
 )
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
+from selvedge.adapters.monthly_folds import fold_parts, parts_of_days
 from selvedge.adapters.partitions import (
     PARTITIONS,
     as_table,
@@ -71,6 +72,7 @@ from selvedge.adapters.partitions import (
     find_digest,
     find_parts,
     has_duckdb,
+    part_name,
     quoted,
     rows_of_lines,
     rows_of_parts,
@@ -177,6 +179,7 @@ __all__ = [
     "find_parts",
     "find_receipt",
     "find_sealed",
+    "fold_parts",
     "has_duckdb",
     "is_free",
     "journal_of",
@@ -193,6 +196,8 @@ __all__ = [
     "open_release",
     "operator_public_key",
     "pair_keys",
+    "part_name",
+    "parts_of_days",
     "peer_certificates",
     "pop_public_key",
     "quoted",
