@@ -55,6 +55,8 @@ def fold_parts(parts: Sequence[Path], wish: FoldAsked) -> Folded:
         source = _source(database, asked, wish)
         try:
             _fold_numbers(database, source, found)
+            if not found:
+                return found
             _fold_ends(database, source, found)
             _fold_atoms(database, source, found)
         except SelvedgeError:

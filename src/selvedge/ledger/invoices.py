@@ -148,6 +148,8 @@ class Adjustment(msgspec.Struct, frozen=True):
     """What late receipts change a closed month by, and the invoice that closed it."""
 
     invoice: str
+    after: tuple[str, ...]
+    """Invoices that had billed receipts of that month before."""
     bill: Bill
 
 
@@ -172,8 +174,8 @@ class Closing(msgspec.Struct, frozen=True):
     """A closed month as its next adjustment sees it: what was billed for it so far."""
 
     invoice: Invoice
-    later: tuple[Bill, ...] = ()
-    """Bills of adjustments that other invoices made to it."""
+    later: tuple[tuple[str, Bill], ...] = ()
+    """Adjustments that other invoices, which are named, made to it."""
 
     @property
     def month(self) -> str:
@@ -183,7 +185,7 @@ class Closing(msgspec.Struct, frozen=True):
     @property
     def bills(self) -> tuple[Bill, ...]:
         """All that was billed for it."""
-        return (self.invoice.bill, *self.later)
+        return (self.invoice.bill, *(bill for _, bill in self.later))
 
     @property
     def numbers(self) -> Numbers:
@@ -214,7 +216,7 @@ def read_invoice(data: bytes) -> Invoice:
 
 def write_book(book: PriceBook) -> bytes:
     """The canonical bytes of a price book."""
-    return msgspec.json.encode(book, order="sorted") + b"\n"
+    return msgspec.json.encode(book)
 
 
 def hash_of_book(book: PriceBook) -> str:
@@ -274,7 +276,8 @@ def adjust_month(tenant: str, closing: Closing, late: MonthlyUsage, book: PriceB
     changed = {key: amount for key, amount in rules.items() if amount}
     words = _Words(book, terms, credits, f"late for {closing.month}: ")
     bill = _bill(closing.month, late, rated, Charges(usage, changed), words)
-    return Adjustment(closing.invoice.number, bill)
+    after = (closing.invoice.number, *sorted(name for name, _ in closing.later))
+    return Adjustment(closing.invoice.number, after, bill)
 
 
 def rated_of(bills: Iterable[Bill]) -> Rated:
