@@ -38,8 +38,10 @@ from selvedge.ledger import (
     Contract,
     FoldAsked,
     Neurons,
+    Objective,
     PriceBook,
     PriceRow,
+    Sla,
     Tier,
     bill_month,
     make_invoice,
@@ -84,10 +86,16 @@ def book() -> PriceBook:
         discount_ppm=70_000,
         tiers=(Tier(1_000_000_000, 50_000), Tier(5_000_000_000, 100_000)),
         committed_micro_dollars=2_000_000_000,
+        sla="gold",
         sla_fee_micro_dollars=500_000_000,
     )
+    gold = Sla("gold", (Objective(availability_ppm=999_000),))
     return PriceBook(
-        version=1, prices=tuple(rows), neurons=Neurons(11_000, 10_000), contracts=(contract,)
+        version=1,
+        prices=tuple(rows),
+        neurons=Neurons(11_000, 10_000),
+        contracts=(contract,),
+        slas=(gold,),
     )
 
 

@@ -46,6 +46,7 @@ from selvedge.adapters.identities import (
     read_secret,
     service_key,
 )
+from selvedge.adapters.invoice_pdf import draw_invoice, has_reportlab
 from selvedge.adapters.journal_reading import FileJournal, segment_path
 from selvedge.adapters.journal_store import (
     FileAppender,
@@ -173,6 +174,7 @@ __all__ = [
     "defer",
     "dialling_context",
     "die_with_parent",
+    "draw_invoice",
     "drop_days",
     "find_data",
     "find_digest",
@@ -181,6 +183,7 @@ __all__ = [
     "find_sealed",
     "fold_parts",
     "has_duckdb",
+    "has_reportlab",
     "is_free",
     "journal_of",
     "journals_of",

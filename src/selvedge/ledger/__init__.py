@@ -35,6 +35,16 @@ from selvedge.ledger.collector_log import (
 )
 from selvedge.ledger.desk import LEASE_MS, Desk
 from selvedge.ledger.holder import Holder, Reservation, Shown
+from selvedge.ledger.invoice_sheets import (
+    FOCUS_COLUMNS,
+    FOCUS_VERSION,
+    InvoiceRow,
+    csv_of,
+    focus_of,
+    rows_of_invoice,
+    streams_in_words,
+    unit_price,
+)
 from selvedge.ledger.invoices import (
     Adjustment,
     Bill,
@@ -95,12 +105,14 @@ from selvedge.ledger.price_book import (
     BadPriceBook,
     Contract,
     Neurons,
+    Objective,
     PriceBook,
     PriceRow,
+    Sla,
     Tier,
 )
 from selvedge.ledger.ranges import Ranges, Run, missing
-from selvedge.ledger.rating import Rated, Terms, Unpriced, UnpricedUsage, rate, terms_of
+from selvedge.ledger.rating import Rated, Terms, Unpriced, UnpricedUsage, last_day, rate, terms_of
 from selvedge.ledger.receipts import (
     INTEGER_MAX,
     SALT_BYTES,
@@ -146,6 +158,8 @@ __all__ = [
     "AWAY",
     "BEGINNING",
     "BLOCK",
+    "FOCUS_COLUMNS",
+    "FOCUS_VERSION",
     "GROUPS",
     "INTEGER_MAX",
     "LEAF_DOMAIN",
@@ -189,6 +203,7 @@ __all__ = [
     "Invoice",
     "InvoiceGroup",
     "InvoiceLine",
+    "InvoiceRow",
     "Journal",
     "KeyChanges",
     "Keyring",
@@ -199,6 +214,7 @@ __all__ = [
     "MonthlyUsage",
     "Neurons",
     "Numbers",
+    "Objective",
     "Origin",
     "Place",
     "PriceBook",
@@ -216,6 +232,7 @@ __all__ = [
     "Settlement",
     "Shipper",
     "Shown",
+    "Sla",
     "Span",
     "Stream",
     "StreamSpan",
@@ -239,6 +256,7 @@ __all__ = [
     "charge",
     "check_month",
     "cost_of",
+    "csv_of",
     "day_of",
     "decimal_of",
     "digest",
@@ -247,6 +265,7 @@ __all__ = [
     "end_day",
     "estimate_of",
     "first_day",
+    "focus_of",
     "fold",
     "fold_rows",
     "grouped",
@@ -259,6 +278,7 @@ __all__ = [
     "invoice_number",
     "join",
     "join_folds",
+    "last_day",
     "leaf",
     "line_key",
     "make_invoice",
@@ -277,13 +297,16 @@ __all__ = [
     "recover",
     "row_of",
     "row_of_receipt",
+    "rows_of_invoice",
     "seal",
     "segment_name",
     "segment_number",
     "settle",
     "settlement_table",
+    "streams_in_words",
     "sums_of",
     "terms_of",
+    "unit_price",
     "us_of_day",
     "window_end_us",
     "window_of",

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import StoreCorrupt
-from selvedge.ledger.amounts import decimal_of, digits_of, in_currency, percent_of
+from selvedge.ledger.amounts import decimal_of, digits_of, grouped, in_currency, percent_of
 from selvedge.ledger.charges import Charges, CreditDue, RuleKey, charge, half_up
 from selvedge.ledger.monthly_usage import MonthlyUsage, Numbers, Origin, Sort
 from selvedge.ledger.price_book import PriceBook
@@ -418,4 +418,4 @@ class _Words:
         return f"service level {contract.sla or 'as agreed'}, monthly fee"
 
     def _money(self, micro_dollars: int) -> str:
-        return f"{in_currency(micro_dollars)} {self._book.currency}"
+        return f"{grouped(in_currency(micro_dollars))} {self._book.currency}"
