@@ -344,10 +344,7 @@ def _receipts(bill: Bill, styles: tuple[Any, Any]) -> Iterator[Any]:  # Any: flo
     ends = ", ".join(f"{name} {count:,}" for name, count in bill.ends.items())
     yield Paragraph(_latin(f"{bill.month}: {bill.receipts:,} receipts"), heading)
     yield Paragraph(_latin(f"By how they ended: {ends or 'none'}."), text)
-    if sum(len(group.streams) for group in bill.groups) <= STREAMS_MAX:
-        yield _plain_table(("#", "Receipts", "PoP/worker: first-last (count)"), _groups(bill))
-    else:
-        yield Paragraph("Receipts by group and journal are in the JSON and the CSV.", text)
+    yield _plain_table(("#", "Receipts", "PoP/worker: first-last (count)"), _groups(bill))
     journals = [
         (f"{one.pop}/{one.worker}", f"{_count(one.runs):,}", _runs(one.runs)) for one in bill.cut
     ]
@@ -356,10 +353,14 @@ def _receipts(bill: Bill, styles: tuple[Any, Any]) -> Iterator[Any]:  # Any: flo
 
 
 def _groups(bill: Bill) -> Iterator[tuple[str, str, str]]:
+    named = sum(len(group.streams) for group in bill.groups) <= STREAMS_MAX
     for at, group in enumerate(bill.groups, 1):
-        words = ", ".join(
-            f"{one.pop}/{one.worker}: {one.first}-{one.last} ({one.count})" for one in group.streams
-        )
+        words = f"of {len(group.streams)} journals, which the JSON and the CSV name"
+        if named or len(group.streams) == 1:
+            words = ", ".join(
+                f"{one.pop}/{one.worker}: {one.first}-{one.last} ({one.count})"
+                for one in group.streams
+            )
         yield str(at), f"{group.receipts:,}", words
 
 

@@ -66,7 +66,7 @@ def check_invoices(store: InvoiceStore, receipts: Receipts) -> InvoicesChecked:
                 continue
             checked += 1
             number = closing.invoice.number
-            words = [*_again(closing.invoice, store, receipts), *_sum(closing, usage, store)]
+            words = [*_again(closing.invoice, store, receipts), *_added_up(closing, usage, store)]
             findings += [InvoiceFinding(number, one) for one in words]
     return InvoicesChecked(checked, unchecked, findings)
 
@@ -128,6 +128,13 @@ def _plain(
                 sealed = Sealed(msgspec.Raw(row.receipt.encode()), row.salt)
                 usage.add_receipt(sealed.decode())
     return {closing.month: usage for _, _, usage, closing in asked}
+
+
+def _added_up(closing: Closing, usage: MonthlyUsage, store: InvoiceStore) -> list[str]:
+    try:
+        return list(_sum(closing, usage, store))
+    except SelvedgeError as error:
+        return [f"its receipts cannot be rated: {error}"]
 
 
 def _sum(closing: Closing, usage: MonthlyUsage, store: InvoiceStore) -> Iterator[str]:

@@ -151,9 +151,7 @@ class Invoicing:
         with self.store.issuing():
             if self.store.read(tenant, month) is not None:
                 path = self.store.path(tenant, month)
-                raise SelvedgeError(
-                    f"{tenant} has an invoice of {month} ({path}): it stays as it is"
-                )
+                raise SelvedgeError(f"{path} is issued: it stays as it is; leave out --issue")
             draft = self.draft(tenant, month, alone=alone)
             number, day = invoice_number(tenant, month), day_of(now_us)
             issued = msgspec.structs.replace(draft, number=number, issued=day)

@@ -109,8 +109,8 @@ def _rules(
 def _tiers(contract: Contract, charges: int) -> Iterable[tuple[str, int]]:
     """Each tier's discount on the part of the charges between its amount and the next one's."""
     tiers = sorted(contract.tiers, key=lambda one: one.above_micro_dollars)
-    ends = [one.above_micro_dollars for one in tiers[1:]] + [max(charges, 0)]
-    for one, end in zip(tiers, ends, strict=True):
-        part = min(charges, end) - one.above_micro_dollars
+    for at, one in enumerate(tiers):
+        above_next = [other.above_micro_dollars for other in tiers[at + 1 : at + 2]]
+        part = min([charges, *above_next]) - one.above_micro_dollars
         if part > 0:
             yield f"{one.above_micro_dollars}", half_up(part * one.discount_ppm, PPM)
