@@ -67,7 +67,7 @@ def test_it_says_what_the_invoice_says_on_numbered_pages(tmp_path: Path) -> None
         "Adjustment of 2026-10, invoice acme-2026-10",
         "2026-11-16 to 2026-11-30",
         "sin/0: 2-2 (1)",
-        "42 receipts",
+        "42 in all",
         "Nord ?ód?",
     ):
         assert words in shown, words

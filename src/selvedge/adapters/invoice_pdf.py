@@ -149,10 +149,23 @@ def _styles() -> tuple[Any, Any]:  # Any: ReportLab's styles
     from reportlab.lib.styles import ParagraphStyle  # noqa: PLC0415
 
     text = ParagraphStyle(
-        "text", fontName="Helvetica", fontSize=8, leading=11, textColor=HexColor(INK), spaceAfter=6
+        "text",
+        fontName="Helvetica",
+        fontSize=8,
+        leading=11,
+        leftIndent=-3,
+        textColor=HexColor(INK),
+        spaceAfter=6,
     )
     heading = ParagraphStyle(
-        "heading", parent=text, fontName="Helvetica-Bold", fontSize=9.5, leading=13, spaceAfter=4
+        "heading",
+        parent=text,
+        fontName="Helvetica-Bold",
+        fontSize=9.5,
+        leading=13,
+        spaceBefore=8,
+        spaceAfter=4,
+        keepWithNext=1,
     )
     return text, heading
 
@@ -342,8 +355,8 @@ def _receipts(bill: Bill, styles: tuple[Any, Any]) -> Iterator[Any]:  # Any: flo
 
     text, heading = styles
     ends = ", ".join(f"{name} {count:,}" for name, count in bill.ends.items())
-    yield Paragraph(_latin(f"{bill.month}: {bill.receipts:,} receipts"), heading)
-    yield Paragraph(_latin(f"By how they ended: {ends or 'none'}."), text)
+    yield Paragraph(_latin(f"{bill.month}: receipts by end and group"), heading)
+    yield Paragraph(_latin(f"{bill.receipts:,} in all. By how they ended: {ends or 'none'}."), text)
     yield _plain_table(("#", "Receipts", "PoP/worker: first-last (count)"), _groups(bill))
     journals = [
         (f"{one.pop}/{one.worker}", f"{_count(one.runs):,}", _runs(one.runs)) for one in bill.cut
@@ -378,7 +391,7 @@ def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:  # 
     from reportlab.platypus import LongTable, Paragraph  # noqa: PLC0415
 
     text, _ = _styles()
-    text.fontSize, text.leading, text.spaceAfter = 7, 9, 0
+    text.fontSize, text.leading, text.spaceAfter, text.leftIndent = 7, 9, 0, 0
     cells = [[*map(_latin, row[:-1]), Paragraph(_latin(row[-1]), text)] for row in rows]
     table = LongTable([list(head), *cells], colWidths=[90, 60, 355], repeatRows=1)
     table.setStyle(
