@@ -43,9 +43,11 @@ from selvedge.ledger import (
     PriceRow,
     Sla,
     Tier,
+    Unit,
     bill_month,
     make_invoice,
     month_bounds,
+    starts_of,
     write_invoice,
 )
 
@@ -71,7 +73,7 @@ MODELS: Final = (
 )
 
 
-def book() -> PriceBook:
+def book(unit: Unit = "tokens") -> PriceBook:
     """Prices that change in mid-month, one row of a zone's own, and a contract with every term."""
     rows = []
     for at, model in enumerate(MODELS):
@@ -80,9 +82,11 @@ def book() -> PriceBook:
         facts = {"cache_hit": 3, "batch_discount_ppm": 500_000, **price, **neurons}
         rows.append(PriceRow(model=model, until="2026-11-16", **facts))
         rows.append(PriceRow(model=model, since="2026-11-16", **facts | {"input": 140_001}))
-    rows.append(PriceRow(model=MODELS[0], zone="uk", input=190_007, output=700_001))
+    of_uk = {"neurons_input": 14_001, "neurons_output": 55_001}
+    rows.append(PriceRow(model=MODELS[0], zone="uk", input=190_007, output=700_001, **of_uk))
     contract = Contract(
         tenant=TENANT,
+        unit=unit,
         discount_ppm=70_000,
         tiers=(Tier(1_000_000_000, 50_000), Tier(5_000_000_000, 100_000)),
         committed_micro_dollars=2_000_000_000,
@@ -172,12 +176,13 @@ FROM told ORDER BY tenant, pop, worker, seq
 """
 
 
-def invoice_once(directory: Path) -> dict[str, float]:
+def invoice_once(directory: Path, unit: Unit = "tokens") -> dict[str, float]:
     """Make the invoice; seconds, CPU and memory of it."""
     began, cpu = perf_counter(), process_time()
-    folded = fold_parts(find_parts(directory), FoldAsked(*month_bounds(MONTH), TENANT))
+    prices = book(unit)
+    wish = FoldAsked(*month_bounds(MONTH), TENANT, starts=starts_of(prices, MONTH, TENANT))
+    folded = fold_parts(find_parts(directory), wish)
     folded_s = perf_counter() - began
-    prices = book()
     bill = bill_month(TENANT, MONTH, folded[TENANT], prices)
     data = write_invoice(make_invoice(TENANT, prices, bill))
     found = {"s": perf_counter() - began, "fold_s": folded_s, "cpu_s": process_time() - cpu}
@@ -200,6 +205,12 @@ def group_once(directory: Path) -> dict[str, float]:
     return found | {"gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 
+def _once(what: str, directory: Path) -> dict[str, float]:
+    if what == "group":
+        return group_once(directory)
+    return invoice_once(directory, "neurons" if what == "neurons" else "tokens")
+
+
 def ask(what: str, directory: Path) -> dict[str, float]:
     """Do one of them in a process of its own."""
     argv = [sys.executable, "-m", "bench.money", "--once", what, "--directory", str(directory)]
@@ -210,10 +221,11 @@ def ask(what: str, directory: Path) -> dict[str, float]:
 
 def measure(directory: Path, rounds: int) -> Figures:
     """Invoices and bare group-bys in turns."""
-    invoices, groups = [], []
+    invoices, neurons, groups = [], [], []
     for _ in range(rounds):
         groups.append(ask("group", directory))
         invoices.append(ask("invoice", directory))
+        neurons.append(ask("neurons", directory))
 
     def middle(of: Sequence[dict[str, float]], name: str) -> float:
         return round(median(one[name] for one in of), 3)
@@ -231,6 +243,9 @@ def measure(directory: Path, rounds: int) -> Figures:
         "invoice_1e7_fold_s": middle(invoices, "fold_s"),
         "invoice_1e7_cpu_s": middle(invoices, "cpu_s"),
         "invoice_1e7_gib": middle(invoices, "gib"),
+        "neurons_1e7_s": middle(neurons, "s"),
+        "neurons_1e7_cpu_s": middle(neurons, "cpu_s"),
+        "neurons_1e7_gib": middle(neurons, "gib"),
         "bare_group_by_s": middle(groups, "s"),
         "bare_group_by_cpu_s": middle(groups, "cpu_s"),
         "bare_group_by_gib": middle(groups, "gib"),
@@ -256,11 +271,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--receipts", type=int, default=RECEIPTS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--directory", type=Path, default=OUT / "money")
-    parser.add_argument("--once", choices=["invoice", "group"])
+    parser.add_argument("--once", choices=["invoice", "neurons", "group"])
     options = parser.parse_args(arguments)
     if options.once is not None:
-        once = invoice_once if options.once == "invoice" else group_once
-        print(json.dumps(once(options.directory)))
+        print(json.dumps(_once(options.once, options.directory)))
         return 0
     make_receipts(options.directory, options.receipts)
     figures = measure(options.directory, options.rounds)

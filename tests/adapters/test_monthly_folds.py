@@ -55,6 +55,9 @@ def test_parts_rows_and_receipts_fold_to_the_same(
     halves = (fold_rows(rows[:cut], WISH), fold_rows(rows[cut:], WISH))
     assert join_folds(halves) == plain
 
+    periods = WISH._replace(starts=("2026-11-01", "2026-11-15", "2026-11-20"))
+    assert fold_parts(find_parts(where), periods) == fold_rows(rows, periods)
+
     chosen = [one for one in inside if rng.random() < 0.5]
     numbers = fold_plainly(chosen).numbers
     left = [one for one in inside if one not in chosen]

@@ -18,6 +18,7 @@ from selvedge.ledger import (
     Contract,
     CreditDue,
     DoubleReceipt,
+    FoldAsked,
     Invoice,
     MonthlyUsage,
     Numbers,
@@ -29,12 +30,14 @@ from selvedge.ledger import (
     bill_month,
     decimal_of,
     digits_of,
+    fold_rows,
     grouped,
     half_up,
     in_currency,
     make_invoice,
     percent_of,
     read_invoice,
+    starts_of,
     terms_of,
     write_invoice,
 )
@@ -47,6 +50,7 @@ from tests.support.money import (
     random_book,
     random_receipts,
     row,
+    row_of,
     sold,
 )
 from tests.support.plain_money import total_of
@@ -92,6 +96,9 @@ def test_the_order_of_receipts_and_of_sources_changes_no_byte(seed: int, order: 
     assert second == fold_plainly(receipts)
     assert write_invoice(make_invoice(TENANT, prices, bill(second, prices))) == write_invoice(whole)
     assert read_invoice(write_invoice(whole)) == whole
+    asked = FoldAsked(0, 2**62, starts=starts_of(prices, MONTH, TENANT))
+    periods = fold_rows([row_of(one) for one in receipts], asked)[TENANT]
+    assert bill(periods, prices) == whole.bill
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.integers(0, 30))

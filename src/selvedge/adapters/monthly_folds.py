@@ -1,7 +1,7 @@
 """The fold of a month's receipts over collectors' parts, by DuckDB: what `MonthlyUsage` adds up.
 
-Three passes over a few columns: sums by what has one price, how receipts ended, and their numbers
-as masks of sixty-four, so that ten million of them come over as a hundred thousand whole numbers.
+Two passes over a few columns: sums by what has one price and by how receipts ended; and numbers as
+masks of sixty-four, so that ten million of them come over as a hundred thousand whole numbers.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from selvedge.ledger import (
     Span,
     day_of,
     double,
+    sort_of,
 )
 
 if TYPE_CHECKING:
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
 THREADS: Final = 2
 MEMORY: Final = "1GB"
 _TOKENS: Final = "(input_uncached + cache_read + cache_write + output + reasoning)"
-_SORT: Final = (
-    "CASE settled_by WHEN 'cache_hit' THEN 'cached' WHEN 'batch_line' THEN 'batch' "
-    "ELSE 'standard' END"
-)
 _MASK: Final = "(1::UBIGINT << (seq % 64)::UBIGINT)"
 
 
@@ -57,8 +54,7 @@ def fold_parts(parts: Sequence[Path], wish: FoldAsked) -> Folded:
             _fold_numbers(database, source, found)
             if not found:
                 return found
-            _fold_ends(database, source, found)
-            _fold_atoms(database, source, found)
+            _fold_atoms(database, source, wish, found)
         except SelvedgeError:
             raise
         except Exception as error:  # duckdb.Error: imported late
@@ -114,32 +110,35 @@ def _fold_numbers(
         found[tenant].numbers.add(origin, block, mask)
 
 
-def _fold_ends(
-    database: duckdb.DuckDBPyConnection, source: tuple[str, list[object]], found: Folded
-) -> None:
-    query = f"SELECT tenant, settled_by, count(*) {source[0]} GROUP BY ALL"
-    for tenant, end, count in _rows(database, query, source[1]):
-        found[tenant].ends[end] += count
-
-
 def _fold_atoms(
-    database: duckdb.DuckDBPyConnection, source: tuple[str, list[object]], found: Folded
+    database: duckdb.DuckDBPyConnection,
+    source: tuple[str, list[object]],
+    wish: FoldAsked,
+    found: Folded,
 ) -> None:
+    """Sums and spans, and how receipts ended, in one pass."""
+    starts = wish.starts or ()
+    # A whole number for a period is quicker to group by than a day, and days are many groups.
+    period = " + ".join("(day >= ?)::INT" for _ in starts[1:]) or "0"
+    when = "day" if wish.starts is None else period
     sums = ", ".join(
         f"sum({one})::BIGINT"
         for one in ("input_uncached", "cache_read", "cache_write", "output + reasoning")
     )
     query = (
-        f"SELECT tenant, project, coalesce(nullif(model, ''), '-'), zone, {_SORT} AS sort, day, "
-        f"r.pop, r.worker, count(*), {sums}, min(seq), max(seq) {source[0]} "
-        f"AND ({_TOKENS} > 0 OR settled_by = 'cache_hit') GROUP BY ALL"
+        "SELECT tenant, project, coalesce(nullif(model, ''), '-') AS model, zone, settled_by, "
+        f"{when} AS period, r.pop, r.worker, ({_TOKENS} > 0 OR settled_by = 'cache_hit') AS bills, "
+        f"count(*), min(seq), max(seq), {sums} {source[0]} GROUP BY ALL"
     )
-    for tenant, *row in _rows(database, query, source[1]):
-        project, model, zone, sort, day, pop, worker, count, *tokens, first, last = row
-        hits = count if sort == "cached" else 0
-        counts = Counts(count - hits, hits, *tokens)
-        atom = Atom(project, model, zone, sort, day)
-        found[tenant].add(atom, Origin(pop, worker), counts, Span(first, last, count))
+    for tenant, *row in _rows(database, query, [*starts[1:], *source[1]]):
+        project, model, zone, end, day, pop, worker, bills, count, first, last, *tokens = row
+        found[tenant].ends[end] += count
+        if bills:
+            sort = sort_of(end)
+            hits = count if sort == "cached" else 0
+            atom = Atom(project, model, zone, sort, starts[day] if starts else day)
+            counts = Counts(count - hits, hits, *tokens)
+            found[tenant].add(atom, Origin(pop, worker), counts, Span(first, last, count))
 
 
 def _rows(

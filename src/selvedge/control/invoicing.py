@@ -25,6 +25,7 @@ from selvedge.fabric import SelvedgeError
 from selvedge.ledger import (
     Adjustment,
     BadPriceBook,
+    Bill,
     Closing,
     CreditDue,
     FoldAsked,
@@ -32,6 +33,7 @@ from selvedge.ledger import (
     Invoice,
     MonthlyUsage,
     PriceBook,
+    Unpriced,
     UsageRow,
     adjust_month,
     bill_month,
@@ -44,6 +46,7 @@ from selvedge.ledger import (
     join_folds,
     make_invoice,
     month_bounds,
+    starts_of,
 )
 
 
@@ -125,18 +128,27 @@ class Invoicing:
         ``alone``: no other tenant will be asked for, and only this one's receipts are read.
         """
         check_tenant(tenant)
-        usage = self._month(check_month(month), tenant if alone else None).get(tenant)
-        credits = self._credits.get(tenant, ())
-        bill = bill_month(tenant, month, usage or MonthlyUsage(), self._book, credits)
+        bill = self._bill(tenant, check_month(month), alone=alone)
         closed = [one for one in self.store.closings(tenant) if one.month < month]
         adjustments = [made for one in closed if (made := self._adjust(tenant, one)) is not None]
-        return make_invoice(tenant, self._book, bill, adjustments, credits)
+        return make_invoice(tenant, self._book, bill, adjustments, self._credits.get(tenant, ()))
+
+    def _bill(self, tenant: str, month: str, *, alone: bool) -> Bill:
+        usage = self._month(month, tenant if alone else None).get(tenant) or MonthlyUsage()
+        credits = self._credits.get(tenant, ())
+        try:
+            return bill_month(tenant, month, usage, self._book, credits)
+        except Unpriced:  # a fold by periods does not know which days it is
+            wish = FoldAsked(*month_bounds(month), tenant)
+            usage = self._receipts.fold(wish).get(tenant) or MonthlyUsage()
+            return bill_month(tenant, month, usage, self._book, credits)
 
     def _month(self, month: str, tenant: str | None = None) -> Folded:
+        wish = FoldAsked(*month_bounds(month), tenant, starts=starts_of(self._book, month, tenant))
         if tenant is not None:
-            return self._receipts.fold(FoldAsked(*month_bounds(month), tenant))
+            return self._receipts.fold(wish)
         if month not in self._months:
-            self._months[month] = self._receipts.fold(FoldAsked(*month_bounds(month)))
+            self._months[month] = self._receipts.fold(wish)
         return self._months[month]
 
     def _adjust(self, tenant: str, closing: Closing) -> Adjustment | None:
@@ -165,10 +177,10 @@ def make_again(invoice: Invoice, receipts: Receipts, store: InvoiceStore) -> Inv
     Raises `SelvedgeError` where that is not to be had.
     """
     book, tenant = store.book(invoice.prices_hash), invoice.tenant
-    usage = _of_cut(
-        receipts, tenant, invoice.bill.month, FoldAsked(0, 0, only=invoice.bill.numbers)
-    )
-    bill = bill_month(tenant, invoice.bill.month, usage, book, invoice.credits)
+    month = invoice.bill.month
+    cut = FoldAsked(0, 0, only=invoice.bill.numbers, starts=starts_of(book, month, tenant))
+    usage = _of_cut(receipts, tenant, month, cut)
+    bill = bill_month(tenant, month, usage, book, invoice.credits)
     closings = {one.invoice.number: one for one in closings_of(store.of_tenant(tenant))}
     adjustments = []
     for one in invoice.adjustments:

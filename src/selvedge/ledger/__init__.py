@@ -98,6 +98,7 @@ from selvedge.ledger.monthly_usage import (
     double,
     fold_rows,
     join_folds,
+    sort_of,
 )
 from selvedge.ledger.months import check_month, end_day, first_day, month_bounds, us_of_day
 from selvedge.ledger.price_book import (
@@ -110,9 +111,19 @@ from selvedge.ledger.price_book import (
     PriceRow,
     Sla,
     Tier,
+    Unit,
 )
 from selvedge.ledger.ranges import Ranges, Run, missing
-from selvedge.ledger.rating import Rated, Terms, Unpriced, UnpricedUsage, last_day, rate, terms_of
+from selvedge.ledger.rating import (
+    Rated,
+    Terms,
+    Unpriced,
+    UnpricedUsage,
+    last_day,
+    rate,
+    starts_of,
+    terms_of,
+)
 from selvedge.ledger.receipts import (
     INTEGER_MAX,
     SALT_BYTES,
@@ -241,6 +252,7 @@ __all__ = [
     "Taken",
     "Terms",
     "Tier",
+    "Unit",
     "Unpriced",
     "UnpricedUsage",
     "UsageAsked",
@@ -303,6 +315,8 @@ __all__ = [
     "segment_number",
     "settle",
     "settlement_table",
+    "sort_of",
+    "starts_of",
     "streams_in_words",
     "sums_of",
     "terms_of",

@@ -7,6 +7,7 @@ those of the others do: an invoice tells of every receipt that it has looked at.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple
@@ -36,6 +37,7 @@ class Atom(NamedTuple):
     zone: str
     sort: Sort
     day: str
+    """Its own, or the first of a period in which no price changes."""
 
 
 class Counts(NamedTuple):
@@ -226,15 +228,15 @@ class MonthlyUsage:
                 self.add(atom, origin, counts, span)
                 counts = Counts()
 
-    def add_row(self, row: UsageRow) -> None:
-        """One receipt, as a row of usage. Raises `DoubleReceipt`."""
+    def add_row(self, row: UsageRow, day: str) -> None:
+        """One receipt, as a row of usage; ``day`` is its atom's. Raises `DoubleReceipt`."""
         origin = Origin(row.pop, row.worker)
         self.numbers.add(origin, row.seq // BLOCK, 1 << row.seq % BLOCK)
         self.ends[row.settled_by] += 1
         tokens = (row.input_uncached, row.cache_read, row.cache_write, row.output + row.reasoning)
         hit = row.settled_by == "cache_hit"
         if hit or any(tokens):
-            atom = Atom(row.project, row.model or NONE, row.zone, sort_of(row.settled_by), row.day)
+            atom = Atom(row.project, row.model or NONE, row.zone, sort_of(row.settled_by), day)
             counts = Counts(int(not hit), int(hit), *tokens)
             self.add(atom, origin, counts, Span(row.seq, row.seq, 1))
 
@@ -264,7 +266,8 @@ def sort_of(row: str) -> Sort:
 class FoldAsked(NamedTuple):
     """Which receipts to fold: of a time (from, below; microseconds), perhaps of one tenant.
 
-    ``only`` and ``without`` are numbers of that tenant.
+    ``only`` and ``without`` are numbers of that tenant. ``starts`` are days, in order, with which
+    periods begin; None: each day is told by itself.
     """
 
     since_us: int
@@ -272,6 +275,13 @@ class FoldAsked(NamedTuple):
     tenant: str | None = None
     only: Numbers | None = None
     without: Numbers | None = None
+    starts: tuple[str, ...] | None = None
+
+    def period(self, day: str) -> str:
+        """The day that stands for this one."""
+        if self.starts is None:
+            return day
+        return self.starts[max(bisect_right(self.starts, day) - 1, 0)]
 
     def takes(self, row: UsageRow) -> bool:
         """Whether this row counts."""
@@ -294,7 +304,7 @@ def fold_rows(rows: Iterable[UsageRow], wish: FoldAsked) -> Folded:
     found: Folded = {}
     for row in rows:
         if wish.takes(row):
-            found.setdefault(row.tenant, MonthlyUsage()).add_row(row)
+            found.setdefault(row.tenant, MonthlyUsage()).add_row(row, wish.period(row.day))
     return found
 
 

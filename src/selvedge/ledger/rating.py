@@ -166,6 +166,26 @@ def terms_of(book: PriceBook, tenant: str, month: str) -> tuple[Terms, ...]:
     return tuple(found)
 
 
+def starts_of(book: PriceBook, month: str, tenant: str | None = None) -> tuple[str, ...] | None:
+    """The days of a month with which some price or contract begins or ends: a fold by the periods
+    between them is enough. None where each day counts: neurons are free day by day.
+
+    ``tenant``: for that one's contracts alone.
+    """
+    begin, end = first_day(month), end_day(month)
+    agreed = [
+        one
+        for one in book.contracts
+        if tenant in (None, one.tenant) and one.since < end and begin < (one.until or end)
+    ]
+    if any(one.unit == "neurons" for one in agreed):
+        return None
+    rows = [*book.prices, *(row for one in agreed for row in one.prices)]
+    held: list[PriceRow | Contract] = [*rows, *agreed]
+    days = {day for one in held for day in (one.since, one.until) if day is not None}
+    return (begin, *sorted(day for day in days if begin < day < end))
+
+
 def _contracts(book: PriceBook, tenant: str, begin: str, end: str) -> Iterable[Contract]:
     for one in book.contracts:
         if one.tenant == tenant and one.since < end and begin < (one.until or end):
