@@ -46,6 +46,7 @@ from selvedge.adapters.identities import (
     read_secret,
     service_key,
 )
+from selvedge.adapters.invoice_pdf import draw_invoice, has_reportlab
 from selvedge.adapters.journal_reading import FileJournal, segment_path
 from selvedge.adapters.journal_store import (
     FileAppender,
@@ -64,6 +65,7 @@ from selvedge.adapters.key_delta_store import (
     seal_delta,
 )
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
+from selvedge.adapters.monthly_folds import fold_parts, parts_of_days
 from selvedge.adapters.partitions import (
     PARTITIONS,
     as_table,
@@ -72,6 +74,7 @@ from selvedge.adapters.partitions import (
     find_digests,
     find_parts,
     has_duckdb,
+    part_name,
     quoted,
     rows_of_lines,
     rows_of_parts,
@@ -201,6 +204,7 @@ __all__ = [
     "defer",
     "dialling_context",
     "die_with_parent",
+    "draw_invoice",
     "drop_days",
     "find_data",
     "find_digests",
@@ -208,7 +212,9 @@ __all__ = [
     "find_receipt",
     "find_receipts",
     "find_sealed",
+    "fold_parts",
     "has_duckdb",
+    "has_reportlab",
     "hash_prices",
     "is_free",
     "journal_of",
@@ -227,6 +233,8 @@ __all__ = [
     "operator_public_key",
     "pair_keys",
     "parse_prices",
+    "part_name",
+    "parts_of_days",
     "peer_certificates",
     "pop_public_key",
     "quoted",

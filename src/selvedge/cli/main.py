@@ -17,6 +17,7 @@ from selvedge.cli.doctor import doctor
 from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
 from selvedge.cli.fleet import fleet
+from selvedge.cli.invoice import invoice
 from selvedge.cli.pop import pop
 from selvedge.cli.price import price
 from selvedge.cli.receipts import receipts
@@ -51,6 +52,7 @@ def version(as_json: bool) -> None:
 for command in (
     *(up, pop, collector, engine, ask, fleet, receipts),
     *(tenant, project, key, control, usage, reconcile, price),
+    *(tenant, project, key, control, usage, invoice, reconcile),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

@@ -21,6 +21,9 @@ from selvedge.control.home_collectors import (
     written_collectors,
 )
 from selvedge.control.home_control import written_control
+from selvedge.control.invoice_checks import InvoicesChecked, check_invoices
+from selvedge.control.invoice_store import InvoiceStore
+from selvedge.control.invoicing import Invoicing, Receipts, make_again, read_book
 from selvedge.control.local import LocalFabric, free_port, weights_digests
 from selvedge.control.reconcile import Finding, Reconciled, reconcile
 from selvedge.control.roles import ROLES, roles_table
@@ -56,22 +59,29 @@ __all__ = [
     "Database",
     "Finding",
     "Home",
+    "InvoiceStore",
+    "InvoicesChecked",
+    "Invoicing",
     "LocalFabric",
+    "Receipts",
     "Reconciled",
     "Running",
     "RunningPoP",
     "Snapshot",
     "admin_errors_table",
     "back_up",
+    "check_invoices",
     "collector_commands",
     "collector_directory",
     "collector_key_file",
     "free_port",
     "has_control_extra",
     "load_part",
+    "make_again",
     "open_store",
     "plan_collectors",
     "publish_prices",
+    "read_book",
     "reconcile",
     "restore",
     "roles_table",
