@@ -191,10 +191,21 @@ def test_receipts_that_are_gone_are_counted(fleet: Fleet) -> None:
     assert (found.invoices, found.invoices_unchecked, found.difference) == (0, 1, 0)
 
 
+def test_receipts_of_a_zone_without_a_collector_are_found_in_journals(fleet: Fleet) -> None:
+    """Refused before a rule was found: of no zone, and never collected."""
+    refused = {"outcome": Outcome.REFUSED, "usage": None, "code": "model_not_found"}
+    fleet.journal.write(TENANT, "", received_us=us_of_day("2026-11-02"), **refused)
+    fleet.collect()
+    issued = fleet.desk(book(), journals=True).issue(TENANT, MONTH, NOW)
+    assert issued.bill.ends == {"complete": 27, "refused_caller": 1}
+    assert of_invoices(fleet) == []
+    assert fleet.desk(book()).draft(TENANT, "2026-12").adjustments == ()
+
+
 def test_a_price_book_that_is_gone_is_named(fleet: Fleet) -> None:
     desk = fleet.desk(book())
     desk.issue(TENANT, MONTH, NOW)
-    books = desk.store.directory / "prices"
+    books = desk.store.directory / "_prices"
     kept = next(books.iterdir())
     kept.rename(kept.with_suffix(".old"))
     assert all("is gone: invoices were made by it; restore it" in one for one in of_invoices(fleet))

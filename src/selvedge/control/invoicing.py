@@ -61,11 +61,12 @@ def read_book(path: Path) -> PriceBook:
 
 
 class Receipts:
-    """Where a tenant's receipts are on this machine: collectors that are named, else journals."""
+    """Where receipts are on this machine: collectors; journals for what these do not collect."""
 
     def __init__(self, snapshots: list[Snapshot], pops: list[Path]) -> None:
         self.snapshots = snapshots
-        self.pops = [] if snapshots else pops
+        self.pops = pops
+        self._collected = {one.zone for one in snapshots} if pops else set[str]()
 
     @classmethod
     def at(cls, home: Home, collected: Iterable[Path]) -> Receipts:
@@ -79,21 +80,24 @@ class Receipts:
             raise SelvedgeError(
                 f"no PoP has receipts under {home.directory}; give its --home, or --collected DIR"
             )
-        return cls([Snapshot(one) for one in named], pops)
+        return cls([Snapshot(one) for one in named], [] if named else pops)
 
     def fold(self, wish: FoldAsked) -> Folded:
         """Usage by tenant. Raises `DoubleReceipt`."""
         parts = [part for one in self.snapshots for part in one.parts]
         logs = (fold_rows(one.rows_of_log(), wish) for one in self.snapshots)
-        journals = (fold_rows(rows_of_journals(one), wish) for one in self.pops)
-        return join_folds((fold_parts(parts, wish), *logs, *journals))
+        journals = fold_rows(self._journals(), wish)
+        return join_folds((fold_parts(parts, wish), *logs, journals))
 
     def rows(self) -> Iterator[UsageRow]:
         """All receipts, one by one."""
         for snapshot in self.snapshots:
             yield from snapshot.rows()
+        yield from self._journals()
+
+    def _journals(self) -> Iterator[UsageRow]:
         for pop in self.pops:
-            yield from rows_of_journals(pop)
+            yield from (row for row in rows_of_journals(pop) if row.zone not in self._collected)
 
 
 class Invoicing:
