@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from sqlalchemy import select
 
 from selvedge.control.backup import back_up, restore
 from selvedge.control.database import Database
+from selvedge.control.lease_store import SqlGrants
 from selvedge.control.rows import KeyForm, RotateForm
 from selvedge.control.store import Store
 from selvedge.control.tables import COUNTERS, TABLES
 from selvedge.fabric import SelvedgeError
+from selvedge.ledger import Granted, GrantedPage
 from tests.support.admin import Api, make_api
 from tests.support.databases import Postgres
 from tests.support.stores import OWNER
@@ -191,3 +194,98 @@ def test_the_form_of_the_file(tmp_path: Path) -> None:
     assert all(isinstance(msgspec.json.decode(line), list) for line in middle)
     assert set(msgspec.json.decode(last)) == {"sha256"}
     api.database.close()
+
+
+def test_damage_at_any_byte_is_named(tmp_path: Path) -> None:
+    api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
+    path = tmp_path / "backup"
+    back_up(api.database, path)
+    data = path.read_bytes()
+    fresh = Database(f"sqlite:///{tmp_path / 'fresh.sqlite'}")
+    for at in range(10, len(data), 3):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :])
+        with pytest.raises(SelvedgeError, match=r"is not a whole backup|is damaged"):
+            restore(fresh, path, api.home)
+        path.write_bytes(data[:at])
+        with pytest.raises(SelvedgeError, match=r"is not a whole backup|is damaged"):
+            restore(fresh, path, api.home)
+    assert fresh.is_empty()
+    api.database.close()
+    fresh.close()
+
+
+def rewritten(path: Path, line: int, old: bytes, new: bytes) -> None:
+    """The backup with one line changed, and the hash that follows from it."""
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)[:-1]
+    lines[line] = lines[line].replace(old, new)
+    foot = {"sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
+    path.write_bytes(gzip.compress(b"".join([*lines, msgspec.json.encode(foot), b"\n"])))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ((0, b'"revision":"', b'"revision":"9'), "newer than this version knows"),
+        ((1, b'"stamp"', b'"other"'), "stamp"),
+        ((-1, b'["', b'["x'), "is damaged: rows are missing"),
+    ],
+)
+def test_a_backup_that_does_not_fit_leaves_nothing(
+    tmp_path: Path, database_url: str, change: tuple[int, bytes, bytes], words: str
+) -> None:
+    api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
+    path = tmp_path / "backup"
+    back_up(api.database, path)
+    good = path.read_bytes()
+    rewritten(path, *change)
+    fresh = Database(database_url)
+    with pytest.raises(SelvedgeError, match=words):
+        restore(fresh, path, api.home)
+    assert fresh.is_empty()
+    path.write_bytes(good)
+    restore(fresh, path, api.home)
+    assert rows(fresh) == rows(api.database)
+    api.database.close()
+    fresh.close()
+
+
+def test_a_restore_that_dies_before_it_has_revoked_leaves_nothing(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next start would publish keys that PoPs know to be revoked."""
+    api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
+    back_up(api.database, tmp_path / "backup")
+    fresh = Database(database_url)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selvedge.control.backup.read_delta", dies)
+    with pytest.raises(KeyboardInterrupt):
+        restore(fresh, tmp_path / "backup", api.home)
+    assert fresh.is_empty()
+    api.database.close()
+    fresh.close()
+
+
+def test_leases_of_a_backup_of_the_second_revision_are_granted_still(
+    tmp_path: Path, database_url: str
+) -> None:
+    source = Path(__file__).parent / "backup-0001.jsonl"
+    first, *rows, _ = source.read_bytes().splitlines(keepends=True)
+    head = msgspec.json.decode(first)
+    head["revision"], head["rows"]["leases"] = "0002", 1
+    lease = {"holder": "sin/0/x", "level": "key/free", "kind": 0, "budget_window": 0}
+    lease |= {"amount": 9, "free_us": 5_000, "number": 3}
+    lines = b"".join(
+        [msgspec.json.encode(head) + b"\n", *rows, msgspec.json.encode(["leases", lease]) + b"\n"]
+    )
+    foot = msgspec.json.encode({"sha256": hashlib.sha256(lines).hexdigest()}) + b"\n"
+    (tmp_path / "backup").write_bytes(gzip.compress(lines + foot))
+    database = Database(database_url)
+    api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
+    assert restore(database, tmp_path / "backup", api.home).revision == "0002"
+    (page,) = SqlGrants(database).load()
+    assert page == GrantedPage("sin/0/x", 0, 3, [Granted("key/free", 0, 0, 9, 5_000)])
+    api.database.close()
+    database.close()

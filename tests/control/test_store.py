@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -262,11 +263,11 @@ def test_a_store_knows_whose_it_is(bench: Bench) -> None:
 
 def test_upgrade_makes_what_the_tables_say(database_url: str) -> None:
     database = Database(database_url)
-    with pytest.raises(SelvedgeError, match="is of revision none, this version needs 0002"):
+    with pytest.raises(SelvedgeError, match="is of revision none, this version needs 0003"):
         database.check()
     assert database.is_empty()
-    assert database.upgrade() == (None, "0002")
-    assert database.upgrade() == ("0002", "0002")
+    assert database.upgrade() == (None, "0003")
+    assert database.upgrade() == ("0003", "0003")
     assert not database.is_empty()
     database.check()
     with database.read() as connection:
@@ -293,3 +294,10 @@ def test_urls_that_cannot_be() -> None:
     ):
         with pytest.raises(BadSetting, match=said):
             Database(url)
+
+
+def test_the_store_is_for_its_owner_alone(tmp_path: Path) -> None:
+    made = make_store(f"sqlite:///{tmp_path / 'new' / 'control.sqlite'}")
+    files = list((tmp_path / "new").iterdir())
+    assert {one.stat().st_mode & 0o077 for one in files} == {0}
+    made.store.database.close()

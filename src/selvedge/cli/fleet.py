@@ -15,13 +15,22 @@ from selvedge.adapters import (
     open_release,
     operator_public_key,
     read_config,
+    read_prices,
     rotate_peer_identity,
 )
 from selvedge.cli.control import load_control
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.load import load
 from selvedge.cli.tables import console
-from selvedge.control import Home, has_control_extra, seeding_of, weights_digests
+from selvedge.control import (
+    Home,
+    collector_key_file,
+    has_control_extra,
+    seeding_of,
+    weights_digests,
+    written_collectors,
+    written_control,
+)
 from selvedge.fabric import BadRelease, Release, SelvedgeError
 from selvedge.residency import Rules
 
@@ -47,6 +56,8 @@ def show(home: Path, as_json: bool) -> None:
         return
     out = console()
     out.print(f"fleet {held.release.fleet}, release {held.release.version}, {held.hash}\n")
+    if held.release.priced is not None:
+        out.print(f"sold by price book {held.release.priced.version}\n")
     out.print(_pops(held.release))
     out.print()
     out.print(_rules(held.release))
@@ -73,18 +84,33 @@ def check(config: Path, as_json: bool) -> None:
 
 @fleet.command()
 @click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path),
+    help="Sell by this price book from now on (default: the one published last, if any).",
+)
 @home_option
 @json_option
-def publish(config: Path, home: Path, as_json: bool) -> None:
+def publish(config: Path, prices: Path | None, home: Path, as_json: bool) -> None:
     """Sign the next release of CONFIG, for PoPs that are run one by one."""
     description = read_config(config)
+    book = read_prices(prices) if prices is not None else None
     files = Home(home)
     files.lock()
     ports = _engine_ports(description)
     _check_peers(description)
     digests = weights_digests(description, default_cache_dir(), lambda _: None)
     own = load_control(None, home=str(home.resolve())) if has_control_extra() else None
-    release = files.publish(description, digests, ports, {}, tenancy=seeding_of(home, own))
+    release = files.publish(
+        description,
+        digests,
+        ports,
+        {},
+        collectors=written_collectors(files, description),
+        control=written_control(files, description),
+        tenancy=seeding_of(home, own),
+        prices=book,
+    )
     facts = {
         "release": release.version,
         "release_file": str(files.release_file.resolve()),
@@ -93,9 +119,25 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
         "peers": {pop.id: pop.peer for pop in release.pops},
         "state_dirs": {pop.id: str(files.pop(pop.id).resolve()) for pop in release.pops},
         "keys": {name: files.keys()[name] for name in description.keys},
+        "control": release.control.url if release.control is not None else None,
+        "collectors": {one.zone: one.url for one in release.collectors},
+        "key_files": _key_files(files, description),
+        "priced": release.priced,
     }
     text = msgspec.json.encode(facts)
     click.echo(text if as_json else msgspec.json.format(text))
+
+
+def _key_files(files: Home, config: FleetConfig) -> dict[str, str]:
+    """Private keys, made here, of what the file names by its URL alone."""
+    found = {
+        f"collectors.{zone}": collector_key_file(files, zone)
+        for zone, one in config.collectors.items()
+        if one.public_key is None
+    }
+    if config.control is not None and config.control.public_key is None:
+        found["control"] = files.directory / "control.key"
+    return {name: str(path.resolve()) for name, path in found.items()}
 
 
 @fleet.command()

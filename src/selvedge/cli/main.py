@@ -19,6 +19,7 @@ from selvedge.cli.engine import engine
 from selvedge.cli.fleet import fleet
 from selvedge.cli.invoice import invoice
 from selvedge.cli.pop import pop
+from selvedge.cli.price import price
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
 from selvedge.cli.tenancy import key, project, tenant
@@ -50,7 +51,7 @@ def version(as_json: bool) -> None:
 
 for command in (
     *(up, pop, collector, engine, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, invoice, reconcile),
+    *(tenant, project, key, control, usage, invoice, reconcile, price),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

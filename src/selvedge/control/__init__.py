@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, Final
 from selvedge.control.accounts import Snapshot, usage_of
 from selvedge.control.admin_errors import admin_errors_table
 from selvedge.control.collector import CollectorSettings, run_collector
-from selvedge.control.extra import has_control_extra, load_part, seeding_of
+from selvedge.control.extra import has_control_extra, load_part, publish_prices, seeding_of
 from selvedge.control.home import DEFAULT_HOME, ControlRunning, Home, Running, RunningPoP
 from selvedge.control.home_collectors import (
     collector_commands,
     collector_directory,
+    collector_key_file,
     plan_collectors,
+    written_collectors,
 )
+from selvedge.control.home_control import written_control
 from selvedge.control.invoice_checks import InvoicesChecked, check_invoices
 from selvedge.control.invoice_store import InvoiceStore
-from selvedge.control.invoicing import Invoicing, Receipts, make_again, read_book
+from selvedge.control.invoicing import Invoicing, Receipts, book_of, make_again
 from selvedge.control.local import LocalFabric, free_port, weights_digests
 from selvedge.control.reconcile import Finding, Reconciled, reconcile
 from selvedge.control.roles import ROLES, roles_table
@@ -67,16 +70,18 @@ __all__ = [
     "Snapshot",
     "admin_errors_table",
     "back_up",
+    "book_of",
     "check_invoices",
     "collector_commands",
     "collector_directory",
+    "collector_key_file",
     "free_port",
     "has_control_extra",
     "load_part",
     "make_again",
     "open_store",
     "plan_collectors",
-    "read_book",
+    "publish_prices",
     "reconcile",
     "restore",
     "roles_table",
@@ -85,4 +90,6 @@ __all__ = [
     "seeding_of",
     "usage_of",
     "weights_digests",
+    "written_collectors",
+    "written_control",
 ]

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
-from ruamel.yaml.error import YAMLError
 
-from selvedge.adapters import fold_parts, one_line, read_yaml
+from selvedge.adapters import fold_parts, read_prices
 from selvedge.control.accounts import (
     Snapshot,
     is_collector,
@@ -50,14 +49,15 @@ from selvedge.ledger import (
 )
 
 
-def read_book(path: Path) -> PriceBook:
-    """A price book as people write it: YAML, or JSON. Raises `BadPriceBook`."""
-    try:
-        return msgspec.convert(read_yaml(path.read_text("utf-8")), PriceBook)
-    except OSError as error:
-        raise BadPriceBook(str(path), f"cannot be read: {error.strerror}") from error
-    except (YAMLError, msgspec.ValidationError) as error:
-        raise BadPriceBook(str(path), one_line(error)) from error
+def book_of(home: Home, path: Path | None = None) -> PriceBook:
+    """The price book of a file, else the newest that was published. Raises `BadPriceBook`."""
+    if path is not None:
+        return read_prices(path)
+    held = home.prices().newest()
+    if held is None:
+        words = f"none is published under {home.directory}; 'selvedge price publish', or --prices"
+        raise BadPriceBook("price book", words)
+    return held.book
 
 
 class Receipts:

@@ -19,13 +19,21 @@ from selvedge.fabric.fleet import (
     Model,
     ModelKind,
     PoP,
+    Priced,
     Release,
     Served,
     Wan,
     Zone,
 )
 from selvedge.fabric.geography import WanModel, great_circle_km
-from selvedge.fabric.key_delta import KeyDelta, Revocation, widened
+from selvedge.fabric.key_delta import (
+    KeyDelta,
+    LoweredLimits,
+    Revocation,
+    tightest,
+    widened,
+    wider_limit,
+)
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.receipt import (
     Attestation,
@@ -37,7 +45,7 @@ from selvedge.fabric.receipt import (
     TriedOutcome,
 )
 from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
-from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Route, Usage
+from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Purpose, Route, Usage
 from selvedge.fabric.tenancy import (
     LIMIT_MAX,
     NO_LIMITS,
@@ -75,14 +83,17 @@ __all__ = [
     "Key",
     "KeyDelta",
     "Limits",
+    "LoweredLimits",
     "Model",
     "ModelKind",
     "Outcome",
     "Personal",
     "PoP",
     "Price",
+    "Priced",
     "Project",
     "Provenance",
+    "Purpose",
     "Receipt",
     "RefusalKind",
     "Refused",
@@ -105,6 +116,8 @@ __all__ = [
     "is_country",
     "is_inside",
     "read_address",
+    "tightest",
     "why_forbidden",
     "widened",
+    "wider_limit",
 ]

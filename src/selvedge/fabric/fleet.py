@@ -51,7 +51,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resume: bool = False
     """Whether a broken answer may be continued at another engine (its seat: not used yet)."""
     price: Price | None = None
-    """What its tokens cost; None: it is not priced, and budgets in money refuse it."""
+    """What its tokens cost; None: it is not priced, and neither budgets in money nor a release that
+    is sold take it.
+    """
 
     def __post_init__(self) -> None:
         if not self.id or len(self.id) > 128:
@@ -203,9 +205,21 @@ class Collector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _check_service(what: str, url: str, public_key: str) -> None:
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
-        raise BadRelease(f"{what}.url", f"{url!r} is not an http(s) URL")
+        words = f"{url!r} is not an http(s) URL, as 'http://10.0.0.7:8191'"
+        raise BadRelease(f"{what}.url", words)
     if not _PUBLIC_KEY.fullmatch(public_key):
-        raise BadRelease(f"{what}.public_key", "is 32 bytes in base64")
+        raise BadRelease(f"{what}.public_key", "is 32 bytes in base64: 44 characters")
+
+
+class Priced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The price book that a release is sold by."""
+
+    version: int
+    hash: str
+    day: str
+    """The UTC day on which its prices were taken."""
+    until: str | None = None
+    """The first day after it on which a price of the book begins or ends."""
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -225,6 +239,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: nobody grants leases; limits are then each PoP's own, all of them."""
     collectors: tuple[Collector, ...] = ()
     """At most one a zone; where a zone has none, its receipts stay at the PoP."""
+    priced: Priced | None = None
+    """None: nothing is sold. Else a model without a price is refused."""
 
     def __post_init__(self) -> None:
         check_name("fleet", self.fleet)
@@ -282,7 +298,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise BadRelease(f"projects.{project.id}.tenant", words)
         for collector in self.collectors:
             if collector.zone not in zones:
-                raise BadRelease(f"collectors.{collector.zone}", "is not under zones")
+                words = "is not under zones; collectors are named by a zone of the fleet"
+                raise BadRelease(f"collectors.{collector.zone}", words)
 
     def pop(self, pop_id: str) -> PoP:
         """The PoP with this id; raises `KeyError` where there is none."""

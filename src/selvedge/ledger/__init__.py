@@ -1,6 +1,7 @@
-"""Floor 1: keys, quotas and leases, receipts and their journal. Later: invoices as folds."""
+"""Floor 1: keys, quotas and leases, receipts and their journal, prices; invoices as folds."""
 
 from selvedge.ledger.amounts import decimal_of, digits_of, grouped, in_currency, percent_of
+from selvedge.ledger.backlog import Backlog
 from selvedge.ledger.budgets import (
     Estimate,
     cost_of,
@@ -78,6 +79,7 @@ from selvedge.ledger.leases import (
     Answer,
     Grant,
     Granted,
+    GrantedPage,
     GrantStore,
     MemoryGrants,
     Question,
@@ -93,8 +95,8 @@ from selvedge.ledger.monthly_usage import (
     Folded,
     MonthlyUsage,
     Numbers,
+    NumberSpan,
     Origin,
-    Span,
     double,
     fold_rows,
     join_folds,
@@ -102,9 +104,12 @@ from selvedge.ledger.monthly_usage import (
 )
 from selvedge.ledger.months import check_month, end_day, first_day, month_bounds, us_of_day
 from selvedge.ledger.price_book import (
+    AMOUNT_MAX,
     PPM,
+    PRICE_MAX,
     BadPriceBook,
     Contract,
+    Credit,
     Neurons,
     Objective,
     PriceBook,
@@ -113,6 +118,8 @@ from selvedge.ledger.price_book import (
     Tier,
     Unit,
 )
+from selvedge.ledger.price_list import PriceList, check_against
+from selvedge.ledger.price_times import is_day
 from selvedge.ledger.ranges import Ranges, Run, missing
 from selvedge.ledger.rating import (
     Rated,
@@ -154,6 +161,7 @@ from selvedge.ledger.settlement import (
 )
 from selvedge.ledger.shares import AWAY, Away
 from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
+from selvedge.ledger.sold_release import is_due, sell, served_models
 from selvedge.ledger.usage_rows import (
     GROUPS,
     UsageAsked,
@@ -166,6 +174,7 @@ from selvedge.ledger.usage_rows import (
 )
 
 __all__ = [
+    "AMOUNT_MAX",
     "AWAY",
     "BEGINNING",
     "BLOCK",
@@ -176,6 +185,7 @@ __all__ = [
     "LEAF_DOMAIN",
     "LEASE_MS",
     "PPM",
+    "PRICE_MAX",
     "READ_BYTES",
     "ROWS",
     "SALT_BYTES",
@@ -185,6 +195,7 @@ __all__ = [
     "Answer",
     "Atom",
     "Away",
+    "Backlog",
     "BadBatch",
     "BadPriceBook",
     "Batch",
@@ -195,6 +206,7 @@ __all__ = [
     "CollectorLog",
     "Contract",
     "Counts",
+    "Credit",
     "CreditDue",
     "Cut",
     "DeltaOutcome",
@@ -209,6 +221,7 @@ __all__ = [
     "Grant",
     "GrantStore",
     "Granted",
+    "GrantedPage",
     "Holder",
     "Intent",
     "Invoice",
@@ -224,11 +237,13 @@ __all__ = [
     "MemoryGrants",
     "MonthlyUsage",
     "Neurons",
+    "NumberSpan",
     "Numbers",
     "Objective",
     "Origin",
     "Place",
     "PriceBook",
+    "PriceList",
     "PriceRow",
     "Question",
     "Ranges",
@@ -244,7 +259,6 @@ __all__ = [
     "Shipper",
     "Shown",
     "Sla",
-    "Span",
     "Stream",
     "StreamSpan",
     "Summary",
@@ -266,6 +280,7 @@ __all__ = [
     "budgets_of",
     "canonical",
     "charge",
+    "check_against",
     "check_month",
     "cost_of",
     "csv_of",
@@ -288,6 +303,8 @@ __all__ = [
     "in_words",
     "interrupted",
     "invoice_number",
+    "is_day",
+    "is_due",
     "join",
     "join_folds",
     "last_day",
@@ -313,6 +330,8 @@ __all__ = [
     "seal",
     "segment_name",
     "segment_number",
+    "sell",
+    "served_models",
     "settle",
     "settlement_table",
     "sort_of",

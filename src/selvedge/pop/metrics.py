@@ -124,6 +124,11 @@ class Metrics:
             ("code",),
             [(code,) for code in CONNECTION_CODES],
         )
+        self.unpriced = Counter(
+            row,
+            "selvedge_requests_unpriced",
+            "Requests refused because their model has no price: an alarm.",
+        )
         self.releases_refused = Counter(
             row, "selvedge_releases_refused", "Releases that did not hold."
         )
@@ -175,6 +180,8 @@ class Metrics:
         if at is None:
             at = self._ending(*key)
         self._cells[at] += 1
+        if receipt.code == "model_unpriced":
+            self.unpriced.inc()
         received_us = receipt.received_us
         self.duration.observe(receipt.route, max(0, receipt.ended_us - received_us))
         first_us = receipt.first_token_us
@@ -215,6 +222,7 @@ class Metrics:
         yield self.attempts_failed.collect()
         yield self.connections_refused.collect()
         yield gauge("selvedge_release_version", "Release that serves.", shared.release_served())
+        yield self.unpriced.collect()
         yield self.releases_refused.collect()
         yield self.key_deltas_refused.collect()
         yield self.store_failures.collect()
@@ -232,11 +240,25 @@ class Metrics:
         yield self.leases.collect()
         words = "Tenants, projects and keys whose limits are counted now, over the workers."
         yield gauge("selvedge_quota_levels", words, self.quota_levels.total())
+        yield from self._collect_unshipped()
         words = "What reports and digests cost to hear, over the last minute."
         yield gauge("selvedge_hearing_bytes_per_second", words, self._shared.hearing.total())
         words = "PoPs whose report is fresh, this one's own among them, by the worker with fewest."
         slots = zip(self._shared.slot.each, self._shared.heard.each, strict=True)
         yield gauge("selvedge_reports_fresh", words, min((n for at, n in slots if at), default=0))
+
+    def _collect_unshipped(self) -> Iterator[Metric]:
+        shared = self._shared
+        words = "Receipts that the collector of their zone has not acknowledged."
+        yield gauge("selvedge_receipts_unshipped", words, shared.unshipped.total())
+        words = "The same, in bytes of the journals."
+        yield gauge("selvedge_receipts_unshipped_bytes", words, shared.unshipped_bytes.total())
+        since = shared.unshipped_since.total()  # of one process, who ships
+        if since:
+            words = (
+                "When the request of the oldest of them ended, Unix time; none where none waits."
+            )
+            yield gauge("selvedge_receipts_unshipped_oldest_timestamp_seconds", words, since)
 
 
 class TlsCounters:

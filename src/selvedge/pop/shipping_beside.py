@@ -11,6 +11,7 @@ from selvedge.adapters import HttpClient, open_release
 from selvedge.fabric import BadRelease, Release
 from selvedge.pop.limits import client_settings
 from selvedge.pop.settings import Settings
+from selvedge.pop.shared import Shared
 from selvedge.pop.shipping import Shipping
 
 LOOK_S: Final = 1.0
@@ -36,8 +37,9 @@ class KeptRelease:
         try:
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_ino) != self._seen:
+                data = self._path.read_bytes()
                 self._seen = (stat.st_mtime_ns, stat.st_ino)
-                self._release = open_release(self._path.read_bytes(), self._public).release
+                self._release = open_release(data, self._public).release
         except OSError:
             return  # there is none yet
         except BadRelease as error:
@@ -50,13 +52,14 @@ class KeptRelease:
             await asyncio.sleep(LOOK_S)
 
 
-async def ship_beside(settings: Settings, identity: bytes) -> None:
+async def ship_beside(settings: Settings, identity: bytes, shared: Shared) -> None:
     """Ship the receipts of all workers until cancelled."""
     client = HttpClient(client_settings(settings))
     kept = KeptRelease(settings)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(kept.watch())
-            group.create_task(Shipping(settings, client, identity, kept.release).watch())
+            shipping = Shipping(settings, client, identity, kept.release, shared=shared)
+            group.create_task(shipping.watch())
     finally:
         await client.close()
