@@ -16,8 +16,8 @@ from selvedge.control import (
     Home,
     Invoicing,
     Receipts,
+    book_of,
     collector_directory,
-    read_book,
     reconcile,
 )
 from selvedge.fabric import Outcome, SelvedgeError, StoreCorrupt, StoreFailed, Usage
@@ -27,6 +27,7 @@ from selvedge.ledger import (
     Contract,
     PriceBook,
     end_day,
+    hash_of_book,
     us_of_day,
     write_book,
     write_invoice,
@@ -191,10 +192,21 @@ def test_receipts_that_are_gone_are_counted(fleet: Fleet) -> None:
     assert (found.invoices, found.invoices_unchecked, found.difference) == (0, 1, 0)
 
 
+def test_receipts_of_a_zone_without_a_collector_are_found_in_journals(fleet: Fleet) -> None:
+    """Refused before a rule was found: of no zone, and never collected."""
+    refused = {"outcome": Outcome.REFUSED, "usage": None, "code": "model_not_found"}
+    fleet.journal.write(TENANT, "", received_us=us_of_day("2026-11-02"), **refused)
+    fleet.collect()
+    issued = fleet.desk(book(), journals=True).issue(TENANT, MONTH, NOW)
+    assert issued.bill.ends == {"complete": 27, "refused_caller": 1}
+    assert of_invoices(fleet) == []
+    assert fleet.desk(book()).draft(TENANT, "2026-12").adjustments == ()
+
+
 def test_a_price_book_that_is_gone_is_named(fleet: Fleet) -> None:
     desk = fleet.desk(book())
     desk.issue(TENANT, MONTH, NOW)
-    books = desk.store.directory / "prices"
+    books = desk.store.directory / "_prices"
     kept = next(books.iterdir())
     kept.rename(kept.with_suffix(".old"))
     assert all("is gone: invoices were made by it; restore it" in one for one in of_invoices(fleet))
@@ -205,15 +217,21 @@ def test_a_price_book_that_is_gone_is_named(fleet: Fleet) -> None:
     assert of_invoices(fleet)
 
 
-def test_a_book_is_read_from_yaml_or_named(tmp_path: Path) -> None:
+def test_the_published_book_counts_and_another_is_for_drafts(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with pytest.raises(BadPriceBook, match="none is published under"):
+        book_of(home)
+    home.prices().keep(book(), home.operator_key())
+    assert book_of(home) == book()
     path = tmp_path / "prices.yaml"
     path.write_text("version: 3\nprices:\n- {model: small, input: 1, output: 2}\n")
-    assert read_book(path).prices[0].output == 2
-    path.write_text("version: 3\nprices:\n- {model: small, input: 1, output: 2, x: 3}\n")
-    with pytest.raises(BadPriceBook, match="unknown field"):
-        read_book(path)
-    with pytest.raises(BadPriceBook, match="cannot be read"):
-        read_book(tmp_path / "none.yaml")
+    assert book_of(home, path).version == 3
+    held = home.prices().newest()
+    assert held is not None
+    assert held.hash == hash_of_book(book())
+
+
+def test_places_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(SelvedgeError, match="is no tenant"):
         Invoicing(Home(tmp_path), Receipts([], []), book()).draft("../x", MONTH)
     with pytest.raises(SelvedgeError, match="no PoP has receipts"):
@@ -223,9 +241,8 @@ def test_a_book_is_read_from_yaml_or_named(tmp_path: Path) -> None:
 
 
 def invoke(fleet: Fleet, prices: PriceBook, *arguments: str) -> tuple[int, str, str]:
-    path = fleet.home.directory / "book.json"
-    path.write_bytes(write_book(prices))
-    argv = ["invoice", *arguments, "--prices", str(path), "--home", str(fleet.home.directory)]
+    fleet.home.prices().keep(prices, fleet.home.operator_key())
+    argv = ["invoice", *arguments, "--home", str(fleet.home.directory)]
     found = CliRunner().invoke(commands, [*argv, "--collected", str(fleet.where)])
     error = str(found.exception) if isinstance(found.exception, SelvedgeError) else found.stderr
     return found.exit_code, found.stdout, error
@@ -264,7 +281,8 @@ def test_all_tenants_are_invoiced_and_one_that_cannot_be_is_named(fleet: Fleet) 
         (("--all", "--month", MONTH, "--pdf", "x.pdf"), "--pdf is of one tenant"),
         ((TENANT, "--month", MONTH, "--csv", "--json"), "give one of --json"),
         ((TENANT, "--month", "11/2026"), "is no month"),
-        ((TENANT, "--month", "9999-11", "--issue"), "is not over"),
+        ((TENANT, "--month", "9998-11", "--issue"), "is not over"),
+        ((TENANT, "--month", MONTH, "--issue", "--prices", "x"), "--prices is for drafts"),
     ],
 )
 def test_what_cannot_be_asked_is_named(

@@ -20,8 +20,8 @@ from selvedge.ledger import (
     Folded,
     MonthlyUsage,
     Numbers,
+    NumberSpan,
     Origin,
-    Span,
     day_of,
     double,
     sort_of,
@@ -138,7 +138,7 @@ def _fold_atoms(
             hits = count if sort == "cached" else 0
             atom = Atom(project, model, zone, sort, starts[day] if starts else day)
             counts = Counts(count - hits, hits, *tokens)
-            found[tenant].add(atom, Origin(pop, worker), counts, Span(first, last, count))
+            found[tenant].add(atom, Origin(pop, worker), counts, NumberSpan(first, last, count))
 
 
 def _rows(

@@ -15,7 +15,7 @@ from selvedge.adapters import draw_invoice, write_atomically
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
-from selvedge.control import Home, Invoicing, Receipts, read_book
+from selvedge.control import Home, Invoicing, Receipts, book_of
 from selvedge.fabric import SelvedgeError
 from selvedge.ledger import (
     Invoice,
@@ -39,7 +39,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("tenant", required=False)
 @click.option("--month", required=True, help="Of UTC, as 2026-11.")
 @click.option("--all", "every", is_flag=True, help="Of every tenant.")
-@click.option("--prices", required=True, type=_FILE, help="The price book, YAML or JSON.")
+@click.option("--prices", type=_FILE, help="A draft by this price book instead of the published.")
 @click.option("--issue", is_flag=True, help="Close the month: the invoice is kept as it is now.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print lines as CSV.")
 @click.option("--focus", "as_focus", is_flag=True, help="Print lines as FOCUS 1.2, CSV.")
@@ -58,7 +58,7 @@ def invoice(
     tenant: str | None,
     month: str,
     every: bool,
-    prices: Path,
+    prices: Path | None,
     issue: bool,
     as_csv: bool,
     as_focus: bool,
@@ -80,8 +80,10 @@ def invoice(
         raise SelvedgeError("--pdf is of one tenant; name it instead of --all")
     if as_csv + as_focus + as_json > 1:
         raise SelvedgeError("give one of --json, --csv and --focus")
-    receipts = Receipts.at(Home(home), collected)
-    desk = Invoicing(Home(home), receipts, read_book(prices))
+    if issue and prices is not None:
+        raise SelvedgeError("--prices is for drafts; 'selvedge price publish' it, then issue")
+    book = book_of(Home(home), prices)
+    desk = Invoicing(Home(home), Receipts.at(Home(home), collected), book)
     found, refused = _invoices(desk, month, tenant, issue=issue)
     if as_csv:
         click.echo(csv_of(found), nl=False)

@@ -51,8 +51,7 @@ def version(as_json: bool) -> None:
 
 for command in (
     *(up, pop, collector, engine, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, reconcile, price),
-    *(tenant, project, key, control, usage, invoice, reconcile),
+    *(tenant, project, key, control, usage, invoice, reconcile, price),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

@@ -23,7 +23,7 @@ from selvedge.control.home_collectors import (
 from selvedge.control.home_control import written_control
 from selvedge.control.invoice_checks import InvoicesChecked, check_invoices
 from selvedge.control.invoice_store import InvoiceStore
-from selvedge.control.invoicing import Invoicing, Receipts, make_again, read_book
+from selvedge.control.invoicing import Invoicing, Receipts, book_of, make_again
 from selvedge.control.local import LocalFabric, free_port, weights_digests
 from selvedge.control.reconcile import Finding, Reconciled, reconcile
 from selvedge.control.roles import ROLES, roles_table
@@ -70,6 +70,7 @@ __all__ = [
     "Snapshot",
     "admin_errors_table",
     "back_up",
+    "book_of",
     "check_invoices",
     "collector_commands",
     "collector_directory",
@@ -81,7 +82,6 @@ __all__ = [
     "open_store",
     "plan_collectors",
     "publish_prices",
-    "read_book",
     "reconcile",
     "restore",
     "roles_table",

@@ -1,7 +1,7 @@
 """Issued invoices of a home: written once, read for ever; and the price books they were made by.
 
 invoices/TENANT/YYYY-MM.json   the canonical bytes of an issued invoice
-invoices/prices/HASH.json      a price book that one of them names
+invoices/_prices/HASH.json     a price book that one of them names
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from selvedge.ledger import (
 )
 
 INVOICES: Final = "invoices"
-_BOOKS: Final = "prices"
+_BOOKS: Final = "_prices"
+"""No tenant is called so."""
 
 
 def check_tenant(tenant: str) -> None:

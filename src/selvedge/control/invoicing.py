@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
-from ruamel.yaml.error import YAMLError
 
-from selvedge.adapters import fold_parts, one_line, read_yaml
+from selvedge.adapters import fold_parts, read_prices
 from selvedge.control.accounts import (
     Snapshot,
     is_collector,
@@ -50,22 +49,24 @@ from selvedge.ledger import (
 )
 
 
-def read_book(path: Path) -> PriceBook:
-    """A price book as people write it: YAML, or JSON. Raises `BadPriceBook`."""
-    try:
-        return msgspec.convert(read_yaml(path.read_text("utf-8")), PriceBook)
-    except OSError as error:
-        raise BadPriceBook(str(path), f"cannot be read: {error.strerror}") from error
-    except (YAMLError, msgspec.ValidationError) as error:
-        raise BadPriceBook(str(path), one_line(error)) from error
+def book_of(home: Home, path: Path | None = None) -> PriceBook:
+    """The price book of a file, else the newest that was published. Raises `BadPriceBook`."""
+    if path is not None:
+        return read_prices(path)
+    held = home.prices().newest()
+    if held is None:
+        words = f"none is published under {home.directory}; 'selvedge price publish', or --prices"
+        raise BadPriceBook("price book", words)
+    return held.book
 
 
 class Receipts:
-    """Where a tenant's receipts are on this machine: collectors that are named, else journals."""
+    """Where receipts are on this machine: collectors; journals for what these do not collect."""
 
     def __init__(self, snapshots: list[Snapshot], pops: list[Path]) -> None:
         self.snapshots = snapshots
-        self.pops = [] if snapshots else pops
+        self.pops = pops
+        self._collected = {one.zone for one in snapshots} if pops else set[str]()
 
     @classmethod
     def at(cls, home: Home, collected: Iterable[Path]) -> Receipts:
@@ -79,21 +80,24 @@ class Receipts:
             raise SelvedgeError(
                 f"no PoP has receipts under {home.directory}; give its --home, or --collected DIR"
             )
-        return cls([Snapshot(one) for one in named], pops)
+        return cls([Snapshot(one) for one in named], [] if named else pops)
 
     def fold(self, wish: FoldAsked) -> Folded:
         """Usage by tenant. Raises `DoubleReceipt`."""
         parts = [part for one in self.snapshots for part in one.parts]
         logs = (fold_rows(one.rows_of_log(), wish) for one in self.snapshots)
-        journals = (fold_rows(rows_of_journals(one), wish) for one in self.pops)
-        return join_folds((fold_parts(parts, wish), *logs, *journals))
+        journals = fold_rows(self._journals(), wish)
+        return join_folds((fold_parts(parts, wish), *logs, journals))
 
     def rows(self) -> Iterator[UsageRow]:
         """All receipts, one by one."""
         for snapshot in self.snapshots:
             yield from snapshot.rows()
+        yield from self._journals()
+
+    def _journals(self) -> Iterator[UsageRow]:
         for pop in self.pops:
-            yield from rows_of_journals(pop)
+            yield from (row for row in rows_of_journals(pop) if row.zone not in self._collected)
 
 
 class Invoicing:

@@ -23,6 +23,8 @@ class CreditDue(msgspec.Struct, frozen=True, order=True):
     model: str
     ppm: int
     why: str
+    since: str = ""
+    """Of the contract's days that begin with this one; empty: of the whole month."""
 
 
 class RuleKey(NamedTuple):
@@ -100,6 +102,8 @@ def _rules(
         follow("minimum", max(0, contract.minimum_micro_dollars - due))
         follow("sla_fee", contract.sla_fee_micro_dollars)
     for one in credits:
+        if one.since not in ("", terms.since):
+            continue
         model = sum(amount for key, amount in usage.items() if key.group.model == one.model)
         # Of what is paid for the model: its part of what discounts left.
         follow("credit", -half_up(model * net * one.ppm, (gross or 1) * PPM), one.model)

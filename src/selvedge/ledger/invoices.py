@@ -383,7 +383,8 @@ class _Words:
     ) -> None:
         self._book = book
         self._contracts = {one.key: one.contract for one in terms}
-        self._credits = {one.model: one for one in credits}
+        self._since = {one.key: one.since for one in terms}
+        self._credits = tuple(credits)
         self._prefix = prefix
 
     def of_usage(self, key: LineKey) -> str:
@@ -398,7 +399,10 @@ class _Words:
     def _rule(self, key: RuleKey) -> str:
         contract = self._contracts[key.contract]
         if key.rule == "credit":
-            due = self._credits[key.of]
+            since = self._since[key.contract]
+            due = next(
+                one for one in self._credits if one.model == key.of and one.since in ("", since)
+            )
             return f"credit of {percent_of(due.ppm)} of charges of {key.of}: {due.why}"
         if key.rule == "allowance":
             free = self._book.neurons.free_per_day if self._book.neurons is not None else 0

@@ -55,17 +55,17 @@ class Counts(NamedTuple):
         return Counts(*map(sum, zip(self, other, strict=True)))
 
 
-class Span(NamedTuple):
+class NumberSpan(NamedTuple):
     """Receipts of one origin: the first and the last number, and how many."""
 
     first: int
     last: int
     receipts: int
 
-    def plus(self, other: Span) -> Span:
+    def plus(self, other: NumberSpan) -> NumberSpan:
         """Both together."""
         first, last = min(self.first, other.first), max(self.last, other.last)
-        return Span(first, last, self.receipts + other.receipts)
+        return NumberSpan(first, last, self.receipts + other.receipts)
 
 
 class DoubleReceipt(SelvedgeError):
@@ -185,7 +185,7 @@ class MonthlyUsage:
 
     def __init__(self) -> None:
         self.atoms: dict[Atom, Counts] = {}
-        self.spans: dict[Atom, dict[Origin, Span]] = {}
+        self.spans: dict[Atom, dict[Origin, NumberSpan]] = {}
         self.ends: Counter[str] = Counter()
         """How many ended so, by the rows of settlement; all receipts."""
         self.numbers = Numbers()
@@ -208,7 +208,7 @@ class MonthlyUsage:
         """How many of them are in some atom."""
         return sum(one.requests + one.hits for one in self.atoms.values())
 
-    def add(self, atom: Atom, origin: Origin, counts: Counts, span: Span) -> None:
+    def add(self, atom: Atom, origin: Origin, counts: Counts, span: NumberSpan) -> None:
         """Receipts of one atom and origin."""
         known = self.atoms.get(atom)
         self.atoms[atom] = counts if known is None else known.plus(counts)
@@ -238,7 +238,7 @@ class MonthlyUsage:
         if hit or any(tokens):
             atom = Atom(row.project, row.model or NONE, row.zone, sort_of(row.settled_by), day)
             counts = Counts(int(not hit), int(hit), *tokens)
-            self.add(atom, origin, counts, Span(row.seq, row.seq, 1))
+            self.add(atom, origin, counts, NumberSpan(row.seq, row.seq, 1))
 
     def add_receipt(self, receipt: Receipt) -> None:
         """One receipt, settled here: the plain fold, which everything quicker must equal."""
@@ -253,7 +253,7 @@ class MonthlyUsage:
         atom = Atom(receipt.project, receipt.model or NONE, receipt.zone, sort, day)
         tokens = (billed.input_uncached, billed.cache_read, billed.cache_write, billed.generated)
         counts = Counts(int(not hit), int(hit), *tokens)
-        self.add(atom, origin, counts, Span(receipt.seq, receipt.seq, 1))
+        self.add(atom, origin, counts, NumberSpan(receipt.seq, receipt.seq, 1))
 
 
 def sort_of(row: str) -> Sort:

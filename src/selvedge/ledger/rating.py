@@ -12,9 +12,10 @@ from datetime import date, timedelta
 from typing import Final, Literal, NamedTuple
 
 from selvedge.fabric import SelvedgeError
-from selvedge.ledger.monthly_usage import Atom, Counts, MonthlyUsage, Origin, Sort, Span
+from selvedge.ledger.monthly_usage import Atom, Counts, MonthlyUsage, NumberSpan, Origin, Sort
 from selvedge.ledger.months import end_day, first_day
 from selvedge.ledger.price_book import PPM, BadPriceBook, Contract, PriceBook, PriceRow
+from selvedge.ledger.price_list import PriceList
 
 Kind = Literal["input", "cached", "cache_write", "output", "requests", "hits", "neurons"]
 PER: Final[Mapping[Kind, int]] = {
@@ -46,7 +47,6 @@ class UnpricedUsage(NamedTuple):
 
     model: str
     zone: str
-    why: str
     days: tuple[str, ...]
     receipts: int
 
@@ -55,7 +55,7 @@ class UnpricedUsage(NamedTuple):
         first, last = self.days[0], self.days[-1]
         days = f"on {first}" if first == last else f"on {len(self.days)} days, {first} to {last}"
         count = f"{self.receipts:,} receipt" + ("s" if self.receipts != 1 else "")
-        return f"model {self.model} in zone {self.zone} has {self.why} {days} ({count})"
+        return f"model {self.model} in zone {self.zone} has no price {days} ({count})"
 
 
 class Terms(NamedTuple):
@@ -111,7 +111,7 @@ class Rated:
         """What it would come to at list prices, times the line's divisor."""
         self.neurons: dict[tuple[str, str], int] = {}
         """By contract and day."""
-        self.spans: dict[GroupKey, dict[Origin, Span]] = {}
+        self.spans: dict[GroupKey, dict[Origin, NumberSpan]] = {}
         self.days: dict[GroupKey, tuple[str, str]] = {}
         """From when, and before when, a group's row holds within the month."""
 
@@ -135,7 +135,9 @@ class Rated:
                 found.count_neurons(contract, day, quantity)
         return found
 
-    def _see(self, group: GroupKey, spans: Mapping[Origin, Span], days: tuple[str, str]) -> None:
+    def _see(
+        self, group: GroupKey, spans: Mapping[Origin, NumberSpan], days: tuple[str, str]
+    ) -> None:
         known = self.spans.setdefault(group, {})
         for origin, span in spans.items():
             other = known.get(origin)
@@ -153,10 +155,7 @@ def terms_of(book: PriceBook, tenant: str, month: str) -> tuple[Terms, ...]:
     at = begin
     for one in sorted(_contracts(book, tenant, begin, end), key=lambda one: one.since):
         since, until = max(one.since, begin), min(one.until or end, end)
-        _check_contract(book, one, whole=(since, until) == (begin, end))
-        if since < at:
-            words = f"two contracts hold on {since}: end the first before the second begins"
-            raise BadPriceBook(f"contracts: {tenant}", words)
+        _check_contract(one, whole=(since, until) == (begin, end))
         if since > at:
             found.append(Terms(None, at, since))
         found.append(Terms(one, since, until))
@@ -192,78 +191,31 @@ def _contracts(book: PriceBook, tenant: str, begin: str, end: str) -> Iterable[C
             yield one
 
 
-def _check_contract(book: PriceBook, one: Contract, *, whole: bool) -> None:
-    where = f"contracts: {one.tenant} since {one.since}"
-    if one.currency != book.currency:
-        words = f"is in {one.currency}, and the book in {book.currency}; a book has one currency"
-        raise BadPriceBook(where, words)
-    if one.unit == "neurons" and book.neurons is None:
-        raise BadPriceBook(where, "is in neurons, and the book has no price of them: give neurons")
+def _check_contract(one: Contract, *, whole: bool) -> None:
+    where = f"contracts.{one.tenant}.since"
     monthly = (
         one.tiers or one.committed_micro_dollars or one.minimum_micro_dollars
     ) or one.sla_fee_micro_dollars
     if monthly and not whole:
-        words = "has terms of a month (tiers, commitment, minimum, fee) and holds for a part of one"
-        raise BadPriceBook(where, f"{words}: begin and end it on the first of a month")
-
-
-class PriceLookup:
-    """Rows of a book by model, zone and day."""
-
-    def __init__(self, book: PriceBook, terms: Sequence[Terms]) -> None:
-        self._book = book
-        self._terms = terms
-        self._listed = _by_model(book.prices)
-        self._agreed = {
-            one.key: _by_model(one.contract.prices) for one in terms if one.contract is not None
-        }
-        self._known: dict[tuple[str, str, str], tuple[PriceRow | None, PriceRow | None]] = {}
-
-    def terms(self, day: str) -> Terms:
-        """What is agreed on a day of the month."""
-        return next(one for one in self._terms if one.since <= day < one.until)
-
-    def rows(self, model: str, zone: str, day: str) -> tuple[PriceRow | None, PriceRow | None]:
-        """The contract's row and the list's; None: it has none. Raises `BadPriceBook`."""
-        key = (model, zone, day)
-        if key not in self._known:
-            agreed = self._agreed.get(self.terms(day).key, {})
-            self._known[key] = (
-                find_row(agreed.get(model, ()), zone, day),
-                find_row(self._listed.get(model, ()), zone, day),
-            )
-        return self._known[key]
-
-
-def _by_model(rows: Iterable[PriceRow]) -> dict[str, list[PriceRow]]:
-    found: dict[str, list[PriceRow]] = {}
-    for row in rows:
-        found.setdefault(row.model, []).append(row)
-    return found
-
-
-def find_row(rows: Iterable[PriceRow], zone: str, day: str) -> PriceRow | None:
-    """The row of one model's that holds: the zone's own goes first. Raises `BadPriceBook`."""
-    holding = [one for one in rows if one.since <= day and (one.until is None or day < one.until)]
-    for wanted in (zone, None):
-        found = [one for one in holding if one.zone == wanted]
-        if len(found) > 1:
-            where = f"prices: {found[0].model} in {wanted or 'all zones'}"
-            raise BadPriceBook(where, f"two rows hold on {day}: end one before the other begins")
-        if found:
-            return found[0]
-    return None
+        words = f"the contract since {one.since} has terms of a month (tiers, commitment, minimum, "
+        words += "fee) and holds for a part of one; begin and end it on the first of a month"
+        raise BadPriceBook(where, words)
 
 
 def rate(usage: MonthlyUsage, book: PriceBook, terms: Sequence[Terms]) -> Rated:
-    """Quantities of one tenant's month, by line. Raises `Unpriced`, `BadPriceBook`."""
-    lookup = PriceLookup(book, terms)
-    rated, missing = Rated(), dict[tuple[str, str, str], dict[str, int]]()
+    """Quantities of one tenant's month, by line. Raises `Unpriced`."""
+    tenant = next((one.contract.tenant for one in terms if one.contract is not None), None)
+    prices, rated = PriceList(book), Rated()
+    missing: dict[tuple[str, str], dict[str, int]] = {}
     for atom, counts in usage.atoms.items():
-        why = _rate(rated, lookup, book, atom, (counts, usage.spans[atom]))
-        if why is not None:
-            days = missing.setdefault((atom.model, atom.zone, why), {})
+        row = prices.row(atom.model, atom.zone, atom.day, tenant)
+        listed = prices.row(atom.model, atom.zone, atom.day)
+        if row is None:
+            days = missing.setdefault((atom.model, atom.zone), {})
             days[atom.day] = days.get(atom.day, 0) + counts.requests + counts.hits
+            continue
+        held = next(one for one in terms if one.since <= atom.day < one.until)
+        _rate(rated, book, held, (atom, counts, usage.spans[atom]), (row, listed))
     if missing:
         raise Unpriced(
             [
@@ -276,30 +228,23 @@ def rate(usage: MonthlyUsage, book: PriceBook, terms: Sequence[Terms]) -> Rated:
 
 def _rate(
     rated: Rated,
-    lookup: PriceLookup,
     book: PriceBook,
-    atom: Atom,
-    counted: tuple[Counts, Mapping[Origin, Span]],
-) -> str | None:
-    """Rate one atom; why it has no price."""
-    counts, spans = counted
-    agreed, listed = lookup.rows(atom.model, atom.zone, atom.day)
-    row = agreed or listed
-    if row is None:
-        return "no price"
-    terms = lookup.terms(atom.day)
-    if terms.in_neurons and not _sold_in_neurons(row, counts):
-        return "no neurons"
+    terms: Terms,
+    used: tuple[Atom, Counts, Mapping[Origin, NumberSpan]],
+    rows: tuple[PriceRow, PriceRow | None],
+) -> None:
+    """Rate one atom by its row; the list's own row says what it would cost without a contract."""
+    (atom, counts, spans), (row, listed) = used, rows
     group = GroupKey(
         terms.key,
         *atom[:4],
-        "list" if agreed is None else "contract",
+        "list" if row is listed else "contract",
         row.zone or "",
         row.since,
     )
     days = (max(row.since, terms.since), min(row.until or terms.until, terms.until))
     rated._see(group, spans, days)
-    factor = PPM - (row.batch_discount_ppm if atom.sort == "batch" else 0)
+    factor = _factor(row, atom.sort)
     prices, list_prices = prices_of(row), prices_of(listed or row)
     wanted = _fees(counts) if terms.in_neurons else _all_counts(counts)
     for kind, quantity in wanted:
@@ -313,7 +258,6 @@ def _rate(
         price_ppm = book.neurons.micro_dollars_per_1000 * PPM
         rated.count(LineKey(group, "neurons", price_ppm), quantity, price_ppm)
         rated.count_neurons(terms.key, atom.day, quantity)
-    return None
 
 
 def _factor(row: PriceRow, sort: Sort) -> int:
@@ -344,13 +288,6 @@ def prices_of(row: PriceRow) -> dict[Kind, int]:
         "requests": row.request,
         "hits": row.cache_hit,
     }
-
-
-def _sold_in_neurons(row: PriceRow, counts: Counts) -> bool:
-    prompt = counts.input + counts.cached + counts.cache_write
-    return not (prompt and row.neurons_input is None) and not (
-        counts.output and row.neurons_output is None
-    )
 
 
 def micro_neurons(row: PriceRow, counts: Counts) -> int:
