@@ -65,6 +65,7 @@ from selvedge.adapters.key_delta_store import (
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
 from selvedge.adapters.partitions import (
     PARTITIONS,
+    as_rows,
     as_table,
     connect,
     drop_days,
@@ -104,6 +105,7 @@ from selvedge.adapters.release_store import (
     seal_release,
     write_atomically,
 )
+from selvedge.adapters.service_parts import service_of_parts
 from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
 from selvedge.adapters.shared_counts import SharedCounts
 from selvedge.adapters.shared_tickets import SharedTickets
@@ -162,6 +164,7 @@ __all__ = [
     "Way",
     "accepting_context",
     "accepting_shell",
+    "as_rows",
     "as_table",
     "at_once",
     "check_peer_certificates",
@@ -209,6 +212,7 @@ __all__ = [
     "seal_release",
     "segment_path",
     "service_key",
+    "service_of_parts",
     "usage_of_parts",
     "write_atomically",
     "write_parquet",

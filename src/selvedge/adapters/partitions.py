@@ -40,9 +40,18 @@ MEMORY: Final = "512MB"
 
 
 _TYPES: Final[Mapping[str, str]] = {
-    field.name: {int: _INTEGER, bool: "BOOLEAN"}.get(field.type, _WORD)
+    field.name: {int: _INTEGER, int | None: _INTEGER, bool: "BOOLEAN"}.get(field.type, _WORD)
     for field in msgspec.structs.fields(UsageRow)
 }
+_LATER: Final[Mapping[str, str]] = {
+    "purpose": "coalesce(receipt ->> '$.purpose', 'request')",
+    "ended_as": "CASE settled_by WHEN 'batch_line' THEN 'complete' ELSE settled_by END",
+    "stream": "(receipt ->> '$.stream')::BOOLEAN",
+    "first_token_us": "(receipt ->> '$.first_token_us')::BIGINT",
+    "made": "coalesce((receipt ->> '$.usage.output')::BIGINT"
+    " + (receipt ->> '$.usage.reasoning')::BIGINT, 0)",
+}
+"""Columns that parts of earlier versions have not, and where their receipts say it."""
 _sealed: Final = msgspec.json.Decoder(Sealed)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -166,6 +175,21 @@ def as_table(parts: Sequence[Path]) -> str:
     return f"read_parquet([{', '.join(map(quoted, parts))}], hive_partitioning = false)"
 
 
+def as_rows(database: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> str:
+    """Parts as one table with every column of a row, in SQL; earlier versions wrote fewer."""
+    files = ", ".join(map(quoted, parts))
+    table = f"read_parquet([{files}], hive_partitioning = false, union_by_name = true)"
+    found = database.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
+    written = {str(name) for name, *_ in found}
+    columns = [_column(name, name in written) if name in _LATER else name for name in _TYPES]
+    return f"(SELECT {', '.join(columns)} FROM {table})"
+
+
+def _column(name: str, written: bool) -> str:
+    told = _LATER[name]
+    return f"{f'coalesce({name}, {told})' if written else told} AS {name}"
+
+
 def find_digest(directory: Path, stream: Stream, seq: int) -> bytes | None:
     """The digest of a receipt that has left the log; None where it is there no more."""
     parts = find_parts(directory)
@@ -200,9 +224,8 @@ def rows_of_parts(parts: Sequence[Path]) -> Iterator[UsageRow]:
     """The rows of these parts, as they were written."""
     if not parts:
         return
-    names = ", ".join(_TYPES)
     with connect() as database:
-        found = database.execute(f"SELECT {names} FROM {as_table(parts)}")
+        found = database.execute(f"SELECT * FROM {as_rows(database, parts)}")
         while rows := found.fetchmany(1_000):
             for row in rows:
                 yield UsageRow(*row)

@@ -73,6 +73,14 @@ class UsageRow(msgspec.Struct, frozen=True):
     digest: str
     receipt: str
     salt: str
+    purpose: str = "request"
+    """Here and below: not in parts that an earlier version wrote; readers ask the receipt there."""
+    ended_as: str = ""
+    """The settlement's row by how it ended, whatever its purpose."""
+    stream: bool = False
+    first_token_us: int | None = None
+    made: int = 0
+    """Tokens that the engine generated, billed or not."""
 
     @property
     def sums(self) -> Sums:
@@ -155,7 +163,16 @@ def row_of_receipt(sealed: Sealed, receipt: Receipt, *, conflict: bool = False) 
         digest=digest(canonical).hex(),
         receipt=canonical.decode(),
         salt=sealed.salt,
+        purpose=receipt.purpose,
+        ended_as=settlement.row if receipt.purpose == "request" else _ended_as(receipt),
+        stream=receipt.stream,
+        first_token_us=receipt.first_token_us,
+        made=receipt.usage.generated if receipt.usage is not None else 0,
     )
+
+
+def _ended_as(receipt: Receipt) -> str:
+    return settle(msgspec.structs.replace(receipt, purpose="request")).row
 
 
 def fold(rows: Iterable[UsageRow], wish: UsageAsked) -> dict[tuple[str, ...], Sums]:
