@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -267,7 +268,7 @@ def test_two_outages_by_hand(months: dict[str, ServiceMonth]) -> None:
     assert small.budget.left_ppm == -378_728
     assert small.credit is not None
     assert (small.credit.ppm, small.credit.tenant) == (100_000, "acme")
-    assert small.credit.why == "availability 993106 ppm is below 995000 ppm"
+    assert small.credit.why == "availability 99.3106 % is below 99.5000 %"
     assert (small.since, small.until, len(small.days)) == ("2026-11-01", "2026-12-01", 30)
     # Of the 7th, 480 requests: numbers 2,880 to 3,359, of which 5 are wrong, and 39 failed.
     seventh = small.days[6]
@@ -296,7 +297,7 @@ def test_a_slow_week_by_hand(months: dict[str, ServiceMonth]) -> None:
     assert 52_000 < itl.measured <= 55_000
     assert large.credit is not None
     assert large.credit.ppm == 50_000
-    assert large.credit.why == f"ttft_p95 {ttft.measured} us is above 1500000 us"
+    assert large.credit.why == f"ttft_p95 {ttft.measured // 1_000}.0 ms is above 1500.0 ms"
     slow = [one.day for one in large.days if (one.ttft_p95_us or 0) > 1_500_000]
     assert slow == [f"2026-11-{day:02d}" for day in range(9, 16)]
 
@@ -343,7 +344,7 @@ def test_latency_and_availability_do_not_add_up() -> None:
     assert [one.met for one in found.verdicts] == [False, False, True]
     assert found.credit is not None
     assert found.credit.ppm == 70_000
-    assert "ttft_p95 101000 us is above 100000 us" in found.credit.why
+    assert "ttft_p95 101.0 ms is above 100.0 ms" in found.credit.why
     plain = Sla("s", (objective,))
     (found,) = month_with(plain, (("t", "m"), slow))
     assert found.credit is None, "a service level without a table gives none"
@@ -443,3 +444,8 @@ def test_months() -> None:
     for bad in ("2026-13", "2026", "november"):
         with pytest.raises(BadPriceBook, match="write it as 2026-11"):
             month_span(bad)
+
+
+def test_the_documentation_has_the_rules() -> None:
+    document = Path(__file__).parents[2] / "docs" / "money.md"
+    assert service_rules_table() in document.read_text("utf-8")

@@ -20,6 +20,7 @@ from selvedge.cli.fleet import fleet
 from selvedge.cli.pop import pop
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
+from selvedge.cli.sla import sla
 from selvedge.cli.tenancy import key, project, tenant
 from selvedge.cli.up import up
 from selvedge.cli.usage import reconcile, usage
@@ -49,7 +50,7 @@ def version(as_json: bool) -> None:
 
 for command in (
     *(up, pop, collector, engine, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, reconcile),
+    *(tenant, project, key, control, usage, reconcile, sla),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

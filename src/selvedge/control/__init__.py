@@ -21,6 +21,8 @@ from selvedge.control.home_collectors import (
 from selvedge.control.local import LocalFabric, free_port, weights_digests
 from selvedge.control.reconcile import Finding, Reconciled, reconcile
 from selvedge.control.roles import ROLES, roles_table
+from selvedge.control.service_files import read_book, read_maintenance
+from selvedge.control.service_reports import ServiceSources, burn_now, report_month
 from selvedge.control.settings import CONTROL_ENV_PREFIX, ControlSettings
 
 if TYPE_CHECKING:
@@ -57,9 +59,11 @@ __all__ = [
     "Reconciled",
     "Running",
     "RunningPoP",
+    "ServiceSources",
     "Snapshot",
     "admin_errors_table",
     "back_up",
+    "burn_now",
     "collector_commands",
     "collector_directory",
     "free_port",
@@ -67,7 +71,10 @@ __all__ = [
     "load_part",
     "open_store",
     "plan_collectors",
+    "read_book",
+    "read_maintenance",
     "reconcile",
+    "report_month",
     "restore",
     "roles_table",
     "run_collector",

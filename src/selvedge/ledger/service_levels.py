@@ -422,12 +422,21 @@ def _credit(sla: Sla, verdicts: tuple[Verdict, ...], line: CreditLine) -> Credit
         if verdict.kind == "availability":
             for one in sla.credits:
                 if verdict.measured < one.below_ppm:
-                    words = f"availability {verdict.measured} ppm is below {one.below_ppm} ppm"
+                    measured, below = _percent(verdict.measured), _percent(one.below_ppm)
+                    words = f"availability {measured} is below {below}"
                     found.append((one.credit_ppm, words))
         elif not verdict.met:
-            words = f"{verdict.kind} {verdict.measured} us is above {verdict.promised} us"
+            words = f"{verdict.kind} {_ms(verdict.measured)} is above {_ms(verdict.promised)}"
             found.append((sla.latency_credit_ppm, words))
     ppm, why = max(found, default=(0, ""), key=lambda one: one[0])
     if ppm == 0:
         return None
     return msgspec.structs.replace(line, ppm=min(ppm, sla.credit_ppm_max), why=why)
+
+
+def _percent(ppm: int) -> str:
+    return f"{ppm // 10_000}.{ppm % 10_000:04} %"
+
+
+def _ms(micros: int) -> str:
+    return f"{micros // 1_000}.{micros % 1_000 // 100} ms"
