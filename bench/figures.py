@@ -50,6 +50,12 @@ def difference_interval(
     return found[int(cut * draws)], found[min(draws - 1, int((1 - cut) * draws))]
 
 
+def rss_mib() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
 def circumstances() -> Figures:
     """What was compared, where and when."""
     return {

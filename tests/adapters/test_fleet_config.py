@@ -148,6 +148,17 @@ BROKEN: list[tuple[str, str, tuple[str, ...]]] = [
         ("sin-chat.embedded.model", "'gpt'"),
     ),
 ]
+SERVICES: list[tuple[str, tuple[str, ...]]] = [
+    ("control: {url: 'ftp://a'}", ("control.url", "'ftp://a'", "http(s) URL, as")),
+    ("control: {url: 'http://a', public_key: x}", ("control.public_key", "32 bytes in base64")),
+    ("control: {key: x}", ("control: ", "field `key`")),
+    ("control: {}", ("control: ", "missing required field `url`")),
+    ("collectors: {eea: {url: a}}", ("collectors.eea.url", "http(s) URL, as")),
+    ("collectors: {moon: {url: 'http://a'}}", ("collectors.moon", "is not under zones; collec")),
+    ("collectors: {eea: {url: 'http://a', public_key: 3}}", ("collectors.eea.public_key", "str")),
+    ("collectors: {eea: 'http://a'}", ("collectors.eea", "Expected `object`")),
+]
+BROKEN += [("fleet: three-pops", f"fleet: three-pops\n{one}", words) for one, words in SERVICES]
 ENGINES: list[tuple[str, tuple[str, ...]]] = [
     ("{}", ("pops.sin.engines.a", "has either 'embedded' or 'url'")),
     ("{in_flight_max: 0, url: 'http://a'}", ("in_flight_max", ">= 1")),

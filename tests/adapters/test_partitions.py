@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,17 @@ from selvedge.adapters import (
     as_table,
     connect,
     drop_days,
-    find_digest,
+    find_digests,
     find_parts,
+    rows_of_parts,
+    usage_of_parts,
     write_partitions,
 )
 from selvedge.fabric import SelvedgeError, StoreCorrupt, StoreFailed
 from selvedge.ledger import (
     Batch,
     CollectorLog,
+    UsageAsked,
     digest,
     payload_of_line,
     read_receipt,
@@ -62,18 +66,14 @@ def test_a_segment_becomes_a_part_a_day_and_counts_once(tmp_path: Path) -> None:
         (kept,) = database.execute(query).fetchone() or ("",)
     sealed, _ = read_receipt(payload_of_line(line(7)))
     assert kept.encode() == bytes(sealed.receipt), "the canonical bytes, unchanged"
-    assert find_digest(tmp_path, STREAM, 7) == digest(bytes(sealed.receipt))
-    assert find_digest(tmp_path, STREAM, 99) is None
+    assert find_digests(tmp_path, STREAM, [7, 99]) == {7: digest(bytes(sealed.receipt))}
 
 
 def test_a_double_of_what_lies_in_a_partition_is_known(tmp_path: Path) -> None:
     collected(tmp_path)
     write_partitions(tmp_path, 1)
 
-    def lookup(stream: tuple[str, str, int], seq: int) -> bytes | None:
-        return find_digest(tmp_path, stream, seq)
-
-    log = CollectorLog(PlainFiles(tmp_path), "asean", lookup)
+    log = CollectorLog(PlainFiles(tmp_path), "asean", partial(find_digests, tmp_path))
     log.remove(1)
     taken = log.known.take("sin", batch(line(1), line(2, model="other"), again=True))
     assert (taken.new, taken.double, taken.unverified) == (0, 1, 0)
@@ -127,3 +127,22 @@ def test_files_fail_by_name(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="No space left on device"):
         full.append("full", b"x")
     full.close()
+
+
+def test_a_damaged_part_is_named_wherever_it_was_cut(tmp_path: Path) -> None:
+    log = collected(tmp_path)
+    paths = write_partitions(tmp_path, 1)
+    log.remove(1)
+    whole = paths[1].read_bytes()
+    for size in (0, 3, 4, len(whole) // 2, len(whole) - 9, len(whole) - 1):
+        paths[1].write_bytes(whole[:size])
+        for read in (
+            lambda: find_digests(tmp_path, STREAM, [7]),
+            lambda: usage_of_parts(paths, UsageAsked()),
+            lambda: list(rows_of_parts(paths)),
+        ):
+            with pytest.raises(StoreFailed, match=r"partitions cannot be read: .*restore the file"):
+                read()
+    paths[1].unlink()
+    with pytest.raises(StoreFailed, match=r"day=\S+ was dropped while it was read; try again"):
+        usage_of_parts(paths, UsageAsked())

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selvedge.adapters import PlainFiles, as_table, connect, write_partitions
+from selvedge.adapters import PlainFiles, as_table, connect, drop_days, write_partitions
 from selvedge.control import Finding, Home, Snapshot, collector_directory, reconcile, usage_of
 from selvedge.fabric import Attestation, Attested, Outcome, SelvedgeError, StoreCorrupt, Usage
 from selvedge.ledger import (
@@ -22,6 +22,7 @@ from selvedge.ledger import (
     Sums,
     UsageAsked,
     UsageRow,
+    UsageTable,
     fold,
     join,
     read_line,
@@ -126,6 +127,23 @@ def test_usage_is_the_same_from_journals_log_and_partitions(
         UsageAsked(by, tenant="both"),
     ):
         assert usage_of(home, [where], narrow) == fold(ROWS, narrow) == usage_of(home, [], narrow)
+
+
+def test_a_day_that_is_dropped_while_it_is_read(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = collector_directory(home, "asean")
+    days = sorted({part.parent.name for part in Snapshot(where).parts})
+    reading = Snapshot.usage
+
+    def dropping(self: Snapshot, wish: UsageAsked) -> UsageTable:
+        drop_days(where, days[1].removeprefix("day="))  # the first time there is something
+        return reading(self, wish)
+
+    monkeypatch.setattr(Snapshot, "usage", dropping)
+    found = usage_of(home, [where], UsageAsked(("day",)))
+    assert (days[0].removeprefix("day="),) not in found
+    assert (days[1].removeprefix("day="),) in found
 
 
 def test_reconcile_finds_no_difference_and_names_what_is_made(home: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -191,3 +192,75 @@ def test_the_form_of_the_file(tmp_path: Path) -> None:
     assert all(isinstance(msgspec.json.decode(line), list) for line in middle)
     assert set(msgspec.json.decode(last)) == {"sha256"}
     api.database.close()
+
+
+def test_damage_at_any_byte_is_named(tmp_path: Path) -> None:
+    api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
+    path = tmp_path / "backup"
+    back_up(api.database, path)
+    data = path.read_bytes()
+    fresh = Database(f"sqlite:///{tmp_path / 'fresh.sqlite'}")
+    for at in range(10, len(data), 3):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x41]) + data[at + 1 :])
+        with pytest.raises(SelvedgeError, match=r"is not a whole backup|is damaged"):
+            restore(fresh, path, api.home)
+        path.write_bytes(data[:at])
+        with pytest.raises(SelvedgeError, match=r"is not a whole backup|is damaged"):
+            restore(fresh, path, api.home)
+    assert fresh.is_empty()
+    api.database.close()
+    fresh.close()
+
+
+def rewritten(path: Path, line: int, old: bytes, new: bytes) -> None:
+    """The backup with one line changed, and the hash that follows from it."""
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)[:-1]
+    lines[line] = lines[line].replace(old, new)
+    foot = {"sha256": hashlib.sha256(b"".join(lines)).hexdigest()}
+    path.write_bytes(gzip.compress(b"".join([*lines, msgspec.json.encode(foot), b"\n"])))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ((0, b'"revision":"', b'"revision":"9'), "newer than this version knows"),
+        ((1, b'"stamp"', b'"other"'), "stamp"),
+        ((-1, b'["', b'["x'), "is damaged: rows are missing"),
+    ],
+)
+def test_a_backup_that_does_not_fit_leaves_nothing(
+    tmp_path: Path, database_url: str, change: tuple[int, bytes, bytes], words: str
+) -> None:
+    api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
+    path = tmp_path / "backup"
+    back_up(api.database, path)
+    good = path.read_bytes()
+    rewritten(path, *change)
+    fresh = Database(database_url)
+    with pytest.raises(SelvedgeError, match=words):
+        restore(fresh, path, api.home)
+    assert fresh.is_empty()
+    path.write_bytes(good)
+    restore(fresh, path, api.home)
+    assert rows(fresh) == rows(api.database)
+    api.database.close()
+    fresh.close()
+
+
+def test_a_restore_that_dies_before_it_has_revoked_leaves_nothing(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next start would publish keys that PoPs know to be revoked."""
+    api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
+    back_up(api.database, tmp_path / "backup")
+    fresh = Database(database_url)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("selvedge.control.backup.read_delta", dies)
+    with pytest.raises(KeyboardInterrupt):
+        restore(fresh, tmp_path / "backup", api.home)
+    assert fresh.is_empty()
+    api.database.close()
+    fresh.close()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ import pytest
 
 from selvedge.adapters import seal_release, write_atomically
 from selvedge.control import Home
-from selvedge.control.pops_door import LEASES, MESSAGE_BYTES_MAX, pops_app
+from selvedge.control.pops_door import LEASES, MESSAGE_BYTES_MAX, PopsDoor
 from selvedge.fabric import BadTicket, StoreFailed
-from tests.support.admin import ask_app
+from tests.support.admin import Told as Answered
+from tests.support.admin import ask_door
 from tests.support.fabric import DEADLINE_S, Site, Told
 from tests.support.fleets import make_release
 
@@ -122,15 +122,18 @@ def test_what_stops_its_start(site: Site, tmp_path: Path) -> None:
     assert "neither sqlite nor postgresql" in refusal(told)
 
 
-def ask_door(handler: Any, body: bytes = b"question") -> Any:  # Any: a handler; an answer
-    app = pops_app({} if handler is None else {LEASES: handler})
-    return asyncio.run(ask_app(app, "POST", LEASES, {}, body))
+def asked(handler: Callable[[bytes], bytes] | None, body: bytes = b"question") -> Answered:
+    def all_of(bodies: Sequence[bytes]) -> list[bytes | BadTicket]:
+        assert handler is not None
+        return [handler(body) for body in bodies]
+
+    return ask_door(PopsDoor({} if handler is None else {LEASES: all_of}), body)
 
 
 def test_the_door_of_the_pops() -> None:
-    told = ask_door(lambda body: body[::-1])
+    told = asked(lambda body: body[::-1])
     assert (told.status, told.body) == (200, b"noitseuq")
-    assert ask_door(None).code == "store_unavailable"
+    assert asked(None).code == "store_unavailable"
 
     def forged(body: bytes) -> bytes:
         raise BadTicket("the MAC is not of this pair")
@@ -138,7 +141,7 @@ def test_the_door_of_the_pops() -> None:
     def full(body: bytes) -> bytes:
         raise StoreFailed("the disk is full")
 
-    assert (ask_door(forged).status, ask_door(forged).code) == (403, "forbidden")
-    told = ask_door(full)
+    assert (asked(forged).status, asked(forged).code) == (403, "forbidden")
+    told = asked(full)
     assert (told.status, told.headers["retry-after"]) == (503, "2")
-    assert ask_door(len, b"x" * (MESSAGE_BYTES_MAX + 1)).status == 413
+    assert asked(len, b"x" * (MESSAGE_BYTES_MAX + 1)).status == 413

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,13 +22,13 @@ from selvedge.control import ControlSettings
 from selvedge.control.fleet_desk import FleetDesk
 from selvedge.control.home_control import named_control
 from selvedge.control.lease_store import SqlGrants
-from selvedge.control.pops_door import LEASES, pops_app
+from selvedge.control.pops_door import LEASES, PopsDoor
 from selvedge.control.process import open_desk
 from selvedge.control.rows import KeyForm
 from selvedge.exchange import lease_messages
 from selvedge.fabric import Collector, Control, Limits, Release
 from selvedge.ledger import Grant, Question, Wish
-from tests.support.admin import Api, Told, ask_app, make_api
+from tests.support.admin import Api, Told, ask_door, make_api
 from tests.support.databases import running_postgres
 from tests.support.fleets import make_release
 from tests.support.stores import OWNER
@@ -83,7 +82,7 @@ class Bench:
 
     def begin(self) -> None:
         self.desk = open_desk(settings_of(self.api), self.api.rooms.store, self.api.rooms.publisher)
-        self.app = pops_app({LEASES: self.desk.answer})
+        self.door = PopsDoor({LEASES: self.desk.answer_all})
 
     def ask(self, number: int, *rows: Wish, pop: int = 0, key: bytes = POP_KEY) -> Told:
         assert self.control is not None
@@ -92,7 +91,7 @@ class Bench:
         self.key = service_key(self.release.fleet, key, name, there, self.control.public_key)
         self.question = Question(name, 0, "epoch", number, b"n" * 16, list(rows or (WISH,)))
         body = lease_messages.ask(self.question, self.key)
-        return asyncio.run(ask_app(self.app, "POST", LEASES, {}, body))
+        return ask_door(self.door, body)
 
     def grants(self, number: int, *rows: Wish, pop: int = 0) -> list[Grant]:
         told = self.ask(number, *rows, pop=pop)
@@ -113,7 +112,7 @@ def test_what_is_granted_together_is_no_more_than_the_limit(bench: Bench) -> Non
     second = bench.grants(1, wish, pop=1)
     assert first[0].amount + second[0].amount <= 30
     assert first[0].amount > 1
-    kept = {row.holder: row.amount for row in SqlGrants(bench.api.database).load()}
+    kept = {page.holder: page.rows[0].amount for page in SqlGrants(bench.api.database).load()}
     assert kept == {
         f"{bench.release.pops[at].id}/0/epoch": rows[0].amount
         for at, rows in enumerate((first, second))
@@ -161,9 +160,8 @@ def test_the_releases_it_makes_itself_keep_control_and_collectors(bench: Bench) 
 
 
 def test_before_anything_was_told_nothing_is_granted(bench: Bench) -> None:
-    bench.app = pops_app(
-        {LEASES: FleetDesk(bench.api.home.control_key(), SqlGrants(bench.api.database)).answer}
-    )
+    desk = FleetDesk(bench.api.home.control_key(), SqlGrants(bench.api.database))
+    bench.door = PopsDoor({LEASES: desk.answer_all})
     assert bench.ask(1).status == 503
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import jwt
 import pytest
 
-from selvedge.control import ControlSettings, oidc
+from selvedge.control import ControlSettings, admin_api, issuer_keys
 from selvedge.control.oidc import Logins
 from selvedge.fabric import BadSetting
 from tests.support.admin import Api, Told, make_api
@@ -116,7 +117,7 @@ def test_tokens_that_somebody_else_made(api: Api, issuer: Issuer) -> None:
 def test_a_new_key_of_the_issuer_is_fetched(
     api: Api, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(oidc, "UNKNOWN_KEY_S", 0)
+    monkeypatch.setattr(issuer_keys, "UNKNOWN_KEY_S", 0)
     assert me(api, issuer.token(now_s(), groups="selvedge-dev")).status == 200
     asked = issuer.asked
     assert me(api, issuer.token(now_s(), groups="selvedge-dev")).status == 200
@@ -158,6 +159,45 @@ def test_an_issuer_that_says_it_is_another(tmp_path: Path, issuer: Issuer) -> No
     api = api_of(tmp_path, issuer)
     assert me(api, issuer.token(now_s(), groups="selvedge-dev")).status in (500, 503)
     api.close()
+
+
+@pytest.mark.parametrize(
+    "says", [b"", b"no JSON", b"\xff", b"[]", b"{}", b'{"keys": []}', b"[" * 100_000]
+)
+def test_an_issuer_that_answers_nonsense_is_no_401(api: Api, issuer: Issuer, says: bytes) -> None:
+    issuer.says = says
+    told = me(api, issuer.token(now_s(), groups="selvedge-dev"))
+    assert (told.status, told.code) == (503, "store_unavailable")
+    issuer.says = None
+    assert me(api, issuer.token(now_s(), groups="selvedge-dev")).status == 200
+
+
+def test_an_issuer_that_stands_still_keeps_nobody_else_waiting(
+    api: Api, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may send a token: the database is not to be taken for away because of it."""
+    monkeypatch.setattr(issuer_keys, "ISSUER_S_MAX", 0.05)
+    monkeypatch.setattr(admin_api, "ISSUER_S_MAX", 0.05)
+    issuer.stands = threading.Event()
+    try:
+        told = me(api, issuer.token(now_s(), groups="selvedge-dev"))
+        assert (told.status, "issuer" in told.message) == (503, True)
+        assert not api.database.breaker.is_open
+        assert api.ask("GET", "/tenants").status == 200
+    finally:
+        issuer.stands.set()
+
+
+def test_what_is_no_token_never_comes_to_the_issuer(api: Api, issuer: Issuer) -> None:
+    issuer.down = True
+    none = jwt.encode({"sub": "ada"}, "k" * 64, "HS256", headers={"kid": "one"})
+    for sent in ("x", "a.b.c", "sk-one-two", none):
+        assert me(api, sent).status == 401
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "a\nb", "a\x9b2Jb"])
+def test_a_name_can_be_shown(api: Api, issuer: Issuer, name: str) -> None:
+    assert me(api, issuer.token(now_s(), groups="selvedge-dev", sub=name)).status == 401
 
 
 def test_plain_http_is_for_loopback_alone() -> None:

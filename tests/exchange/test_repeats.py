@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from selvedge.exchange import BodyRead, Claim, ReadBody, Record, repeats
+from selvedge.exchange import BodyRead, Claim, Claimed, ReadBody, Record, repeats
 from selvedge.exchange.story import open_receipt
 from selvedge.ledger import Admitted
 from tests.exchange.test_story import WRITTEN
@@ -30,3 +30,13 @@ def test_a_model_outside_the_keys_scope_is_refused_before_the_claim() -> None:
     talk.expect(Record, WRITTEN)
     assert refusal(talk).code == "key_scope"
     assert not talk.said(Claim)
+
+
+def test_where_no_key_can_be_held_the_client_is_told_to_retry() -> None:
+    talk = talk_to(view_with(release_with()), idempotency_key="word")
+    talk.expect(ReadBody, BodyRead(BODY, NOW_US + 10))
+    talk.expect(Claim, Claimed("full", NOW_US + 11))
+    talk.expect(Record, WRITTEN)
+    refused = refusal(talk)
+    assert (refused.code, refused.kind.should_retry) == ("overloaded", True)
+    assert refused.retry_after_ms == repeats.WAIT_MS

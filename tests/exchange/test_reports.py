@@ -11,6 +11,7 @@ import pytest
 from selvedge.exchange import FleetView, reports
 from selvedge.fabric import BadTicket, DataClass, PoP, Release, Tenant
 from selvedge.routing import Board, Delta, Held, Publications, Report
+from selvedge.wire import seal
 from tests.support.boards import model_report
 from tests.support.fleets import make_pop, make_release, make_view
 
@@ -38,7 +39,7 @@ def exchange(asker: FleetView, published: Publications | None = None) -> reports
 
 def sealed(message: msgspec.Struct, domain: bytes, view: FleetView, pair: str) -> bytes:
     """A message as a peer that holds the pair's key could make it."""
-    return reports.seal(domain, msgspec.msgpack.encode(message), view.pair_keys[pair])
+    return seal(domain, msgspec.msgpack.encode(message), view.pair_keys[pair])
 
 
 def test_a_question_and_its_answer() -> None:
@@ -206,7 +207,7 @@ def test_more_fields_than_this_version_knows_are_no_fault() -> None:
     message = msgspec.to_builtins(told(models={"chat": model_report()}))
     message["models"]["chat"]["later"] = 1
     message["nonce"], message["more"] = NONCE, [1]
-    written = reports.seal(reports._TELLS, msgspec.msgpack.encode(message), CGK.pair_keys["sin"])
+    written = seal(reports._TELLS, msgspec.msgpack.encode(message), CGK.pair_keys["sin"])
     assert reports.read_answer(written, CGK, "sin", NONCE).models == {"chat": model_report()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 
 import msgspec
@@ -19,6 +20,7 @@ from selvedge.ledger import (
     Ranges,
     Sealed,
     Shipper,
+    Stream,
     as_line,
     missing,
     payload_of_line,
@@ -43,6 +45,14 @@ def disk() -> Disk:
 
 def line(seq: int, **facts: object) -> bytes:
     return write_line(seal(make_receipt(seq, **facts), seq, SALT, None))
+
+
+def changed(old: bytes, new: bytes) -> bytes:
+    """A line whose checksum holds, of a receipt that was never written so."""
+    sealed = seal(make_receipt(1), 1, SALT, None)
+    receipt = bytes(sealed.receipt).replace(old, new, 1)
+    assert receipt != bytes(sealed.receipt)
+    return as_line(b"R", b'{"receipt":%b,"salt":"%b"}' % (receipt, sealed.salt.encode()))
 
 
 def batch(*lines: bytes, start: tuple[int, int] = BEGINNING, again: bool = False) -> Batch:
@@ -114,6 +124,12 @@ def test_a_batch_out_of_order_changes_nothing() -> None:
         (write_line(seal(make_receipt(1), 0, SALT, None)), "no number or no salt"),
         (write_line(Sealed(seal(make_receipt(1), 1, SALT, None).receipt, "x")), "no salt"),
         (write_line(Sealed(msgspec.Raw(b"{}"), "")), "not a sealed receipt"),
+        (changed(b'"outcome":"', b'"outcome":"x'), "none that this collector reads"),
+        (changed(b'"model":"', b'"model":"\xff'), "none that this collector reads"),
+        (changed(b'"rule":', b'"ruel":'), "none that this collector reads"),
+        (changed(b'"tenant":"', b'"tenant":"\xff'), "not a sealed receipt"),
+        (line(1, received_us=2**53), "received_us of a receipt is not from 0 to"),
+        (line(1, ended_us=-1), "ended_us of a receipt is not from 0 to"),
     ],
 )
 def test_what_does_not_hold_is_refused_whole(wrong: bytes, words: str) -> None:
@@ -121,6 +137,29 @@ def test_what_does_not_hold_is_refused_whole(wrong: bytes, words: str) -> None:
     with pytest.raises(StoreCorrupt, match=words):
         known.take("sin", batch(line(2), wrong))
     assert (known.held, known.places) == ({}, {})
+
+
+def test_what_cannot_be_compared_changes_nothing() -> None:
+    """Were the numbers of its other receipts taken for held, these would be lost."""
+    away = [True]
+
+    def lookup(stream: Stream, seqs: Sequence[int]) -> dict[int, bytes]:
+        if away[0]:
+            raise StoreFailed("partitions cannot be read")
+        return {}
+
+    log = CollectorLog(disk(), "asean", lookup)
+    log.write(log.known.take("sin", batch(line(1), line(2))).lines)
+    assert log.roll(now=True)
+    log.remove(1)
+    again = batch(line(3), line(1), line(4), again=True)
+    with pytest.raises(StoreFailed):
+        log.known.take("sin", again)
+    assert [list(runs) for runs in log.known.held.values()] == [[(1, 2)]]
+    away[0] = False
+    taken = log.known.take("sin", again)
+    assert (taken.new, taken.double, taken.unverified) == (2, 1, 1)
+    assert [one[:1] for one in taken.lines] == [b"R", b"R", b"P"]
 
 
 def test_a_damaged_log_is_named_with_its_line() -> None:
@@ -285,7 +324,7 @@ def test_a_shipment_of_somebody_else_is_refused() -> None:
         (written, {"sin": bytes([1]) * 32}, "MAC"),
         (written[:-1], {"sin": KEY}, "not readable|MAC"),
         (written + bytes(collection.QUESTION_BYTES_MAX), {"sin": KEY}, "exceeds"),
-        (later, {"sin": KEY}, "version 2, this collector reads 1"),
+        (later, {"sin": KEY}, "version 2, this side reads 1"),
     ):
         with pytest.raises(BadTicket, match=words):
             collection.read_shipment(wrong, "asean", keys.get)

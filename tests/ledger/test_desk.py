@@ -155,9 +155,9 @@ def test_what_is_over_is_forgotten_also_in_the_store() -> None:
     store = MemoryGrants()
     desk = desk_of(Limits(requests_per_minute=60), store)
     ask(desk, "a", 1, wish(60))
-    assert len(store.rows) == 1
+    assert len(store.pages) == 1
     desk.tidy(NOW_US + 2 * DAY_US)
-    assert not store.rows
+    assert not store.pages
     assert not desk._pots
-    assert not desk._numbers
+    assert not desk._holdings
     assert not list(desk_of(Limits(), store)._pots)

@@ -17,7 +17,7 @@ from selvedge.pop.hearing import HEARD_US, REPORT_TARGET
 from selvedge.routing import BYTES_PER_S_MAX, Candidate, Delta, FleetMap, ModelReport
 from selvedge.routing.digest import shorten
 from selvedge.routing.policies.plain import Nearest
-from selvedge.wire import payload_of
+from selvedge.wire import payload_of, seal
 from tests.support import Answer, Gate, Script, run
 from tests.support.ears import Ears, answering, noting
 from tests.support.fleets import bearer
@@ -270,7 +270,7 @@ def forging(forge: Callable[[reports.Question], reports.Told]) -> Serve:
         while body := await read_question(reader):
             question = msgspec.msgpack.decode(payload_of(body), type=reports.Question)
             written = msgspec.msgpack.encode(forge(question))
-            writer.write(ok(reports.seal(reports._TELLS, written, KEYS["cgk"])))
+            writer.write(ok(seal(reports._TELLS, written, KEYS["cgk"])))
             await writer.drain()
 
     return serve

@@ -9,6 +9,7 @@ import pytest
 
 from selvedge.fabric import Outcome, Usage
 from selvedge.ledger import settle, sums_of
+from selvedge.pop.answered import Answered
 from tests.support import Answer, Cut, Gate, Reply, Script, Status, run
 from tests.support.fleets import bearer
 from tests.support.pops import rig
@@ -128,7 +129,9 @@ def test_an_answer_is_not_kept_outside_its_zone(tmp_path: Path) -> None:
             async with fabric.wire("cgk") as wire:
                 first = await ask(wire, chat(), key="eea")
                 again = await ask(wire, chat(), key="eea")
-            assert fabric.pop("cgk").state.answered.bytes == 0
+            answered = fabric.pop("cgk").state.answered
+            assert isinstance(answered, Answered)
+            assert answered.bytes == 0
         assert first.status == 200
         assert (again.status, again.error["code"]) == (409, "idempotency_finished")
 
@@ -151,7 +154,9 @@ def test_without_a_receipt_the_key_is_free(tmp_path: Path) -> None:
             fabric.pop("sin").journal.faults["R"] = "lost"
             broken = await ask(wire, chat())
             fabric.pop("sin").journal.faults.clear()
-            assert len(fabric.pop("sin").state.answered) == 0
+            answered = fabric.pop("sin").state.answered
+            assert isinstance(answered, Answered)
+            assert len(answered) == 0
         assert broken.status == 503
 
     run(main())

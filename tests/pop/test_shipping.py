@@ -28,7 +28,9 @@ from selvedge.control.collector import Collector as CollectorProcess
 from selvedge.exchange import collection
 from selvedge.fabric import BadRelease, Collector, Release, StoreFailed, Zone
 from selvedge.ledger import payload_of_line, segment_name
+from selvedge.pop.metrics import Metrics
 from selvedge.pop.settings import Settings
+from selvedge.pop.shared import Shared
 from selvedge.pop.shipped import drop_shipped, zones_in
 from selvedge.pop.shipping import Shipping, acknowledged
 from tests.support import run
@@ -60,6 +62,7 @@ class Place:
         }
         self.settings = msgspec.convert({**values, **changes}, Settings)
         self.now_s = 0.0
+        self.shared = Shared.alone()
 
     def key(self, zone: str) -> Path:
         return self.path / f"{zone}.key"
@@ -130,7 +133,12 @@ class Place:
     async def shipping(self) -> AsyncIterator[Shipping]:
         client = HttpClient(ClientSettings())
         one = Shipping(
-            self.settings, client, self.identity, lambda: self.release, lambda: self.now_s
+            self.settings,
+            client,
+            self.identity,
+            lambda: self.release,
+            lambda: self.now_s,
+            shared=self.shared,
         )
         try:
             yield one
@@ -207,6 +215,52 @@ def test_a_collector_that_was_away_gets_all_and_holds_up_nobody(tmp_path: Path) 
                 await turn(shipping)
                 assert held(asean) == 22
                 assert asean.status()["doubles"] == 0
+
+    run(main())
+
+
+def shown(place: Place) -> dict[str, float]:
+    """What ``/metrics`` says of receipts that wait, without the front of the names."""
+    front = "selvedge_receipts_unshipped"
+    lines = Metrics("sin", place.shared).render().decode().splitlines()
+    found = [line.split() for line in lines if line.startswith(front)]
+    return {name.removeprefix(front): float(value) for name, value in found}
+
+
+def test_what_waits_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        place = Place(tmp_path)
+        ended_us = 1_700_000_123_000_000
+        for at in range(10):
+            place.journals[0].write("asean", "asean", ended_us=ended_us + at * 1_000_000)
+            place.journals[3].write("asean", "")  # stays here, by no fault
+        place.save()
+        size = sum(
+            len(line)
+            for line in place.journals[0].segments[1].splitlines(keepends=True)
+            if line[:2] == b"R "
+        )
+        async with place.shipping() as shipping:
+            assert shown(place) == {"": 0, "_bytes": 0}
+            await turn(shipping, 3)
+            # The collector is away, and was when this process began: everything waits.
+            waiting = {"": 10.0, "_bytes": float(size)}
+            assert shown(place) == {**waiting, "_oldest_timestamp_seconds": ended_us // 10**6}
+            place.now_s = FAR_S
+            async with place.serving("asean") as asean, place.serving("eea"):
+                await turn(shipping, 3)
+                assert held(asean) == 10
+                assert shown(place) == {"": 0, "_bytes": 0}
+            # It goes away again: what comes now waits, and nothing of before.
+            place.journals[0].write("asean", "asean", ended_us=ended_us + 60_000_000)
+            place.save()
+            place.now_s *= 2
+            await turn(shipping, 3)
+            told = shown(place)
+            assert (told[""], told["_oldest_timestamp_seconds"]) == (1, ended_us // 10**6 + 60)
+            place.release = msgspec.structs.replace(place.release, version=2, collectors=())
+            await turn(shipping)
+            assert shown(place) == {"": 0, "_bytes": 0}
 
     run(main())
 

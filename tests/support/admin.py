@@ -21,6 +21,7 @@ from selvedge.control.admin_routes import Rooms
 from selvedge.control.database import Breaker, Database
 from selvedge.control.grants import SYSTEM, Grants
 from selvedge.control.oidc import Logins
+from selvedge.control.pops_door import LEASES, PopsDoor
 from selvedge.control.publishing import Publisher
 from selvedge.control.rows import GrantForm
 from selvedge.control.seeding import seed
@@ -91,6 +92,12 @@ async def ask_app(
     start = sent[0]
     named = {name.decode(): value.decode() for name, value in start["headers"]}
     return Told(start["status"], named, b"".join(one.get("body", b"") for one in sent[1:]))
+
+
+def ask_door(door: PopsDoor, body: bytes, method: str = "POST", target: str = LEASES) -> Told:
+    """One message at the door of the PoPs."""
+    answer = asyncio.run(door.answer(method, target, body))
+    return Told(answer.status, dict(answer.headers), answer.body)
 
 
 @dataclass

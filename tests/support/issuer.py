@@ -24,6 +24,10 @@ class Issuer:
         self.claims_of_discovery: dict[str, Any] = {}
         self.asked = 0
         self.down = False
+        self.says: bytes | None = None
+        """Sent in place of its keys."""
+        self.stands: threading.Event | None = None
+        """Nothing is answered before this is set."""
         self._keys = {}
         self.rotate("one")
 
@@ -72,8 +76,12 @@ def running_issuer() -> Iterator[Issuer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if issuer.stands is not None:
+                issuer.stands.wait(30)
             found = issuer.answer(self.path)
             body = json.dumps(found).encode()
+            if issuer.says is not None and self.path == "/keys":
+                body = issuer.says
             self.send_response(200 if found is not None else 500)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))

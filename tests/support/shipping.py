@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
 import msgspec
@@ -151,13 +151,15 @@ class Collector:
             if name.startswith("part-") and f"collected-{name[5:13]}.log" not in names:
                 yield name
 
-    def _lookup(self, stream: Stream, seq: int) -> bytes | None:
+    def _lookup(self, stream: Stream, seqs: Sequence[int]) -> dict[int, bytes]:
+        found = {}
         for name in self._parts():
             for line in self.disk.read(name).splitlines(keepends=True):
                 sealed, facts = read_receipt(payload_of_line(line))
-                if (facts.tenant, facts.ingress_pop, facts.worker, facts.seq) == (*stream, seq):
-                    return digest(bytes(sealed.receipt))
-        return None
+                own = (facts.tenant, facts.ingress_pop, facts.worker)
+                if own == stream and facts.seq in seqs:
+                    found[facts.seq] = digest(bytes(sealed.receipt))
+        return found
 
     def held(self) -> Counter[bytes]:
         """Canonical bytes of all that counts, from log and partitions."""

@@ -51,6 +51,7 @@ from selvedge.adapters.journal_store import (
     FileAppender,
     MemoryAppender,
     find_receipt,
+    find_receipts,
     find_sealed,
     read_segments,
 )
@@ -69,7 +70,7 @@ from selvedge.adapters.partitions import (
     as_table,
     connect,
     drop_days,
-    find_digest,
+    find_digests,
     find_parts,
     has_duckdb,
     part_name,
@@ -100,6 +101,7 @@ from selvedge.adapters.processes import (
 from selvedge.adapters.public_data import DataMissing, find_data, read_lines
 from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_store import (
+    RELEASE_BYTES_MAX,
     Held,
     ReleaseStore,
     open_release,
@@ -108,7 +110,15 @@ from selvedge.adapters.release_store import (
 )
 from selvedge.adapters.service_parts import service_of_parts
 from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
+from selvedge.adapters.shared_claims import (
+    CLAIM_KEY_BYTES,
+    CLAIM_NOTE_BYTES,
+    CLAIMS_LAYOUT,
+    LeftClaim,
+    SharedClaims,
+)
 from selvedge.adapters.shared_counts import SharedCounts
+from selvedge.adapters.shared_ring import SharedRing
 from selvedge.adapters.shared_tickets import SharedTickets
 from selvedge.adapters.sockets import no_delay
 from selvedge.adapters.vault import Vault
@@ -116,12 +126,16 @@ from selvedge.adapters.vault import Vault
 __all__ = [
     "BUNDLED",
     "CELL_BYTES",
+    "CLAIMS_LAYOUT",
+    "CLAIM_KEY_BYTES",
+    "CLAIM_NOTE_BYTES",
     "DELTA_FILE",
     "NAME_BYTES",
     "PARENT_VARIABLE",
     "PARTITIONS",
     "PEER_FILE",
     "READY",
+    "RELEASE_BYTES_MAX",
     "Ask",
     "BadCertificate",
     "BadLinks",
@@ -145,6 +159,7 @@ __all__ = [
     "HeldDelta",
     "HttpClient",
     "KeyDeltaStore",
+    "LeftClaim",
     "Link",
     "Memory",
     "MemoryAppender",
@@ -157,7 +172,9 @@ __all__ = [
     "ReceiptBook",
     "ReleaseStore",
     "Schedule",
+    "SharedClaims",
     "SharedCounts",
+    "SharedRing",
     "SharedTickets",
     "Table",
     "TransportFailed",
@@ -177,9 +194,10 @@ __all__ = [
     "die_with_parent",
     "drop_days",
     "find_data",
-    "find_digest",
+    "find_digests",
     "find_parts",
     "find_receipt",
+    "find_receipts",
     "find_sealed",
     "has_duckdb",
     "is_free",

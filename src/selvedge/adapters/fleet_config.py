@@ -146,6 +146,17 @@ class KeyConfig(
     limits: Limits = NO_LIMITS
 
 
+class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where PoPs reach the control process, or the collector of a zone: its base URL.
+
+    ``public_key`` is of the X25519 key that it runs with; left out, of the key in the home from
+    which the file is published.
+    """
+
+    url: str
+    public_key: str | None = None
+
+
 class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -156,6 +167,10 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tenants: dict[str, TenantConfig]
     keys: dict[str, KeyConfig]
     wan: Wan = Wan()
+    control: ServiceConfig | None = None
+    """Where PoPs ask for leases; None: limits are each PoP's own. ``selvedge up`` runs its own."""
+    collectors: dict[str, ServiceConfig] = {}
+    """By zone: where its receipts go; of other zones they stay at the PoPs."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -206,6 +221,7 @@ _TABLES: Mapping[str, type] = MappingProxyType(
         "zones": ZoneConfig,
         "tenants": TenantConfig,
         "keys": KeyConfig,
+        "collectors": ServiceConfig,
     }
 )
 _CHOICES: Mapping[str, str] = MappingProxyType(
@@ -247,12 +263,22 @@ def check_config(config: FleetConfig) -> None:
             for pop_id, pop in config.pops.items()
             for engine_id in pop.engines
         },
+        control=_named_control(config),
+        collectors=tuple(
+            Collector(zone, one.url, one.public_key or _ANY_PUBLIC_KEY)
+            for zone, one in config.collectors.items()
+        ),
     )
     _check_listen(config)
     try:
         msgspec.json.encode(make_release(config, stand_ins))
     except UnicodeEncodeError as error:
         raise BadRelease("fleet", f"holds a character that is none: {error.reason}") from error
+
+
+def _named_control(config: FleetConfig) -> Control | None:
+    named = config.control
+    return Control(named.url, named.public_key or _ANY_PUBLIC_KEY) if named is not None else None
 
 
 def _check_listen(config: FleetConfig) -> None:

@@ -12,8 +12,9 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -30,6 +31,7 @@ from selvedge.ledger import (
 SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 _NAME: Final = "receipts-{:08d}.log"
 _GLOB: Final = "receipts-*.log"
+_ID: Final = re.compile(rb'"id":"([^"]*)"')
 
 
 class Appender(Protocol):
@@ -334,6 +336,25 @@ def find_sealed(directory: Path, receipt_id: str) -> Sealed | None:
                 if sealed.decode().id == receipt_id:
                     return sealed
     return None
+
+
+def find_receipts(directory: Path, ids: Collection[str], since_s: float) -> dict[str, Receipt]:
+    """Those of these receipts that are in the newest two segments, or written after ``since_s``."""
+    found: dict[str, Receipt] = {}
+    for age, path in enumerate(sorted(directory.glob(_GLOB), reverse=True)):
+        if age > 1 and path.stat().st_mtime < since_s:
+            break
+        with path.open("rb") as file:
+            hits = (line for line in file if any(one in ids for one in _ids_in(line)))
+            receipts = [sealed.decode() for sealed in receipts_of(hits)]
+        found |= {one.id: one for one in receipts if one.id in ids}
+        if len(found) == len(ids):
+            break
+    return found
+
+
+def _ids_in(line: bytes) -> list[str]:
+    return [one.decode() for one in _ID.findall(line)]
 
 
 def find_receipt(directory: Path, receipt_id: str) -> Receipt | None:

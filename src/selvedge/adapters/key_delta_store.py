@@ -94,7 +94,7 @@ class KeyDeltaStore:
             return msgspec.json.decode(self._revoked.read_bytes(), type=dict[str, int])
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise BadRelease("kept revocations", f"{self._revoked}: {error}") from error
 
     def changed(self) -> bool:

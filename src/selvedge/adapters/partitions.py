@@ -79,7 +79,7 @@ def rows_of_lines(lines: Iterator[bytes]) -> Iterator[UsageRow]:
             try:
                 sealed = _sealed.decode(payload_of_line(line))
                 receipt = sealed.decode()
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 raise StoreCorrupt(f"a line is not a sealed receipt: {error}") from error
             yield row_of_receipt(sealed, receipt, conflict=line[:1] == b"K")
 
@@ -190,19 +190,40 @@ def _column(name: str, written: bool) -> str:
     return f"{f'coalesce({name}, {told})' if written else told} AS {name}"
 
 
-def find_digest(directory: Path, stream: Stream, seq: int) -> bytes | None:
-    """The digest of a receipt that has left the log; None where it is there no more."""
+def find_digests(directory: Path, stream: Stream, seqs: Sequence[int]) -> dict[int, bytes]:
+    """The digests of receipts that have left the log, without those that are there no more.
+
+    Raises `StoreFailed`.
+    """
     parts = find_parts(directory)
-    if not parts:
-        return None
+    if not parts or not seqs:
+        return {}
     tenant, pop, worker = stream
     query = (
-        f"SELECT digest FROM {as_table(parts)} WHERE NOT conflict AND "
-        "tenant = ? AND pop = ? AND worker = ? AND seq = ? LIMIT 1"
+        f"SELECT seq, digest FROM {as_table(parts)} WHERE NOT conflict AND "
+        "tenant = ? AND pop = ? AND worker = ? AND seq BETWEEN ? AND ?"
     )
+    with reading(parts) as database:
+        values = [tenant, pop, worker, min(seqs), max(seqs)]
+        found = database.execute(query, values).fetchall()
+    wanted = set(seqs)
+    return {seq: bytes.fromhex(digest) for seq, digest in found if seq in wanted}
+
+
+@contextlib.contextmanager
+def reading(parts: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database to read parts with. Raises `StoreFailed` where they cannot be read."""
     with connect() as database:
-        found = database.execute(query, [tenant, pop, worker, seq]).fetchone()
-    return bytes.fromhex(found[0]) if found is not None else None
+        try:
+            yield database
+        except Exception as error:  # duckdb.Error: imported late
+            gone = next((path for path in parts if not path.exists()), None)
+            if gone is not None:
+                words = f"{gone.parent} was dropped while it was read; try again"
+            else:
+                words = f"partitions cannot be read: {str(error).splitlines()[0]}"
+                words += "; restore the file from a copy, or move it away"
+            raise StoreFailed(words) from error
 
 
 def usage_of_parts(parts: Sequence[Path], wish: UsageAsked) -> UsageTable:
@@ -215,7 +236,7 @@ def usage_of_parts(parts: Sequence[Path], wish: UsageAsked) -> UsageTable:
         f"SELECT [{groups}], count(*)::BIGINT, {counts} FROM {as_table(parts)} WHERE NOT conflict "
         "AND received_us >= ? AND received_us < ? AND coalesce(tenant = ?, true) GROUP BY 1"
     )
-    with connect() as database:
+    with reading(parts) as database:
         rows = database.execute(query, [wish.since_us, wish.until_us, wish.tenant]).fetchall()
     return {tuple(key) if wish.by else (): Sums(*sums) for key, *sums in rows}
 
@@ -224,7 +245,7 @@ def rows_of_parts(parts: Sequence[Path]) -> Iterator[UsageRow]:
     """The rows of these parts, as they were written."""
     if not parts:
         return
-    with connect() as database:
+    with reading(parts) as database:
         found = database.execute(f"SELECT * FROM {as_rows(database, parts)}")
         while rows := found.fetchmany(1_000):
             for row in rows:

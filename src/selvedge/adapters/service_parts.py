@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from selvedge.adapters.partitions import as_rows, connect
+from selvedge.adapters.partitions import as_rows, reading
 from selvedge.ledger import (
     AFTER_PATIENCE,
     ALL_MODELS,
@@ -31,7 +31,7 @@ def service_of_parts(parts: Sequence[Path], asked: ServiceAsked) -> dict[Service
     found: dict[ServicePlace, Tally] = {}
     if not parts:
         return found
-    with connect() as database:
+    with reading(parts) as database:
         query = _query(as_rows(database, parts), asked)
         answer = database.execute(query, _values(asked))
         while rows := answer.fetchmany(FETCHED):

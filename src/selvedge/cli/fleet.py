@@ -21,7 +21,15 @@ from selvedge.cli.control import load_control
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.load import load
 from selvedge.cli.tables import console
-from selvedge.control import Home, has_control_extra, seeding_of, weights_digests
+from selvedge.control import (
+    Home,
+    collector_key_file,
+    has_control_extra,
+    seeding_of,
+    weights_digests,
+    written_collectors,
+    written_control,
+)
 from selvedge.fabric import BadRelease, Release, SelvedgeError
 from selvedge.residency import Rules
 
@@ -84,7 +92,15 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
     _check_peers(description)
     digests = weights_digests(description, default_cache_dir(), lambda _: None)
     own = load_control(None, home=str(home.resolve())) if has_control_extra() else None
-    release = files.publish(description, digests, ports, {}, tenancy=seeding_of(home, own))
+    release = files.publish(
+        description,
+        digests,
+        ports,
+        {},
+        collectors=written_collectors(files, description),
+        control=written_control(files, description),
+        tenancy=seeding_of(home, own),
+    )
     facts = {
         "release": release.version,
         "release_file": str(files.release_file.resolve()),
@@ -93,9 +109,24 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
         "peers": {pop.id: pop.peer for pop in release.pops},
         "state_dirs": {pop.id: str(files.pop(pop.id).resolve()) for pop in release.pops},
         "keys": {name: files.keys()[name] for name in description.keys},
+        "control": release.control.url if release.control is not None else None,
+        "collectors": {one.zone: one.url for one in release.collectors},
+        "key_files": _key_files(files, description),
     }
     text = msgspec.json.encode(facts)
     click.echo(text if as_json else msgspec.json.format(text))
+
+
+def _key_files(files: Home, config: FleetConfig) -> dict[str, str]:
+    """Private keys, made here, of what the file names by its URL alone."""
+    found = {
+        f"collectors.{zone}": collector_key_file(files, zone)
+        for zone, one in config.collectors.items()
+        if one.public_key is None
+    }
+    if config.control is not None and config.control.public_key is None:
+        found["control"] = files.directory / "control.key"
+    return {name: str(path.resolve()) for name, path in found.items()}
 
 
 @fleet.command()

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from selvedge.cli.admin_client import Answer, admin_command, open_client, path_of
 from selvedge.cli.tables import console
-from selvedge.fabric import Limits, SelvedgeError
+from selvedge.fabric import LIMIT_MAX, Limits, SelvedgeError
 
 LIMITS: Final = Limits.__struct_fields__
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -76,10 +76,11 @@ def _limits(options: Options, before: Mapping[str, Any] | None = None) -> dict[s
     for name, text in given.items():
         if text == "none":
             made.pop(name, None)
-        elif re.fullmatch(r"-?\d+", text):
+        elif re.fullmatch(r"-?[0-9]{1,18}", text):
             made[name] = int(text)
         else:
-            raise SelvedgeError(f"--{name.replace('_', '-')} {text!r} is not a whole number")
+            words = f"{text[:32]!r} is not a whole number from 0 to {LIMIT_MAX}, nor 'none'"
+            raise SelvedgeError(f"--{name.replace('_', '-')} {words}")
     return {"limits": made}
 
 
@@ -278,7 +279,9 @@ def _put_new(options: Options, path: str, form: Answer) -> None:
     found = _maybe(client, path)
     if found is not None and found["removed_us"] is None:
         raise SelvedgeError(f"{path.strip('/')} is there already; 'set' changes it")
-    _print(options, client.ask("PUT", path, form))
+    # Whoever makes it at the same moment is not written over.
+    version = 0 if found is None else found["version"]
+    _print(options, client.ask("PUT", path, form, match=version))
 
 
 def _maybe(client: Any, path: str) -> Answer:  # Any: the client

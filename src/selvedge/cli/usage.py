@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -22,6 +22,7 @@ from selvedge.fabric import SelvedgeError
 from selvedge.ledger import GROUPS, Sums, UsageAsked, UsageTable
 
 SHOWN_MAX = 50
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COUNTS = Sums.__struct_fields__
 _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 
@@ -42,7 +43,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
                 f"{value!r} is no time; write 2026-01-31 or 2026-01-31T12:00:00"
             ) from error
         found = found.replace(tzinfo=found.tzinfo or UTC)
-        return round(found.timestamp()) * 1_000_000
+        return (found - EPOCH) // timedelta(microseconds=1)
 
 
 @click.command()

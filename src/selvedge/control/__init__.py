@@ -16,8 +16,11 @@ from selvedge.control.home import DEFAULT_HOME, ControlRunning, Home, Running, R
 from selvedge.control.home_collectors import (
     collector_commands,
     collector_directory,
+    collector_key_file,
     plan_collectors,
+    written_collectors,
 )
+from selvedge.control.home_control import written_control
 from selvedge.control.local import LocalFabric, free_port, weights_digests
 from selvedge.control.reconcile import Finding, Reconciled, reconcile
 from selvedge.control.roles import ROLES, roles_table
@@ -66,6 +69,7 @@ __all__ = [
     "burn_now",
     "collector_commands",
     "collector_directory",
+    "collector_key_file",
     "free_port",
     "has_control_extra",
     "load_part",
@@ -82,4 +86,6 @@ __all__ = [
     "seeding_of",
     "usage_of",
     "weights_digests",
+    "written_collectors",
+    "written_control",
 ]

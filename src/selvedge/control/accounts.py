@@ -155,13 +155,24 @@ def usage_of(home: Home, collected: Iterable[Path], wish: UsageAsked) -> UsageTa
         if not is_collector(directory):
             raise SelvedgeError(f"{directory} is no collector's directory: it has no segment")
     if named:
-        return join(Snapshot(one).usage(wish) for one in named)
+        return join(_usage_of_collector(one, wish) for one in named)
     pops = pop_directories(home)
     if not pops:
         raise SelvedgeError(
             f"no PoP has receipts under {home.directory}; give its --home, or --collected DIR"
         )
     return join(fold(rows_of_journals(pop), wish) for pop in pops)
+
+
+def _usage_of_collector(directory: Path, wish: UsageAsked) -> UsageTable:
+    for _ in range(TRIES):
+        snapshot = Snapshot(directory)
+        try:
+            return snapshot.usage(wish)
+        except StoreFailed:
+            if all(part.exists() for part in snapshot.parts):
+                raise
+    raise StoreFailed(f"{directory} changes faster than it can be read; try again")
 
 
 def collected_in(home: Home, named: Iterable[Path]) -> list[Snapshot]:

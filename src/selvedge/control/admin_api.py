@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -26,14 +26,18 @@ from selvedge.control.admin_openapi import describe_admin_api
 from selvedge.control.admin_routes import ADMIN_ROUTES, AdminRoute, Call, Rooms
 from selvedge.control.database import StoreAway
 from selvedge.control.grants import ADMIN_PREFIX
-from selvedge.control.oidc import Logins
+from selvedge.control.issuer_keys import AWAY, ISSUER_S_MAX, IssuerAway
+from selvedge.control.oidc import Claims, Logins
 from selvedge.control.roles import Actor
 from selvedge.control.settings import ControlSettings
 from selvedge.control.store import BadField, Changed, Conflict, Missing
 from selvedge.fabric import NAME_PATTERN, BadRelease, SelvedgeError, StoreFailed
 
 THREADS_MAX: Final = 16
+ASKERS_MAX: Final = 4
 SLACK_MS: Final = 500
+READ_S_MAX: Final = 10.0
+"""For a body: who sends slower keeps one of the few places from others."""
 _VERSION: Final = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 _CODES: Final = ((Missing, "not_found"), (Conflict, "conflict"), (Changed, "version_changed"))
@@ -53,6 +57,7 @@ class AdminApi:
         self._logins = logins
         self._acted = acted
         self._threads = anyio.CapacityLimiter(THREADS_MAX)
+        self._askers = anyio.CapacityLimiter(ASKERS_MAX)
         self._described = msgspec.json.encode(describe_admin_api())
 
     def app(self) -> Starlette:
@@ -92,9 +97,10 @@ class AdminApi:
             raise AdminRefused("method_not_allowed", words)
         sent = _bearer(request)
         body = await self._read(request, route)
+        claims = await self._claims(sent)
 
         def work() -> tuple[Any, str | None]:  # Any: what the route answers
-            actor = msgspec.structs.replace(self._holder(sent), request_id=request_id)
+            actor = msgspec.structs.replace(self._holder(sent, claims), request_id=request_id)
             call = _call(request, route, body)
             if not any(actor.may(act) for act in route.acts):
                 words = f"role {actor.role!r} may not do this ({route.acts[0]})"
@@ -126,19 +132,28 @@ class AdminApi:
     async def _read(self, request: Request, route: AdminRoute) -> bytes:
         if route.body is None:
             return b""
-        limit = self._settings.body_bytes_max
-        body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > limit:
-                raise AdminRefused("request_too_large", f"the body exceeds {limit} bytes")
-        return body
+        return await read_body(request, self._settings.body_bytes_max)
 
-    def _holder(self, sent: str) -> Actor:
+    async def _claims(self, sent: str) -> Claims | None:
+        """What an ID token says. The issuer may be slow: that is not the database's fault, and
+        who comes with an admin key does not wait for it.
+        """
+        if sent.startswith(ADMIN_PREFIX):
+            return None
+        try:
+            with anyio.fail_after(ISSUER_S_MAX + SLACK_MS / 1000):
+                return await anyio.to_thread.run_sync(
+                    self._logins.claims, sent, abandon_on_cancel=True, limiter=self._askers
+                )
+        except TimeoutError as error:
+            raise IssuerAway(AWAY) from error
+
+    def _holder(self, sent: str, claims: Claims | None) -> Actor:
+        found = None
         if sent.startswith(ADMIN_PREFIX):
             found = self._rooms.grants.holder(sent)
-        else:
-            found = self._logins.holder(sent)
+        elif claims is not None:
+            found = self._logins.holder(claims)
         if found is None:
             words = "the admin key or ID token is unknown, past its end, or gives no role"
             raise AdminRefused("invalid_admin_key", words)
@@ -164,11 +179,30 @@ class AdminApi:
         return refuse(AdminRefused("not_found", "no such path; see /admin/v1/openapi.json"))
 
 
+async def read_body(request: Request, bytes_max: int) -> bytes:
+    """The whole body, in time. Raises `AdminRefused`."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        with anyio.fail_after(READ_S_MAX):
+            async for part in request.stream():
+                size += len(part)
+                if size > bytes_max:
+                    raise AdminRefused("request_too_large", f"the body exceeds {bytes_max} bytes")
+                parts.append(part)
+    except (TimeoutError, ClientDisconnect) as error:
+        words = f"the body did not come within {READ_S_MAX:g} s; send it faster"
+        raise AdminRefused("body_timeout", words) from error
+    return b"".join(parts)
+
+
 def refuse(refused: AdminRefused) -> Response:
     """A refusal as it is sent."""
     headers = {"x-should-retry": "true" if refused.kind.retry else "false"}
     if refused.retry_after_s is not None:
         headers["retry-after"] = str(refused.retry_after_s)
+    if refused.kind.status in (408, 413):  # what is left of the body is not waited for
+        headers["connection"] = "close"
     if refused.kind.status == 401:
         headers["www-authenticate"] = "Bearer"
     return _respond(refused.body, refused.kind.status, headers)

@@ -37,6 +37,7 @@ def _rows() -> Mapping[str, AdminErrorKind]:
         ("conflict", 409, bad, False, "it is there already, revoked or closed"),
         ("release_refused", 409, bad, False, "a release of the store would not hold"),
         ("version_changed", 412, bad, False, "somebody changed it since; read it again"),
+        ("body_timeout", 408, bad, True, "the body did not come in time"),
         ("request_too_large", 413, bad, False, "the body exceeds `body_bytes_max`"),
         ("invalid_json", 400, bad, False, "the body is not JSON, or not UTF-8"),
         ("invalid_value", 400, bad, False, "a field is unknown, of the wrong type or range"),

@@ -6,6 +6,7 @@ and synchronous: it gets who asks and what was sent, and returns what is shown.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
 
@@ -31,8 +32,9 @@ from selvedge.control.rows import (
     TenantForm,
     TenantRow,
 )
-from selvedge.control.store import Missing, Store
+from selvedge.control.store import Conflict, Missing, Store
 from selvedge.control.tenancy_acts import Tenancy
+from selvedge.fabric import Limits, wider_limit
 
 PAGE: Final = 100
 Row = TypeVar("Row")
@@ -57,7 +59,7 @@ class Call(msgspec.Struct, frozen=True):
     def count(self) -> int:
         """How many rows a page is to have."""
         text = self.query.get("limit", str(PAGE))
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= 1000:
+        if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 1000:
             raise AdminRefused("invalid_value", "limit is from 1 to 1000", "limit")
         return int(text)
 
@@ -99,6 +101,13 @@ def _fleet_wide(actor: Actor) -> None:
     if actor.tenant is not None:
         words = "a tenant's own limits and data classes are set by those who run the fleet"
         raise AdminRefused("forbidden", words)
+
+
+def _limited(row: TenantRow | ProjectRow, what: str, expected: int | None) -> int:
+    """The version that limits are set of: to set them is not to make anew what was closed."""
+    if row.removed_us is not None:
+        raise Conflict(f"{what} is closed; ask one whose role may make it anew")
+    return row.version if expected is None else expected
 
 
 def _reach(actor: Actor, tenant: str, what: str) -> None:
@@ -144,9 +153,13 @@ def _show_tenant(rooms: Rooms, actor: Actor, call: Call) -> TenantRow:
 def _put_tenant(rooms: Rooms, actor: Actor, call: Call) -> TenantRow:
     form: TenantForm = call.body
     _fleet_wide(actor)
+    name = call.names["tenant"]
     if form.classes is not UNSET or form.limits is UNSET:
         _need(actor, WRITE)
-    return rooms.tenancy.put_tenant(actor, call.names["tenant"], form, call.expected)
+    expected = call.expected
+    if not actor.may(WRITE):
+        expected = _limited(rooms.store.tenant(name), f"tenant {name!r}", expected)
+    return rooms.tenancy.put_tenant(actor, name, form, expected)
 
 
 def _remove_tenant(rooms: Rooms, actor: Actor, call: Call) -> TenantRow:
@@ -171,10 +184,12 @@ def _show_project(rooms: Rooms, actor: Actor, call: Call) -> ProjectRow:
 
 def _put_project(rooms: Rooms, actor: Actor, call: Call) -> ProjectRow:
     place = _place(actor, call)
+    expected = call.expected
     if not actor.may(WRITE):
         # Whoever may set limits alone sets them of a project that is there.
-        rooms.store.project(*place)
-    return rooms.tenancy.put_project(actor, place, call.body, call.expected)
+        row = rooms.store.project(*place)
+        expected = _limited(row, f"project {'/'.join(place)!r}", expected)
+    return rooms.tenancy.put_project(actor, place, call.body, expected)
 
 
 def _remove_project(rooms: Rooms, actor: Actor, call: Call) -> ProjectRow:
@@ -207,7 +222,19 @@ def _change_key(rooms: Rooms, actor: Actor, call: Call) -> KeyRow:
     name = _own_key(rooms, actor, call)
     if any(getattr(form, one) is not UNSET for one in form.__struct_fields__ if one != "limits"):
         _need(actor, KEYS)
-    return rooms.tenancy.change_key(actor, name, form, call.expected)
+    expected = call.expected
+    if form.limits is not UNSET and not actor.may(LIMIT):
+        expected = _lowered(rooms.store.key(name), form.limits, expected)
+    return rooms.tenancy.change_key(actor, name, form, expected)
+
+
+def _lowered(row: KeyRow, limits: Limits, expected: int | None) -> int:
+    """The version whose limits are lowered: raising what others have set is not for every role."""
+    field = wider_limit(row.limits, limits)
+    if field is not None:
+        words = f"this role may lower a key's limits, not raise {field.removeprefix('limits.')}"
+        raise AdminRefused("forbidden", f"{words}; ask one whose role may", field)
+    return row.version if expected is None else expected
 
 
 def _rotate_key(rooms: Rooms, actor: Actor, call: Call) -> MadeKey:

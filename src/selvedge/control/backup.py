@@ -8,24 +8,27 @@ again what PoPs were told is revoked since: a backup never brings a revoked key 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.exc import CompileError, DBAPIError, StatementError
 
 from selvedge.adapters import DELTA_FILE
-from selvedge.control.database import Database
+from selvedge.control.database import Database, upgrade_in
 from selvedge.control.home import Home
 from selvedge.control.publishing import read_delta
 from selvedge.control.roles import Actor
-from selvedge.control.store import Store, key_row
-from selvedge.control.tables import COUNTERS, KEYS, TABLES
-from selvedge.fabric import KeyDelta, SelvedgeError, StoreFailed
+from selvedge.control.store import Store, key_row, maybe
+from selvedge.control.tables import COUNTERS, KEYS, OLD_TABLES, TABLES
+from selvedge.fabric import SelvedgeError, StoreFailed
 
 FORMAT: Final = "selvedge/control-backup/v1"
 BATCH: Final = 500
@@ -52,6 +55,8 @@ class Foot(msgspec.Struct, frozen=True):
 
 def back_up(database: Database, path: Path) -> Head:
     """Write all rows to ``path``, for the owner alone. Raises `StoreFailed`."""
+    if not path.name or path.is_dir():
+        raise StoreFailed(f"{path} is not the name of a file to write to")
     database.check()
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -65,7 +70,8 @@ def back_up(database: Database, path: Path) -> Head:
     except OSError as error:
         raise StoreFailed(f"{path} cannot be written: {error.strerror}") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
     return head
 
 
@@ -101,10 +107,21 @@ def restore(database: Database, path: Path, home: Home) -> Head:
             "the database holds a store already; name an empty one, or move the file away"
         )
     head = _verify(path)
-    database.upgrade(head.revision)
+    store = Store(database, home.pepper())
+    database.make_folder()
     with database.write() as connection:
-        batch: list[Values] = []
-        name = ""
+        # One transaction, up to the keys that are revoked again: whatever ends it, nothing is left.
+        upgrade_in(connection, head.revision)
+        _fill(connection, path)
+        upgrade_in(connection)
+        _revoke_again(connection, store, home)
+    return head
+
+
+def _fill(connection: Connection, path: Path) -> None:
+    batch: list[Values] = []
+    name = ""
+    try:
         for table_name, row in _rows(path):
             if batch and (table_name != name or len(batch) >= BATCH):
                 connection.execute(insert(_table(name)), batch)
@@ -113,9 +130,11 @@ def restore(database: Database, path: Path, home: Home) -> Head:
             batch.append(row)
         if batch:
             connection.execute(insert(_table(name)), batch)
-    database.upgrade()
-    _revoke_again(Store(database, home.pepper()), home)
-    return head
+    except (CompileError, StatementError) as error:
+        if isinstance(error, DBAPIError):
+            raise
+        words = f"rows of {name!r} are not of its revision ({str(error).splitlines()[0]})"
+        raise SelvedgeError(f"{path} is damaged: {words}") from error
 
 
 def _verify(path: Path) -> Head:
@@ -136,7 +155,7 @@ def _verify(path: Path) -> Head:
                         counts[name] = counts.get(name, 0) + 1
                 last = line
         foot = msgspec.json.decode(last, type=Foot)
-    except (OSError, EOFError, msgspec.MsgspecError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, msgspec.MsgspecError) as error:
         raise SelvedgeError(f"{path} is not a whole backup ({error})") from error
     if head is None or head.format != FORMAT or foot.sha256 != hashed.hexdigest():
         raise SelvedgeError(f"{path} is damaged: its hash is not that of its rows")
@@ -153,38 +172,30 @@ def _rows(path: Path) -> Iterator[tuple[str, Values]]:
 
 
 def _table(name: str) -> Any:  # Any: a table
-    found = next((table for table in TABLES if table.name == name), None)
+    found = next((table for table in (*TABLES, *OLD_TABLES) if table.name == name), None)
     if found is None:
         raise SelvedgeError(f"the backup has a table {name!r} that this version does not know")
     return found
 
 
-def _revoke_again(store: Store, home: Home) -> int:
-    """What the delta beside the release says is revoked is revoked here too; how many were not."""
+def _revoke_again(connection: Connection, store: Store, home: Home) -> None:
+    """What the delta beside the release says is revoked is revoked here too, and no act from now
+    on is older than what PoPs were told.
+    """
     delta = read_delta(home.release_file.with_name(DELTA_FILE), home.operator_key())
     if delta is None:
-        return 0
-    _catch_up(store, delta)
-    count = 0
+        return
+    where = COUNTERS.c.stamp < delta.serial
+    connection.execute(update(COUNTERS).where(where).values(stamp=delta.serial))
+    act = store.begin(connection, RESTORER)
     for one in delta.revoked:
-        with store.act(RESTORER) as act:
-            row = act.connection.execute(
-                select(KEYS).where(KEYS.c.id == one.id, KEYS.c.removed_us.is_(None))
-            ).first()
-            if row is None:
-                continue
-            before = key_row(row)
-            version = before.version + 1
-            values = {"version": version, "stamp": act.stamp, "removed_us": act.stamp}
-            act.connection.execute(update(KEYS).where(KEYS.c.id == one.id).values(**values))
-            after = msgspec.structs.replace(before, version=version, removed_us=act.stamp)
-            act.record("key.revoke", f"key {one.id}", before, after)
-            count += 1
-    return count
-
-
-def _catch_up(store: Store, delta: KeyDelta) -> None:
-    """No act from now on is older than what PoPs were told."""
-    with store.database.write() as connection:
-        where = COUNTERS.c.stamp < delta.serial
-        connection.execute(update(COUNTERS).where(where).values(stamp=delta.serial))
+        row = maybe(connection, KEYS, id=one.id)
+        if row is None or row.removed_us is not None:
+            continue
+        before = key_row(row)
+        version = before.version + 1
+        values = {"version": version, "stamp": act.stamp, "removed_us": act.stamp}
+        connection.execute(update(KEYS).where(KEYS.c.id == one.id).values(**values))
+        after = msgspec.structs.replace(before, version=version, removed_us=act.stamp)
+        act.record("key.revoke", f"key {one.id}", before, after)
+        act.next()

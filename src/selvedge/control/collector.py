@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -23,7 +25,7 @@ from selvedge.adapters import (
     CollectorFolder,
     Held,
     drop_days,
-    find_digest,
+    find_digests,
     has_duckdb,
     open_release,
     pop_public_key,
@@ -59,7 +61,7 @@ class CollectorSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         host, _, port = self.listen.rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
+        if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
             raise BadSetting("listen", f"{self.listen!r} is not host:port, as '127.0.0.1:8201'")
 
 
@@ -122,15 +124,15 @@ class Collector:
         self.keys.look()
         self.folder = CollectorFolder(settings.directory)
         log_ = CollectorLog(
-            self.folder.files, settings.zone, self._digest, settings.segment_bytes_max
+            self.folder.files, settings.zone, self._digests, settings.segment_bytes_max
         )
         if log_.torn_bytes:
             log.warning("after an unclean end: %d torn bytes are cut", log_.torn_bytes)
         self.commit = GroupCommit(log_, settings.zone, self.keys.of)
         self.server = SmallServer(self.answer, collection.QUESTION_BYTES_MAX)
 
-    def _digest(self, stream: Stream, seq: int) -> bytes | None:
-        return find_digest(self._settings.directory, stream, seq) if has_duckdb() else None
+    def _digests(self, stream: Stream, seqs: Sequence[int]) -> Mapping[int, bytes]:
+        return find_digests(self._settings.directory, stream, seqs) if has_duckdb() else {}
 
     async def answer(self, method: str, target: str, body: bytes) -> Answer:
         """The answer to one request."""

@@ -18,7 +18,7 @@ from typing import Any, Final
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import Connection, Engine, Select, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -95,6 +95,16 @@ class Database:
         """The file of SQLite."""
         return Path(self.url.database or "") if self.is_sqlite else None
 
+    def make_folder(self) -> None:
+        """The folder of SQLite's file. Raises `StoreFailed`."""
+        if self.file is None:
+            return
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise StoreFailed(f"{self.file.parent} cannot be made a folder: {why}") from error
+
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """One transaction that reads. Raises `StoreAway`."""
@@ -112,6 +122,39 @@ class Database:
         """One transaction that reads all tables as they were at one moment."""
         with self._transaction(write=False, level="REPEATABLE READ") as connection:
             yield connection
+
+    def session(self) -> Connection:
+        """A connection of its own that lives until `hang_up`. Raises `StoreAway`."""
+        self.breaker.enter()
+        try:
+            found = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            self.breaker.failed()
+            raise StoreAway(f"the control plane's database failed: {_why(error)}") from error
+        self.breaker.worked()
+        return found
+
+    def ask(self, session: Connection, what: Select[Any]) -> Any:  # Any: a column's value
+        """One value, in a session. Raises `StoreAway`."""
+        try:
+            return session.execute(what).scalar()
+        except DBAPIError as error:
+            raise StoreAway(f"the control plane's database failed: {_why(error)}") from error
+
+    def is_open(self, session: Connection) -> bool:
+        """Whether a session was not cut off."""
+        try:
+            return not session.invalidated and self.ask(session, select(1)) == 1
+        except StoreAway:
+            self.hang_up(session)
+            return False
+
+    def hang_up(self, session: Connection) -> None:
+        """End a session, and all that the database held for it."""
+        with contextlib.suppress(SQLAlchemyError):
+            session.invalidate()
+        with contextlib.suppress(SQLAlchemyError):
+            session.close()
 
     def revision(self) -> str | None:
         """Of the tables; None where there are none."""
@@ -139,19 +182,9 @@ class Database:
 
     def upgrade(self, to: str = "head") -> tuple[str | None, str | None]:
         """Bring the tables to a revision; the one before and the one after. Raises `StoreAway`."""
-        if self.file is not None:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-        script = ScriptDirectory(str(resources.files("selvedge.control") / "migrations"))
+        self.make_folder()
         with self.write() as connection:
-            before = _revision(connection)
-            known = [one.revision for one in script.walk_revisions()]
-            if before is not None and before not in known:
-                raise SelvedgeError(
-                    f"the store is of revision {before}, which is newer than this version knows "
-                    f"({known[0]}); run the version that wrote it, or restore a backup"
-                )
-            _migrate(script, connection, to)
-            return before, _revision(connection)
+            return upgrade_in(connection, to)
 
     def check(self) -> None:
         """Raises `SelvedgeError` where the tables are not of this version."""
@@ -178,7 +211,7 @@ class Database:
 def _read_url(url: str) -> URL:
     try:
         found = make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise BadSetting("database", "is not a URL, as 'postgresql://user@host/name'") from error
     if found.get_backend_name() not in ("sqlite", "postgresql"):
         words = f"{found.get_backend_name()!r} is neither sqlite nor postgresql"
@@ -186,6 +219,8 @@ def _read_url(url: str) -> URL:
     if found.get_backend_name() == "sqlite":
         if not found.database or found.database == ":memory:":
             raise BadSetting("database", "names no file, as 'sqlite:///control.sqlite'")
+        if found.query:
+            raise BadSetting("database", "has options behind '?'; one of sqlite takes none")
         return found
     return found.set(drivername="postgresql+psycopg")
 
@@ -203,6 +238,8 @@ def _engine(url: URL, wait_ms: int) -> Engine:
         return engine
     wait = f"-c statement_timeout={wait_ms} -c lock_timeout={wait_ms}"
     wait += f" -c idle_in_transaction_session_timeout={wait_ms * 5}"
+    # What a machine that vanished had locked is free within half a minute.
+    wait += " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
     seconds = max(1, wait_ms // 1000)
     own = {"connect_timeout": seconds, "options": wait, "tcp_user_timeout": wait_ms}
     return create_engine(url, connect_args=own, pool_pre_ping=True, **pool)
@@ -218,6 +255,21 @@ def _tune_sqlite(connection: Any, _: object) -> None:  # Any: sqlite3's, or a st
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("selvedge_write")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def upgrade_in(connection: Connection, to: str = "head") -> tuple[str | None, str | None]:
+    """Bring the tables to a revision, in a transaction that is open; as `Database.upgrade`."""
+    script = ScriptDirectory(str(resources.files("selvedge.control") / "migrations"))
+    before = _revision(connection)
+    known = [one.revision for one in script.walk_revisions()]
+    for what, revision in (("store", before), ("backup", None if to == "head" else to)):
+        if revision is not None and revision not in known:
+            raise SelvedgeError(
+                f"the {what} is of revision {revision}, which is newer than this version knows "
+                f"({known[0]}); run the version that wrote it, or restore a backup of this one"
+            )
+    _migrate(script, connection, to)
+    return before, _revision(connection)
 
 
 def _migrate(script: ScriptDirectory, connection: Connection, to: str) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from selvedge.adapters import pop_public_key
 from selvedge.control.lease_desk import LeaseDesk
-from selvedge.fabric import Key, Release, StoreFailed
+from selvedge.fabric import BadTicket, Key, Release, StoreFailed
 from selvedge.ledger import LEASE_MS, GrantStore
 
 Told = tuple[Release, tuple[Key, ...]]
@@ -53,8 +53,8 @@ class FleetDesk:
             log.error("the release names another control plane's key; no leases are granted here")
         self._told = (release, keys)
 
-    def answer(self, body: bytes) -> bytes:
-        """The answer to one question; one at a time. Raises `BadTicket`, and `StoreFailed`
+    def answer_all(self, bodies: Sequence[bytes]) -> list[bytes | BadTicket]:
+        """The answers to questions that came together; one group at a time. Raises `StoreFailed`
         where nothing can be granted now.
         """
         told = self._told
@@ -72,7 +72,7 @@ class FleetDesk:
         if told is not self._served:
             self._desk.serve(*told)
             self._served = told
-        return self._desk.answer(body)
+        return self._desk.answer_all(bodies)
 
     def _is_named(self, release: Release) -> bool:
         return release.control is not None and release.control.public_key == self._public

@@ -86,7 +86,9 @@ class Grants:
             return MadeGrant(row, f"{ADMIN_PREFIX}{name}-{secret}" if secret else None)
 
     def take(self, actor: Actor, name: str, expected: int | None = None) -> GrantRow:
-        """Take a role away; the last owner's stays, or nobody could give one again."""
+        """Take a role away; the last owner's without an end stays, or nobody could give one
+        again.
+        """
         with self._store.act(actor) as act:
             row = one(act.connection, GRANTS, id=name)
             before = grant_row(row)
@@ -95,14 +97,17 @@ class Grants:
             if expected is not None and before.version != expected:
                 words = f"is of version {before.version}, not {expected}; read it again"
                 raise Changed(f"grant {name!r} {words}")
-            if before.role == "owner" and before.tenant is None:
+            if before.role == "owner" and before.tenant is None and before.expires_us is None:
                 owners = select(GRANTS.c.id).where(
                     GRANTS.c.role == "owner",
                     GRANTS.c.tenant.is_(None),
+                    GRANTS.c.expires_us.is_(None),
                     GRANTS.c.removed_us.is_(None),
                 )
                 if len(act.connection.execute(owners).all()) < 2:
-                    raise Conflict(f"{name!r} is the last owner; give the role to another first")
+                    raise Conflict(
+                        f"{name!r} is the last owner without an end; give the role to another first"
+                    )
             values = {"version": before.version + 1, "stamp": act.stamp, "removed_us": act.stamp}
             act.connection.execute(update(GRANTS).where(GRANTS.c.id == name).values(**values))
             after = grant_row(one(act.connection, GRANTS, id=name))

@@ -93,6 +93,9 @@ class GroupCommit:
         except BadBatch as error:
             self.alarm("nothing is taken of a shipment of PoP %s: %s", shipment.pop, error)
             return str(error)
+        except StoreFailed as error:
+            self.alarm("nothing is taken of a shipment of PoP %s: %s", shipment.pop, error)
+            raise
         self._lines += taken.lines
         self._bytes += len(shipment.batch.lines)
         self._count(shipment.pop, taken)

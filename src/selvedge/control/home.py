@@ -7,6 +7,7 @@ keys.json         the API keys themselves, minted here, readable by the owner al
 release.json      the signed release that every PoP watches
 key-delta.json    what changed of its keys since, signed; written by the control process
 control.sqlite    the store of tenants, projects and keys, where no other is named
+control.sqlite.desk locked by the process that works on it
 admin.key         the admin key that commands on this machine use, for the owner alone
 control.json      where the control process listens
 run.json          what runs now: addresses and process ids
@@ -159,7 +160,7 @@ class Home:
         try:
             data = (self.directory / CONTROL_FILE).read_bytes()
             return msgspec.json.decode(data, type=ControlRunning)
-        except (OSError, msgspec.MsgspecError):
+        except (OSError, UnicodeDecodeError, msgspec.MsgspecError):
             return None
 
     def keys(self) -> dict[str, str]:
@@ -169,7 +170,7 @@ class Home:
             return msgspec.json.decode(data, type=dict[str, str])
         except FileNotFoundError:
             return {}
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise SelvedgeError(
                 f"{self.directory / 'keys.json'} cannot be used ({error}); restore or delete it"
             ) from error
@@ -290,7 +291,7 @@ class Home:
             ) from error
         try:
             return msgspec.json.decode(data, type=Running)
-        except msgspec.MsgspecError as error:
+        except (UnicodeDecodeError, msgspec.MsgspecError) as error:
             raise SelvedgeError(
                 f"{self.directory / RUN_FILE} is damaged ({error}); run 'selvedge up' again"
             ) from error

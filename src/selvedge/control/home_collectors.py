@@ -32,10 +32,26 @@ def plan_collectors(
     """A collector for each zone, with a key of its own, made on first use."""
     found = []
     for zone in config.zones:
-        private = keep_secret(collector_directory(home, zone) / _KEY, os.urandom(32))
         url = f"http://127.0.0.1:{new_port()}"
-        found.append(Collector(zone, url, pop_public_key(private)))
+        found.append(Collector(zone, url, pop_public_key(_key(home, zone))))
     return tuple(found)
+
+
+def written_collectors(home: Home, config: FleetConfig) -> tuple[Collector, ...]:
+    """The collectors that a fleet file names: by the keys in the home, where it names none."""
+    return tuple(
+        Collector(zone, one.url, one.public_key or pop_public_key(_key(home, zone)))
+        for zone, one in config.collectors.items()
+    )
+
+
+def collector_key_file(home: Home, zone: str) -> Path:
+    """The private key of a zone's collector, where it was made here."""
+    return collector_directory(home, zone) / _KEY
+
+
+def _key(home: Home, zone: str) -> bytes:
+    return keep_secret(collector_key_file(home, zone), os.urandom(32))
 
 
 def collector_commands(

@@ -1,19 +1,19 @@
 """The control plane's end of leases: a sealed question in, a sealed answer out.
 
 Does no I/O but for the store of grants; whoever serves `lease_messages.TARGET` hands bodies to
-`answer`, one at a time. Refuses to know tenants, HTTP and SQL.
+`answer_all`, one group at a time. Refuses to know tenants, HTTP and SQL.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from selvedge.adapters import pop_public_key, service_key
 from selvedge.exchange import lease_messages
 from selvedge.fabric import BadRelease, BadTicket, Key, Release
-from selvedge.ledger import LEASE_MS, Answer, Desk, GrantStore, budgets_of
+from selvedge.ledger import LEASE_MS, Answer, Desk, GrantStore, Question, budgets_of
 
 TIDY_US: Final = 60_000_000
 
@@ -58,21 +58,38 @@ class LeaseDesk:
         self._desk.serve(budgets_of(release, keys))
 
     def answer(self, body: bytes) -> bytes:
-        """The answer to one question.
+        """The answer to one question; see `answer_all`. Raises `BadTicket`, `StoreFailed`."""
+        made = self.answer_all([body])[0]
+        if isinstance(made, BadTicket):
+            raise made
+        return made
 
-        Raises `BadTicket` where it does not hold or an answer to a later one was given, and
+    def answer_all(self, bodies: Sequence[bytes]) -> list[bytes | BadTicket]:
+        """The answers to questions that came together: written down together, at once.
+
+        `BadTicket` where one does not hold or an answer to a later one was given. Raises
         `StoreFailed` where nothing can be granted because it cannot be written down.
         """
-        question = lease_messages.read_question(body, self._key)
+        answers: list[bytes | BadTicket] = []
+        asked: list[tuple[int, Question]] = []
+        for at, body in enumerate(bodies):
+            try:
+                asked.append((at, lease_messages.read_question(body, self._key)))
+                answers.append(b"")
+            except BadTicket as error:
+                answers.append(error)
         now_us = self._clock()
-        grants = self._desk.answer(question, now_us)
-        if grants is None:
-            raise BadTicket("the question is older than one that was answered")
+        granted = self._desk.answer_all([question for _, question in asked], now_us)
+        for (at, question), grants in zip(asked, granted, strict=True):
+            if grants is None:
+                answers[at] = BadTicket("the question is older than one that was answered")
+                continue
+            answer = Answer(question.nonce, question.number, grants)
+            answers[at] = lease_messages.tell(answer, self._key(question.pop) or b"")
         if not 0 <= now_us - self._tidied_us < TIDY_US:
             self._tidied_us = now_us
             self._desk.tidy(now_us)
-        answer = Answer(question.nonce, question.number, grants)
-        return lease_messages.tell(answer, self._key(question.pop) or b"")
+        return answers
 
     def granted(self, level: str, kind: int) -> int:
         """What all holders may use of a budget now, in the worst case."""

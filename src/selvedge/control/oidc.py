@@ -7,36 +7,22 @@ was granted by name goes before one that configuration reads from a claim.
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
 import jwt
-from jwt.exceptions import PyJWKClientConnectionError, PyJWTError
+from jwt.exceptions import PyJWTError
 
-from selvedge.control.database import StoreAway
+from selvedge.control.issuer_keys import IssuerKeys
 from selvedge.control.roles import Actor, Role
 from selvedge.control.settings import ControlSettings
-from selvedge.fabric import BadSetting
-from selvedge.pop import is_loopback
+from selvedge.fabric import NAME_PATTERN
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
-ISSUER_S_MAX: Final = 3
 LEEWAY_S: Final = 60
-KEYS_KEPT_S: Final = 300
-UNKNOWN_KEY_S: Final = 30
-"""For a token of a key that is unknown the issuer is asked again, but not more often than this."""
-DISCOVERY_BYTES_MAX: Final = 1_000_000
 NAME_MAX: Final = 128
 
 Claims = Mapping[str, Any]  # Any: a token's own
-
-
-class IssuerAway(StoreAway):
-    """The issuer's keys could not be fetched: nobody's fault who logs in."""
 
 
 class Logins:
@@ -45,44 +31,47 @@ class Logins:
     def __init__(self, settings: ControlSettings, granted: Callable[[str], Actor | None]) -> None:
         self._settings = settings
         self._granted = granted
-        self._keys: jwt.PyJWKClient | None = None
-        if settings.oidc_issuer is not None:
-            _check_url("oidc_issuer", settings.oidc_issuer)
+        self._keys = IssuerKeys(settings)
 
-    def holder(self, token: str) -> Actor | None:
-        """Who this is, with a role; None where the token does not hold or gives none.
+    def claims(self, token: str) -> Claims | None:
+        """What a token says; None where it does not hold.
 
-        Raises `IssuerAway` where the issuer does not answer.
+        May ask the issuer. Raises `IssuerAway` where that does not answer.
         """
         if self._settings.oidc_issuer is None:
             return None
-        claims = self._claims(token)
-        name = claims.get(self._settings.oidc_name_claim) if claims is not None else None
-        if claims is None or not isinstance(name, str) or not 0 < len(name) <= NAME_MAX:
+        try:
+            head = jwt.get_unverified_header(token)
+            named = head.get("kid")
+            if head.get("alg") not in ALGORITHMS or not isinstance(named, str):
+                return None
+            key = self._keys.of(named)
+            return None if key is None else self._verified(token, key)
+        except PyJWTError:
+            return None
+
+    def holder(self, claims: Claims) -> Actor | None:
+        """Who says so, with a role; None where nothing gives one."""
+        name = claims.get(self._settings.oidc_name_claim)
+        if not isinstance(name, str) or not 0 < len(name) <= NAME_MAX or not name.isprintable():
             return None
         if self._settings.oidc_name_claim == "email" and claims.get("email_verified") is not True:
             return None
         return self._granted(name) or self._by_claim(name, claims)
 
-    def _claims(self, token: str) -> Claims | None:
-        try:
-            key = self._jwks().get_signing_key_from_jwt(token)
-            return cast(
-                Claims,
-                jwt.decode(
-                    token,
-                    key,
-                    algorithms=list(ALGORITHMS),
-                    audience=self._settings.oidc_audience,
-                    issuer=self._settings.oidc_issuer,
-                    leeway=LEEWAY_S,
-                    options={"require": ["exp", "iat", "iss", "aud", "sub"]},
-                ),
-            )
-        except PyJWKClientConnectionError as error:
-            raise IssuerAway("the login's issuer does not answer; retry") from error
-        except PyJWTError:
-            return None
+    def _verified(self, token: str, key: jwt.PyJWK) -> Claims:
+        return cast(
+            Claims,
+            jwt.decode(
+                token,
+                key,
+                algorithms=list(ALGORITHMS),
+                audience=self._settings.oidc_audience,
+                issuer=self._settings.oidc_issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iat", "iss", "aud", "sub"]},
+            ),
+        )
 
     def _by_claim(self, name: str, claims: Claims) -> Actor | None:
         found = claims.get(self._settings.oidc_role_claim)
@@ -95,39 +84,6 @@ class Logins:
         tenant = None
         if self._settings.oidc_tenant_claim is not None:
             tenant = claims.get(self._settings.oidc_tenant_claim)
-            if not isinstance(tenant, str) or not tenant:
+            if not isinstance(tenant, str) or not NAME_PATTERN.fullmatch(tenant):
                 return None
         return Actor(f"login:{name}", role, tenant)
-
-    def _jwks(self) -> jwt.PyJWKClient:
-        if self._keys is None:
-            url = self._settings.oidc_jwks_url or self._discovered()
-            _check_url("oidc_jwks_url", url)
-            self._keys = jwt.PyJWKClient(
-                url,
-                lifespan=KEYS_KEPT_S,
-                timeout=ISSUER_S_MAX,
-                cooldown_duration=UNKNOWN_KEY_S,
-            )
-        return self._keys
-
-    def _discovered(self) -> str:
-        issuer = self._settings.oidc_issuer or ""
-        url = issuer.rstrip("/") + "/.well-known/openid-configuration"
-        try:
-            with urllib.request.urlopen(url, timeout=ISSUER_S_MAX) as answer:
-                found = json.loads(answer.read(DISCOVERY_BYTES_MAX))
-            if found["issuer"] != issuer:
-                raise BadSetting("oidc_issuer", f"{issuer} says that it is {found['issuer']!r}")
-            return str(found["jwks_uri"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            if isinstance(error, urllib.error.HTTPError):
-                error.close()  # It is the answer, and holds a connection.
-            raise IssuerAway("the login's issuer does not answer; retry") from error
-
-
-def _check_url(name: str, url: str) -> None:
-    parts = urlsplit(url)
-    plain = parts.scheme == "http" and is_loopback(parts.hostname or "")
-    if parts.scheme != "https" and not plain:
-        raise BadSetting(name, f"{url!r} is not an https URL; only loopback may do without TLS")

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -25,16 +26,24 @@ from selvedge.adapters import write_atomically
 from selvedge.control.admin_api import AdminApi
 from selvedge.control.admin_routes import Rooms
 from selvedge.control.database import Database, StoreAway
+from selvedge.control.desk_seat import DeskSeat, SeatLost, words_of
 from selvedge.control.fleet_desk import FleetDesk
 from selvedge.control.grants import SYSTEM, Grants
 from selvedge.control.home import ADMIN_KEY_FILE, CONTROL_FILE, ControlRunning, Home
 from selvedge.control.lease_store import SqlGrants
 from selvedge.control.oidc import Logins
-from selvedge.control.pops_door import LEASES, PopHandler, pops_app
+from selvedge.control.pops_door import (
+    CONNECTIONS_MAX,
+    LEASES,
+    MESSAGE_BYTES_MAX,
+    PopHandler,
+    PopsDoor,
+)
 from selvedge.control.publishing import Publisher
 from selvedge.control.rows import GrantForm
 from selvedge.control.seeding import adopt
 from selvedge.control.settings import ControlSettings
+from selvedge.control.small_server import SmallServer
 from selvedge.control.store import Store
 from selvedge.control.tenancy_acts import Tenancy
 from selvedge.fabric import BadRelease, SelvedgeError, StoreFailed
@@ -42,6 +51,7 @@ from selvedge.pop import host_and_port
 
 REQUESTS_MAX: Final = 256
 STOP_S: Final = 5
+SEAT_LOOK_S: Final = 2.0
 FIRST_ADMIN: Final = "local"
 
 log: Final = logging.getLogger("selvedge.control")
@@ -75,9 +85,11 @@ def open_rooms(settings: ControlSettings, store: Store) -> Rooms:
     return Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher)
 
 
-def open_desk(settings: ControlSettings, store: Store, publisher: Publisher) -> FleetDesk:
+def open_desk(
+    settings: ControlSettings, store: Store, publisher: Publisher, seat: DeskSeat | None = None
+) -> FleetDesk:
     """The desk that grants leases by what is published; its grants outlive it in the store."""
-    desk = FleetDesk(Home(Path(settings.home)).control_key(), SqlGrants(store.database))
+    desk = FleetDesk(Home(Path(settings.home)).control_key(), SqlGrants(store.database, seat))
     publisher.tell(desk.hear)
     return desk
 
@@ -153,7 +165,8 @@ class _Door(uvicorn.Server):
         yield
 
 
-def _door(app: Starlette, settings: ControlSettings, *, tls: bool) -> _Door:
+def _door(app: Starlette, settings: ControlSettings) -> _Door:
+    tls = settings.tls_cert_file is not None
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -178,13 +191,21 @@ def _listen(name: str, address: str) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen(128)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:
         sock.close()
+        why = error.strerror if isinstance(error, OSError) else error
         raise SelvedgeError(
-            f"the control process cannot listen on {address}: {error.strerror}; "
+            f"the control process cannot listen on {address}: {why}; "
             f"stop what uses it or change '{name}'"
         ) from error
     return sock
+
+
+def _allow_files() -> None:
+    """As many connections as the system allows: every worker of every PoP keeps one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def run_control(
@@ -195,6 +216,7 @@ async def run_control(
     ``handlers`` answer the PoPs, by path, beside the desk.
     """
     home = Home(Path(settings.home))
+    _allow_files()
     socks = [
         _listen("admin_listen", settings.admin_listen),
         _listen("pops_listen", settings.pops_listen),
@@ -202,10 +224,16 @@ async def run_control(
     try:
         store = await asyncio.to_thread(open_store, settings)
         try:
-            rooms = await asyncio.to_thread(open_rooms, settings, store)
-            await asyncio.to_thread(first_admin, home, rooms.grants)
-            desk = await asyncio.to_thread(open_desk, settings, store, rooms.publisher)
-            await _serve(settings, rooms, socks, {LEASES: desk.answer, **(handlers or {})})
+            # Before anything is written: a second process leaves the first one's store alone.
+            seat = await asyncio.to_thread(DeskSeat, store.database, words_of(_url(socks[0])))
+            try:
+                rooms = await asyncio.to_thread(open_rooms, settings, store)
+                await asyncio.to_thread(first_admin, home, rooms.grants)
+                desk = await asyncio.to_thread(open_desk, settings, store, rooms.publisher, seat)
+                handlers = {LEASES: desk.answer_all, **(handlers or {})}
+                await _serve(settings, rooms, socks, handlers, seat)
+            finally:
+                await asyncio.to_thread(seat.leave)
         finally:
             await asyncio.to_thread(store.database.close)
     finally:
@@ -218,38 +246,55 @@ async def _serve(
     rooms: Rooms,
     socks: list[socket.socket],
     handlers: Mapping[str, PopHandler],
+    seat: DeskSeat,
 ) -> None:
     background = Background(settings, rooms.publisher)
     logins = Logins(settings, rooms.grants.login)
     admin = AdminApi(settings, rooms, logins, background.nudge).app()
     with contextlib.suppress(StoreAway):
         await asyncio.to_thread(rooms.publisher.publish_delta)
-    tls = settings.tls_cert_file is not None
-    doors = [_door(admin, settings, tls=tls), _door(pops_app(handlers), settings, tls=False)]
+    door = _door(admin, settings)
+    pops = SmallServer(PopsDoor(handlers).answer, MESSAGE_BYTES_MAX, CONNECTIONS_MAX)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    serving = [
-        asyncio.create_task(door.serve(sockets=[sock]))
-        for door, sock in zip(doors, socks, strict=True)
-    ]
+    await pops.listen_on(socks[1])
+    serving = asyncio.create_task(door.serve(sockets=[socks[0]]))
     working = asyncio.create_task(background.run())
     note = Path(settings.home) / CONTROL_FILE
-    write_atomically(note, msgspec.json.encode(_running(socks, tls=tls)))
+    write_atomically(note, msgspec.json.encode(_running(socks, settings)))
     log.info("the control process serves on %s and %s", *(_url(sock) for sock in socks))
+    keeping = asyncio.create_task(_keep(seat))
+    stopping = asyncio.create_task(stop.wait())
     try:
-        await stop.wait()
+        await asyncio.wait({stopping, keeping}, return_when=asyncio.FIRST_COMPLETED)
+        if keeping.done():
+            keeping.result()
     finally:
+        stopping.cancel()
+        keeping.cancel()
         note.unlink(missing_ok=True)
         working.cancel()
-        for door in doors:
-            door.should_exit = True
-        await asyncio.gather(working, *serving, return_exceptions=True)
+        door.should_exit = True
+        await pops.close()
+        await asyncio.gather(working, serving, return_exceptions=True)
 
 
-def _running(socks: list[socket.socket], *, tls: bool) -> ControlRunning:
-    scheme = "https" if tls else "http"
+async def _keep(seat: DeskSeat) -> None:
+    """Look now and then whether this process is the desk still. Raises `SelvedgeError`."""
+    while True:
+        await asyncio.sleep(SEAT_LOOK_S)
+        try:
+            await asyncio.to_thread(seat.keep)
+        except SeatLost:
+            raise
+        except StoreFailed as error:
+            log.warning("whether this process is the desk is not known now: %s", error)
+
+
+def _running(socks: list[socket.socket], settings: ControlSettings) -> ControlRunning:
+    scheme = "https" if settings.tls_cert_file is not None else "http"
     return ControlRunning(_url(socks[0], scheme), _url(socks[1]), os.getpid())
 
 

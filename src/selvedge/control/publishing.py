@@ -8,6 +8,7 @@ are files that PoPs watch; nobody waits for a PoP, and no PoP for us.
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from sqlalchemy import Connection, Row, func, insert, select
 
 from selvedge.adapters import (
     DELTA_FILE,
+    RELEASE_BYTES_MAX,
     Held,
     open_delta,
     open_release,
@@ -46,6 +48,8 @@ REVOKED_US: Final = 30 * 86_400 * 1_000_000
 """So long a revocation is in every delta, whatever releases there are."""
 DELTA_KEYS_MAX: Final = 2_000
 """More keys than these are given to PoPs by a release."""
+
+log: Final = logging.getLogger("selvedge.control")
 
 Heard = Callable[[Release, tuple[Key, ...]], None]
 Living = tuple[tuple[Tenant, ...], tuple[Project, ...], tuple[Key, ...]]
@@ -118,8 +122,9 @@ class Publisher:
                 raise BadRelease("release", words)
             with self._store.act(actor) as act:
                 release = amend(act, self._held.release, self._held.release.version + 1)
+                sealed = _sealed(release, self._operator)
                 note_release(act, release)
-            write_atomically(self._home.release_file, seal_release(release, self._operator))
+            write_atomically(self._home.release_file, sealed)
             self._read_release()
             return self._write_delta(release)
 
@@ -153,7 +158,13 @@ class Publisher:
         keys: list[Key] = []
         known = _Known(release)
         for row in rows:
-            key = _key(row)
+            try:
+                key = _key(row)
+            except BadRelease as error:
+                # One row that does not hold must not keep revocations from the PoPs.
+                log.error("a key of the store is not published: %s", error)
+                waits = True
+                continue
             held = self._keys.get(key.id)
             fits = known.fits(key) if held is None else widened(held, key) is None
             if fits and held != key:
@@ -193,6 +204,15 @@ class Publisher:
     def _laid_down(self) -> int:
         held = read_delta(self._delta_file, self._operator)
         return held.serial if held is not None else 0
+
+
+def _sealed(release: Release, operator: bytes) -> bytes:
+    """The file of a release, no larger than PoPs take one. Raises `BadRelease`."""
+    sealed = seal_release(release, operator)
+    if len(sealed) > RELEASE_BYTES_MAX:
+        words = f"would exceed {RELEASE_BYTES_MAX} bytes with {len(release.keys)} keys"
+        raise BadRelease("release", f"{words}; revoke keys that nobody needs")
+    return sealed
 
 
 class _Known:

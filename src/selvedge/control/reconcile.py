@@ -7,6 +7,7 @@ where their counters are given, tell of the same tokens?
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -181,7 +182,7 @@ def _of_rows(zone: str, rows: Iterable[UsageRow]) -> tuple[dict[Key, str], list[
         sealed = Sealed(msgspec.Raw(row.receipt.encode()), row.salt)
         try:
             again = row_of_receipt(sealed, sealed.decode())
-        except msgspec.MsgspecError as error:
+        except (UnicodeDecodeError, msgspec.MsgspecError) as error:
             findings.append(Finding("damaged", f"{zone}: {_at(key)}", str(error)))
             continue
         if again != row:
@@ -249,7 +250,8 @@ def _counted(place: str, page: str) -> tuple[int, int]:
     for line in page.splitlines():
         name, _, value = line.partition(" ")
         if name in (PROMPT_COUNTER, OUTPUT_COUNTER):
-            found[name] = int(float(value))
+            with contextlib.suppress(ValueError, OverflowError):  # as of one that is cut short
+                found[name] = int(float(value))
     if len(found) < 2:
         words = f"has no {PROMPT_COUNTER} and {OUTPUT_COUNTER}"
         raise SelvedgeError(f"the metrics page given for {place} {words}; is it llama.cpp's?")

@@ -6,6 +6,7 @@ holds a secret but the database's URL, which may: it hides itself.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -79,7 +80,7 @@ class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def __post_init__(self) -> None:
         for name in ("admin_listen", "pops_listen"):
             host, _, port = getattr(self, name).rpartition(":")
-            if not host or not port.isdigit() or int(port) > 65535:
+            if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
                 words = f"{getattr(self, name)!r} is not host:port, as '127.0.0.1:8190'"
                 raise BadSetting(name, words)
         if (self.tls_cert_file is None) != (self.tls_key_file is None):

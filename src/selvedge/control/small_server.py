@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server for few clients and large bodies: a question, an answer, kept alive.
+"""A small HTTP/1.1 server for PoPs alone, and large bodies: a question, an answer, kept alive.
 
 PoPs' own HTTP reader decides what a request is; anything it refuses ends the connection.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
@@ -25,6 +26,9 @@ from selvedge.wire import (
 LIMITS: Final = HeadLimits(head_bytes_max=16 * 1024, pipelined_max=1)
 IDLE_S: Final = 75.0
 CONNECTIONS_MAX: Final = 10_000
+READING_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Of all bodies together: a MAC is checked only when its body is there."""
+BACKLOG: Final = 4096
 
 log: Final = logging.getLogger("selvedge.collector")
 
@@ -35,6 +39,7 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     kind: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 Answering = Callable[[str, str, bytes], Awaitable[Answer]]
@@ -44,17 +49,34 @@ Answering = Callable[[str, str, bytes], Awaitable[Answer]]
 class SmallServer:
     """Listens until it is closed."""
 
-    def __init__(self, answering: Answering, body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        answering: Answering,
+        body_bytes_max: int,
+        connections_max: int = CONNECTIONS_MAX,
+    ) -> None:
         self.answering = answering
         self.body_bytes_max = body_bytes_max
+        self.connections_max = connections_max
         self.connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.reading = 0
+        """Bytes of bodies that are not answered yet."""
         self._server: asyncio.Server | None = None
 
     async def listen(self, host: str, port: int) -> None:
         """Serve on this address. Raises `OSError`."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), host, port, backlog=4096)
+        self._server = await loop.create_server(
+            lambda: _Connection(self), host, port, backlog=BACKLOG
+        )
+
+    async def listen_on(self, sock: socket.socket) -> None:
+        """Serve on a socket that listens already."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Connection(self), sock=sock, backlog=BACKLOG
+        )
 
     async def close(self) -> None:
         """Take no more; what is under way is answered first."""
@@ -76,17 +98,20 @@ class _Connection(asyncio.Protocol):
         self._head: RequestHead | None = None
         self._parts: list[bytes] = []
         self._size = 0
+        self._held = 0
+        """Bytes counted in the server's ``reading``."""
         self._idle: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._server.connections.add(self)
-        if len(self._server.connections) > CONNECTIONS_MAX:
+        if len(self._server.connections) > self._server.connections_max:
             self.close()
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._let_go()
         if self._idle is not None:
             self._idle.cancel()
         self._transport = None
@@ -112,10 +137,23 @@ class _Connection(asyncio.Protocol):
                 self._head = event
             elif isinstance(event, BodyPart):
                 self._size += len(event.data)
+                if self._server.reading + len(event.data) > READING_BYTES_MAX:
+                    self._parts = []
+                    self._end(Answer(503, _words("busy", "too much is under way; try later")))
+                    return
                 if self._size <= self._server.body_bytes_max:
-                    self._parts.append(event.data)
+                    self._hold(event.data)
             elif isinstance(event, EndOfMessage):
                 self._ask()
+
+    def _hold(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._held += len(data)
+        self._server.reading += len(data)
+
+    def _let_go(self) -> None:
+        self._server.reading -= self._held
+        self._held = 0
 
     def _ask(self) -> None:
         head, body, size = self._head, b"".join(self._parts), self._size
@@ -139,6 +177,7 @@ class _Connection(asyncio.Protocol):
         except Exception:
             log.exception("a fault of ours")
             answer = Answer(500, _words("fault", "a fault of ours; see the log"))
+        self._let_go()
         if not head.keep_alive:
             self._end(answer)
             return
@@ -158,7 +197,9 @@ class _Connection(asyncio.Protocol):
             return
         framing = [b"content-length: %d" % len(answer.body)]
         framing += [b"connection: close"] if last else []
-        head = render_response_head(answer.status, [("content-type", answer.kind)], framing)
+        head = render_response_head(
+            answer.status, [("content-type", answer.kind), *answer.headers], framing
+        )
         self._transport.write(head + answer.body)
 
 

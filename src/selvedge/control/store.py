@@ -121,12 +121,16 @@ class Store:
     def act(self, actor: Actor) -> Iterator[Act]:
         """One act: whatever is raised inside, nothing of it is kept."""
         with self.database.write() as connection:
-            last = connection.execute(select(COUNTERS.c.stamp).with_for_update()).scalar()
-            if last is None:
-                raise SelvedgeError("the store has no fleet yet; run 'selvedge control upgrade'")
-            stamp = max(int(last) + 1, self._clock())
-            connection.execute(update(COUNTERS).values(stamp=stamp))
-            yield Act(connection, actor, stamp)
+            yield self.begin(connection, actor)
+
+    def begin(self, connection: Connection, actor: Actor) -> Act:
+        """An act in a transaction that is open, and may hold others."""
+        last = connection.execute(select(COUNTERS.c.stamp).with_for_update()).scalar()
+        if last is None:
+            raise SelvedgeError("the store has no fleet yet; run 'selvedge control upgrade'")
+        stamp = max(int(last) + 1, self._clock())
+        connection.execute(update(COUNTERS).values(stamp=stamp))
+        return Act(connection, actor, stamp)
 
     def stamp(self) -> int:
         """The stamp of the last act."""

@@ -109,18 +109,41 @@ AUDIT: Final = Table(
     Column("request_id", String(64)),
 )
 
-LEASES: Final = Table(
-    "leases",
+LEASE_PAGES: Final = Table(
+    "lease_pages",
     METADATA,
     Column("holder", String(384), primary_key=True),
-    Column("level", String(256), primary_key=True),
-    Column("kind", Integer, primary_key=True, autoincrement=False),
-    Column("budget_window", BigInteger, nullable=False),
-    Column("amount", BigInteger, nullable=False),
-    Column("free_us", BigInteger, nullable=False, index=True),
+    Column("page", Integer, primary_key=True, autoincrement=False),
     Column("number", BigInteger, nullable=False),
+    Column("free_us", BigInteger, nullable=False),
+    Column("grants", Text, nullable=False),
 )
-"""What the desk granted: a row for each holder and budget, in the order of `ledger.Granted`."""
+"""What the desk granted: `ledger.GrantedPage`, its rows in JSON."""
 
-TABLES: Final = (COUNTERS, TENANTS, PROJECTS, KEYS, GRANTS, RELEASES, AUDIT, LEASES)
+DESK_SEAT: Final = Table(
+    "desk_seat",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("token", String(64), nullable=False),
+    Column("owner", String(512), nullable=False),
+)
+"""One row: which process is the desk; no backup has it."""
+
+TABLES: Final = (COUNTERS, TENANTS, PROJECTS, KEYS, GRANTS, RELEASES, AUDIT, LEASE_PAGES)
 """In an order in which they may be filled."""
+
+LEASES: Final = Table(
+    "leases",
+    MetaData(),
+    Column("holder", String(384)),
+    Column("level", String(256)),
+    Column("kind", Integer),
+    Column("budget_window", BigInteger),
+    Column("amount", BigInteger),
+    Column("free_us", BigInteger),
+    Column("number", BigInteger),
+)
+"""What the desk granted, until revision 0003."""
+
+OLD_TABLES: Final = (LEASES,)
+"""Tables that a backup of an earlier revision may have; they are upgraded when it is restored."""

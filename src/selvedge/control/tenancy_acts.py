@@ -8,7 +8,7 @@ never used again: what was revoked stays revoked under that name.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -49,6 +49,9 @@ SECRET_BYTES: Final = 24
 OVERLAP_S_MAX: Final = 90 * 86_400
 ADMIN: Final = "admin"
 ANY_HASH: Final = "0" * 64
+SCOPES: Final = ("models", "routes", "zones")
+SCOPE_MAX: Final = 64
+SCOPE_NAME_MAX: Final = 128
 
 Closed = TypeVar("Closed", TenantRow, ProjectRow, KeyRow)
 Values = dict[str, Any]  # Any: what a column takes
@@ -83,6 +86,8 @@ class Tenancy:
             for name, rule in after.classes.items():
                 self._check_zones(f"classes.{name}.zone", (rule.zone,))
             _checked(lambda: after.value())
+            if before is not None:
+                _check_classes_used(act, tenant, before.classes.keys() - after.classes.keys())
             if before is not None and _same(before, after):
                 return before
             values = {"classes": to_json(after.classes), "limits": to_json(after.limits)}
@@ -190,6 +195,7 @@ class Tenancy:
             made = msgspec.structs.replace(
                 before, id=heir, rotates=key, version=1, created_us=act.stamp, origin=ADMIN
             )
+            self._check_key(act, made, before)
             return self._mint(act, made, "key.create")
 
     def revoke_key(self, actor: Actor, key: str, expected: int | None = None) -> KeyRow:
@@ -251,6 +257,9 @@ class Tenancy:
         if not NAME_PATTERN.fullmatch(key.tenant):
             raise BadField("tenant", f"{key.tenant!r} is not a name of a tenant")
         _checked(lambda: key.value(ANY_HASH))
+        for name in SCOPES:
+            if before is None or getattr(key, name) != getattr(before, name):
+                _check_scope(name, getattr(key, name))
         tenant = maybe(act.connection, TENANTS, id=key.tenant)
         if tenant is None or tenant.removed_us is not None:
             raise BadField("tenant", f"{key.tenant!r} is no tenant; make it first")
@@ -323,6 +332,27 @@ def _check_version(kind: str, name: str, row: Record | None, expected: int | Non
     if found != expected:
         state = f"is of version {found}" if found else "is not there"
         raise Changed(f"{kind} {name!r} {state}, not {expected}; read it again")
+
+
+def _check_scope(field: str, names: tuple[str, ...]) -> None:
+    """A release has room for every key of the fleet."""
+    if len(names) > SCOPE_MAX or any(len(one) > SCOPE_NAME_MAX for one in names):
+        raise BadField(
+            field,
+            f"has at most {SCOPE_MAX} names of at most {SCOPE_NAME_MAX} characters; name fewer, "
+            "or none for all",
+        )
+
+
+def _check_classes_used(act: Act, tenant: str, gone: Set[str]) -> None:
+    """No release could be made while a key is of a class that its tenant has not."""
+    wanted = select(KEYS.c.id, KEYS.c.data_class).where(
+        KEYS.c.tenant == tenant, KEYS.c.data_class.in_(sorted(gone)), KEYS.c.removed_us.is_(None)
+    )
+    row = act.connection.execute(wanted.order_by(KEYS.c.id)).first() if gone else None
+    if row is not None:
+        words = f"data class {row.data_class!r} has keys, as {row.id!r}"
+        raise Conflict(f"{words}; revoke them first, or keep the class")
 
 
 def _living(act: Act, kind: str, row: Record) -> None:

@@ -36,6 +36,7 @@ from selvedge.exchange.commands import (
     cools,
 )
 from selvedge.exchange.peer import serve_peer, serve_ticket, take_word
+from selvedge.exchange.repeats import spends
 from selvedge.exchange.story import Story, serve
 from selvedge.exchange.view import (
     Compiled,
@@ -91,6 +92,7 @@ __all__ = [
     "serve",
     "serve_peer",
     "serve_ticket",
+    "spends",
     "take_word",
     "view_at",
 ]

@@ -13,17 +13,15 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from selvedge.exchange.pair_messages import PairMessage
 from selvedge.fabric import BadTicket
 from selvedge.ledger import Batch, Place
-from selvedge.wire import is_sealed, payload_of, seal
 
 TARGET: Final = "/pop/v1/receipts"
 QUESTION_BYTES_MAX: Final = 16 * 1024 * 1024
 ANSWER_BYTES_MAX: Final = 64 * 1024
 NONCE_BYTES: Final = 16
 VERSION: Final = 1
-_SHIPS: Final = b"selvedge/receipts-shipped/v1\n"
-_HOLDS: Final = b"selvedge/receipts-held/v1\n"
 
 Nonce = Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
 
@@ -49,17 +47,10 @@ class Holding(msgspec.Struct, frozen=True):
     v: int = VERSION
 
 
-class _Sender(msgspec.Struct, frozen=True):
-    """Whose key must verify it, and by which version it is to be read."""
-
-    pop: str
-    v: int
-
-
-_encode: Final = msgspec.msgpack.Encoder().encode
-_senders: Final = msgspec.msgpack.Decoder(_Sender)
-_shipments: Final = msgspec.msgpack.Decoder(Shipment)
-_holdings: Final = msgspec.msgpack.Decoder(Holding)
+_SHIPPED: Final = PairMessage(
+    b"selvedge/receipts-shipped/v1\n", Shipment, "shipment", QUESTION_BYTES_MAX
+)
+_HELD: Final = PairMessage(b"selvedge/receipts-held/v1\n", Holding, "answer", ANSWER_BYTES_MAX)
 
 
 def name_of(zone: str) -> str:
@@ -69,7 +60,7 @@ def name_of(zone: str) -> str:
 
 def ship(shipment: Shipment, pair_key: bytes) -> bytes:
     """A shipment as it travels."""
-    return seal(_SHIPS, _encode(shipment), pair_key)
+    return _SHIPPED.write(shipment, pair_key)
 
 
 def read_shipment(
@@ -79,23 +70,7 @@ def read_shipment(
 
     Raises `BadTicket`.
     """
-    if len(written) > QUESTION_BYTES_MAX:
-        raise BadTicket(f"the shipment exceeds {QUESTION_BYTES_MAX} bytes")
-    try:
-        sender = _senders.decode(payload_of(written))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadTicket("the shipment is not readable") from error
-    pair_key = pair_key_of(sender.pop)
-    if pair_key is None:
-        raise BadTicket("the shipment is of no PoP in this release")
-    if not is_sealed(_SHIPS, written, pair_key):
-        raise BadTicket("the shipment's MAC does not hold")
-    if sender.v != VERSION:
-        raise BadTicket(f"the shipment has version {sender.v}, this collector reads {VERSION}")
-    try:
-        shipment = _shipments.decode(payload_of(written))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadTicket("the shipment is not readable") from error
+    shipment = _SHIPPED.read_of(written, pair_key_of)
     if shipment.zone != zone:
         raise BadTicket(f"the shipment is for zone {shipment.zone!r}, here is {zone!r}")
     return shipment
@@ -104,17 +79,12 @@ def read_shipment(
 def hold(shipment: Shipment, place: Place, problem: str | None, pair_key: bytes) -> bytes:
     """The answer to a shipment that holds."""
     holding = Holding(shipment.pop, shipment.zone, shipment.nonce, place, problem)
-    return seal(_HOLDS, _encode(holding), pair_key)
+    return _HELD.write(holding, pair_key)
 
 
 def read_holding(written: bytes, shipment: Shipment, pair_key: bytes) -> Holding:
     """The answer to this shipment. Raises `BadTicket`."""
-    if len(written) > ANSWER_BYTES_MAX or not is_sealed(_HOLDS, written, pair_key):
-        raise BadTicket("the answer's MAC does not hold")
-    try:
-        holding = _holdings.decode(payload_of(written))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadTicket("the answer is not readable") from error
+    holding = _HELD.read(written, pair_key)
     told = (holding.pop, holding.zone, holding.nonce, holding.v)
     if told != (shipment.pop, shipment.zone, shipment.nonce, VERSION):
         raise BadTicket("the answer is to something else")

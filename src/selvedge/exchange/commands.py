@@ -181,10 +181,10 @@ class Claimed(msgspec.Struct, frozen=True):
     """Whose a key is: this request's (``first``), or that of the receipt it names.
 
     ``running``: that one has not ended. ``other``: it asked something else. ``finished``: it has
-    been answered; ``kept`` is its answer, where that is kept.
+    been answered; ``kept`` is its answer, where that is kept. ``full``: too many run to hold it.
     """
 
-    state: Literal["first", "running", "other", "finished"]
+    state: Literal["first", "running", "other", "finished", "full"]
     at_us: int
     first: str | None = None
     kept: Kept | None = None

@@ -15,7 +15,7 @@ import msgspec
 
 from selvedge.exchange.commands import Claim, Claimed, Replay, Reply
 from selvedge.fabric import Head, Outcome, Receipt, Refused
-from selvedge.ledger import Admitted
+from selvedge.ledger import Admitted, settle
 
 FINGERPRINT_BYTES: Final = 16
 WAIT_MS: Final = 1000
@@ -47,6 +47,9 @@ def why_not(reply: Reply) -> Refused | None:
             words = f"The request under this Idempotency-Key has been answered (receipt {first}); "
             words += "its answer is not kept. Send a new key to ask again."
             return Refused("idempotency_finished", words)
+        case "full":
+            words = "Too many requests with an Idempotency-Key run (idempotency_keys_max); retry."
+            return Refused("overloaded", words, retry_after_ms=WAIT_MS)
     return None
 
 
@@ -64,6 +67,12 @@ def replayed(reply: Reply, draft: Receipt) -> tuple[Receipt, Replay] | None:
         ended_us=claimed.at_us,
     )
     return receipt, Replay(kept, first)
+
+
+def spends(receipt: Receipt) -> bool:
+    """Whether a request that ended so has spent its key: it was answered, or billed for a part."""
+    settled = settle(receipt)
+    return settled.row == "complete" or settled.billed.total > 0
 
 
 def read(reply: Reply) -> Claimed:

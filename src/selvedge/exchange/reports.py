@@ -18,10 +18,10 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from selvedge.exchange.pair_messages import PairMessage, Sender
 from selvedge.exchange.view import FleetView
 from selvedge.fabric import BadTicket, PoP, Refused
 from selvedge.routing import Board, Delta, Known, ModelReport, Publications, Report
-from selvedge.wire import is_sealed, payload_of, seal
 
 QUESTION_BYTES_MAX: Final = 64 * 1024
 ANSWER_BYTES_MAX: Final = 256 * 1024
@@ -59,16 +59,21 @@ class Told(msgspec.Struct, frozen=True):
     v: int = VERSION
 
 
-_encode: Final = msgspec.msgpack.Encoder().encode
-_questions: Final = msgspec.msgpack.Decoder(Question)
-_answers: Final = msgspec.msgpack.Decoder(Told)
+class _Asker(Sender, frozen=True, rename={"pop": "asker"}):
+    """Who asks, and by which version."""
+
+    pop: str
+
+
+_ASKED: Final = PairMessage(_ASKS, Question, "question", QUESTION_BYTES_MAX, sender=_Asker)
+_TOLD: Final = PairMessage(_TELLS, Told, "answer", ANSWER_BYTES_MAX)
 
 
 def ask(view: FleetView, asked: str, nonce: bytes, known: Known | None) -> bytes:
     """A question to another PoP of the release."""
     heard = None if known is None else {model: dict(zones) for model, zones in known.items()}
     question = Question(view.here.id, asked, nonce, heard)
-    return seal(_ASKS, _encode(question), view.pair_keys[asked])
+    return _ASKED.write(question, view.pair_keys[asked])
 
 
 def read_question(written: bytes, view: FleetView, certificate_of: str | None) -> Question:
@@ -76,23 +81,15 @@ def read_question(written: bytes, view: FleetView, certificate_of: str | None) -
 
     Raises `BadTicket`.
     """
-    if len(written) > QUESTION_BYTES_MAX:
-        raise BadTicket(f"the question exceeds {QUESTION_BYTES_MAX} bytes")
-    try:
-        question = _questions.decode(payload_of(written))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadTicket("the question is not readable") from error
-    if certificate_of is not None and certificate_of != question.asker:
-        raise BadTicket("the question is not of the PoP whose certificate came with it")
-    pair_key = view.pair_keys.get(question.asker)
-    if pair_key is None:
-        raise BadTicket("the question is of no PoP in this release")
-    if not is_sealed(_ASKS, written, pair_key):
-        raise BadTicket("the question's MAC does not hold")
+
+    def key_of(asker: str) -> bytes | None:
+        if certificate_of is not None and certificate_of != asker:
+            raise BadTicket("the question is not of the PoP whose certificate came with it")
+        return view.pair_keys.get(asker)
+
+    question = _ASKED.read_of(written, key_of)
     if question.asked != view.here.id:
         raise BadTicket("the question is for another PoP")
-    if question.v != VERSION:
-        raise BadTicket(f"the question has version {question.v}, not {VERSION}")
     return question
 
 
@@ -116,18 +113,12 @@ def tell(
         models=report.models,
         deltas=deltas,
     )
-    return seal(_TELLS, _encode(told), view.pair_keys[question.asker])
+    return _TOLD.write(told, view.pair_keys[question.asker])
 
 
 def read_answer(written: bytes, view: FleetView, asked: str, nonce: bytes) -> Told:
     """The answer of the PoP that was asked, to this question. Raises `BadTicket`."""
-    pair_key = view.pair_keys.get(asked)
-    if pair_key is None or not is_sealed(_TELLS, written, pair_key):
-        raise BadTicket("the answer's MAC does not hold")
-    try:
-        told = _answers.decode(payload_of(written))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadTicket("the answer is not readable") from error
+    told = _TOLD.read(written, view.pair_keys.get(asked))
     if (told.pop, told.asker, told.nonce, told.v) != (asked, view.here.id, nonce, VERSION):
         raise BadTicket("the answer is to something else")
     if any(delta.pop != asked for delta in told.deltas):

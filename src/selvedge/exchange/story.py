@@ -355,6 +355,7 @@ def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
         release_hash=view.release_hash,
         received_us=head.received_us,
         transit=False,
+        purpose=head.purpose,
     )
 
 

@@ -25,7 +25,7 @@ from selvedge.fabric.fleet import (
     Zone,
 )
 from selvedge.fabric.geography import WanModel, great_circle_km
-from selvedge.fabric.key_delta import KeyDelta, Revocation, widened
+from selvedge.fabric.key_delta import KeyDelta, Revocation, widened, wider_limit
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.receipt import (
     Attestation,
@@ -37,7 +37,7 @@ from selvedge.fabric.receipt import (
     TriedOutcome,
 )
 from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
-from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Route, Usage
+from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Purpose, Route, Usage
 from selvedge.fabric.tenancy import (
     LIMIT_MAX,
     NO_LIMITS,
@@ -83,6 +83,7 @@ __all__ = [
     "Price",
     "Project",
     "Provenance",
+    "Purpose",
     "Receipt",
     "RefusalKind",
     "Refused",
@@ -107,4 +108,5 @@ __all__ = [
     "read_address",
     "why_forbidden",
     "widened",
+    "wider_limit",
 ]

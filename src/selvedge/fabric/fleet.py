@@ -203,9 +203,10 @@ class Collector(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def _check_service(what: str, url: str, public_key: str) -> None:
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", url):
-        raise BadRelease(f"{what}.url", f"{url!r} is not an http(s) URL")
+        words = f"{url!r} is not an http(s) URL, as 'http://10.0.0.7:8191'"
+        raise BadRelease(f"{what}.url", words)
     if not _PUBLIC_KEY.fullmatch(public_key):
-        raise BadRelease(f"{what}.public_key", "is 32 bytes in base64")
+        raise BadRelease(f"{what}.public_key", "is 32 bytes in base64: 44 characters")
 
 
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -282,7 +283,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise BadRelease(f"projects.{project.id}.tenant", words)
         for collector in self.collectors:
             if collector.zone not in zones:
-                raise BadRelease(f"collectors.{collector.zone}", "is not under zones")
+                words = "is not under zones; collectors are named by a zone of the fleet"
+                raise BadRelease(f"collectors.{collector.zone}", words)
 
     def pop(self, pop_id: str) -> PoP:
         """The PoP with this id; raises `KeyError` where there is none."""

@@ -60,10 +60,11 @@ def widened(before: Key, after: Key) -> str | None:
         # No names at all are no bound.
         if old and not (new and set(new) <= set(old)):
             return name
-    return _wider_limit(before.limits, after.limits)
+    return wider_limit(before.limits, after.limits)
 
 
-def _wider_limit(before: Limits, after: Limits) -> str | None:
+def wider_limit(before: Limits, after: Limits) -> str | None:
+    """The first limit that is higher in ``after``, or gone; None where none is."""
     old: Mapping[str, int | None] = msgspec.structs.asdict(before)
     for name, limit in msgspec.structs.asdict(after).items():
         if _more(old[name], limit):

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from selvedge.fabric.request import Usage
+from selvedge.fabric.request import Purpose, Usage
 
 
 class Outcome(enum.StrEnum):
@@ -26,8 +26,6 @@ class Outcome(enum.StrEnum):
     INTERRUPTED = "interrupted"
     """The PoP died between intent and record."""
 
-
-Purpose = Literal["request", "batch", "probe"]
 
 TriedOutcome = Literal["relayed", "failed", "gone", "rejected", "deadline"]
 

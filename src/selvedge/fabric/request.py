@@ -9,6 +9,8 @@ import msgspec
 
 from selvedge.fabric.refusals import Refused
 
+Purpose = Literal["request", "batch", "probe"]
+
 
 class Route(enum.StrEnum):
     """The routes that ask an engine for work."""
@@ -41,6 +43,8 @@ class Head(msgspec.Struct, frozen=True):
     """The longest predicted wait for an engine that its client accepts; 0: reject if busy."""
     idempotency_key: str | None = None
     """The client's word for this request: sent again under it, it is not answered twice."""
+    purpose: Purpose = "request"
+    """What the receipt says of why it was asked; never read from a client's request."""
 
     def __repr__(self) -> str:
         return f"Head({self.request_id})"  # Neither the key nor the person.

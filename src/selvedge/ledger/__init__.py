@@ -1,5 +1,6 @@
 """Floor 1: keys, quotas and leases, receipts and their journal. Later: invoices as folds."""
 
+from selvedge.ledger.backlog import Backlog
 from selvedge.ledger.budgets import (
     Estimate,
     cost_of,
@@ -54,6 +55,7 @@ from selvedge.ledger.leases import (
     Answer,
     Grant,
     Granted,
+    GrantedPage,
     GrantStore,
     MemoryGrants,
     Question,
@@ -179,6 +181,7 @@ __all__ = [
     "Admitted",
     "Answer",
     "Away",
+    "Backlog",
     "BadBatch",
     "BadPriceBook",
     "Batch",
@@ -200,6 +203,7 @@ __all__ = [
     "Grant",
     "GrantStore",
     "Granted",
+    "GrantedPage",
     "Holder",
     "Intent",
     "Journal",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -27,10 +27,13 @@ Stream = tuple[str, str, int]
 PREFIX_BYTES: Final = len("K 01234567 ")
 RECEIPT_VERSION: Final = 1
 SALT_CHARACTERS: Final = 44
+INTEGER_MAX: Final = 2**53 - 1
 SHOWN_MAX: Final = 20
 
-Lookup = Callable[[Stream, int], bytes | None]
-"""The digest of a receipt that is in a partition already, or None where it is there no more."""
+Lookup = Callable[[Stream, Sequence[int]], Mapping[int, bytes]]
+"""The digests of receipts that are in a partition already, without those that are there no more.
+Raises `StoreFailed` where partitions cannot be read.
+"""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -43,6 +46,10 @@ class Facts(msgspec.Struct, frozen=True):
     seq: int
     worker: int = 0
     v: int = 1
+
+
+_Read = tuple[bytes, bytes, Facts]
+"""A receipt's line, its canonical bytes, and the facts of it."""
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -125,9 +132,25 @@ def read_receipt(payload: bytes) -> tuple[Sealed, Facts]:
     try:
         sealed = _sealed.decode(payload)
         facts = _facts.decode(sealed.receipt)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StoreCorrupt(f"a line is not a sealed receipt: {error}") from error
     return sealed, facts
+
+
+def _check(sealed: Sealed, facts: Facts) -> None:
+    """One receipt that cannot be read would keep a whole segment from its partitions, and usage
+    from everybody. Raises `BadBatch`.
+    """
+    if facts.v != RECEIPT_VERSION:
+        words = f"a receipt has version {facts.v}, this collector reads {RECEIPT_VERSION}"
+        raise BadBatch(f"{words}; start a newer collector first")
+    try:
+        receipt = sealed.decode()
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadBatch(f"a receipt is none that this collector reads: {error}") from error
+    for name in ("received_us", "ended_us", "worker", "status"):
+        if not 0 <= getattr(receipt, name) <= INTEGER_MAX:
+            raise BadBatch(f"{name} of a receipt is not from 0 to {INTEGER_MAX}")
 
 
 def digest(receipt: bytes) -> bytes:
@@ -144,7 +167,7 @@ def in_words(stream: Stream) -> str:
 class Collected:
     """What is held of one zone. ``lookup`` answers for receipts that have left the log."""
 
-    def __init__(self, zone: str, lookup: Lookup = lambda *_: None) -> None:
+    def __init__(self, zone: str, lookup: Lookup = lambda *_: {}) -> None:
         self.zone = zone
         self.places: dict[tuple[str, int], Place] = {}
         self.held: dict[Stream, Ranges] = {}
@@ -166,7 +189,8 @@ class Collected:
         """Take a batch whole; its lines are to be written before anyone is told.
 
         A batch that does not begin where this journal was left is not taken: what it says is
-        known, or something before it is not. Raises `BadBatch`; then nothing has changed.
+        known, or something before it is not. Raises `BadBatch`, and `StoreFailed` where it cannot
+        be compared with what is held; then nothing has changed.
         """
         taken = Taken([])
         is_question = batch.start == batch.end and not batch.lines
@@ -174,9 +198,11 @@ class Collected:
         if is_question or not is_next:
             return taken
         found = [self._read(pop, batch, line) for line in batch.lines.splitlines(keepends=True)]
+        left = self._left(pop, batch.worker, [facts for _, _, facts in found])
         before = self._gaps_of(pop, batch.worker, found, batch.elsewhere)
-        for line, sealed, facts in found:
-            self._add((facts.tenant, pop, batch.worker), facts.seq, line, sealed, taken)
+        for one in found:
+            stream = (one[2].tenant, pop, batch.worker)
+            self._add(stream, one, taken, left.get(stream, {}))
         mark = Mark(pop, batch.worker, batch.end, batch.elsewhere)
         self._apply_mark(mark)
         taken.lines.append(as_line(b"P", _encode(mark)))
@@ -185,16 +211,14 @@ class Collected:
         taken.filled = len(before - after)
         return taken
 
-    def _read(self, pop: str, batch: Batch, line: bytes) -> tuple[bytes, bytes, Facts]:
+    def _read(self, pop: str, batch: Batch, line: bytes) -> _Read:
         if line[:2] != b"R " or line[-1:] != b"\n":
             raise BadBatch("a line of the batch is not a receipt's")
         try:
             sealed, facts = read_receipt(payload_of_line(line))
         except StoreCorrupt as error:
             raise BadBatch(str(error)) from error
-        if facts.v != RECEIPT_VERSION:
-            words = f"a receipt has version {facts.v}, this collector reads {RECEIPT_VERSION}"
-            raise BadBatch(f"{words}; start a newer collector first")
+        _check(sealed, facts)
         if (facts.ingress_pop, facts.worker) != (pop, batch.worker):
             raise BadBatch(f"a receipt is of PoP {facts.ingress_pop}, worker {facts.worker}")
         if facts.zone != self.zone:
@@ -203,7 +227,23 @@ class Collected:
             raise BadBatch("a receipt has no number or no salt of 32 bytes")
         return line, bytes(sealed.receipt), facts
 
-    def _add(self, stream: Stream, seq: int, line: bytes, receipt: bytes, taken: Taken) -> None:
+    def _left(
+        self, pop: str, worker: int, found: Iterable[Facts]
+    ) -> dict[Stream, Mapping[int, bytes]]:
+        """The digests of what comes again and has left the log."""
+        again: dict[Stream, list[int]] = {}
+        for facts in found:
+            stream = (facts.tenant, pop, worker)
+            ranges = self.held.get(stream)
+            if ranges is None or facts.seq > ranges.last or facts.seq not in ranges:
+                continue
+            if self._digest_of(stream, facts.seq) is None:
+                again.setdefault(stream, []).append(facts.seq)
+        return {stream: self._lookup(stream, seqs) for stream, seqs in again.items()}
+
+    def _add(self, stream: Stream, one: _Read, taken: Taken, left: Mapping[int, bytes]) -> None:
+        line, receipt, facts = one
+        seq = facts.seq
         ranges = self.held.setdefault(stream, Ranges())
         own = digest(receipt)
         if seq not in ranges:
@@ -212,7 +252,7 @@ class Collected:
             taken.lines.append(line)
             taken.new += 1
             return
-        known = self._digest_of(stream, seq)
+        known = self._digest_of(stream, seq) or left.get(seq)
         others = self.conflicts.get((stream, seq), [])
         if known is None or known == own or own in others:
             self.doubles += 1
@@ -232,7 +272,7 @@ class Collected:
             found = streams.get(stream, {}).get(seq)
             if found is not None:
                 return found
-        return self._lookup(stream, seq)
+        return None
 
     # Gaps.
 
@@ -253,7 +293,7 @@ class Collected:
         self,
         pop: str,
         worker: int,
-        found: Iterable[tuple[bytes, bytes, Facts]],
+        found: Iterable[_Read],
         elsewhere: Mapping[str, list[Run]],
     ) -> set[str]:
         tenants = {facts.tenant for _, _, facts in found} | elsewhere.keys()
@@ -327,7 +367,7 @@ def read_header(line: bytes) -> Known:
         raise StoreCorrupt("a segment begins with its header")
     try:
         known = _known.decode(payload_of_line(line))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StoreCorrupt(f"the header is not one: {error}") from error
     if known.v != 1:
         raise StoreCorrupt(f"the header has version {known.v}, not 1")

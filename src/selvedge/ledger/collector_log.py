@@ -65,7 +65,7 @@ class CollectorLog:
         self,
         files: Files,
         zone: str,
-        lookup: Lookup = lambda *_: None,
+        lookup: Lookup = lambda *_: {},
         bytes_max: int = SEGMENT_BYTES_MAX,
     ) -> None:
         self._files = files
@@ -188,7 +188,7 @@ class CollectorLog:
                     self.known.begin(line, first=first)
                 else:
                     self.known.apply(line)
-            except (StoreCorrupt, msgspec.MsgspecError) as error:
+            except (StoreCorrupt, UnicodeDecodeError, msgspec.MsgspecError) as error:
                 if number == 1 or not last or any(_holds(one) for one in lines[number:]):
                     words = f"{name} line {number}: {error}; restore it or move it away"
                     raise StoreCorrupt(words) from error

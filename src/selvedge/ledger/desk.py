@@ -13,11 +13,11 @@ Pure but for the store; time is a number, which does not go back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from selvedge.ledger.budgets import CONCURRENT, DAY, window_end_us, window_of
-from selvedge.ledger.leases import Grant, Granted, GrantStore, Question, Wish
+from selvedge.ledger.budgets import CONCURRENT, DAY, KINDS, window_end_us, window_of
+from selvedge.ledger.leases import Grant, Granted, GrantedPage, GrantStore, Question, Wish
 from selvedge.ledger.shares import MARGIN_US
 
 LEASE_MS: Final = 30_000
@@ -29,18 +29,20 @@ LONGER: Final = 20
 nobody waits for what they hold, and who has a hundred thousand keys need not ask for each so often.
 """
 REFRESH_US: Final = 250_000
-"""How often, at most, the fair level of a budget is reckoned anew."""
+"""How often, at most, the fair level of a budget that many hold is reckoned anew."""
 HOLDERS_MAX: Final = 65_536
 FORGOTTEN_US: Final = 3_600_000_000
 """How long a message can be on its way."""
 FEW: Final = 32
 """Holders among whom the fair level is reckoned for every question."""
+PAGE: Final = 32
+"""Budgets of one holder that are written down together."""
 
 
 class _Share:
     """What one holder has of one budget, in the worst case."""
 
-    __slots__ = ("amount", "free_us", "held", "used", "wish")
+    __slots__ = ("amount", "floor", "free_us", "need", "page", "used", "wish")
 
     def __init__(self) -> None:
         self.amount = 0
@@ -49,24 +51,92 @@ class _Share:
         self.wish = 0
         self.free_us = 0
         """From when on none of this can be used."""
+        self.floor = 0
+        """What it surely has: money that is used is used; minutes begin again."""
+        self.need = 0
+        """What it wishes beside that."""
+        self.page = -1
+
+
+class _Holding:
+    """All that one holder has, in pages: what is written down at a time."""
+
+    __slots__ = ("number", "pages", "seen_us", "spare")
+
+    def __init__(self) -> None:
+        self.number = 0
+        """Of its newest question."""
+        self.seen_us = 0
+        self.pages: list[dict[tuple[str, int], tuple[_Pot, _Share]]] = []
+        self.spare: list[int] = []
+        """Pages that have had room."""
+
+    def put(self, pot: _Pot, share: _Share) -> None:
+        """A share of its own page, where it is new."""
+        if share.page >= 0:
+            return
+        while self.spare and len(self.pages[self.spare[-1]]) >= PAGE:
+            self.spare.pop()
+        if not self.spare:
+            self.spare.append(len(self.pages))
+            self.pages.append({})
+        share.page = self.spare[-1]
+        self.pages[share.page][pot.level_name, pot.kind] = (pot, share)
+
+    def restore(self, page: int, pot: _Pot, share: _Share) -> None:
+        """A share of the page that it was written in."""
+        while len(self.pages) <= page:
+            self.spare.append(len(self.pages))
+            self.pages.append({})
+        share.page = page
+        self.pages[page][pot.level_name, pot.kind] = (pot, share)
+
+    def drop(self, pot: _Pot, share: _Share) -> None:
+        """A share that is over."""
+        self.pages[share.page].pop((pot.level_name, pot.kind), None)
+        self.spare.append(share.page)
+
+    def written(self, holder: str, page: int) -> GrantedPage:
+        """A page as it is written down."""
+        rows = [
+            Granted(pot.level_name, pot.kind, pot.window, share.amount, share.free_us)
+            for pot, share in self.pages[page].values()
+        ]
+        return GrantedPage(holder, page, self.number, rows)
 
 
 class _Pot:
     """One budget and all who hold of it."""
 
-    __slots__ = ("kind", "level", "limit", "refreshed_us", "shares", "total", "window", "wishes")
+    __slots__ = (
+        "_holdings",
+        "floors",
+        "kind",
+        "level",
+        "level_name",
+        "limit",
+        "needs",
+        "refreshed_us",
+        "shares",
+        "total",
+        "window",
+    )
 
-    def __init__(self, kind: int, limit: int, window: int) -> None:
-        self.kind = kind
+    def __init__(
+        self, name: tuple[str, int], limit: int, window: int, holdings: dict[str, _Holding]
+    ) -> None:
+        self.level_name, self.kind = name
         self.limit = limit
         self.window = window
         self.shares: dict[str, _Share] = {}
         self.total = 0
         """Of all amounts."""
+        self.floors = 0
+        self.needs = 0
         self.level: int | None = None
         """The fair level, where not all wishes can be met."""
-        self.wishes = 0
         self.refreshed_us = -REFRESH_US
+        self._holdings = holdings
 
     def put(self, holder: str, share: _Share, amount: int) -> None:
         """What one holder may use from now on."""
@@ -74,42 +144,56 @@ class _Pot:
         self.total += amount - share.amount
         share.amount = amount
 
-    def roll(self, now_us: int) -> None:
+    def hear(self, share: _Share, used: int, wish: int) -> None:
+        """What a holder says of itself."""
+        share.used, share.wish = used, wish
+        floor = used if self.kind >= DAY else 0
+        need = wish - floor if wish > floor else 0
+        self.floors += floor - share.floor
+        self.needs += need - share.need
+        share.floor, share.need = floor, need
+
+    def roll(self, now_us: int, window: int) -> None:
         """Free what has ended; of money, begin again where the window has."""
-        window = _window(self.kind, now_us)
         if window != self.window:
-            self.window, self.total = window, 0
+            for holder, share in self.shares.items():
+                self._holdings[holder].drop(self, share)
+            self.window = window
+            self.total = self.floors = self.needs = 0
             self.shares.clear()
             self.refreshed_us = -REFRESH_US
         if now_us - self.refreshed_us >= REFRESH_US:
             self.refresh(now_us)
 
     def refresh(self, now_us: int) -> None:
-        """Reckon anew: who still holds, what all wish, and the fair level of it."""
+        """Reckon anew: who still holds, and the fair level of what all wish."""
         self.refreshed_us = now_us
         for holder in [one for one, share in self.shares.items() if share.free_us <= now_us]:
-            self.total -= self.shares.pop(holder).amount
-        floors = {one: self._floor(share) for one, share in self.shares.items()}
-        needs = [max(0, share.wish - floors[one]) for one, share in self.shares.items()]
-        self.wishes = sum(needs)
-        spare = max(0, self.limit - sum(floors.values()))
-        self.level = None if self.wishes <= spare else fair_level(needs, spare)
+            share = self.shares.pop(holder)
+            self.total -= share.amount
+            self.floors -= share.floor
+            self.needs -= share.need
+            self._holdings[holder].drop(self, share)
+        self.divide()
 
-    def _floor(self, share: _Share) -> int:
-        """Money that is used is used; minutes begin again."""
-        return share.used if self.kind >= DAY else 0
+    def divide(self) -> None:
+        """The fair level of what all wish."""
+        spare = max(0, self.limit - self.floors)
+        if self.needs <= spare:
+            self.level = None
+        else:
+            self.level = fair_level([share.need for share in self.shares.values()], spare)
 
     def fair(self, share: _Share, least: int) -> int:
         """What one holder should have, were all others content with as much."""
-        floor = self._floor(share)
-        need = max(0, share.wish - floor)
+        floor, need = share.floor, share.need
         if self.level is None:
             if self.kind >= DAY or not need:
                 return floor + need
-            if self.wishes * FEWER <= self.limit:
+            if self.needs * FEWER <= self.limit:
                 return need * FEWER // PLENTY
             # Of what nobody wishes for half is shared as well; the rest is for who comes next.
-            spare = max(0, self.limit - self.wishes) // (2 * len(self.shares) + 2)
+            spare = max(0, self.limit - self.needs) // (2 * len(self.shares) + 2)
             return need + spare
         return max(floor + min(need, self.level), min(least + floor, share.wish))
 
@@ -142,9 +226,14 @@ class Desk:
         self._now_us = now_us
         self._limits: Mapping[tuple[str, int], int] = {}
         self._pots: dict[tuple[str, int], _Pot] = {}
-        self._numbers: dict[str, tuple[int, int]] = {}
-        for row in store.load():
-            self._restore(row)
+        self._holdings: dict[str, _Holding] = {}
+        self._terms_us = -1
+        self._windows: list[int] = []
+        self._short: list[tuple[int, int]] = []
+        self._long: list[tuple[int, int]] = []
+        self._reckon_terms()
+        for page in store.load():
+            self._restore(page)
 
     def serve(self, limits: Mapping[tuple[str, int], int]) -> None:
         """Grant by these limits from now on; see `budgets_of`."""
@@ -155,90 +244,109 @@ class Desk:
 
     def granted(self, level: str, kind: int, now_us: int) -> int:
         """The sum of what all holders may use of a budget now, in the worst case."""
+        self._take_time(now_us)
         pot = self._pots.get((level, kind))
         if pot is None:
             return 0
         pot.refreshed_us = -REFRESH_US
-        pot.roll(self._time(now_us))
+        pot.roll(self._now_us, self._windows[kind])
         return pot.total
 
     def answer(self, question: Question, now_us: int) -> list[Grant] | None:
-        """What is granted, written down before; None for a question older than one answered.
+        """The answer to one question; see `answer_all`."""
+        return self.answer_all([question], now_us)[0]
+
+    def answer_all(self, questions: Sequence[Question], now_us: int) -> list[list[Grant] | None]:
+        """What is granted, all of it written down before, at once; None for a question older than
+        one answered.
 
         Raises `StoreFailed`: nothing is granted then, and nothing that was is forgotten.
         """
-        now_us = self._time(now_us)
-        holder = question.holder
-        if question.number <= self._numbers.get(holder, (0, 0))[0]:
-            return None
-        self._remember(holder, question.number, now_us)
-        grants: list[Grant] = []
-        kept: list[Granted] = []
-        for row in question.rows:
-            limit = self._limits.get((row.level, row.kind))
-            if limit is None:
-                continue
-            pot = self._pot(row.level, row.kind, limit, now_us)
-            grants.append(self._grant(pot, holder, row, now_us))
-            share = pot.shares[holder]
-            kept.append(
-                Granted(
-                    holder,
-                    row.level,
-                    row.kind,
-                    pot.window,
-                    share.amount,
-                    share.free_us,
-                    question.number,
-                )
-            )
-        if kept:
-            self._store.write(kept)
-        return grants
+        self._take_time(now_us)
+        touched: dict[tuple[str, int], None] = {}
+        answers = [self._answer(question, touched) for question in questions]
+        if touched:
+            held = self._holdings
+            self._store.write([held[holder].written(holder, page) for holder, page in touched])
+        return answers
 
     def tidy(self, now_us: int) -> None:
         """Forget what is over, also in the store. Raises `StoreFailed`."""
-        now_us = self._time(now_us)
+        self._take_time(now_us)
+        now_us = self._now_us
         for key, pot in list(self._pots.items()):
             pot.refreshed_us = -REFRESH_US
-            pot.roll(now_us)
+            pot.roll(now_us, self._windows[pot.kind])
             if not pot.shares:
                 del self._pots[key]
         old_us = now_us - FORGOTTEN_US
-        fresh = {one: seen for one, seen in self._numbers.items() if seen[1] >= old_us}
-        self._numbers = fresh
+        for holder, holding in list(self._holdings.items()):
+            if holding.seen_us < old_us and not any(holding.pages):
+                del self._holdings[holder]
         self._store.drop(now_us)
 
-    def _grant(self, pot: _Pot, holder: str, row: Wish, now_us: int) -> Grant:
+    def _answer(
+        self, question: Question, touched: dict[tuple[str, int], None]
+    ) -> list[Grant] | None:
+        holder = question.holder
+        holding = self._holdings.get(holder)
+        if holding is None:
+            holding = self._meet(holder)
+        if question.number <= holding.number:
+            return None
+        holding.number, holding.seen_us = question.number, self._now_us
+        grants: list[Grant] = []
+        for row in question.rows:
+            name = (row.level, row.kind)
+            limit = self._limits.get(name)
+            if limit is None:
+                continue
+            pot = self._pots.get(name)
+            if pot is None:
+                pot = self._new_pot(name, limit)
+            grants.append(self._grant(pot, holder, holding, row))
+            touched[holder, pot.shares[holder].page] = None
+        return grants
+
+    def _grant(self, pot: _Pot, holder: str, holding: _Holding, row: Wish) -> Grant:
         """Believe what the holder says of itself, then divide."""
-        pot.roll(now_us)
-        share = pot.shares.get(holder) or _Share()
-        is_same = pot.kind < DAY or row.window in (0, pot.window)
-        share.used = row.used if is_same else 0
-        share.wish = min(row.wish, pot.limit)
+        now_us, kind = self._now_us, pot.kind
+        pot.roll(now_us, self._windows[kind])
+        share = pot.shares.get(holder)
+        if share is None:
+            share = _Share()
+        is_same = kind < DAY or row.window in (0, pot.window)
+        pot.hear(share, row.used if is_same else 0, min(row.wish, pot.limit))
         held = row.held if is_same else 0
         # What it holds may last longer than what it is granted, and the answer may be lost.
-        longest_ms = max(self._lease_ms, min(row.left_ms, self._lease_ms * LONGER))
-        share.free_us = self._term(pot.kind, now_us, longest_ms)[1]
+        share.free_us = self._short[kind][1]
+        if row.left_ms > self._lease_ms:
+            longest_ms = min(row.left_ms, self._lease_ms * LONGER)
+            share.free_us = self._term(kind, now_us, longest_ms)[1]
         # Until it says otherwise it may use what it holds, in its clock's window also what it used.
         pot.put(holder, share, max(held, share.used))
+        holding.put(pot, share)
         if len(pot.shares) <= FEW:
-            pot.refresh(now_us)
+            pot.divide()
         room = max(0, pot.limit - (pot.total - share.amount))
         amount = min(pot.fair(share, row.least), room)
         pot.put(holder, share, max(amount, held, share.used))
-        lease_ms = self._lease_ms
-        if pot.total * PLENTY <= pot.limit:
-            lease_ms *= LONGER
-        last_ms, free_us = self._term(pot.kind, now_us, lease_ms)
-        share.free_us = max(share.free_us, free_us)
-        return Grant(row.level, row.kind, pot.window, amount, last_ms, amount < row.wish)
+        is_long = pot.total * PLENTY <= pot.limit
+        last_ms, free_us = (self._long if is_long else self._short)[kind]
+        if free_us > share.free_us:
+            share.free_us = free_us
+        return Grant(row.level, kind, pot.window, amount, last_ms, amount < row.wish)
 
-    def _pot(self, level: str, kind: int, limit: int, now_us: int) -> _Pot:
-        pot = self._pots.get((level, kind))
-        if pot is None:
-            pot = self._pots[level, kind] = _Pot(kind, limit, _window(kind, now_us))
+    def _new_pot(self, name: tuple[str, int], limit: int) -> _Pot:
+        pot = _Pot(name, limit, self._windows[name[1]], self._holdings)
+        self._pots[name] = pot
         return pot
+
+    def _meet(self, holder: str) -> _Holding:
+        if len(self._holdings) >= HOLDERS_MAX:
+            self.tidy(self._now_us)
+        holding = self._holdings[holder] = _Holding()
+        return holding
 
     def _term(self, kind: int, now_us: int, lease_ms: int) -> tuple[int, int]:
         """How long a grant lasts, in milliseconds, and from when on it is surely over."""
@@ -250,28 +358,41 @@ class Desk:
             return lease_ms, over_us
         return lease_ms, window_end_us(kind, over_us) + self._margin_us
 
-    def _restore(self, row: Granted) -> None:
+    def _restore(self, page: GrantedPage) -> None:
         """What was granted before this desk's memory began, used or not."""
-        number = max(row.number, self._numbers.get(row.holder, (0, 0))[0])
-        self._numbers[row.holder] = (number, self._now_us)
-        if row.free_us <= self._now_us or row.window != _window(row.kind, self._now_us):
-            return
-        pot = self._pot(row.level, row.kind, 0, self._now_us)
-        share = _Share()
-        share.used = share.wish = row.amount
-        share.free_us = row.free_us
-        pot.put(row.holder, share, row.amount)
+        holding = self._holdings.get(page.holder)
+        if holding is None:
+            holding = self._holdings[page.holder] = _Holding()
+        holding.number = max(page.number, holding.number)
+        holding.seen_us = self._now_us
+        for row in page.rows:
+            if row.free_us <= self._now_us or row.window != self._windows[row.kind]:
+                continue
+            name = (row.level, row.kind)
+            pot = self._pots.get(name)
+            if pot is None:
+                pot = self._new_pot(name, 0)
+            share = pot.shares.get(page.holder)
+            if share is None:
+                share = _Share()
+                holding.restore(page.page, pot, share)
+            share.free_us = max(row.free_us, share.free_us)
+            amount = max(row.amount, share.amount)
+            pot.hear(share, amount, amount)
+            pot.put(page.holder, share, amount)
 
-    def _remember(self, holder: str, number: int, now_us: int) -> None:
-        self._numbers[holder] = (number, now_us)
-        if len(self._numbers) > HOLDERS_MAX:
-            self.tidy(now_us)
+    def _take_time(self, now_us: int) -> None:
+        """Time does not go back."""
+        if now_us > self._now_us:
+            self._now_us = now_us
+        if self._terms_us != self._now_us:
+            self._reckon_terms()
 
-    def _time(self, now_us: int) -> int:
-        self._now_us = max(self._now_us, now_us)
-        return self._now_us
-
-
-def _window(kind: int, now_us: int) -> int:
-    """Of money the window that a grant names; of the rest there is one at a time."""
-    return window_of(kind, now_us) if kind >= DAY else 0
+    def _reckon_terms(self) -> None:
+        """Of each kind of budget: the window that a grant names, and how long grants last."""
+        now_us = self._terms_us = self._now_us
+        kinds = range(len(KINDS))
+        # Of money each window is named; of the rest there is one at a time.
+        self._windows = [window_of(kind, now_us) if kind >= DAY else 0 for kind in kinds]
+        self._short = [self._term(kind, now_us, self._lease_ms) for kind in kinds]
+        self._long = [self._term(kind, now_us, self._lease_ms * LONGER) for kind in kinds]

@@ -83,58 +83,70 @@ class Answer(msgspec.Struct, frozen=True):
     v: int = 1
 
 
-class Granted(msgspec.Struct, frozen=True):
-    """What is written down before an answer is sent: no more than ``amount`` until ``free_us``.
+class Granted(msgspec.Struct, frozen=True, array_like=True):
+    """One budget of a holder as it is written down: no more than ``amount`` until ``free_us``."""
 
-    One row for each holder and budget; the newest stands. ``number`` is of the question.
-    """
-
-    holder: str
     level: str
     kind: int
     window: int
     amount: int
     free_us: int
+
+
+class GrantedPage(msgspec.Struct, frozen=True):
+    """What is written down before an answer is sent: some budgets of one holder, whole.
+
+    The newest page of a holder's name and number stands. ``number`` is of the newest question.
+    """
+
+    holder: str
+    page: int
     number: int
+    rows: list[Granted]
+
+    @property
+    def free_us(self) -> int:
+        """From when on nothing of it can be used."""
+        return max((row.free_us for row in self.rows), default=0)
 
 
 class GrantStore(Protocol):
     """Where the desk's grants outlive its memory."""
 
-    def write(self, rows: Sequence[Granted]) -> None:
+    def write(self, pages: Sequence[GrantedPage]) -> None:
         """Keep all of them, or none. Raises `StoreFailed`; they may have been kept even then."""
 
-    def load(self) -> Iterable[Granted]:
-        """The newest row of each holder and budget. Raises `StoreFailed`."""
+    def load(self) -> Iterable[GrantedPage]:
+        """The newest of each page. Raises `StoreFailed`."""
 
     def drop(self, before_us: int) -> None:
-        """Forget rows whose ``free_us`` is before this. Raises `StoreFailed`."""
+        """Forget pages whose ``free_us`` is before this. Raises `StoreFailed`."""
 
 
 class MemoryGrants:
     """The store in memory, with a hook for faults: called with ``before`` and ``after``."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, str, int], Granted] = {}
+        self.pages: dict[tuple[str, int], GrantedPage] = {}
         self.fault: FaultHook | None = None
 
-    def write(self, rows: Sequence[Granted]) -> None:
+    def write(self, pages: Sequence[GrantedPage]) -> None:
         """Keep them."""
         if self.fault is not None:
             self.fault("before")
-        for row in rows:
-            self.rows[row.holder, row.level, row.kind] = row
+        for page in pages:
+            self.pages[page.holder, page.page] = page
         if self.fault is not None:
             self.fault("after")
 
-    def load(self) -> Iterable[Granted]:
+    def load(self) -> Iterable[GrantedPage]:
         """What was kept."""
-        return list(self.rows.values())
+        return list(self.pages.values())
 
     def drop(self, before_us: int) -> None:
         """Forget what is free again."""
-        kept = {key: row for key, row in self.rows.items() if row.free_us >= before_us}
-        self.rows = kept
+        kept = {key: page for key, page in self.pages.items() if page.free_us >= before_us}
+        self.pages = kept
 
 
 class FaultHook(Protocol):

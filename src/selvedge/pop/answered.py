@@ -1,19 +1,16 @@
 """Which `Idempotency-Key`s stand for a request already, and answers that may be given again.
 
-In this process's memory alone, bounded by keys, bytes and time. What is forgotten costs its client
-a second answer at most, never a wrong one: a key is looked up by tenant, project and word, and
-stands for one route and body.
+Here in the memory of a process that serves alone, bounded by keys, bytes and time; several workers
+have `AnsweredTogether`. What is forgotten costs its client a second answer at most, never a wrong
+one: a key is looked up by tenant, project and word, and stands for one route and body.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final, TypeAlias
+from typing import Protocol, TypeAlias
 
 from selvedge.exchange import Claim, Claimed, Kept
-
-KEYS_MAX: Final = 65_536
-"""Keys remembered; the oldest that does not run is forgotten first."""
 
 Key: TypeAlias = tuple[str, str, str]
 
@@ -32,10 +29,23 @@ class _Held:
         self.kept: Kept | None = None
 
 
-class Answered:
-    """One per process, on the event loop's thread."""
+class HeldKeys(Protocol):
+    """Keys that stand for requests, as an interpreter uses them."""
 
-    def __init__(self, bytes_max: int, ttl_us: int, keys_max: int = KEYS_MAX) -> None:
+    def claim(self, command: Claim, at_us: int) -> Claimed:
+        """Whose the key is; from now on this request's, where it was nobody's."""
+
+    def end(self, command: Claim, *, spent: bool, kept: Kept | None) -> None:
+        """The request that claimed it has ended: with something billed, or the key is free."""
+
+
+class Answered:
+    """One per process, on the event loop's thread.
+
+    Of ``keys_max`` keys the oldest that does not run is forgotten first.
+    """
+
+    def __init__(self, bytes_max: int, ttl_us: int, keys_max: int) -> None:
         self._bytes_max = bytes_max
         self._ttl_us = ttl_us
         self._keys_max = keys_max
@@ -51,6 +61,10 @@ class Answered:
         """Whose the key is; from now on this request's, where it was nobody's."""
         self._forget(at_us)
         held = self._held.get(command.key)
+        if held is not None and held.finished and at_us - held.at_us >= self._ttl_us:
+            self._drop(command.key)
+            del self._held[command.key]
+            held = None
         if held is None:
             self._held[command.key] = _Held(command, at_us)
             return Claimed("first", at_us)
@@ -60,8 +74,9 @@ class Answered:
             return Claimed("running", at_us, held.receipt)
         return Claimed("finished", at_us, held.receipt, held.kept)
 
-    def end(self, key: Key, *, spent: bool, kept: Kept | None) -> None:
+    def end(self, command: Claim, *, spent: bool, kept: Kept | None) -> None:
         """The request that claimed it has ended: with something billed, or the key is free."""
+        key = command.key
         held = self._held[key]
         if not spent:
             del self._held[key]

@@ -45,10 +45,10 @@ from selvedge.exchange import (
     Vouched,
     Written,
     cools,
+    spends,
     take_word,
 )
 from selvedge.fabric import Ask, Engine, Head, Refused, StoreFailed, Usage
-from selvedge.ledger import settle
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
@@ -142,7 +142,7 @@ class Interpreter:
         self._state.metrics.running.dec()
         self._state.gate.left()
         if self._claim is not None:
-            self._state.answered.end(self._claim.key, spent=self._spent, kept=self._kept)
+            self._state.answered.end(self._claim, spent=self._spent, kept=self._kept)
             self._claim = self._kept = None
         # Whatever refers to each other parts here, so that no garbage collector has to find it.
         self._relaying = self._deadline = None
@@ -379,9 +379,7 @@ class Interpreter:
         def recorded(error: StoreFailed | None) -> None:
             if error is None:
                 self._state.metrics.recorded(command.receipt)
-                if self._claim is not None:
-                    settled = settle(command.receipt)
-                    self._spent = settled.row == "complete" or settled.billed.total > 0
+                self._spent = self._claim is not None and spends(command.receipt)
             self._written(error)
 
         self._state.book.record(command.receipt, command.personal, recorded)

@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ from selvedge.adapters import (
     keep_whole,
 )
 from selvedge.fabric import SelvedgeError
+from selvedge.pop.answered_together import AnsweredTogether, Shape, settle_left
 from selvedge.pop.clock import now_us
 from selvedge.pop.peering import Peering
 from selvedge.pop.process import IDENTITY_FILE
@@ -119,10 +120,14 @@ class Keeper:
         self._argv = list(argv)
         self._env = dict(env)
         self._directory = Path(settings.state_dir)
-        self._rows = 2 * settings.workers
+        # A worker and who replaces it; the last row is the keeper's own, who ships.
+        self._rows = 2 * settings.workers + 1
         self._cells = Memory.shared("selvedge-cells", bytes_for(self._rows))
         self._tickets = Memory.shared("selvedge-tickets", SharedTickets.bytes_for())
-        self._shared = Shared(self._cells, self._rows, 0)
+        shape = Shape(settings.idempotency_keys_max, settings.idempotency_bytes_max)
+        self._answers, self._answers_shape = shape.new_memory(), shape
+        self._claims = AnsweredTogether(self._answers, shape, 0, os.getpid()).claims
+        self.shared = Shared(self._cells, self._rows, self._rows - 1)
         self._started_us = now_us()
         self._sockets = {"listen": open_sockets(settings)}
         if settings.peer_listen is not None:
@@ -132,7 +137,7 @@ class Keeper:
         self._starting = [asyncio.Lock() for _ in range(settings.workers)]
         self._spawning = asyncio.Lock()
         self._failures = [0] * settings.workers
-        self._tending: set[asyncio.Task[None]] = set()
+        self._tending: set[asyncio.Task[object]] = set()
         self._stopping = False
 
     async def start(self) -> None:
@@ -182,7 +187,7 @@ class Keeper:
         pulse = Pulse(max(1, round(self._settings.worker_still_ms_max / 1000 / LOOK_S)))
         while True:
             await asyncio.sleep(LOOK_S)
-            rounds = self._shared.rounds.each
+            rounds = self.shared.rounds.each
             serving = {
                 one.pid: one
                 for one in self._alive
@@ -212,7 +217,7 @@ class Keeper:
         said, ready_fd = os.pipe2(os.O_CLOEXEC)
         part = self._part(slot, ready_fd, reserved)
         fds = [*(fd for slots in part.sockets.values() for fd in slots), ready_fd]
-        fds += [part.cells_fd, part.tickets_fd]
+        fds += [part.cells_fd, part.tickets_fd, part.answers_fd]
         env = self._env | {
             PARENT_VARIABLE: str(os.getpid()),
             PART_VARIABLE: msgspec.json.encode(part).decode(),
@@ -250,13 +255,15 @@ class Keeper:
         return Part(
             slot=slot,
             number=number,
-            row=next(row for row in range(self._rows) if row not in rows),
+            row=next(row for row in range(self._rows - 1) if row not in rows),
             rows=self._rows,
             sockets={
                 name: tuple(one.fileno() for one in socks) for name, socks in self._sockets.items()
             },
             cells_fd=self._cells.fd,
             tickets_fd=self._tickets.fd,
+            answers_fd=self._answers.fd,
+            answers=self._answers_shape,
             ready_fd=ready_fd,
             started_us=self._started_us,
             layout=layout(),
@@ -266,13 +273,18 @@ class Keeper:
         )
 
     def _ended(self, one: _Process) -> None:
-        """A process is no more: its row and its journal are free."""
+        """A process is no more: its row, its journal and the keys that it held are free."""
         if one in self._alive:
             self._alive.remove(one)
-            self._shared.ended(one.part.row)
+            self.shared.ended(one.part.row)
+            receipts = journal_of(self._directory, one.part.number) / "receipts"
+            self._see_to(settle_left(self._claims, one.pid, receipts))
 
     def _tend(self, one: _Process) -> None:
-        task = asyncio.get_running_loop().create_task(self._outlive(one))
+        self._see_to(self._outlive(one))
+
+    def _see_to(self, what: Coroutine[None, None, object]) -> None:
+        task = asyncio.get_running_loop().create_task(what)
         self._tending.add(task)
         task.add_done_callback(self._tending.discard)
 
@@ -357,7 +369,7 @@ async def run_keeper(settings: Settings, argv: Sequence[str], env: Mapping[str, 
         beside = [
             loop.create_task(_roll_when_asked(keeper, roll)),
             loop.create_task(keeper.watch()),
-            loop.create_task(ship_beside(settings, identity)),
+            loop.create_task(ship_beside(settings, identity, keeper.shared)),
         ]
         await stop.wait()
         for task in beside:

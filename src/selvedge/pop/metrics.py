@@ -232,11 +232,25 @@ class Metrics:
         yield self.leases.collect()
         words = "Tenants, projects and keys whose limits are counted now, over the workers."
         yield gauge("selvedge_quota_levels", words, self.quota_levels.total())
+        yield from self._collect_unshipped()
         words = "What reports and digests cost to hear, over the last minute."
         yield gauge("selvedge_hearing_bytes_per_second", words, self._shared.hearing.total())
         words = "PoPs whose report is fresh, this one's own among them, by the worker with fewest."
         slots = zip(self._shared.slot.each, self._shared.heard.each, strict=True)
         yield gauge("selvedge_reports_fresh", words, min((n for at, n in slots if at), default=0))
+
+    def _collect_unshipped(self) -> Iterator[Metric]:
+        shared = self._shared
+        words = "Receipts that the collector of their zone has not acknowledged."
+        yield gauge("selvedge_receipts_unshipped", words, shared.unshipped.total())
+        words = "The same, in bytes of the journals."
+        yield gauge("selvedge_receipts_unshipped_bytes", words, shared.unshipped_bytes.total())
+        since = shared.unshipped_since.total()  # of one process, who ships
+        if since:
+            words = (
+                "When the request of the oldest of them ended, Unix time; none where none waits."
+            )
+            yield gauge("selvedge_receipts_unshipped_oldest_timestamp_seconds", words, since)
 
 
 class TlsCounters:

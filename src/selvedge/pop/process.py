@@ -185,6 +185,7 @@ async def run_pop(
         share = (slot, settings.workers if part is not None else 1)
         state = PopState(settings, book, client, environment, worker.shared, part=share)
         state.tickets = worker.tickets(now_us())
+        state.answered = worker.answered() or state.answered
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
         tls = open_client_tls(settings, state.metrics.tls)
@@ -208,7 +209,10 @@ async def run_pop(
             *([tls.watch()] if tls is not None else []),
         ]
         if part is None:  # else the keeper ships
-            watches.append(Shipping(settings, client, keeper.identity, keeper.release).watch())
+            shipping = Shipping(
+                settings, client, keeper.identity, keeper.release, shared=worker.shared
+            )
+            watches.append(shipping.watch())
         else:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)

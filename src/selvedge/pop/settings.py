@@ -98,10 +98,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         int,
         Meta(ge=0),
         _help(
-            "Bytes of answers each worker keeps, to give them again for their Idempotency-Key; 0: "
-            "none."
+            "Bytes of answers kept, to give them again for their Idempotency-Key; 0: none. Several "
+            "workers keep them together, as much as when the PoP was started."
         ),
     ] = 16_000_000
+    idempotency_keys_max: Annotated[
+        int,
+        Meta(ge=1, le=1_048_576),
+        _help(
+            "Idempotency-Keys remembered. Several workers remember them together, as many as when "
+            "the PoP was started."
+        ),
+    ] = 65_536
     idempotency_ttl_ms: Annotated[
         Count, _help("How long an Idempotency-Key stands for its request, in milliseconds.")
     ] = 86_400_000

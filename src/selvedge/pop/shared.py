@@ -28,6 +28,9 @@ GAUGES: Final = (
     "heard",
     "rounds",
     "quota_levels",
+    "unshipped",
+    "unshipped_bytes",
+    "unshipped_since",
 )
 GAUGES_WIDTH: Final = 16 + 2 * PLACES_MAX
 
@@ -60,6 +63,9 @@ class Shared:
             self.heard,
             self.rounds,
             self.quota_levels,
+            self.unshipped,
+            self.unshipped_bytes,
+            self.unshipped_since,
         ) = (self.gauges.cell(column) for column in range(len(GAUGES)))
 
     @classmethod

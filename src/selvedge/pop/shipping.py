@@ -28,8 +28,9 @@ from selvedge.adapters import (
 )
 from selvedge.exchange import collection
 from selvedge.fabric import BadRelease, BadTicket, Collector, Release, StoreFailed
-from selvedge.ledger import Shipper
+from selvedge.ledger import BEGINNING, Backlog, Shipper
 from selvedge.pop.settings import Settings
+from selvedge.pop.shared import Shared
 from selvedge.pop.shipped import drop_shipped
 from selvedge.routing import Draws
 
@@ -52,10 +53,24 @@ class Route:
         self.key = key
         self.tls = tls
         self.shippers: dict[int, Shipper] = {}
+        self.backlogs: dict[int, Backlog] = {}
         self.failures = 0
         self.due_s = 0.0
         self.shipped = 0
         self.task: asyncio.Task[None] | None = None
+
+    def backlog(self, number: int) -> Backlog | None:
+        """What waits of a journal; None where the collector is still to say how far it has come.
+
+        One that is away when this process begins is taken to have nothing.
+        """
+        shipper, backlog = self.shippers.get(number), self.backlogs.get(number)
+        if shipper is None:
+            return backlog
+        if shipper.acknowledged is not None or (backlog is None and self.failures):
+            backlog = self.backlogs.setdefault(number, Backlog(self.collector.zone))
+            backlog.acknowledge(shipper.acknowledged or BEGINNING)
+        return backlog
 
     def outgoing(self, body: bytes) -> Outgoing:
         """A question to the collector. Plaintext stays inside this network."""
@@ -77,7 +92,10 @@ class Shipping:
         identity: bytes,
         release_of: Callable[[], Release | None],
         clock_s: Callable[[], float] = time.monotonic,
+        *,
+        shared: Shared | None = None,
     ) -> None:
+        self._shared = shared
         self._settings = settings
         self._client = client
         self._identity = identity
@@ -115,6 +133,7 @@ class Shipping:
         if release.version != self._version:
             self._meet(release)
         if not self.routes:
+            self._show()
             return
         await asyncio.to_thread(self._look)
         if self._settings.receipts_kept_days and self._clock_s() >= self._drop_due_s:
@@ -124,6 +143,8 @@ class Shipping:
             is_idle = route.task is None or route.task.done()
             if is_idle and route.due_s <= self._clock_s():
                 route.task = asyncio.get_running_loop().create_task(self._run(route))
+        await asyncio.to_thread(self._count)
+        self._show()
 
     def _look(self) -> None:
         directory = Path(self._settings.state_dir)
@@ -140,6 +161,24 @@ class Shipping:
             upto = acknowledged(self.routes, number)
             for segment in drop_shipped(journal, upto, self.routes.keys(), before_s, time.time()):
                 log.info("segment %d of journal %d is dropped: it is shipped", segment, number)
+
+    def _count(self) -> None:
+        """Read on what waits, no faster than receipts are shipped."""
+        left = self._settings.ship_bytes_per_s_max * self._settings.ship_ms // 1000
+        for route in self.routes.values():
+            for number, journal in self.journals.items():
+                backlog = route.backlog(number)
+                while backlog is not None and left > 0 and (read := backlog.read(journal)):
+                    left -= read
+
+    def _show(self) -> None:
+        if self._shared is None:
+            return
+        backlogs = [one for route in self.routes.values() for one in route.backlogs.values()]
+        since = min((one.oldest_us for one in backlogs if one.oldest_us), default=0)
+        self._shared.unshipped.set(sum(one.count for one in backlogs))
+        self._shared.unshipped_bytes.set(sum(one.bytes for one in backlogs))
+        self._shared.unshipped_since.set(since // 1_000_000)
 
     def _meet(self, release: Release) -> None:
         """A new release: other collectors, perhaps."""

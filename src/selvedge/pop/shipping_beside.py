@@ -11,6 +11,7 @@ from selvedge.adapters import HttpClient, open_release
 from selvedge.fabric import BadRelease, Release
 from selvedge.pop.limits import client_settings
 from selvedge.pop.settings import Settings
+from selvedge.pop.shared import Shared
 from selvedge.pop.shipping import Shipping
 
 LOOK_S: Final = 1.0
@@ -50,13 +51,14 @@ class KeptRelease:
             await asyncio.sleep(LOOK_S)
 
 
-async def ship_beside(settings: Settings, identity: bytes) -> None:
+async def ship_beside(settings: Settings, identity: bytes, shared: Shared) -> None:
     """Ship the receipts of all workers until cancelled."""
     client = HttpClient(client_settings(settings))
     kept = KeptRelease(settings)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(kept.watch())
-            group.create_task(Shipping(settings, client, identity, kept.release).watch())
+            shipping = Shipping(settings, client, identity, kept.release, shared=shared)
+            group.create_task(shipping.watch())
     finally:
         await client.close()

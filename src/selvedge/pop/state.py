@@ -12,7 +12,7 @@ from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Wa
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.fabric import Engine, Refused, Route, StoreFailed
 from selvedge.ledger import AWAY, Away, Holder, Keyring
-from selvedge.pop.answered import Answered
+from selvedge.pop.answered import Answered, HeldKeys
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
@@ -69,7 +69,11 @@ class PopState:
         self.metrics = Metrics(settings.pop, shared)
         self.bodies = BodyBudget(settings.bodies_bytes_max, shared.bodies)
         self.tickets = TicketBook(settings.pop, now_us())
-        self.answered = Answered(settings.idempotency_bytes_max, settings.idempotency_ttl_ms * 1000)
+        self.answered: HeldKeys = Answered(
+            settings.idempotency_bytes_max,
+            settings.idempotency_ttl_ms * 1000,
+            settings.idempotency_keys_max,
+        )
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
         self.load = LoadBook(None if shared.is_alone else shared.counts())

@@ -18,6 +18,9 @@ import msgspec
 
 from selvedge.adapters import Memory, SharedTickets, journal_of, journals_of
 from selvedge.fabric import BadSetting, SelvedgeError
+from selvedge.pop import answered_together
+from selvedge.pop.answered import HeldKeys
+from selvedge.pop.answered_together import AnsweredTogether, Shape
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.settings import Settings
 from selvedge.pop.shared import GAUGES, Shared, bytes_for
@@ -49,6 +52,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     pop: str
     state_dir: str
     settle: tuple[int, ...] = ()
+    answers_fd: int = -1
+    answers: Shape = Shape(1, 0)
 
 
 def take_part(environment: MutableMapping[str, str]) -> Part | None:
@@ -59,7 +64,8 @@ def take_part(environment: MutableMapping[str, str]) -> Part | None:
 
 def layout() -> str:
     """A hash of what lies where in shared memory: processes that differ in it cannot share."""
-    told = repr((GAUGES, bytes_for(1), Metrics("").layout, SharedTickets.bytes_for()))
+    sizes = bytes_for(1), Metrics("").layout, SharedTickets.bytes_for()
+    told = repr((GAUGES, sizes, answered_together.layout()))
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -83,6 +89,14 @@ class Worker:
             return TicketBook(self._settings.pop, now_us)
         memory = Memory(self._part.tickets_fd, SharedTickets.bytes_for())
         return TicketBook(self._settings.pop, self._part.started_us, SharedTickets(memory))
+
+    def answered(self) -> HeldKeys | None:
+        """The keys of all workers' requests; None where this process is alone."""
+        if self._part is None:
+            return None
+        memory = Memory(self._part.answers_fd, self._part.answers.size())
+        ttl_us = self._settings.idempotency_ttl_ms * 1000
+        return AnsweredTogether(memory, self._part.answers, ttl_us, os.getpid())
 
     def socket(self, name: str, slot: int | None = None) -> socket.socket | None:
         """The listening socket of a slot, as a descriptor to be closed; None where alone."""
