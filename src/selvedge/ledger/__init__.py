@@ -141,6 +141,13 @@ from selvedge.ledger.settlement import (
 )
 from selvedge.ledger.shares import AWAY, Away
 from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
+from selvedge.ledger.spend_forecast import (
+    HOUR_US,
+    Hours,
+    SpendForecast,
+    forecast_spend,
+    straight_line,
+)
 from selvedge.ledger.usage_rows import (
     GROUPS,
     UsageAsked,
@@ -161,6 +168,7 @@ __all__ = [
     "BY_END",
     "DAY_US",
     "GROUPS",
+    "HOUR_US",
     "INTEGER_MAX",
     "ITL_STEP_US",
     "LEAF_DOMAIN",
@@ -205,6 +213,7 @@ __all__ = [
     "Granted",
     "GrantedPage",
     "Holder",
+    "Hours",
     "Intent",
     "Journal",
     "KeyChanges",
@@ -235,6 +244,7 @@ __all__ = [
     "Shown",
     "Sla",
     "Span",
+    "SpendForecast",
     "Stream",
     "Summary",
     "Sums",
@@ -259,6 +269,7 @@ __all__ = [
     "estimate_of",
     "fold",
     "fold_service",
+    "forecast_spend",
     "gather",
     "hash_secret",
     "in_words",
@@ -286,6 +297,7 @@ __all__ = [
     "settle",
     "settlement_table",
     "spans_of",
+    "straight_line",
     "sums_of",
     "tenants_with_sla",
     "window_end_us",
