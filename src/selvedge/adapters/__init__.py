@@ -122,6 +122,13 @@ from selvedge.adapters.shared_ring import SharedRing
 from selvedge.adapters.shared_tickets import SharedTickets
 from selvedge.adapters.sockets import no_delay
 from selvedge.adapters.vault import Vault
+from selvedge.adapters.webhooks import (
+    BadWebhook,
+    check_webhook_url,
+    secret_words,
+    send_webhook,
+    webhook_headers,
+)
 
 __all__ = [
     "BUNDLED",
@@ -139,6 +146,7 @@ __all__ = [
     "Ask",
     "BadCertificate",
     "BadLinks",
+    "BadWebhook",
     "Call",
     "Cell",
     "CertificateFiles",
@@ -186,6 +194,7 @@ __all__ = [
     "as_table",
     "at_once",
     "check_peer_certificates",
+    "check_webhook_url",
     "client_side_context",
     "connect",
     "default_cache_dir",
@@ -230,10 +239,13 @@ __all__ = [
     "rows_of_parts",
     "seal_delta",
     "seal_release",
+    "secret_words",
     "segment_path",
+    "send_webhook",
     "service_key",
     "service_of_parts",
     "usage_of_parts",
+    "webhook_headers",
     "write_atomically",
     "write_parquet",
     "write_partitions",

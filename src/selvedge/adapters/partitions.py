@@ -43,6 +43,7 @@ _TYPES: Final[Mapping[str, str]] = {
     field.name: {int: _INTEGER, int | None: _INTEGER, bool: "BOOLEAN"}.get(field.type, _WORD)
     for field in msgspec.structs.fields(UsageRow)
 }
+_HOUR: Final = "strftime(make_timestamp(received_us), '%Y-%m-%dT%H')"
 _LATER: Final[Mapping[str, str]] = {
     "purpose": "coalesce(receipt ->> '$.purpose', 'request')",
     "ended_as": "CASE settled_by WHEN 'batch_line' THEN 'complete' ELSE settled_by END",
@@ -230,7 +231,8 @@ def usage_of_parts(parts: Sequence[Path], wish: UsageAsked) -> UsageTable:
     """Usage by group, of these parts."""
     if not parts:
         return {}
-    groups = ", ".join(f"coalesce(nullif({name}, ''), '-')" for name in wish.by) or "''"
+    told = (_HOUR if name == "hour" else name for name in wish.by)
+    groups = ", ".join(f"coalesce(nullif({name}, ''), '-')" for name in told) or "''"
     counts = ", ".join(f"sum({name})::BIGINT" for name in Sums.__struct_fields__[1:])
     query = (
         f"SELECT [{groups}], count(*)::BIGINT, {counts} FROM {as_table(parts)} WHERE NOT conflict "

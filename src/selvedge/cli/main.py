@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from selvedge import __version__
+from selvedge.cli.alerts import alert, forecast
 from selvedge.cli.ask import ask
 from selvedge.cli.collector import collector
 from selvedge.cli.control import control
@@ -50,7 +51,7 @@ def version(as_json: bool) -> None:
 
 for command in (
     *(up, pop, collector, engine, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, reconcile, sla),
+    *(tenant, project, key, control, usage, reconcile, sla, alert, forecast),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

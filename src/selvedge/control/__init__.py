@@ -27,6 +27,7 @@ from selvedge.control.roles import ROLES, roles_table
 from selvedge.control.service_files import read_book, read_maintenance
 from selvedge.control.service_reports import ServiceSources, burn_now, report_month
 from selvedge.control.settings import CONTROL_ENV_PREFIX, ControlSettings
+from selvedge.control.spend_forecasts import TenantForecast, forecasts_of
 
 if TYPE_CHECKING:
     from selvedge.control.backup import back_up, restore
@@ -64,12 +65,14 @@ __all__ = [
     "RunningPoP",
     "ServiceSources",
     "Snapshot",
+    "TenantForecast",
     "admin_errors_table",
     "back_up",
     "burn_now",
     "collector_commands",
     "collector_directory",
     "collector_key_file",
+    "forecasts_of",
     "free_port",
     "has_control_extra",
     "load_part",

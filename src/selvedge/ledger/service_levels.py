@@ -247,6 +247,11 @@ def month_span(month: str) -> tuple[int, int]:
     return _us(first), _us(after)
 
 
+def month_of(at_us: int) -> str:
+    """The UTC month of a moment, as 2026-11."""
+    return day_of(at_us)[:7]
+
+
 def _us(at: datetime) -> int:
     return round(at.timestamp()) * 1_000_000
 

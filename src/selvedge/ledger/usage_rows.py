@@ -26,6 +26,7 @@ GROUPS: Final = (
     "model",
     "zone",
     "day",
+    "hour",
     "pop",
     "served_pop",
     "processed_in",
@@ -83,6 +84,11 @@ class UsageRow(msgspec.Struct, frozen=True):
     """Tokens that the engine generated, billed or not."""
 
     @property
+    def hour(self) -> str:
+        """The UTC hour in which it was received, as 2026-11-07T10."""
+        return hour_of(self.received_us)
+
+    @property
     def sums(self) -> Sums:
         """What it bills."""
         return Sums(
@@ -123,6 +129,11 @@ UsageTable = Mapping[tuple[str, ...], Sums]
 def day_of(received_us: int) -> str:
     """The UTC day of a moment."""
     return datetime.fromtimestamp(received_us // _DAY_US * 86_400, UTC).date().isoformat()
+
+
+def hour_of(received_us: int) -> str:
+    """The UTC hour of a moment, as 2026-11-07T10."""
+    return datetime.fromtimestamp(received_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H")
 
 
 def row_of_receipt(sealed: Sealed, receipt: Receipt, *, conflict: bool = False) -> UsageRow:
