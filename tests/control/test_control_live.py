@@ -177,6 +177,6 @@ def test_without_a_control_process_a_store_that_is_there_is_still_asked(
         publish.append(told.json)
     assert publish[1]["release"] == publish[0]["release"] + 1
     told = site.call("control", "upgrade")
-    assert told.out.strip() == "store: revision 0004 -> 0003"
+    assert told.out.strip() == "store: revision 0004 -> 0004"
     told = site.call("tenant", "list")
     assert (told.code, "selvedge control run" in told.err) == (1, True)
