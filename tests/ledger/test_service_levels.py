@@ -109,7 +109,7 @@ CASES: tuple[tuple[str, dict[str, object]], ...] = (
     ("failed", {**BROKE, "attempts": tried("failed"), "purpose": "probe"}),
     ("broken", {**BROKE, "attempts": tried("failed", 9)}),
     ("capacity", refused("overloaded")),
-    ("capacity", {**refused("no_engine_available"), "purpose": "probe"}),
+    ("yielded", {**refused("no_engine_available"), "purpose": "probe"}),
     ("engine", refused("engine_failed")),
     ("selvedge", refused("shutting_down")),
     ("selvedge", refused("a_code_of_a_newer_version")),
@@ -127,7 +127,7 @@ def test_the_table_is_whole() -> None:
     by_purpose = {"probe", "batch_line"}
     assert set(BY_END) == set(ROWS) - of_attempts - by_purpose, "every end has a rule"
     used = {*BY_END.values(), *(rule for rule, _ in AFTER_PATIENCE.values())}
-    assert used | {"maintenance", "batch"} == set(SERVICE_RULES), "and every rule an end"
+    assert used | {"maintenance", "batch", "yielded"} == set(SERVICE_RULES), "and every rule an end"
     assert {rule for rule, _ in CASES} | {"maintenance"} == set(SERVICE_RULES)
     assert service_rules_table().count("\n") == len(SERVICE_RULES) + 2
 

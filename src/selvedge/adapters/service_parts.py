@@ -17,6 +17,7 @@ from selvedge.ledger import (
     SERVICE_RULES,
     TTFT_STEP_US,
     UNKNOWN_END,
+    YIELDED_END,
     Maintenance,
     ServiceAsked,
     ServicePlace,
@@ -66,6 +67,7 @@ def _rule(windows: int) -> str:
     """A row's rule, in SQL; as `judge`."""
     cases = [f"WHEN {' OR '.join([_HELD] * windows)} THEN 'maintenance'"] if windows else []
     cases.append("WHEN purpose = 'batch' THEN 'batch'")
+    cases.append(f"WHEN purpose = 'probe' AND ended_as = '{YIELDED_END}' THEN 'yielded'")
     for end, (rule, streams_alone) in AFTER_PATIENCE.items():
         streams = " AND stream" if streams_alone else ""
         waited = f"ended_us - received_us >= {PATIENT_US}{streams}"

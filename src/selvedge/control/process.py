@@ -40,6 +40,7 @@ from selvedge.control.pops_door import (
     PopHandler,
     PopsDoor,
 )
+from selvedge.control.probes import run_probes
 from selvedge.control.publishing import Publisher
 from selvedge.control.rows import GrantForm
 from selvedge.control.seeding import adopt
@@ -271,6 +272,9 @@ async def _serve(
     serving = asyncio.create_task(door.serve(sockets=[socks[0]]))
     working = asyncio.create_task(background.run())
     telling = asyncio.create_task(open_courier(settings, rooms).run())
+    probing = asyncio.create_task(
+        run_probes(settings, lambda: rooms.publisher.release, rooms.store.now_us)
+    )
     note = Path(settings.home) / CONTROL_FILE
     write_atomically(note, msgspec.json.encode(_running(socks, settings)))
     log.info("the control process serves on %s and %s", *(_url(sock) for sock in socks))
@@ -286,9 +290,10 @@ async def _serve(
         note.unlink(missing_ok=True)
         working.cancel()
         telling.cancel()
+        probing.cancel()
         door.should_exit = True
         await pops.close()
-        await asyncio.gather(working, telling, serving, return_exceptions=True)
+        await asyncio.gather(working, telling, probing, serving, return_exceptions=True)
 
 
 async def _keep(seat: DeskSeat) -> None:

@@ -43,6 +43,12 @@ def _excluded() -> tuple[ServiceRule, ...]:
             "a batch is promised a day, not a moment",
         ),
         ServiceRule(
+            "yielded",
+            "a probe refused for want of room",
+            "excluded",
+            "it asks for no room that a customer could have; to be busy is not to be down",
+        ),
+        ServiceRule(
             "replayed",
             "an answer given again for its `Idempotency-Key`",
             "excluded",
@@ -122,7 +128,7 @@ def _counted() -> tuple[ServiceRule, ...]:
 SERVICE_RULES: Final[Mapping[str, ServiceRule]] = MappingProxyType(
     {rule.name: rule for rule in _excluded() + _counted()}
 )
-"""Every rule, by name. The first two go before how the request ended."""
+"""Every rule, by name. The first three go before how the request ended."""
 
 BY_END: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -152,6 +158,8 @@ AFTER_PATIENCE: Final[Mapping[str, tuple[str, bool]]] = MappingProxyType(
 )
 """The same of who waited `PATIENT_US` or longer; True: of streams alone."""
 
+YIELDED_END: Final = "refused_capacity"
+"""How a probe ends that found no room."""
 UNKNOWN_END: Final = "selvedge"
 """The rule of an end that a newer version wrote: nobody's but ours."""
 
@@ -182,6 +190,8 @@ def judge(row: UsageRow, windows: Iterable[Maintenance] = ()) -> str:
         return "maintenance"
     if row.purpose == "batch":
         return "batch"
+    if row.purpose == "probe" and row.ended_as == YIELDED_END:
+        return "yielded"
     patient = AFTER_PATIENCE.get(row.ended_as)
     if patient is not None and row.ended_us - row.received_us >= PATIENT_US:
         name, streams_alone = patient
