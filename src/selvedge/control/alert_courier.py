@@ -40,6 +40,8 @@ from selvedge.ledger import (
 
 SENT_AT_ONCE: Final = 16
 PAGE: Final = 1_000
+REST: Final = 20
+"""So many times what a look took, the next one waits: a twentieth of a core at most."""
 
 Post = Callable[[str, dict[str, str], bytes], Awaitable[int]]
 log: Final = logging.getLogger("selvedge.control")
@@ -118,11 +120,16 @@ class AlertCourier:
         self._failing: str | None = None
 
     async def run(self) -> None:
-        """Until cancelled; never, where the setting says so."""
+        """Until cancelled; never, where the setting says so.
+
+        Many receipts take long to fold: the longer a look took, the longer the next one waits.
+        """
         every_s = self._settings.alerts_every_ms / 1000
+        loop = asyncio.get_running_loop()
         while every_s:
+            begun_s = loop.time()
             await self.step()
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(max(every_s, (loop.time() - begun_s) * REST))
 
     async def step(self) -> None:
         """Look once, and send what is due."""

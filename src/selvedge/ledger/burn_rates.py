@@ -14,9 +14,11 @@ import msgspec
 
 from selvedge.ledger.price_book import PPM
 from selvedge.ledger.service_levels import (
+    Slots,
     Span,
     Tallies,
     Tally,
+    by_model,
     gather,
     models_of,
     objective_of,
@@ -77,6 +79,7 @@ def burn_rates(tallies: Tallies, tenant: str, spans: Iterable[Span], now_us: int
     """Every model by every rule. ``tallies`` are of minutes; the minute of ``now_us`` counts."""
     end = now_us // MINUTE_US * MINUTE_US + MINUTE_US
     found: list[BurnRate] = []
+    slots = by_model(tallies)
     for span in spans:
         if not span.since_us <= now_us < span.until_us:
             continue
@@ -85,19 +88,19 @@ def burn_rates(tallies: Tallies, tenant: str, spans: Iterable[Span], now_us: int
             promised = objective.availability_ppm if objective is not None else None
             if promised is not None:
                 found += [
-                    _rate(tallies, (tenant, model, span.sla.id), promised, (rule, end))
+                    _rate(slots, (tenant, model, span.sla.id), promised, (rule, end))
                     for rule in BURN_RULES
                 ]
     return found
 
 
 def _rate(
-    tallies: Tallies, whose: tuple[str, str, str], promised: int, rule_end: tuple[BurnRule, int]
+    slots: Slots, whose: tuple[str, str, str], promised: int, rule_end: tuple[BurnRule, int]
 ) -> BurnRate:
     rule, end = rule_end
     tenant, model, sla = whose
-    long, _ = gather(tallies, tenant, model, lambda slot: end - rule.long_us <= slot < end)
-    short, _ = gather(tallies, tenant, model, lambda slot: end - rule.short_us <= slot < end)
+    long, _ = gather(slots, tenant, model, lambda slot: end - rule.long_us <= slot < end)
+    short, _ = gather(slots, tenant, model, lambda slot: end - rule.short_us <= slot < end)
     rates = burn_milli(promised, long), burn_milli(promised, short)
     requests = long.good + long.bad
     hot = all(one is not None and one >= rule.milli for one in rates)

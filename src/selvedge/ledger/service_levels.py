@@ -303,22 +303,34 @@ def models_of(tallies: Tallies, tenant: str, sla: Sla) -> list[str]:
     return sorted(one for one in asked | named if objective_of(sla, one) is not None)
 
 
+Slots = Mapping[tuple[str, str], Mapping[int, Tally]]
+"""Tenant and model -> slot -> what it counted."""
+
+
+def by_model(tallies: Tallies) -> Slots:
+    """Tallies as they are looked up."""
+    found: dict[tuple[str, str], dict[int, Tally]] = {}
+    for (tenant, model, slot), tally in tallies.items():
+        found.setdefault((tenant, model), {})[slot] = tally
+    return found
+
+
 def gather(
-    tallies: Tallies, tenant: str, model: str, within: Callable[[int], bool]
+    slots: Slots, tenant: str, model: str, within: Callable[[int], bool]
 ) -> tuple[Tally, int]:
     """What counts for a model in some slots, and how many probes are in it.
 
     A request that we failed before its model was known counts against each: it may have been any.
     """
     found, probes = Tally(), Tally()
-    for (who, what, slot), tally in tallies.items():
-        if not within(slot):
-            continue
-        if (who, what) == (tenant, model):
+    for slot, tally in slots.get((tenant, model), {}).items():
+        if within(slot):
             found.add(tally)
-        elif (who, what) == (tenant, NO_MODEL):
+    for slot, tally in slots.get((tenant, NO_MODEL), {}).items():
+        if within(slot):
             found.add(_bad_alone(tally))
-        elif (who, what) == (PROBES, model):
+    for slot, tally in slots.get((PROBES, model), {}).items():
+        if within(slot):
             probes.add(tally)
     if found.good + found.bad >= REQUESTS_FEW:
         return found, 0
@@ -333,19 +345,18 @@ def _bad_alone(tally: Tally) -> Tally:
 
 def months_of(tallies: Tallies, tenant: str, spans: Iterable[Span]) -> list[ServiceMonth]:
     """The report: each model of each service level. ``tallies`` are of days."""
+    slots = by_model(tallies)
     return [
-        _month(tallies, tenant, model, span)
+        _month(slots, tenant, model, span)
         for span in spans
         for model in models_of(tallies, tenant, span.sla)
     ]
 
 
-def _month(tallies: Tallies, tenant: str, model: str, span: Span) -> ServiceMonth:
+def _month(slots: Slots, tenant: str, model: str, span: Span) -> ServiceMonth:
     objective = objective_of(span.sla, model)
     assert objective is not None, "models without one are not reported on"
-    whole, probes = gather(
-        tallies, tenant, model, lambda slot: span.since_us <= slot < span.until_us
-    )
+    whole, probes = gather(slots, tenant, model, lambda slot: span.since_us <= slot < span.until_us)
     verdicts = _verdicts(objective, whole)
     line = CreditLine(
         tenant, model, 0, "", span.sla.id, day_of(span.since_us), day_of(span.until_us)
@@ -366,15 +377,14 @@ def _month(tallies: Tallies, tenant: str, model: str, span: Span) -> ServiceMont
         budget=error_budget(objective.availability_ppm, whole.good, whole.bad),
         credit=_credit(span.sla, verdicts, line),
         days=tuple(
-            _day(tallies, tenant, model, slot)
-            for slot in range(span.since_us, span.until_us, DAY_US)
+            _day(slots, tenant, model, slot) for slot in range(span.since_us, span.until_us, DAY_US)
         ),
     )
 
 
-def _day(tallies: Tallies, tenant: str, model: str, slot: int) -> DayMark:
-    own = tallies.get((tenant, model, slot), Tally())
-    unnamed = tallies.get((tenant, NO_MODEL, slot), Tally())
+def _day(slots: Slots, tenant: str, model: str, slot: int) -> DayMark:
+    own = slots.get((tenant, model), {}).get(slot, Tally())
+    unnamed = slots.get((tenant, NO_MODEL), {}).get(slot, Tally())
     return DayMark(
         day_of(slot),
         own.good,
