@@ -18,9 +18,18 @@ from selvedge.adapters.certificates import (
     client_side_context,
     defer,
 )
-from selvedge.adapters.collector_folder import CollectorFolder
-from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard, ProbeFailed
-from selvedge.adapters.entropy import Entropy
+from selvedge.adapters.collector_folder import (
+    CollectorFolder,
+)
+from selvedge.adapters.engine_probe import (
+    Ask,
+    EngineProbe,
+    Heard,
+    ProbeFailed,
+)
+from selvedge.adapters.entropy import (
+    Entropy,
+)
 from selvedge.adapters.fleet_config import (
     Facts,
     FleetConfig,
@@ -46,8 +55,14 @@ from selvedge.adapters.identities import (
     read_secret,
     service_key,
 )
-from selvedge.adapters.invoice_pdf import draw_invoice, has_reportlab
-from selvedge.adapters.journal_reading import FileJournal, segment_path
+from selvedge.adapters.invoice_pdf import (
+    draw_invoice,
+    has_reportlab,
+)
+from selvedge.adapters.journal_reading import (
+    FileJournal,
+    segment_path,
+)
 from selvedge.adapters.journal_store import (
     FileAppender,
     MemoryAppender,
@@ -56,7 +71,12 @@ from selvedge.adapters.journal_store import (
     find_sealed,
     read_segments,
 )
-from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
+from selvedge.adapters.journals import (
+    is_free,
+    journal_of,
+    journals_of,
+    keep_whole,
+)
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
     HeldDelta,
@@ -64,10 +84,19 @@ from selvedge.adapters.key_delta_store import (
     open_delta,
     seal_delta,
 )
-from selvedge.adapters.links import READY, BadLinks, Link, render_links
-from selvedge.adapters.monthly_folds import fold_parts, parts_of_days
+from selvedge.adapters.links import (
+    READY,
+    BadLinks,
+    Link,
+    render_links,
+)
+from selvedge.adapters.monthly_folds import (
+    fold_parts,
+    parts_of_days,
+)
 from selvedge.adapters.partitions import (
     PARTITIONS,
+    as_rows,
     as_table,
     connect,
     drop_days,
@@ -92,7 +121,9 @@ from selvedge.adapters.peer_identities import (
     peer_certificates,
     rotate_peer_identity,
 )
-from selvedge.adapters.plain_files import PlainFiles
+from selvedge.adapters.plain_files import (
+    PlainFiles,
+)
 from selvedge.adapters.price_file import (
     HeldPrices,
     PriceStore,
@@ -109,8 +140,16 @@ from selvedge.adapters.processes import (
     ChildProcess,
     die_with_parent,
 )
-from selvedge.adapters.public_data import DataMissing, find_data, read_lines
-from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
+from selvedge.adapters.public_data import (
+    DataMissing,
+    find_data,
+    read_lines,
+)
+from selvedge.adapters.receipt_book import (
+    ReceiptBook,
+    Schedule,
+    at_once,
+)
 from selvedge.adapters.release_store import (
     RELEASE_BYTES_MAX,
     Held,
@@ -120,7 +159,17 @@ from selvedge.adapters.release_store import (
     sweep_drafts,
     write_atomically,
 )
-from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
+from selvedge.adapters.service_parts import (
+    service_of_parts,
+)
+from selvedge.adapters.shared_cells import (
+    CELL_BYTES,
+    NAME_BYTES,
+    Cell,
+    Memory,
+    Names,
+    Table,
+)
 from selvedge.adapters.shared_claims import (
     CLAIM_KEY_BYTES,
     CLAIM_NOTE_BYTES,
@@ -128,11 +177,28 @@ from selvedge.adapters.shared_claims import (
     LeftClaim,
     SharedClaims,
 )
-from selvedge.adapters.shared_counts import SharedCounts
-from selvedge.adapters.shared_ring import SharedRing
-from selvedge.adapters.shared_tickets import SharedTickets
-from selvedge.adapters.sockets import no_delay
-from selvedge.adapters.vault import Vault
+from selvedge.adapters.shared_counts import (
+    SharedCounts,
+)
+from selvedge.adapters.shared_ring import (
+    SharedRing,
+)
+from selvedge.adapters.shared_tickets import (
+    SharedTickets,
+)
+from selvedge.adapters.sockets import (
+    no_delay,
+)
+from selvedge.adapters.vault import (
+    Vault,
+)
+from selvedge.adapters.webhooks import (
+    BadWebhook,
+    check_webhook_url,
+    secret_words,
+    send_webhook,
+    webhook_headers,
+)
 
 __all__ = [
     "BUNDLED",
@@ -150,6 +216,7 @@ __all__ = [
     "Ask",
     "BadCertificate",
     "BadLinks",
+    "BadWebhook",
     "Call",
     "Cell",
     "CertificateFiles",
@@ -195,9 +262,11 @@ __all__ = [
     "Way",
     "accepting_context",
     "accepting_shell",
+    "as_rows",
     "as_table",
     "at_once",
     "check_peer_certificates",
+    "check_webhook_url",
     "client_side_context",
     "connect",
     "default_cache_dir",
@@ -252,10 +321,14 @@ __all__ = [
     "seal_delta",
     "seal_prices",
     "seal_release",
+    "secret_words",
     "segment_path",
+    "send_webhook",
     "service_key",
+    "service_of_parts",
     "sweep_drafts",
     "usage_of_parts",
+    "webhook_headers",
     "write_atomically",
     "write_parquet",
     "write_partitions",
