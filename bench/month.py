@@ -27,6 +27,7 @@ from bench.month_world import (
     DAYS,
     FAULTS,
     MONTH,
+    SERVES,
     START_US,
     TENANTS,
     make_buyers,
@@ -80,7 +81,16 @@ def facts_of(report: Report, usage: dict[tuple[str, ...], Sums]) -> dict[str, ob
         "month": MONTH,
         "outcomes": dict(sorted(report.figures.outcomes.items())),
         "codes": dict(sorted(report.figures.codes.items())),
-        "faults": [list(one) for one in FAULTS],
+        "faults": [
+            {
+                "kind": kind,
+                "zone": zone,
+                "models": SERVES[engine],
+                "from_us": from_us,
+                "until_us": until_us,
+            }
+            for kind, zone, engine, from_us, until_us in FAULTS
+        ],
         "usage": {key[0]: msgspec.structs.asdict(sums) for key, sums in sorted(usage.items())},
     }
 
@@ -131,12 +141,12 @@ def main(data: Path | None, requests: int, seed: int) -> None:
         sys.exit(0)
     met = {
         "month_receipts": int(figures["month_receipts"]) >= REQUESTS_MIN,
-        "month_s": float(figures["month_s"]) <= S_MAX,
+        "month_cpu_s": float(figures["month_cpu_s"]) <= S_MAX,
         "month_gib": float(figures["month_gib"]) <= GIB_MAX,
     }
     words = {
         "month_receipts": f"at least {REQUESTS_MIN:,}",
-        "month_s": f"at most {S_MAX:g}",
+        "month_cpu_s": f"at most {S_MAX:g}",
         "month_gib": f"at most {GIB_MAX:g}",
     }
     write_figures("month", {**figures, **circumstances(), "seed": seed})

@@ -15,12 +15,14 @@ from bench.month_traffic import WINDOWS, Curve, Lengths, Shapes, arrivals
 from bench.month_world import (
     DAYS,
     FAULTS,
+    SERVES,
     START_US,
     TENANTS,
     make_buyers,
     make_price_book,
     make_release,
     make_scenario,
+    zones_of,
 )
 from selvedge.adapters import find_parts, usage_of_parts
 from selvedge.ledger import UsageAsked
@@ -62,10 +64,23 @@ def test_the_same_seed_gives_the_same_month() -> None:
 
 def test_half_of_the_tenants_pay_in_neurons() -> None:
     book = make_price_book()
+    assert {zones_of(at)[0] for at in range(TENANTS)} == {"us", "eu", "apac"}
     assert Counter(one.unit for one in book.contracts) == {"tokens": 10, "neurons": 10}
     sold = {row.model for row in book.prices}
     assert sold == {model.id for model in make_release().models}
     assert all(row.neurons_input and row.neurons_output for row in book.prices)
+
+
+def test_somebody_asks_where_something_fails() -> None:
+    uses = {
+        (zone, use.model)
+        for at, buyer in enumerate(make_buyers())
+        for zone in zones_of(at)
+        for use in buyer.uses
+        if use.key.endswith(zone)
+    }
+    for _, zone, engine, _, _ in FAULTS:
+        assert {(zone, model) for model in SERVES[engine]} <= uses
 
 
 def test_the_faults_are_in_the_scenario() -> None:
