@@ -19,11 +19,18 @@ from selvedge.adapters.certificates import (
     defer,
 )
 from selvedge.adapters.collector_folder import CollectorFolder
+from selvedge.adapters.engine_commands import (
+    STARTED,
+    WRITTEN_BEFORE,
+    ToStart,
+    command_for,
+)
 from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard, ProbeFailed
 from selvedge.adapters.entropy import Entropy
 from selvedge.adapters.fleet_config import (
     Facts,
     FleetConfig,
+    ModelConfig,
     make_release,
     one_line,
     read_config,
@@ -63,6 +70,13 @@ from selvedge.adapters.key_delta_store import (
     seal_delta,
 )
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
+from selvedge.adapters.model_catalogue import (
+    QUANTISATIONS,
+    KnownModel,
+    ModelCatalogue,
+    Quantisation,
+    read_catalogue,
+)
 from selvedge.adapters.partitions import (
     PARTITIONS,
     as_table,
@@ -108,6 +122,7 @@ from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory,
 from selvedge.adapters.shared_counts import SharedCounts
 from selvedge.adapters.shared_tickets import SharedTickets
 from selvedge.adapters.sockets import no_delay
+from selvedge.adapters.speculation import NO_SPECULATION, Speculation, SpeculationKind
 from selvedge.adapters.vault import Vault
 
 __all__ = [
@@ -115,10 +130,14 @@ __all__ = [
     "CELL_BYTES",
     "DELTA_FILE",
     "NAME_BYTES",
+    "NO_SPECULATION",
     "PARENT_VARIABLE",
     "PARTITIONS",
     "PEER_FILE",
+    "QUANTISATIONS",
     "READY",
+    "STARTED",
+    "WRITTEN_BEFORE",
     "Ask",
     "BadCertificate",
     "BadLinks",
@@ -142,21 +161,28 @@ __all__ = [
     "HeldDelta",
     "HttpClient",
     "KeyDeltaStore",
+    "KnownModel",
     "Link",
     "Memory",
     "MemoryAppender",
+    "ModelCatalogue",
+    "ModelConfig",
     "ModelUnavailable",
     "Names",
     "Origin",
     "Outgoing",
     "PlainFiles",
     "ProbeFailed",
+    "Quantisation",
     "ReceiptBook",
     "ReleaseStore",
     "Schedule",
     "SharedCounts",
     "SharedTickets",
+    "Speculation",
+    "SpeculationKind",
     "Table",
+    "ToStart",
     "TransportFailed",
     "Vault",
     "Way",
@@ -166,6 +192,7 @@ __all__ = [
     "at_once",
     "check_peer_certificates",
     "client_side_context",
+    "command_for",
     "connect",
     "default_cache_dir",
     "defer",
@@ -196,6 +223,7 @@ __all__ = [
     "peer_certificates",
     "pop_public_key",
     "quoted",
+    "read_catalogue",
     "read_config",
     "read_lines",
     "read_secret",

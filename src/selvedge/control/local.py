@@ -25,6 +25,7 @@ from selvedge.adapters import (
     ChildProcess,
     FleetConfig,
     Link,
+    Speculation,
     model_digest,
     model_path,
     operator_public_key,
@@ -221,9 +222,10 @@ class LocalFabric:
         argv += ["--model", model.weights or "", "--alias", embedded.model, "--port", str(port)]
         argv += ["--slots", str(embedded.slots), "--threads", str(embedded.threads)]
         argv += ["--context-per-slot", str(model.context_tokens_max)]
-        argv += ["--cache-dir", str(cache_dir)]
+        argv += ["--cache-dir", str(cache_dir), "--quantisation", model.quantisation]
         if model.kind == "embedding":
             return [*argv, "--embeddings"]
+        argv += _speculation_argv(model.speculation)
         return [*argv, "--batch", str(embedded.prompt_batch_tokens)]
 
     async def _start_links(self, release: Release, say: Say) -> dict[str, dict[str, str]]:
@@ -331,8 +333,19 @@ def weights_digests(config: FleetConfig, cache_dir: Path, say: Say) -> dict[str,
     for model_id, model in config.models.items():
         if model.weights is not None:
             say(f"weights of {model_id}")
-            digests[model_id] = model_digest(_weights(model.weights, cache_dir), cache_dir)
+            path = _weights(model.weights, cache_dir, model.quantisation)
+            digests[model_id] = model_digest(path, cache_dir)
     return digests
+
+
+def _speculation_argv(speculation: Speculation) -> list[str]:
+    """The embedded engine's options."""
+    if speculation.kind == "none":
+        return []
+    argv = ["--speculation", speculation.kind, "--draft-tokens", str(speculation.draft_tokens)]
+    if speculation.model is not None:
+        return [*argv, "--draft-model", speculation.model]
+    return [*argv, "--lookup-tokens", str(speculation.lookup_tokens)]
 
 
 def free_port() -> int:
@@ -363,9 +376,9 @@ def _why_not(host: str, port: int) -> int | None:
         return None
 
 
-def _weights(name: str, cache_dir: Path) -> Path:
+def _weights(name: str, cache_dir: Path, quantisation: str) -> Path:
     if name in BUNDLED:
-        return model_path(name, cache_dir)
+        return model_path(name, cache_dir, quantisation)
     path = Path(name)
     if not path.is_file():
         known = ", ".join(BUNDLED)
