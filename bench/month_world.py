@@ -191,7 +191,7 @@ def _at_us(day: int, hour: float) -> int:
 
 FAULTS = (
     ("outage", "eu", "small", _at_us(10, 13.0), _at_us(10, 14.5)),
-    ("outage", "apac", "mixed", _at_us(21, 2.0), _at_us(21, 5.0)),
+    ("outage", "apac", "mixed", _at_us(21, 14.0), _at_us(21, 17.0)),
     ("slow week", "us", "large", _at_us(16, 0.0), _at_us(23, 0.0)),
 )
 """What is injected: kind, zone, engines that are down, from, until."""

@@ -53,6 +53,7 @@ from selvedge.adapters.identities import (
     read_secret,
     service_key,
 )
+from selvedge.adapters.invoice_pdf import draw_invoice, has_reportlab
 from selvedge.adapters.journal_reading import FileJournal, segment_path
 from selvedge.adapters.journal_store import (
     FileAppender,
@@ -77,6 +78,7 @@ from selvedge.adapters.model_catalogue import (
     Quantisation,
     read_catalogue,
 )
+from selvedge.adapters.monthly_folds import fold_parts, parts_of_days
 from selvedge.adapters.partitions import (
     PARTITIONS,
     as_table,
@@ -85,6 +87,7 @@ from selvedge.adapters.partitions import (
     find_digest,
     find_parts,
     has_duckdb,
+    part_name,
     quoted,
     rows_of_lines,
     rows_of_parts,
@@ -198,13 +201,16 @@ __all__ = [
     "defer",
     "dialling_context",
     "die_with_parent",
+    "draw_invoice",
     "drop_days",
     "find_data",
     "find_digest",
     "find_parts",
     "find_receipt",
     "find_sealed",
+    "fold_parts",
     "has_duckdb",
+    "has_reportlab",
     "is_free",
     "journal_of",
     "journals_of",
@@ -220,6 +226,8 @@ __all__ = [
     "open_release",
     "operator_public_key",
     "pair_keys",
+    "part_name",
+    "parts_of_days",
     "peer_certificates",
     "pop_public_key",
     "quoted",

@@ -17,6 +17,7 @@ from selvedge.cli.doctor import doctor
 from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
 from selvedge.cli.fleet import fleet
+from selvedge.cli.invoice import invoice
 from selvedge.cli.model import model
 from selvedge.cli.pop import pop
 from selvedge.cli.receipts import receipts
@@ -50,7 +51,7 @@ def version(as_json: bool) -> None:
 
 for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, reconcile),
+    *(tenant, project, key, control, usage, invoice, reconcile),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

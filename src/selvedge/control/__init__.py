@@ -18,6 +18,9 @@ from selvedge.control.home_collectors import (
     collector_directory,
     plan_collectors,
 )
+from selvedge.control.invoice_checks import InvoicesChecked, check_invoices
+from selvedge.control.invoice_store import InvoiceStore
+from selvedge.control.invoicing import Invoicing, Receipts, make_again, read_book
 from selvedge.control.local import LocalFabric, free_port, weights_digests
 from selvedge.control.reconcile import Finding, Reconciled, reconcile
 from selvedge.control.roles import ROLES, roles_table
@@ -53,20 +56,27 @@ __all__ = [
     "Database",
     "Finding",
     "Home",
+    "InvoiceStore",
+    "InvoicesChecked",
+    "Invoicing",
     "LocalFabric",
+    "Receipts",
     "Reconciled",
     "Running",
     "RunningPoP",
     "Snapshot",
     "admin_errors_table",
     "back_up",
+    "check_invoices",
     "collector_commands",
     "collector_directory",
     "free_port",
     "has_control_extra",
     "load_part",
+    "make_again",
     "open_store",
     "plan_collectors",
+    "read_book",
     "reconcile",
     "restore",
     "roles_table",
