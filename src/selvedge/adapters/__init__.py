@@ -28,6 +28,7 @@ from selvedge.adapters.engine_commands import (
 from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard, ProbeFailed
 from selvedge.adapters.entropy import Entropy
 from selvedge.adapters.fleet_config import (
+    EmbeddedEngine,
     Facts,
     FleetConfig,
     ModelConfig,
@@ -153,6 +154,7 @@ __all__ = [
     "ClientSettings",
     "CollectorFolder",
     "DataMissing",
+    "EmbeddedEngine",
     "EngineProbe",
     "Entropy",
     "Facts",

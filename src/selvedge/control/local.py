@@ -23,6 +23,7 @@ from selvedge.adapters import (
     BUNDLED,
     READY,
     ChildProcess,
+    EmbeddedEngine,
     FleetConfig,
     Link,
     Speculation,
@@ -217,16 +218,7 @@ class LocalFabric:
         embedded = self._config.pops[pop_id].engines[engine_id].embedded
         if embedded is None:
             raise ValueError(f"{pop_id}/{engine_id} is not embedded")
-        model = self._config.models[embedded.model]
-        argv = [sys.executable, "-m", "selvedge.adapters.embedded_engine"]
-        argv += ["--model", model.weights or "", "--alias", embedded.model, "--port", str(port)]
-        argv += ["--slots", str(embedded.slots), "--threads", str(embedded.threads)]
-        argv += ["--context-per-slot", str(model.context_tokens_max)]
-        argv += ["--cache-dir", str(cache_dir), "--quantisation", model.quantisation]
-        if model.kind == "embedding":
-            return [*argv, "--embeddings"]
-        argv += _speculation_argv(model.speculation)
-        return [*argv, "--batch", str(embedded.prompt_batch_tokens)]
+        return embedded_argv(self._config, embedded, port, cache_dir)
 
     async def _start_links(self, release: Release, say: Say) -> dict[str, dict[str, str]]:
         """Emulated links between all pairs; gives each PoP the addresses of its peers."""
@@ -336,6 +328,22 @@ def weights_digests(config: FleetConfig, cache_dir: Path, say: Say) -> dict[str,
             path = _weights(model.weights, cache_dir, model.quantisation)
             digests[model_id] = model_digest(path, cache_dir)
     return digests
+
+
+def embedded_argv(
+    config: FleetConfig, embedded: EmbeddedEngine, port: int, cache_dir: Path
+) -> list[str]:
+    """How an embedded engine is started, with its model's settings."""
+    model = config.models[embedded.model]
+    argv = [sys.executable, "-m", "selvedge.adapters.embedded_engine"]
+    argv += ["--model", model.weights or "", "--alias", embedded.model, "--port", str(port)]
+    argv += ["--slots", str(embedded.slots), "--threads", str(embedded.threads)]
+    argv += ["--context-per-slot", str(model.context_tokens_max)]
+    argv += ["--cache-dir", str(cache_dir), "--quantisation", model.quantisation]
+    if model.kind == "embedding":
+        return [*argv, "--embeddings"]
+    argv += _speculation_argv(model.speculation)
+    return [*argv, "--batch", str(embedded.prompt_batch_tokens)]
 
 
 def _speculation_argv(speculation: Speculation) -> list[str]:
