@@ -21,6 +21,12 @@ from selvedge.adapters.certificates import (
 from selvedge.adapters.collector_folder import (
     CollectorFolder,
 )
+from selvedge.adapters.engine_commands import (
+    STARTED,
+    WRITTEN_BEFORE,
+    ToStart,
+    command_for,
+)
 from selvedge.adapters.engine_probe import (
     Ask,
     EngineProbe,
@@ -31,8 +37,10 @@ from selvedge.adapters.entropy import (
     Entropy,
 )
 from selvedge.adapters.fleet_config import (
+    EmbeddedEngine,
     Facts,
     FleetConfig,
+    ModelConfig,
     make_release,
     one_line,
     read_config,
@@ -90,6 +98,13 @@ from selvedge.adapters.links import (
     Link,
     render_links,
 )
+from selvedge.adapters.model_catalogue import (
+    QUANTISATIONS,
+    KnownModel,
+    ModelCatalogue,
+    Quantisation,
+    read_catalogue,
+)
 from selvedge.adapters.monthly_folds import (
     fold_parts,
     parts_of_days,
@@ -100,6 +115,7 @@ from selvedge.adapters.partitions import (
     as_table,
     connect,
     drop_days,
+    find_digest,
     find_digests,
     find_parts,
     has_duckdb,
@@ -189,6 +205,11 @@ from selvedge.adapters.shared_tickets import (
 from selvedge.adapters.sockets import (
     no_delay,
 )
+from selvedge.adapters.speculation import (
+    NO_SPECULATION,
+    Speculation,
+    SpeculationKind,
+)
 from selvedge.adapters.vault import (
     Vault,
 )
@@ -208,11 +229,15 @@ __all__ = [
     "CLAIM_NOTE_BYTES",
     "DELTA_FILE",
     "NAME_BYTES",
+    "NO_SPECULATION",
     "PARENT_VARIABLE",
     "PARTITIONS",
     "PEER_FILE",
+    "QUANTISATIONS",
     "READY",
     "RELEASE_BYTES_MAX",
+    "STARTED",
+    "WRITTEN_BEFORE",
     "Ask",
     "BadCertificate",
     "BadLinks",
@@ -226,6 +251,7 @@ __all__ = [
     "ClientSettings",
     "CollectorFolder",
     "DataMissing",
+    "EmbeddedEngine",
     "EngineProbe",
     "Entropy",
     "Facts",
@@ -238,10 +264,13 @@ __all__ = [
     "HeldPrices",
     "HttpClient",
     "KeyDeltaStore",
+    "KnownModel",
     "LeftClaim",
     "Link",
     "Memory",
     "MemoryAppender",
+    "ModelCatalogue",
+    "ModelConfig",
     "ModelUnavailable",
     "Names",
     "Origin",
@@ -249,6 +278,7 @@ __all__ = [
     "PlainFiles",
     "PriceStore",
     "ProbeFailed",
+    "Quantisation",
     "ReceiptBook",
     "ReleaseStore",
     "Schedule",
@@ -256,7 +286,10 @@ __all__ = [
     "SharedCounts",
     "SharedRing",
     "SharedTickets",
+    "Speculation",
+    "SpeculationKind",
     "Table",
+    "ToStart",
     "TransportFailed",
     "Vault",
     "Way",
@@ -268,6 +301,7 @@ __all__ = [
     "check_peer_certificates",
     "check_webhook_url",
     "client_side_context",
+    "command_for",
     "connect",
     "default_cache_dir",
     "defer",
@@ -276,6 +310,7 @@ __all__ = [
     "draw_invoice",
     "drop_days",
     "find_data",
+    "find_digest",
     "find_digests",
     "find_parts",
     "find_receipt",
@@ -308,6 +343,7 @@ __all__ = [
     "pop_public_key",
     "quoted",
     "read_amount",
+    "read_catalogue",
     "read_config",
     "read_lines",
     "read_prices",
