@@ -35,8 +35,9 @@ from selvedge.control import (
 from selvedge.fabric import Collector
 
 SEGMENT_BYTES = 100_000
-SETTLE_S_MAX = 60.0
-LOOK_S = 0.25
+SETTLE_S_MAX = 30.0
+"""So long without a receipt that is shipped, and the rest is the difference."""
+LOOK_S = 1.0
 OTHER = "sg"
 
 
@@ -59,9 +60,9 @@ class CollectLoop(KillLoop):
 
     def _lay_down(self, engine_port: int) -> Mapping[str, str]:
         listen = f"127.0.0.1:{self._port}"
-        config = _two_zones(_fleet(engine_port, listen))
+        config = self._config(engine_port, listen)
         self._collectors = plan_collectors(self._home, config, free_port)
-        self._home.publish(config, {}, {}, {POP: listen}, collectors=self._collectors)
+        self._publish(config, {POP: listen})
         directory = self._home.pop(POP)
         values = {
             "pop": POP,
@@ -72,10 +73,21 @@ class CollectLoop(KillLoop):
             "pepper_file": str(self._home.pepper_file.resolve()),
             "ship_ms": 20,
             "ship_batch_max": 20,
+            **self._more_settings(),
         }
         # JSON is YAML.
         (directory / "settings.yaml").write_bytes(msgspec.json.encode(values))
         return self._home.keys()
+
+    def _config(self, engine_port: int, listen: str) -> FleetConfig:
+        return _two_zones(_fleet(engine_port, listen))
+
+    def _publish(self, config: FleetConfig, listen: Mapping[str, str]) -> None:
+        self._home.publish(config, {}, {}, listen, collectors=self._collectors)
+
+    def _more_settings(self) -> Mapping[str, object]:
+        """Of the PoP."""
+        return {}
 
     async def _round(self) -> None:
         for name in self._names():
@@ -114,11 +126,13 @@ class CollectLoop(KillLoop):
         for name in self._names():
             if name not in self._running:
                 await self._start(name)
-        late = time.monotonic() + SETTLE_S_MAX
+        late, least = time.monotonic() + SETTLE_S_MAX, 0
         while True:
-            self.reconciled = await asyncio.to_thread(reconcile, self._home)
-            if not self.reconciled.difference or time.monotonic() > late:
+            found = self.reconciled = await asyncio.to_thread(reconcile, self._home)
+            if not found.difference or time.monotonic() > late:
                 return
+            if not least or found.difference < least:  # it goes on
+                late, least = time.monotonic() + SETTLE_S_MAX, found.difference
             await asyncio.sleep(LOOK_S)
 
     def figures(self, result: Result) -> Figures:

@@ -2,8 +2,9 @@
 
 `kill` runs real processes (`bench.kill_loop`), `sim` the same exchange in virtual time, in batches
 of their own seeds, each of which checks its own laws of conservation. `overload` floods one PoP,
-`soak` runs three for a long time while engines die. `all` is the first two. Exit code 1 where a bar
-is missed.
+`soak` runs three for a long time while engines die. `collect` and `ledger` kill collectors and the
+control process as well, `database` is what its database can do. `all` is the first two. Exit code 1
+where a bar is missed.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from bench.collect_loop import CollectLoop
 from bench.collect_loop import measure as measure_collecting
 from bench.figures import Figures, as_json, bar, circumstances, print_table, write_figures
 from bench.kill_loop import KillLoop, KillLoopFailed, Plan, Result
+from bench.ledger_loop import BARS as LEDGER_BARS
 from bench.soak import Plan as SoakPlan
 from bench.soak_clients import Score
+from bench.torture_ledger import run_database, run_ledger
 from selvedge.sim import example_release, example_scenario, simulate
 
 SIM_BATCH = 50_000
@@ -47,6 +50,7 @@ KILL_BARS = (
     "faults",
     "stuck",
     "reconcile_difference",
+    *LEDGER_BARS,
 )
 SIM_BARS = ("out_of_zone", "laws_broken")  # Engines fail there, as the scenario says.
 
@@ -196,16 +200,30 @@ def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
 @click.command()
 @click.argument(
     "part",
-    type=click.Choice(["all", "kill", "collect", "sim", "attack", "overload", "soak"]),
+    type=click.Choice(
+        ["all", "kill", "collect", "ledger", "database", "sim", "attack", "overload", "soak"]
+    ),
     default="all",
 )
 @click.option("--rounds", default=200, show_default=True, help="Deaths of the PoP.")
 @click.option("--clients", default=12, show_default=True, help="Clients at once.")
 @click.option("--requests", default=1_000_000, show_default=True, help="Requests to simulate.")
 @click.option("--minutes", default=15.0, show_default=True, help="Length of the soak.")
-@click.option("--seconds", default=5.0, show_default=True, help="Of each point of overload.")
+@click.option(
+    "--seconds",
+    default=5.0,
+    show_default=True,
+    help="Of each point of overload, and of each slice of database.",
+)
 @click.option("--seed", default=1, show_default=True, help="Of everything random.")
 @click.option("--workers", default=1, show_default=True, help="Workers of the PoP; all die.")
+@click.option(
+    "--store",
+    type=click.Choice(["sqlite", "postgresql"]),
+    default="sqlite",
+    show_default=True,
+    help="Of the control process, in 'ledger'.",
+)
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the fleet's files here.")
 @click.option("--json", "as_json_", is_flag=True, help="Print the figures as JSON.")
 def main(
@@ -218,21 +236,32 @@ def main(
     workers: int,
     minutes: float,
     seconds: float,
+    store: str,
     keep: Path | None,
     as_json_: bool,
 ) -> None:
     """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill, collect
-    (collectors die as well), sim, attack, overload or soak."""
+    (collectors die as well), ledger (the control process too), database (it is stopped, slow and
+    full), sim, attack, overload or soak."""
     console = Console(stderr=True, highlight=False)
     holds = True
     if part == "overload":
         sys.exit(0 if run_overload(seconds, as_json_) else 1)
+    if part == "database":
+        figures, judged = run_database(seconds, seed, keep, console)
+        met = _give_with("torture-database", "a database at fault", figures, judged, as_json_)
+        sys.exit(0 if met else 1)
     if part == "soak":
         plan = SoakPlan(minutes=minutes, clients=2 * clients, seed=seed)
         sys.exit(0 if run_soak(plan, keep, console, as_json_) else 1)
     if part == "collect":
         plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
         sys.exit(0 if run_collect(plan, keep, console, as_json_) else 1)
+    if part == "ledger":
+        plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers, goal_max=500)
+        name, figures, met = run_ledger(plan, store, keep, console)
+        _give(name, "deaths", figures, as_json_)
+        sys.exit(0 if met else 1)
     if part in ("all", "kill"):
         plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
         before = circumstances()

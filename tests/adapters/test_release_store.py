@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from selvedge.adapters import (
     open_release,
     operator_public_key,
     seal_release,
+    sweep_drafts,
     write_atomically,
 )
 from selvedge.adapters import release_store as store_module
@@ -215,3 +217,15 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreFailed, match="cannot be written: "):
         write_atomically(tmp_path / "file" / "x", b"")
+
+
+def test_what_a_killed_process_left_of_a_write_is_swept(tmp_path: Path) -> None:
+    old_s = time.time() - store_module.DRAFT_S_MAX - 1
+    for name in (".release.json.4711", ".other", "release.json.12", ".young.json.4711"):
+        (tmp_path / name).write_bytes(b"")
+        if "young" not in name:
+            os.utime(tmp_path / name, (old_s, old_s))
+    assert sweep_drafts(tmp_path) == 1
+    left = {".other", "release.json.12", ".young.json.4711"}
+    assert {one.name for one in tmp_path.iterdir()} == left
+    assert sweep_drafts(tmp_path / "nowhere") == 0

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from selvedge.adapters import CLAIM_KEY_BYTES, Memory, SharedClaims
@@ -59,3 +63,50 @@ def test_a_death_at_any_write_blocks_nothing_and_forgets_nothing(writes: int, sp
         other = lives.claim(keys[number], b"f" * 16, "rcpt_2", at_us=101, forget_us=0)
         assert other is not None
         assert other.receipt == "rcpt_old"
+
+
+RACER = """
+import os, sys
+from selvedge.adapters import Memory, SharedClaims
+fd, size, keys_max, count = (int(one) for one in sys.argv[1:])
+table = SharedClaims(Memory(fd, size), 0, keys_max, os.getpid())
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(count):
+    key = (number + 1).to_bytes(8, "little") * 2
+    if table.claim(key, bytes(16), str(os.getpid()), at_us=1, forget_us=0) is None:
+        print(number)
+        if number % 2:
+            table.finish(key)
+"""
+
+
+def test_of_processes_that_race_one_has_each_key() -> None:
+    keys_max, count = 16_384, 3_000
+    memory = Memory.shared("test", SharedClaims.bytes_for(keys_max))
+    given = [memory.fd, memory.size, keys_max, count]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, *map(str, given)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=[memory.fd],
+        )
+        for _ in range(3)
+    ]
+    for one in racers:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "ready\n"
+    for one in racers:
+        assert one.stdin is not None
+        one.stdin.write("go\n")
+        one.stdin.flush()
+    had = [one.communicate(timeout=60)[0].split() for one in racers]
+    assert [one.returncode for one in racers] == [0, 0, 0]
+    assert sorted(int(number) for of_one in had for number in of_one) == list(range(count))
+    table = SharedClaims(memory, 0, keys_max, 1)
+    left = [table.left_by(one.pid) for one in racers]
+    evens = [[number for number in of_one if int(number) % 2 == 0] for of_one in had]
+    assert [len(one) for one in left] == [len(one) for one in evens]
+    os.close(memory.fd)

@@ -150,7 +150,7 @@ def test_limits_are_whole_numbers(home: Path, door: Door, limit: str) -> None:
     [
         (("backup", "."), StoreFailed, "is not the name of a file"),
         (("backup", "home"), StoreFailed, "is not the name of a file"),
-        (("upgrade", "--home", "file/sub"), StoreFailed, "cannot be made a folder"),
+        (("upgrade", "--home", "file/sub"), StoreFailed, "cannot be made: Not a directory"),
         (("upgrade", "--database", "postgresql://[::"), BadSetting, "is not a URL"),
         (("upgrade", "--database", "sqlite:///file?timeout=x"), BadSetting, "takes none"),
         (("upgrade", "--database", "sqlite:///file"), SelvedgeError, "not a database"),

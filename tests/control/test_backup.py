@@ -13,10 +13,12 @@ from sqlalchemy import select
 
 from selvedge.control.backup import back_up, restore
 from selvedge.control.database import Database
+from selvedge.control.lease_store import SqlGrants
 from selvedge.control.rows import KeyForm, RotateForm
 from selvedge.control.store import Store
 from selvedge.control.tables import COUNTERS, TABLES
 from selvedge.fabric import SelvedgeError
+from selvedge.ledger import Granted, GrantedPage
 from tests.support.admin import Api, make_api
 from tests.support.databases import Postgres
 from tests.support.stores import OWNER
@@ -264,3 +266,26 @@ def test_a_restore_that_dies_before_it_has_revoked_leaves_nothing(
     assert fresh.is_empty()
     api.database.close()
     fresh.close()
+
+
+def test_leases_of_a_backup_of_the_second_revision_are_granted_still(
+    tmp_path: Path, database_url: str
+) -> None:
+    source = Path(__file__).parent / "backup-0001.jsonl"
+    first, *rows, _ = source.read_bytes().splitlines(keepends=True)
+    head = msgspec.json.decode(first)
+    head["revision"], head["rows"]["leases"] = "0002", 1
+    lease = {"holder": "sin/0/x", "level": "key/free", "kind": 0, "budget_window": 0}
+    lease |= {"amount": 9, "free_us": 5_000, "number": 3}
+    lines = b"".join(
+        [msgspec.json.encode(head) + b"\n", *rows, msgspec.json.encode(["leases", lease]) + b"\n"]
+    )
+    foot = msgspec.json.encode({"sha256": hashlib.sha256(lines).hexdigest()}) + b"\n"
+    (tmp_path / "backup").write_bytes(gzip.compress(lines + foot))
+    database = Database(database_url)
+    api = make_api(tmp_path, f"sqlite:///{tmp_path / 'c.sqlite'}")
+    assert restore(database, tmp_path / "backup", api.home).revision == "0002"
+    (page,) = SqlGrants(database).load()
+    assert page == GrantedPage("sin/0/x", 0, 3, [Granted("key/free", 0, 0, 9, 5_000)])
+    api.database.close()
+    database.close()

@@ -18,10 +18,11 @@ from selvedge.adapters import (
     write_atomically,
 )
 from selvedge.control.publishing import Published, Publisher
-from selvedge.control.rows import KeyChange, KeyForm, RotateForm, TenantForm
+from selvedge.control.rows import KeyChange, KeyForm, ProjectForm, RotateForm, TenantForm
 from selvedge.control.seeding import seed
 from selvedge.fabric import BadRelease, Key, KeyDelta, Limits, Release, SelvedgeError, StoreFailed
-from selvedge.ledger import Admitted, KeyChanges, Keyring
+from selvedge.ledger import Admitted, KeyChanges, Keyring, budgets_of
+from selvedge.ledger.budgets import CONCURRENT, REQUESTS, TOKENS
 from tests.support.admin import Api, make_api
 from tests.support.fleets import make_release
 from tests.support.stores import EEA, OWNER
@@ -55,6 +56,10 @@ class PoP:
             self.changes.take(self.delta)
         ring = Keyring(self.release.keys, home.pepper())
         self.ring, self.told = self.changes.keyring(ring)
+
+    def levels(self) -> dict[tuple[str, str], Limits]:
+        """What the delta lowers."""
+        return self.changes._limits_now()
 
     def admits(self, secret: str) -> bool:
         return isinstance(self.ring.admit(f"Bearer {secret}", self._api.clock.now_us), Admitted)
@@ -120,6 +125,47 @@ def test_narrowing_goes_by_delta_and_widening_waits(api: Api) -> None:
     wide = pop.ring.key("free")
     assert wide is not None
     assert wide.limits == Limits(6)
+
+
+def test_lower_limits_go_by_delta_and_higher_ones_wait(api: Api) -> None:
+    tenancy, told = api.rooms.tenancy, []
+    api.rooms.publisher.tell(lambda release, _: told.append(release))
+    tenancy.put_tenant(OWNER, "free", TenantForm(limits=Limits(60, 1_000)))
+    tenancy.put_project(OWNER, ("free", "web"), ProjectForm(limits=Limits(concurrent_requests=9)))
+    assert publish(api).waits, "it had no limit, and the project is new"
+    api.rooms.publisher.publish_release(OWNER)
+    pop = PoP(api)
+    tenancy.put_tenant(OWNER, "free", TenantForm(limits=Limits(20, 1_000, 7)))
+    tenancy.put_project(OWNER, ("free", "web"), ProjectForm(limits=Limits(concurrent_requests=2)))
+    made = publish(api)
+    assert not made.waits
+    pop.look()
+    assert pop.levels() == {
+        ("free", ""): Limits(20, 1_000, 7),
+        ("free", "web"): Limits(concurrent_requests=2),
+    }
+    # The desk divides by the same limits from now on.
+    budgets = budgets_of(told[-1])
+    assert (budgets["tenant/free", REQUESTS], budgets["tenant/free", TOKENS]) == (20, 1_000)
+    assert (budgets["tenant/free", CONCURRENT], budgets["project/free/web", CONCURRENT]) == (7, 2)
+    # One goes up and one goes down: what goes down does not wait for the release.
+    tenancy.put_tenant(OWNER, "free", TenantForm(limits=Limits(10, 2_000)))
+    assert publish(api).waits
+    pop.look()
+    assert pop.levels()["free", ""] == Limits(10, 1_000)
+    api.rooms.publisher.publish_release(OWNER)
+    assert not publish(api).waits
+    pop.look()
+    assert pop.levels() == {}
+    free = next(one for one in pop.release.tenants if one.id == "free")
+    assert free.limits == Limits(10, 2_000)
+    # Back to what the release has: nothing is lowered, and nothing waits.
+    tenancy.put_tenant(OWNER, "free", TenantForm(limits=Limits(5, 2_000)))
+    publish(api)
+    tenancy.put_tenant(OWNER, "free", TenantForm(limits=Limits(10, 2_000)))
+    assert not publish(api).waits
+    pop.look()
+    assert pop.levels() == {}
 
 
 def test_rotation_ends_the_first_key_by_delta(api: Api) -> None:

@@ -36,6 +36,7 @@ LIMIT = 30
 ROUNDS = 45
 AHEAD = 12
 PATIENCE_S = 60.0
+LOWERED_S_MAX = 2.0
 MODEL = "smollm2-135m-instruct"
 
 
@@ -140,6 +141,30 @@ def test_three_pops_admit_one_limit_together(fabric: Fabric) -> None:
     kept = {(page.holder.split("/")[0], row.level) for page in pages for row in page.rows}
     database.close()
     assert {(pop, "key/narrow") for pop in pops} <= kept
+
+
+def until(fabric: Fabric, status: int) -> float:
+    """How long it took until every PoP answered so."""
+    started = time.monotonic()
+    while {ask(fabric, pop, "wide").status for pop in fabric.running["pops"]} != {status}:
+        assert time.monotonic() - started < PATIENCE_S
+    return time.monotonic() - started
+
+
+def test_a_lower_limit_of_a_tenant_holds_at_every_pop_within_the_bound(fabric: Fabric) -> None:
+    until(fabric, 200)
+    took: list[float] = []
+    for _ in range(2):
+        started = time.monotonic()
+        told = fabric.call("tenant", "set", "free", "--requests-per-minute", "0")
+        assert told.code == 0, told.err
+        until(fabric, 429)
+        took.append(time.monotonic() - started)
+        assert fabric.call("tenant", "set", "free", "--requests-per-minute", "none").code == 0
+        until(fabric, 200)  # by the next release
+    # The better of them: a machine that does other work in between proves nothing.
+    assert min(took) <= LOWERED_S_MAX, took
+    print(f"lowered at every PoP after {min(took):.3f} s")
 
 
 def test_leases_go_on_without_the_control_process(fabric: Fabric) -> None:

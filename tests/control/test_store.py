@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -293,3 +294,10 @@ def test_urls_that_cannot_be() -> None:
     ):
         with pytest.raises(BadSetting, match=said):
             Database(url)
+
+
+def test_the_store_is_for_its_owner_alone(tmp_path: Path) -> None:
+    made = make_store(f"sqlite:///{tmp_path / 'new' / 'control.sqlite'}")
+    files = list((tmp_path / "new").iterdir())
+    assert {one.stat().st_mode & 0o077 for one in files} == {0}
+    made.store.database.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 import msgspec
@@ -18,10 +18,12 @@ from selvedge.ledger import (
     Collected,
     CollectorLog,
     Ranges,
+    Run,
     Sealed,
     Shipper,
     Stream,
     as_line,
+    collected,
     missing,
     payload_of_line,
     read_receipt,
@@ -70,7 +72,7 @@ def test_ranges_are_sets(added: list[tuple[int, int]]) -> None:
     assert ranges.last == max(numbers, default=0)
     runs = list(ranges)
     assert all(runs[at][1] + 1 < runs[at + 1][0] for at in range(len(runs) - 1))
-    gaps = {one for first, last in missing([ranges]) for one in range(first, last + 1)}
+    gaps = {one for first, last in missing(ranges) for one in range(first, last + 1)}
     assert gaps == set(range(1, ranges.last + 1)) - numbers
 
 
@@ -89,6 +91,29 @@ def test_numbers_of_other_zones_are_no_gaps() -> None:
     told = Batch(0, BEGINNING, (1, 9), line(3), {"asean": [(1, 2)]})
     assert known.take("sin", told).gaps == []
     assert known.gaps() == {}
+
+
+def test_zones_that_alternate_cost_no_more_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant of two zones: every other number is of each, for ever."""
+    looked: list[int] = []
+
+    def counting(runs: Iterable[Run]) -> list[Run]:
+        looked.append(len(held := list(runs)))
+        return missing(held)
+
+    monkeypatch.setattr(collected, "missing", counting)
+    log = CollectorLog(files := disk(), "asean")
+    for first in range(1, 400, 40):
+        own = b"".join(line(seq) for seq in range(first, first + 40, 2))
+        other = {"asean": [(seq, seq) for seq in range(first + 1, first + 40, 2)]}
+        place = log.known.place("sin", 0)
+        log.write(log.known.take("sin", Batch(0, place, (1, first + 40), own, other)).lines)
+    assert log.roll(now=True)
+    assert (log.known.gaps(), max(looked)) == ({}, 1)
+    log.remove(1)
+    again = CollectorLog(files, "asean")
+    assert (again.known.gaps(), max(looked)) == ({}, 1)
+    assert again.known.header(2) == log.known.header(2)
 
 
 def test_other_bytes_under_one_key_are_kept_and_said_once() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from selvedge.fabric import Limits, StoreFailed
 from selvedge.ledger import Desk, MemoryGrants, Question, Wish
-from selvedge.ledger.budgets import CONCURRENT, DAY, DAY_US, MINUTE_US, REQUESTS, TOKENS
+from selvedge.ledger.budgets import CONCURRENT, DAY, DAY_US, MINUTE_US, MONTH, REQUESTS, TOKENS
 from selvedge.ledger.desk import fair_level
 from tests.support.fleets import NOW_US
 from tests.support.quotas import LEVEL, NONCE, limits_at
@@ -161,3 +161,22 @@ def test_what_is_over_is_forgotten_also_in_the_store() -> None:
     assert not desk._pots
     assert not desk._holdings
     assert not list(desk_of(Limits(), store)._pots)
+
+
+@pytest.mark.parametrize(("kind", "first"), [(DAY, DAY_US), (MONTH, DAY_US * 31)])
+def test_a_clock_set_back_over_midnight_while_the_desk_is_away(kind: int, first: int) -> None:
+    """January 1970 ends a day and a month: what was granted of the next is not granted again."""
+    name = "micro_dollars_per_day" if kind == DAY else "micro_dollars_per_month"
+    store, limits = MemoryGrants(), limits_at(Limits(**{name: 100}))
+    before = Desk(store, first + 1_000_000)
+    before.serve(limits)
+    assert ask(before, "a", 1, wish(100, kind=kind), at_us=first + 1_000_000) == [100]
+    after = Desk(store, first - 60_000_000)
+    after.serve(limits)
+    assert ask(after, "b", 1, wish(100, kind=kind), at_us=first - 50_000_000) == [0]
+    assert ask(after, "b", 2, wish(100, kind=kind), at_us=first + 2_000_000) == [0]
+    # A clock that was far ahead is not believed for ever.
+    long_before = first - 7_200_000_000
+    other = Desk(store, long_before)
+    other.serve(limits)
+    assert ask(other, "b", 3, wish(100, kind=kind), at_us=long_before) == [100]

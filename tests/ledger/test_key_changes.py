@@ -8,7 +8,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from selvedge.fabric import Key, KeyDelta, Limits, Refused, Release, Revocation, widened
+from selvedge.fabric import (
+    NO_LIMITS,
+    Key,
+    KeyDelta,
+    Limits,
+    LoweredLimits,
+    Project,
+    Refused,
+    Release,
+    Revocation,
+    tightest,
+    widened,
+)
 from selvedge.ledger import Admitted, KeyChanges, Keyring, hash_secret, write_key
 from tests.support.fleets import NOW_US, PEPPER, bearer, make_release
 
@@ -43,7 +55,7 @@ class PoP:
         self.serve(release)
 
     def serve(self, release: Release) -> None:
-        self.release = Keyring(release.keys, PEPPER)
+        self.release = Keyring(release.keys, PEPPER, release.tenants, release.projects)
         self.changes.serve(release)
         self.version = release.version
         self.ring, self.told = self.changes.keyring(self.release)
@@ -235,3 +247,86 @@ def test_in_whatever_order_files_come_nothing_revoked_is_admitted(seed: int) -> 
             pop.serve(file)
     assert [name for name in living if pop.asks(name) is not None] == []
     assert [name for name in gone if pop.asks(name) != "invalid_api_key"] == []
+
+
+def lowered(*rows: LoweredLimits) -> tuple[msgspec.Raw, ...]:
+    return tuple(msgspec.Raw(msgspec.json.encode(row)) for row in rows)
+
+
+def with_limits(version: int, limits: Limits, **more: Any) -> Release:  # Any: fields of Release
+    """Tenant ``free`` has these limits, and its project ``web`` ten thousand tokens a minute."""
+    tenants = tuple(
+        msgspec.structs.replace(one, limits=limits) if one.id == "free" else one
+        for one in RELEASE.tenants
+    )
+    keys = (*RELEASE.keys, make_key("web", project="web"))
+    web = Project("web", "free", Limits(tokens_per_minute=10_000))
+    fields: dict[str, Any] = {"tenants": tenants, "keys": keys, "projects": (web,)}
+    return make_release(version=version, made_us=NOW_US + version, **(fields | more))
+
+
+def levels(pop: PoP, name: str = "web") -> dict[str, Limits]:
+    found = pop.ring.admit(f"Bearer {write_key(name, 's')}", NOW_US)
+    assert isinstance(found, Admitted)
+    return {level.name: level.limits for level in found.levels}
+
+
+def test_the_tightest_of_two() -> None:
+    one, other = Limits(5, None, 3), Limits(7, 100, None, 0)
+    assert tightest(one, other) == tightest(other, one) == Limits(5, 100, 3, 0)
+    assert tightest(one, NO_LIMITS) == tightest(NO_LIMITS, one) == one
+
+
+def test_limits_of_tenants_and_projects_are_lowered_and_never_raised() -> None:
+    pop = PoP(with_limits(7, Limits(60)))
+    before = pop.ring
+    tenant, project = "tenant/free", "project/free/web"
+    assert levels(pop) == {tenant: Limits(60), project: Limits(None, 10_000)}
+    rows = (
+        LoweredLimits("free", "", Limits(20, 500)),
+        LoweredLimits("free", "web", Limits(None, 90_000, 4)),
+        LoweredLimits("free", "new", Limits(1)),
+    )
+    assert pop.take(delta(1, make_key("other", project="new"), release=7, limits=lowered(*rows)))
+    assert levels(pop) == {tenant: Limits(20, 500), project: Limits(None, 10_000, 4)}
+    assert levels(pop, "other") == {tenant: Limits(20, 500), "project/free/new": Limits(1)}
+    assert (pop.told.lowered, pop.told.unread) == (3, 0)
+    assert before.admit(f"Bearer {write_key('web', 's')}", NOW_US) != pop.ring.admit(
+        f"Bearer {write_key('web', 's')}", NOW_US
+    )
+    # It is whole: what it does not name is as in the release.
+    assert pop.take(delta(2, release=7, limits=lowered(rows[1])))
+    assert levels(pop) == {tenant: Limits(60), project: Limits(None, 10_000, 4)}
+    # A release that was made since knows all of it, and may raise.
+    pop.serve(with_limits(8, Limits(90)))
+    assert levels(pop) == {tenant: Limits(90), project: Limits(None, 10_000)}
+
+
+def test_what_was_lowered_stays_so_until_the_release_that_has_it_comes() -> None:
+    pop = PoP(with_limits(7, Limits(60)))
+    pop.take(delta(1, release=7, limits=lowered(LoweredLimits("free", "", Limits(20)))))
+    # The next delta counts from release 8, which has the lower limit, and which is still to come.
+    pop.take(delta(2, release=8))
+    assert levels(pop)["tenant/free"] == Limits(20)
+    pop.take(delta(3, release=8, limits=lowered(LoweredLimits("free", "", Limits(10)))))
+    assert levels(pop)["tenant/free"] == Limits(10)
+    pop.serve(with_limits(8, Limits(20)))
+    assert levels(pop)["tenant/free"] == Limits(10)
+    pop.take(delta(4, release=8))
+    assert levels(pop)["tenant/free"] == Limits(20)
+
+
+def test_a_row_that_does_not_hold_takes_no_other_with_it() -> None:
+    pop = PoP(with_limits(7, Limits(60)))
+    bad = (
+        msgspec.Raw(b'{"tenant":"free","limits":{"requests_per_minute":-1}}'),
+        msgspec.Raw(b'{"tenant":"free","limits":{"requests_per_year":1}}'),
+        msgspec.Raw(b'{"tenant":"Not A Name"}'),
+    )
+    rows = (*bad, *lowered(LoweredLimits("free", "", Limits(20))))
+    broken = msgspec.Raw(msgspec.json.encode(make_key("x")).replace(b'"default"', b'"No Name"'))
+    made = delta(1, release=7, limits=rows, revoked=revoked("asean", at_us=NOW_US + 9))
+    assert pop.take(msgspec.structs.replace(made, keys=(broken,)))
+    assert levels(pop)["tenant/free"] == Limits(20)
+    assert pop.told.unread == 4
+    assert pop.code(bearer("asean")) == "invalid_api_key"

@@ -14,7 +14,7 @@ import pytest
 from selvedge.adapters import DELTA_FILE, seal_delta, write_atomically
 from selvedge.fabric import Key, KeyDelta, Refused, Revocation
 from selvedge.ledger import hash_secret, write_key
-from selvedge.pop import key_watch
+from selvedge.pop import key_watch, process
 from tests.pop.test_process import OPERATOR, Site
 from tests.support.fleets import NOW_US
 
@@ -238,3 +238,56 @@ def test_what_is_told(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("keys by delta 1: 1 revoked, 1 added, 0 narrowed") == 1
     assert "1 keys of it do not hold: bad" in caplog.text
     assert refused(site) == 1
+
+
+def test_a_delta_that_cannot_be_read_for_a_moment_is_read_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a process is out of file descriptors: its keys are revoked when it has some."""
+    serve(site)
+    write_delta(site, 2, revoked=gone("held"))
+    opened = Path.open
+
+    def none_left(self: Path, *given: Any, **named: Any) -> Any:  # Any: as `open` has it
+        if self.name == DELTA_FILE:
+            raise OSError(24, "Too many open files")
+        return opened(self, *given, **named)
+
+    monkeypatch.setattr(Path, "open", none_left)
+    site.keeper.keys.look()
+    monkeypatch.undo()
+    site.keeper.keys.look()
+    assert code(site, "held") == "invalid_api_key"
+
+
+def test_kept_revocations_that_are_no_text_give_way_to_the_kept_delta(site: Site) -> None:
+    serve(site)
+    write_delta(site, 1, revoked=gone("held"))
+    site.keeper.keys.look()
+    kept = Path(site.settings.state_dir) / "release" / "revoked-keys.json"
+    kept.write_bytes(b'{"\xff":1}')
+    site.restart()
+    site.keeper.load()
+    assert code(site, "held") == "invalid_api_key"
+
+
+def test_a_fault_of_ours_does_not_end_the_watch(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else no key would be revoked any more, and nobody would know."""
+    looks: list[str] = []
+
+    def look() -> None:
+        looks.append("")
+        if len(looks) > 2:
+            raise asyncio.CancelledError
+        raise RuntimeError("never thought of")
+
+    monkeypatch.setattr(key_watch, "KEYS_POLL_S", 0)
+    monkeypatch.setattr(process, "RELEASE_POLL_S", 0)
+    for watched in (site.keeper.keys, site.keeper):
+        looks.clear()
+        monkeypatch.setattr(watched, "look", look)
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(watched.watch())
+    assert b"selvedge_internal_faults_total 4" in site.state.metrics.render()

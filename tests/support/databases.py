@@ -41,18 +41,59 @@ def find_postgres() -> Path | None:
     return Path(on_path).parent if on_path else None
 
 
-class Postgres:
-    """One server, over a folder that is removed with it."""
+class NoSmallDisk(Exception):
+    """This machine lets us mount none; the words say why."""
 
-    def __init__(self, programs: Path) -> None:
+
+class SmallDisk:
+    """A file system in memory that a test can fill; gone with `close`. Raises `NoSmallDisk`."""
+
+    def __init__(self, mebibytes: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="selvedge-disk-"))
+        argv = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(self.folder)]
+        try:
+            done = subprocess.run(argv, capture_output=True, check=False, timeout=START_S)
+            why = done.stderr.decode().strip() if done.returncode else ""
+        except OSError as error:
+            why = f"mount: {error.strerror}"
+        if why:
+            self.folder.rmdir()
+            raise NoSmallDisk(f"no tmpfs can be mounted here ({why}); run this as root")
+
+    def fill(self) -> None:
+        """Leave not one byte."""
+        with (self.folder / "ballast").open("ab", buffering=0) as file:
+            for size in (1 << 20, 4096, 1):
+                with contextlib.suppress(OSError):
+                    while file.write(b"\0" * size) == size:
+                        pass
+
+    def clear(self) -> None:
+        """Give back what `fill` took."""
+        (self.folder / "ballast").unlink(missing_ok=True)
+
+    def close(self) -> None:
+        subprocess.run(["umount", "-l", str(self.folder)], check=True, timeout=START_S)
+        self.folder.rmdir()
+
+
+class Postgres:
+    """One server, over a folder that is removed with it; ``disk``: on a small disk of its own."""
+
+    def __init__(self, programs: Path, disk: SmallDisk | None = None) -> None:
         self._programs = programs
-        self.folder = Path(tempfile.mkdtemp(prefix="selvedge-postgres-"))
+        where = disk.folder if disk is not None else None
+        self.folder = Path(tempfile.mkdtemp(prefix="selvedge-postgres-", dir=where))
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _owner()
         if self._user is not None:
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
-        self._run("initdb", "-D", str(self.data), "-U", "selvedge", "-A", "trust", "-E", "UTF8")
+            if where is not None:
+                where.chmod(0o755)
+        more = ("--wal-segsize=1",) if disk is not None else ()
+        own = ("-U", "selvedge", "-A", "trust", "-E", "UTF8", *more)
+        self._run("initdb", "-D", str(self.data), *own)
 
     @property
     def data(self) -> Path:
@@ -86,9 +127,46 @@ class Postgres:
     def stop(self) -> None:
         """As a crash: connections break, nothing is waited for."""
         if self._process is not None:
+            self.thaw()
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(START_S)
             self._process = None
+
+    def processes(self) -> list[int]:
+        """The server and all that it started."""
+        if self._process is None or self._process.poll() is not None:
+            return []
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [self._process.pid, *map(int, children.read_text().split())]
+
+    def freeze(self) -> None:
+        """Nothing of it runs on, and no connection breaks."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on where it was."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """As when the machine dies."""
+        self._signal(signal.SIGKILL)
+        self.reap()
+
+    def reap(self) -> None:
+        """Wait for its end."""
+        if self._process is not None:
+            self._process.wait(START_S)
+            self._process = None
+
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return bool(self.processes())
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The server first: it starts nobody then.
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def close(self) -> None:
         self.stop()
@@ -178,7 +256,11 @@ class SlowProxy:
             while True:
                 client, _ = self._listening.accept()
                 self.connections += 1
-                server = socket.create_connection(("127.0.0.1", self._to))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._to))
+                except OSError:  # nobody listens there now
+                    client.close()
+                    continue
                 self._open += [client, server]
                 self._run(self._pump, client, server, False)
                 self._run(self._pump, server, client, True)

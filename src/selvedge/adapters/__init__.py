@@ -46,6 +46,7 @@ from selvedge.adapters.identities import (
     read_secret,
     service_key,
 )
+from selvedge.adapters.invoice_pdf import draw_invoice, has_reportlab
 from selvedge.adapters.journal_reading import FileJournal, segment_path
 from selvedge.adapters.journal_store import (
     FileAppender,
@@ -64,6 +65,7 @@ from selvedge.adapters.key_delta_store import (
     seal_delta,
 )
 from selvedge.adapters.links import READY, BadLinks, Link, render_links
+from selvedge.adapters.monthly_folds import fold_parts, parts_of_days
 from selvedge.adapters.partitions import (
     PARTITIONS,
     as_rows,
@@ -92,12 +94,17 @@ from selvedge.adapters.peer_identities import (
     rotate_peer_identity,
 )
 from selvedge.adapters.plain_files import PlainFiles
-from selvedge.adapters.processes import (
-    PARENT_VARIABLE,
-    ChildFailed,
-    ChildProcess,
-    die_with_parent,
+from selvedge.adapters.price_file import (
+    HeldPrices,
+    PriceStore,
+    hash_prices,
+    open_prices,
+    parse_prices,
+    read_amount,
+    read_prices,
+    seal_prices,
 )
+from selvedge.adapters.processes import PARENT_VARIABLE, ChildFailed, ChildProcess, die_with_parent
 from selvedge.adapters.public_data import DataMissing, find_data, read_lines
 from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_store import (
@@ -106,6 +113,7 @@ from selvedge.adapters.release_store import (
     ReleaseStore,
     open_release,
     seal_release,
+    sweep_drafts,
     write_atomically,
 )
 from selvedge.adapters.service_parts import service_of_parts
@@ -165,6 +173,7 @@ __all__ = [
     "Heard",
     "Held",
     "HeldDelta",
+    "HeldPrices",
     "HttpClient",
     "KeyDeltaStore",
     "LeftClaim",
@@ -176,6 +185,7 @@ __all__ = [
     "Origin",
     "Outgoing",
     "PlainFiles",
+    "PriceStore",
     "ProbeFailed",
     "ReceiptBook",
     "ReleaseStore",
@@ -201,6 +211,7 @@ __all__ = [
     "defer",
     "dialling_context",
     "die_with_parent",
+    "draw_invoice",
     "drop_days",
     "find_data",
     "find_digests",
@@ -208,7 +219,10 @@ __all__ = [
     "find_receipt",
     "find_receipts",
     "find_sealed",
+    "fold_parts",
     "has_duckdb",
+    "has_reportlab",
+    "hash_prices",
     "is_free",
     "journal_of",
     "journals_of",
@@ -221,15 +235,20 @@ __all__ = [
     "no_delay",
     "one_line",
     "open_delta",
+    "open_prices",
     "open_release",
     "operator_public_key",
     "pair_keys",
+    "parse_prices",
     "part_name",
+    "parts_of_days",
     "peer_certificates",
     "pop_public_key",
     "quoted",
+    "read_amount",
     "read_config",
     "read_lines",
+    "read_prices",
     "read_secret",
     "read_segments",
     "read_yaml",
@@ -238,12 +257,14 @@ __all__ = [
     "rows_of_lines",
     "rows_of_parts",
     "seal_delta",
+    "seal_prices",
     "seal_release",
     "secret_words",
     "segment_path",
     "send_webhook",
     "service_key",
     "service_of_parts",
+    "sweep_drafts",
     "usage_of_parts",
     "webhook_headers",
     "write_atomically",

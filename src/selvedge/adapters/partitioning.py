@@ -20,6 +20,7 @@ def main(argv: list[str]) -> int:
     """The exit code."""
     die_with_parent()
     os.nice(NICE)
+    os.umask(0o077)  # as the log: receipts are for their owner
     directory, segment = argv
     try:
         write_partitions(Path(directory), int(segment))

@@ -62,14 +62,14 @@ def has_duckdb() -> bool:
     return importlib.util.find_spec("duckdb") is not None
 
 
-def connect() -> duckdb.DuckDBPyConnection:
-    """A database in memory, on one thread. Raises `SelvedgeError` that names the extra."""
+def connect(threads: int = 1, memory: str = MEMORY) -> duckdb.DuckDBPyConnection:
+    """A database in memory. Raises `SelvedgeError` that names the extra."""
     if not has_duckdb():
         raise SelvedgeError("Parquet needs DuckDB: pip install 'selvedge[control]'")
     import duckdb  # noqa: PLC0415 (an extra)
 
     found = duckdb.connect()
-    found.execute(f"SET threads = 1; SET memory_limit = '{MEMORY}'")
+    found.execute(f"SET threads = {threads}; SET memory_limit = '{memory}'")
     return found
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +27,8 @@ from selvedge.adapters.signed_files import (
 from selvedge.fabric import BadRelease, Release, StaleRelease, StoreFailed
 
 RELEASE_BYTES_MAX: Final = 64 * 1024 * 1024
+DRAFT_S_MAX: Final = 60.0
+_DRAFT: Final = re.compile(r"\..+\.[0-9]+")
 _DOMAIN: Final = b"selvedge/release/v1\n"
 
 
@@ -78,6 +82,7 @@ class ReleaseStore:
         self._public = operator_public
         self._taken = b""
         directory.mkdir(parents=True, exist_ok=True)
+        sweep_drafts(directory)
 
     def load(self) -> Held | None:
         """The release kept from before, if there is one that still holds."""
@@ -122,3 +127,20 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
         with contextlib.suppress(OSError):
             draft.unlink()
         raise StoreFailed(f"{path} cannot be written: {error.strerror}") from error
+
+
+def sweep_drafts(directory: Path) -> int:
+    """Remove what `write_atomically` left in a directory where it was killed; how many files.
+
+    A draft that is a minute old is nobody's: a write takes some milliseconds.
+    """
+    old_s = time.time() - DRAFT_S_MAX
+    swept = 0
+    for path in directory.glob(".*"):
+        if _DRAFT.fullmatch(path.name) is None:
+            continue
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < old_s:
+                path.unlink()
+                swept += 1
+    return swept

@@ -67,9 +67,12 @@ class WatchedFile:
         return True
 
     def read(self, what: str, bytes_max: int) -> bytes:
-        """Its bytes, at most one beyond ``bytes_max``. Raises `BadRelease`."""
+        """Its bytes, at most one beyond ``bytes_max``. Raises `BadRelease`; it is `changed` then
+        as before, so that a process that is out of files for a moment looks again.
+        """
         try:
             with self.path.open("rb") as file:
                 return file.read(bytes_max + 1)
         except OSError as error:
+            self._seen = None
             raise BadRelease(what, f"{self.path}: {error.strerror}") from error

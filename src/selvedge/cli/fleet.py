@@ -15,6 +15,7 @@ from selvedge.adapters import (
     open_release,
     operator_public_key,
     read_config,
+    read_prices,
     rotate_peer_identity,
 )
 from selvedge.cli.control import load_control
@@ -55,6 +56,8 @@ def show(home: Path, as_json: bool) -> None:
         return
     out = console()
     out.print(f"fleet {held.release.fleet}, release {held.release.version}, {held.hash}\n")
+    if held.release.priced is not None:
+        out.print(f"sold by price book {held.release.priced.version}\n")
     out.print(_pops(held.release))
     out.print()
     out.print(_rules(held.release))
@@ -81,11 +84,17 @@ def check(config: Path, as_json: bool) -> None:
 
 @fleet.command()
 @click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path),
+    help="Sell by this price book from now on (default: the one published last, if any).",
+)
 @home_option
 @json_option
-def publish(config: Path, home: Path, as_json: bool) -> None:
+def publish(config: Path, prices: Path | None, home: Path, as_json: bool) -> None:
     """Sign the next release of CONFIG, for PoPs that are run one by one."""
     description = read_config(config)
+    book = read_prices(prices) if prices is not None else None
     files = Home(home)
     files.lock()
     ports = _engine_ports(description)
@@ -100,6 +109,7 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
         collectors=written_collectors(files, description),
         control=written_control(files, description),
         tenancy=seeding_of(home, own),
+        prices=book,
     )
     facts = {
         "release": release.version,
@@ -112,6 +122,7 @@ def publish(config: Path, home: Path, as_json: bool) -> None:
         "control": release.control.url if release.control is not None else None,
         "collectors": {one.zone: one.url for one in release.collectors},
         "key_files": _key_files(files, description),
+        "priced": release.priced,
     }
     text = msgspec.json.encode(facts)
     click.echo(text if as_json else msgspec.json.format(text))

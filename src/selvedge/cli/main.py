@@ -18,7 +18,9 @@ from selvedge.cli.doctor import doctor
 from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
 from selvedge.cli.fleet import fleet
+from selvedge.cli.invoice import invoice
 from selvedge.cli.pop import pop
+from selvedge.cli.price import price
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
 from selvedge.cli.sla import sla
@@ -51,7 +53,8 @@ def version(as_json: bool) -> None:
 
 for command in (
     *(up, pop, collector, engine, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, reconcile, sla, alert, forecast),
+    *(tenant, project, key, control, usage, invoice, reconcile, price),
+    *(sla, alert, forecast),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

@@ -124,7 +124,7 @@ def _show(names: Sequence[str], found: UsageTable) -> None:
 def reconcile(
     *, collected: tuple[Path, ...], metrics: tuple[str, ...], home: Path, as_json: bool
 ) -> None:
-    """Hold receipts, usage and engines' totals against each other; exit code 1 if any differs."""
+    """Hold receipts, usage, invoices and engines' totals together; exit code 1 if any differs."""
     found = reconcile_all(Home(home), collected, dict(map(_page, metrics)))
     if as_json:
         facts = {"difference": found.difference, **msgspec.structs.asdict(found)}
@@ -152,6 +152,8 @@ def _show_reconciled(found: Reconciled) -> None:
         ("of zones without a collector here", found.waiting),
         ("came again, kept once", found.doubles),
         ("attestations", found.attested),
+        ("invoices made again", found.invoices),
+        ("invoices whose receipts are gone", found.invoices_unchecked),
         ("difference", found.difference),
     ):
         table.add_row(name, f"{value:,}")

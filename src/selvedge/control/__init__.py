@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from selvedge.control.accounts import Snapshot, usage_of
 from selvedge.control.admin_errors import admin_errors_table
 from selvedge.control.collector import CollectorSettings, run_collector
-from selvedge.control.extra import has_control_extra, load_part, seeding_of
+from selvedge.control.extra import has_control_extra, load_part, publish_prices, seeding_of
 from selvedge.control.home import DEFAULT_HOME, ControlRunning, Home, Running, RunningPoP
 from selvedge.control.home_collectors import (
     collector_commands,
@@ -21,10 +21,13 @@ from selvedge.control.home_collectors import (
     written_collectors,
 )
 from selvedge.control.home_control import written_control
+from selvedge.control.invoice_checks import InvoicesChecked, check_invoices
+from selvedge.control.invoice_store import InvoiceStore
+from selvedge.control.invoicing import Invoicing, Receipts, book_of, make_again
 from selvedge.control.local import LocalFabric, free_port, weights_digests
 from selvedge.control.reconcile import Finding, Reconciled, reconcile
 from selvedge.control.roles import ROLES, roles_table
-from selvedge.control.service_files import read_book, read_maintenance
+from selvedge.control.service_files import read_maintenance
 from selvedge.control.service_reports import ServiceSources, burn_now, report_month
 from selvedge.control.settings import CONTROL_ENV_PREFIX, ControlSettings
 from selvedge.control.spend_forecasts import TenantForecast, forecasts_of
@@ -59,7 +62,11 @@ __all__ = [
     "Database",
     "Finding",
     "Home",
+    "InvoiceStore",
+    "InvoicesChecked",
+    "Invoicing",
     "LocalFabric",
+    "Receipts",
     "Reconciled",
     "Running",
     "RunningPoP",
@@ -68,7 +75,9 @@ __all__ = [
     "TenantForecast",
     "admin_errors_table",
     "back_up",
+    "book_of",
     "burn_now",
+    "check_invoices",
     "collector_commands",
     "collector_directory",
     "collector_key_file",
@@ -76,9 +85,10 @@ __all__ = [
     "free_port",
     "has_control_extra",
     "load_part",
+    "make_again",
     "open_store",
     "plan_collectors",
-    "read_book",
+    "publish_prices",
     "read_maintenance",
     "reconcile",
     "report_month",

@@ -85,8 +85,9 @@ class PairKeys:
             seen = (stat.st_mtime_ns, stat.st_ino)
             if seen == self._seen:
                 return
+            data = path.read_bytes()
             self._seen = seen
-            held = open_release(path.read_bytes(), self._settings.operator_public_key)
+            held = open_release(data, self._settings.operator_public_key)
         except OSError as error:
             raise BadRelease("release", f"{path} cannot be read: {error.strerror}") from error
         if held.release.version > self.version:

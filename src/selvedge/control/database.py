@@ -8,6 +8,7 @@ No PoP ever comes here.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from selvedge.control.bounded import connects
 from selvedge.control.tables import METADATA
 from selvedge.fabric import BadSetting, SelvedgeError, StoreFailed
 
@@ -96,14 +98,18 @@ class Database:
         return Path(self.url.database or "") if self.is_sqlite else None
 
     def make_folder(self) -> None:
-        """The folder of SQLite's file. Raises `StoreFailed`."""
+        """The folder of SQLite's file, and the file, for its owner alone. Raises `StoreFailed`."""
         if self.file is None:
             return
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
+            # Never one that is there: to close it would end the locks that SQLite has on it.
+            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            return
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            raise StoreFailed(f"{self.file.parent} cannot be made a folder: {why}") from error
+            raise StoreFailed(f"{self.file} cannot be made: {why}") from error
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -242,7 +248,9 @@ def _engine(url: URL, wait_ms: int) -> Engine:
     wait += " -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
     seconds = max(1, wait_ms // 1000)
     own = {"connect_timeout": seconds, "options": wait, "tcp_user_timeout": wait_ms}
-    return create_engine(url, connect_args=own, pool_pre_ping=True, **pool)
+    engine = create_engine(url, connect_args=own, pool_pre_ping=True, **pool)
+    event.listen(engine, "do_connect", connects(wait_ms))
+    return engine
 
 
 def _tune_sqlite(connection: Any, _: object) -> None:  # Any: sqlite3's, or a stand-in of SQLAlchemy

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, cast
 
+from selvedge.control.home import Home
 from selvedge.control.settings import ControlSettings
 from selvedge.fabric import Release, SelvedgeError
+from selvedge.ledger import PriceBook
 
 NEEDED: Final = ("alembic", "jwt", "psycopg", "sqlalchemy", "starlette", "uvicorn")
 
@@ -44,6 +46,22 @@ def seeding_of(home: Path, settings: ControlSettings | None) -> Callable[[Releas
         return None
     made = load_part("seeding").open_seeding(found)
     return cast(Callable[[Release], Release], made)
+
+
+def publish_prices(
+    home: Home, settings: ControlSettings | None, prices: PriceBook
+) -> Release | None:
+    """Keep a price book, and make the next release at its prices; None before the first release.
+
+    ``settings`` are those of the store's control process; None, or a store that is not there yet:
+    the release is made of the one before. Raises `BadPriceBook`, `BadRelease`.
+    """
+    embedded = (home.directory / "control.sqlite").exists()
+    found = settings or ControlSettings(home=str(home.directory.resolve()))
+    if home.release() is None or not (embedded or found.database):
+        return home.reprice(prices)
+    load_part("seeding").publish_prices(found, prices)
+    return home.release()
 
 
 def _is_there(name: str) -> bool:

@@ -5,6 +5,7 @@ pepper.key        keys the hashes of API keys
 control.key       what the control process and PoPs share keys by (X25519)
 keys.json         the API keys themselves, minted here, readable by the owner alone
 release.json      the signed release that every PoP watches
+prices/           every price book that was published, signed, by version
 key-delta.json    what changed of its keys since, signed; written by the control process
 control.sqlite    the store of tenants, projects and keys, where no other is named
 control.sqlite.desk locked by the process that works on it
@@ -34,6 +35,7 @@ from selvedge.adapters import (
     PEER_FILE,
     Facts,
     FleetConfig,
+    PriceStore,
     keep_peer_identity,
     keep_secret,
     make_release,
@@ -45,7 +47,16 @@ from selvedge.adapters import (
     write_atomically,
 )
 from selvedge.fabric import BadRelease, Collector, Control, Release, SelvedgeError
-from selvedge.ledger import hash_secret, write_key
+from selvedge.ledger import (
+    BadPriceBook,
+    PriceBook,
+    PriceList,
+    check_against,
+    day_of,
+    hash_secret,
+    sell,
+    write_key,
+)
 
 DEFAULT_HOME: Final = ".selvedge"
 RUN_FILE: Final = "run.json"
@@ -108,6 +119,10 @@ class Home:
     def pepper_file(self) -> Path:
         """Where the pepper of key hashes lies."""
         return self.directory / "pepper.key"
+
+    def prices(self) -> PriceStore:
+        """The price books that were published from here."""
+        return PriceStore(self.directory / "prices", operator_public_key(self.operator_key()))
 
     def pop(self, pop_id: str) -> Path:
         """A PoP's own directory."""
@@ -197,19 +212,85 @@ class Home:
         collectors: tuple[Collector, ...] = (),
         control: Control | None = None,
         tenancy: Callable[[Release], Release] | None = None,
+        prices: PriceBook | None = None,
     ) -> Release:
-        """Make, check, sign and lay down the next release. Raises `BadRelease`.
+        """Make, check, sign and lay down the next release. Raises `BadRelease`, `BadPriceBook`.
 
         ``control`` is where PoPs ask for leases; None: nobody grants any.
         ``tenancy`` puts the store's tenants, projects and keys into it, where there is a store.
+        ``prices`` are kept from now on; None: what was kept last counts, if there is any.
         """
         with self.publishing():
             release = self._make(config, digests, engine_ports, listen, peer_listen)
             release = msgspec.structs.replace(release, collectors=collectors, control=control)
+            release = self.sell(release, prices)
             if tenancy is not None:
                 release = tenancy(release)
-            write_atomically(self.release_file, seal_release(release, self.operator_key()))
+            self._lay_down(release, prices)
         return release
+
+    def reprice(self, prices: PriceBook) -> Release | None:
+        """Keep a book, and make the next release at its prices, where no store has a part in it;
+        None where there is no release yet. Raises `BadRelease`, `BadPriceBook`.
+        """
+        with self.publishing():
+            before = self.release()
+            if before is None:
+                self.prices().keep(prices, self.operator_key())
+                return None
+            made_us = time.time_ns() // 1000
+            release = msgspec.structs.replace(before, version=before.version + 1, made_us=made_us)
+            release = self.sell(release, prices)
+            self._lay_down(release, prices)
+            return release
+
+    def _lay_down(self, release: Release, prices: PriceBook | None) -> None:
+        if prices is not None:
+            self.keep_prices(prices, release)
+        write_atomically(self.release_file, seal_release(release, self.operator_key()))
+
+    def keep_prices(self, prices: PriceBook, release: Release) -> None:
+        """Keep a book for the fleet of this release. Raises `BadPriceBook` of what never applies
+        there.
+        """
+        check_against(
+            prices,
+            tenants=[tenant.id for tenant in release.tenants],
+            zones=[zone.id for zone in release.zones],
+            day=day_of(release.made_us),
+        )
+        self.prices().keep(prices, self.operator_key())
+
+    def release(self) -> Release | None:
+        """The release that serves; None before the first. Raises `BadRelease`."""
+        try:
+            data = self.release_file.read_bytes()
+        except FileNotFoundError:
+            return None
+        return open_release(data, operator_public_key(self.operator_key())).release
+
+    def sell(self, release: Release, prices: PriceBook | None = None) -> Release:
+        """The release at the prices of a book, or of the newest that is kept; as it is where there
+        is none. Raises `BadRelease` of a model without a price, `BadPriceBook` of the book given.
+        """
+        store = self.prices()
+        try:
+            held = store.newest() if prices is None else store.check_newer(prices)
+        except BadPriceBook as error:
+            if prices is not None:
+                raise
+            raise BadRelease("prices", str(error)) from error
+        serving = self.release()
+        before = serving.priced if serving is not None else None
+        if before is not None and (held is None or held.book.version < before.version):
+            raise BadRelease(
+                "prices",
+                f"the release that serves is sold by book {before.version}, which is not under "
+                f"{self.directory / 'prices'}; restore it, or publish a newer one",
+            )
+        if held is None:
+            return release
+        return sell(release, PriceList(held.book), held.hash, day_of(release.made_us))
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from selvedge.control.admin_errors import AdminRefused
+from selvedge.control.database import WAIT_MS
 from selvedge.control.small_server import Answer
 from selvedge.exchange import lease_messages
 from selvedge.fabric import BadTicket, SelvedgeError
@@ -23,6 +24,7 @@ GROUP_MAX: Final = 256
 CONNECTIONS_MAX: Final = 65_536
 """A worker of a PoP keeps one."""
 LEASES: Final = lease_messages.TARGET
+SLACK_MS: Final = 500
 
 PopHandler = Callable[[Sequence[bytes]], list[bytes | BadTicket]]
 
@@ -30,10 +32,14 @@ log: Final = logging.getLogger("selvedge.control")
 
 
 class PopsDoor:
-    """What `small_server` asks; a path nobody answers for is 503, for it may be somebody will."""
+    """What `small_server` asks; a path nobody answers for is 503, for it may be somebody will.
 
-    def __init__(self, handlers: Mapping[str, PopHandler]) -> None:
-        self._groups = {path: _Groups(handler) for path, handler in handlers.items()}
+    ``wait_ms`` is the longest wait for a handler, and for those before it.
+    """
+
+    def __init__(self, handlers: Mapping[str, PopHandler], wait_ms: int = WAIT_MS) -> None:
+        wait_s = wait_ms / 1000
+        self._groups = {path: _Groups(handler, wait_s) for path, handler in handlers.items()}
 
     async def answer(self, method: str, target: str, body: bytes) -> Answer:
         """The answer to one message."""
@@ -59,8 +65,9 @@ class PopsDoor:
 class _Groups:
     """Messages for one handler: one group is answered, the next one gathers."""
 
-    def __init__(self, handler: PopHandler) -> None:
+    def __init__(self, handler: PopHandler, wait_s: float) -> None:
         self._handler = handler
+        self._wait_s = wait_s
         self._waiting: list[tuple[bytes, asyncio.Future[bytes]]] = []
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
@@ -79,7 +86,13 @@ class _Groups:
         self._bytes += len(body)
         if self._task is None:
             self._task = loop.create_task(self._run())
-        return await answer
+        try:
+            async with asyncio.timeout(self._wait_s):
+                return await answer
+        except TimeoutError:
+            log.error("a PoP was not answered: the database is slow")
+            words = "the control plane's database is slow"
+            raise AdminRefused("store_unavailable", words, retry_after_s=2) from None
 
     async def _run(self) -> None:
         try:
@@ -87,7 +100,7 @@ class _Groups:
                 group = self._waiting[:GROUP_MAX]
                 del self._waiting[:GROUP_MAX]
                 self._bytes -= sum(len(body) for body, _ in group)
-                await self._answer(group)
+                await self._answer([one for one in group if not one[1].done()])
         finally:
             self._task = None
 

@@ -37,6 +37,7 @@ from selvedge.control.pops_door import (
     CONNECTIONS_MAX,
     LEASES,
     MESSAGE_BYTES_MAX,
+    SLACK_MS,
     PopHandler,
     PopsDoor,
 )
@@ -263,7 +264,8 @@ async def _serve(
     with contextlib.suppress(StoreAway):
         await asyncio.to_thread(rooms.publisher.publish_delta)
     door = _door(admin, settings)
-    pops = SmallServer(PopsDoor(handlers).answer, MESSAGE_BYTES_MAX, CONNECTIONS_MAX)
+    wait_ms = settings.database_ms_max + SLACK_MS
+    pops = SmallServer(PopsDoor(handlers, wait_ms).answer, MESSAGE_BYTES_MAX, CONNECTIONS_MAX)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

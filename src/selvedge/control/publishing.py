@@ -1,8 +1,8 @@
 """From the store to the PoPs: releases, and the key delta beside them.
 
-An act on keys is in the delta before it is answered. What a delta cannot say (a tenant, a class, a
-higher limit) waits for the next release, which the publisher makes by itself a moment later. Both
-are files that PoPs watch; nobody waits for a PoP, and no PoP for us.
+An act on keys, or a lower limit, is in the delta before it is answered. What a delta cannot say (a
+tenant, a class, a higher limit) waits for the next release, which the publisher makes by itself a
+moment later. Both are files that PoPs watch; nobody waits for a PoP, and no PoP for us.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from selvedge.adapters import (
     operator_public_key,
     seal_delta,
     seal_release,
+    sweep_drafts,
     write_atomically,
 )
 from selvedge.control.home import Home
@@ -36,13 +37,16 @@ from selvedge.fabric import (
     BadRelease,
     Key,
     KeyDelta,
+    LoweredLimits,
     Project,
     Release,
     Revocation,
     SelvedgeError,
     Tenant,
+    tightest,
     widened,
 )
+from selvedge.ledger import BadPriceBook, PriceBook, day_of, is_due
 
 REVOKED_US: Final = 30 * 86_400 * 1_000_000
 """So long a revocation is in every delta, whatever releases there are."""
@@ -74,6 +78,7 @@ class Publisher:
         self._home = home
         self._operator = home.operator_key()
         self._delta_file = home.release_file.with_name(DELTA_FILE)
+        self._prices = home.prices()
         self._lock = threading.Lock()
         self._seen: tuple[int, int] | None = None
         self._held: Held | None = None
@@ -81,10 +86,11 @@ class Publisher:
         self._serial = 0
         self._body: tuple[object, ...] | None = None
         self._heard: list[Heard] = []
+        sweep_drafts(home.directory)
 
     def tell(self, heard: Heard) -> None:
         """Call ``heard`` now and whenever PoPs are given a new release or other keys: with the
-        release, and the keys that are otherwise than in it.
+        release, its limits as lowered since, and the keys that are otherwise than in it.
         """
         with self._lock:
             self._heard.append(heard)
@@ -113,8 +119,13 @@ class Publisher:
                 return None
             return self._write_delta(self._held.release)
 
-    def publish_release(self, actor: Actor) -> Published:
-        """Make the next release of the present one and the store. Raises `BadRelease`."""
+    def publish_release(self, actor: Actor, prices: PriceBook | None = None) -> Published:
+        """Make the next release of the present one, the store and the newest price book, which
+        ``prices`` are from now on.
+
+        Raises `BadRelease`, of a served model without a price too, and `BadPriceBook` of
+        ``prices``.
+        """
         with self._home.publishing(), self._lock:
             self._read_release()
             if self._held is None:
@@ -122,8 +133,11 @@ class Publisher:
                 raise BadRelease("release", words)
             with self._store.act(actor) as act:
                 release = amend(act, self._held.release, self._held.release.version + 1)
+                release = self._home.sell(release, prices)
                 sealed = _sealed(release, self._operator)
                 note_release(act, release)
+                if prices is not None:
+                    self._home.keep_prices(prices, release)
             write_atomically(self._home.release_file, sealed)
             self._read_release()
             return self._write_delta(release)
@@ -148,7 +162,8 @@ class Publisher:
             rows = connection.execute(
                 select(KEYS).where(KEYS.c.stamp > since, KEYS.c.removed_us.is_(None))
             ).all()
-            waits = _changed(connection, since)
+            lowered, waits = _lowered(connection, release, since)
+            waits = waits or self._is_due(release)
             old_us = stamp - REVOKED_US
             gone = connection.execute(
                 select(KEYS.c.id, KEYS.c.removed_us)
@@ -171,18 +186,27 @@ class Publisher:
                 keys.append(key)
             waits = waits or not fits
         revoked = tuple(Revocation(row.id, row.removed_us) for row in gone)
-        waits = waits or len(keys) > DELTA_KEYS_MAX
-        serial = self._lay_down(release, tuple(keys[:DELTA_KEYS_MAX]), revoked, stamp)
+        waits = waits or max(len(keys), len(lowered)) > DELTA_KEYS_MAX
+        changes = (tuple(keys[:DELTA_KEYS_MAX]), revoked, tuple(lowered[:DELTA_KEYS_MAX]))
+        serial = self._lay_down(release, changes, stamp)
         return Published(stamp, release.version, serial, len(keys), len(revoked), waits)
+
+    def _is_due(self, release: Release) -> bool:
+        """Whether prices were published, or change on this day, since the release was made."""
+        try:
+            held = self._prices.newest()
+        except BadPriceBook:
+            return True  # the release is tried, and says what is wrong; the delta goes out
+        return held is not None and is_due(release, held.hash, day_of(self._store.now_us()))
 
     def _lay_down(
         self,
         release: Release,
-        keys: tuple[Key, ...],
-        revoked: tuple[Revocation, ...],
+        changes: tuple[tuple[Key, ...], tuple[Revocation, ...], tuple[LoweredLimits, ...]],
         stamp: int,
     ) -> int:
-        body = (release.version, keys, revoked)
+        body = (release.version, *changes)
+        keys, revoked, lowered = changes
         if body == self._body and self._delta_file.exists():
             return self._serial
         # Never below what lies there: the store may be one that was restored.
@@ -194,11 +218,13 @@ class Publisher:
             made_us=stamp,
             revoked=revoked,
             keys=tuple(msgspec.Raw(msgspec.json.encode(key)) for key in keys),
+            limits=tuple(msgspec.Raw(msgspec.json.encode(one)) for one in lowered),
         )
         write_atomically(self._delta_file, seal_delta(made, self._operator))
         self._body, self._serial = body, serial
+        now = lower(release, lowered)
         for heard in self._heard:
-            heard(release, keys)
+            heard(now, keys)
         return serial
 
     def _laid_down(self) -> int:
@@ -308,10 +334,51 @@ def _since(connection: Connection, release: Release) -> int:
     return -1 if found is None else int(found)
 
 
-def _changed(connection: Connection, since: int) -> bool:
-    """Whether tenants or projects changed, which no delta can say."""
-    for table in (TENANTS, PROJECTS):
-        wanted = select(func.count()).select_from(table).where(table.c.stamp > since)
-        if connection.execute(wanted).scalar():
-            return True
-    return False
+def _lowered(
+    connection: Connection, release: Release, since: int
+) -> tuple[list[LoweredLimits], bool]:
+    """Limits of tenants and projects that are lower than in the release, and whether anything else
+    of them changed, which no delta can say.
+    """
+    tenants = {one.id: one for one in release.tenants}
+    projects = {(one.tenant, one.id): one.limits for one in release.projects}
+    found: list[LoweredLimits] = []
+    waits = since < 0  # it was made without the store
+    for row in connection.execute(select(TENANTS).where(TENANTS.c.stamp > since)):
+        now, was = tenant_row(row).value(), tenants.get(row.id)
+        if was is None or row.removed_us is not None or now.classes != was.classes:
+            waits = True
+        elif now.limits != was.limits:
+            limits = tightest(was.limits, now.limits)
+            waits = waits or limits != now.limits
+            if limits != was.limits:
+                found.append(LoweredLimits(now.id, "", limits))
+    for row in connection.execute(select(PROJECTS).where(PROJECTS.c.stamp > since)):
+        one = project_row(row).value()
+        before = projects.get((one.tenant, one.id))
+        if before is None or row.removed_us is not None or one.tenant not in tenants:
+            waits = True
+        elif one.limits != before:
+            limits = tightest(before, one.limits)
+            waits = waits or limits != one.limits
+            if limits != before:
+                found.append(LoweredLimits(one.tenant, one.id, limits))
+    return found, waits
+
+
+def lower(release: Release, lowered: Sequence[LoweredLimits]) -> Release:
+    """A release with the limits of these tenants and projects."""
+    if not lowered:
+        return release
+    limits = {(one.tenant, one.project): one.limits for one in lowered}
+    replace = msgspec.structs.replace
+    return replace(
+        release,
+        tenants=tuple(
+            replace(one, limits=limits.get((one.id, ""), one.limits)) for one in release.tenants
+        ),
+        projects=tuple(
+            replace(one, limits=limits.get((one.tenant, one.id), one.limits))
+            for one in release.projects
+        ),
+    )

@@ -1,8 +1,9 @@
-"""Receipts, usage and what engines reported, held against each other: nothing, or what differs.
+"""Receipts, usage, invoices and what engines reported, held against each other: what differs.
 
-Three questions. Is every receipt of a PoP's journals at the collector of its zone, once and with
-the same bytes? Is the usage that is sold what its receipts say? And do serving PoPs, and engines
-where their counters are given, tell of the same tokens?
+Four questions. Is every receipt of a PoP's journals at the collector of its zone, once and with
+the same bytes? Is the usage that is sold what its receipts say? Do serving PoPs, and engines
+where their counters are given, tell of the same tokens? And are issued invoices what their receipts
+make?
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import msgspec
 
 from selvedge.control.accounts import collected_in, journal_lines, pop_directories
 from selvedge.control.home import Home
+from selvedge.control.invoice_checks import check_invoices
+from selvedge.control.invoice_store import InvoiceStore
+from selvedge.control.invoicing import Receipts
 from selvedge.fabric import Attested, Outcome, Receipt, SelvedgeError, StoreCorrupt
 from selvedge.ledger import (
     Collected,
@@ -64,6 +68,10 @@ class Reconciled(msgspec.Struct, frozen=True):
     """Receipts that came to a collector more than once; each is kept once."""
     engines: list[EngineTotal]
     findings: list[Finding]
+    invoices: int = 0
+    """Issued invoices that were made again from their receipts."""
+    invoices_unchecked: int = 0
+    """Issued invoices whose receipts are not here any more."""
 
     @property
     def difference(self) -> int:
@@ -151,9 +159,21 @@ def reconcile(
     findings += _of_attestations(journals)
     engines = _engines(journals, counters or {})
     findings += _of_engines(engines)
+    invoices = check_invoices(InvoiceStore(home), Receipts(snapshots, pops))
+    findings += [Finding("invoice", one.number, one.what) for one in invoices.findings]
     waiting = sum(len(one) for zone, one in journals.digests.items() if zone not in zones)
     attested = len(journals.given)
-    return Reconciled(journals.count, held, waiting, attested, doubles, engines, sorted(findings))
+    return Reconciled(
+        journalled=journals.count,
+        collected=held,
+        waiting=waiting,
+        attested=attested,
+        doubles=doubles,
+        engines=engines,
+        findings=sorted(findings),
+        invoices=invoices.checked,
+        invoices_unchecked=invoices.unchecked,
+    )
 
 
 def _of_collector(known: Collected) -> Iterator[Finding]:

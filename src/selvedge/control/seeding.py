@@ -23,7 +23,7 @@ from selvedge.adapters import (
 )
 from selvedge.control.database import Database
 from selvedge.control.home import Home
-from selvedge.control.publishing import amend, note_release
+from selvedge.control.publishing import Publisher, amend, note_release
 from selvedge.control.roles import Actor
 from selvedge.control.rows import ClassRule, KeyRow, ProjectRow, TenantRow
 from selvedge.control.settings import ControlSettings
@@ -38,10 +38,12 @@ from selvedge.control.store import (
     to_json,
 )
 from selvedge.control.tables import AUDIT, KEYS, PROJECTS, RELEASES, TENANTS
-from selvedge.fabric import Key, Project, Release, Tenant
+from selvedge.fabric import BadRelease, Key, Project, Release, Tenant
+from selvedge.ledger import PriceBook
 
 FILE: Final = "file"
 WHO: Final = Actor("fleet file", "operator")
+PRICES: Final = Actor("price book", "operator")
 
 Values = dict[str, Any]  # Any: what a column takes
 
@@ -258,3 +260,24 @@ def open_seeding(settings: ControlSettings) -> Callable[[Release], Release]:
             database.close()
 
     return seeding
+
+
+def publish_prices(settings: ControlSettings, prices: PriceBook) -> None:
+    """Make the next release of the store at these prices, beside a control process or without.
+
+    Raises `BadPriceBook`, `BadRelease`, `StoreAway`.
+    """
+    home = Home(Path(settings.home))
+    database = Database(settings.database_url, wait_ms=settings.database_ms_max)
+    try:
+        database.upgrade()
+        store = Store(database, home.pepper())
+        publisher = Publisher(store, home)
+        release = publisher.release
+        if release is None:
+            raise BadRelease("release", "there is none yet; 'selvedge fleet publish' makes it")
+        store.open(release.fleet)
+        adopt(store, home)
+        publisher.publish_release(PRICES, prices)
+    finally:
+        database.close()

@@ -30,7 +30,7 @@ READING_BYTES_MAX: Final = 256 * 1024 * 1024
 """Of all bodies together: a MAC is checked only when its body is there."""
 BACKLOG: Final = 4096
 
-log: Final = logging.getLogger("selvedge.collector")
+log: Final = logging.getLogger("selvedge.control.door")
 
 
 class Answer(msgspec.Struct, frozen=True):

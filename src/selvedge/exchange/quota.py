@@ -54,8 +54,15 @@ def spent(view: FleetView, admitted: Admitted, at_us: int) -> Refused | None:
 
 
 def take(view: FleetView, admitted: Admitted, ask: Ask, at_us: int) -> Taken | Refused | None:
-    """Reserve what a request may use; None where no limit is its key's, or its model is unknown."""
+    """Reserve what a request may use; None where no limit is its key's, or its model is unknown.
+
+    Where models are sold, one without a price is refused whatever the key.
+    """
     holder, model = view.quotas, view.models.get(ask.model)
+    if view.release.priced is not None and model is not None:
+        unsold = _unsold(model, at_us)
+        if unsold is not None:
+            return unsold
     if holder is None or model is None or not admitted.levels:
         return None
     if model.price is None and _has_money(admitted):
@@ -67,6 +74,15 @@ def take(view: FleetView, admitted: Admitted, ask: Ask, at_us: int) -> Taken | R
     if held is None or isinstance(held, Refused):
         return held
     return Taken(holder, held, model.price or FREE)
+
+
+def _unsold(model: Model, at_us: int) -> Refused | None:
+    """The refusal of a model that has no price now: it is never sold for nothing."""
+    price = model.price
+    if price is not None and (price.until_us is None or at_us < price.until_us):
+        return None
+    words = f"Model {model.id!r} has no price now, and nothing is sold without one; "
+    return Refused("model_unpriced", words + "its operator has to publish a price.")
 
 
 def _output_tokens(ask: Ask, model: Model, prompt: int, default: int) -> int:

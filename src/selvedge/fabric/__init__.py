@@ -19,13 +19,21 @@ from selvedge.fabric.fleet import (
     Model,
     ModelKind,
     PoP,
+    Priced,
     Release,
     Served,
     Wan,
     Zone,
 )
 from selvedge.fabric.geography import WanModel, great_circle_km
-from selvedge.fabric.key_delta import KeyDelta, Revocation, widened, wider_limit
+from selvedge.fabric.key_delta import (
+    KeyDelta,
+    LoweredLimits,
+    Revocation,
+    tightest,
+    widened,
+    wider_limit,
+)
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.receipt import (
     Attestation,
@@ -85,12 +93,14 @@ __all__ = [
     "Key",
     "KeyDelta",
     "Limits",
+    "LoweredLimits",
     "Model",
     "ModelKind",
     "Outcome",
     "Personal",
     "PoP",
     "Price",
+    "Priced",
     "Project",
     "Provenance",
     "Purpose",
@@ -116,6 +126,7 @@ __all__ = [
     "is_country",
     "is_inside",
     "read_address",
+    "tightest",
     "why_forbidden",
     "widened",
     "wider_limit",

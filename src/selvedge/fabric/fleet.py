@@ -51,7 +51,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resume: bool = False
     """Whether a broken answer may be continued at another engine (its seat: not used yet)."""
     price: Price | None = None
-    """What its tokens cost; None: it is not priced, and budgets in money refuse it."""
+    """What its tokens cost; None: it is not priced, and neither budgets in money nor a release that
+    is sold take it.
+    """
 
     def __post_init__(self) -> None:
         if not self.id or len(self.id) > 128:
@@ -209,6 +211,17 @@ def _check_service(what: str, url: str, public_key: str) -> None:
         raise BadRelease(f"{what}.public_key", "is 32 bytes in base64: 44 characters")
 
 
+class Priced(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The price book that a release is sold by."""
+
+    version: int
+    hash: str
+    day: str
+    """The UTC day on which its prices were taken."""
+    until: str | None = None
+    """The first day after it on which a price of the book begins or ends."""
+
+
 class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The fleet, complete and frozen. ``version`` only grows; an older one is refused."""
 
@@ -226,6 +239,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: nobody grants leases; limits are then each PoP's own, all of them."""
     collectors: tuple[Collector, ...] = ()
     """At most one a zone; where a zone has none, its receipts stay at the PoP."""
+    priced: Priced | None = None
+    """None: nothing is sold. Else a model without a price is refused."""
 
     def __post_init__(self) -> None:
         check_name("fleet", self.fleet)

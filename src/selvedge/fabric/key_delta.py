@@ -1,8 +1,8 @@
-"""What changed of the keys since a release: revoked, narrowed, added. Beside it, and signed as it.
+"""What changed since a release: keys revoked, narrowed, added, limits lowered. Signed as it is.
 
 A delta is whole since the release it names: who missed one has missed nothing. It can take away
 from any key and add keys of tenants and data classes that the release has; it cannot add those, nor
-widen a key. Its serial only grows.
+widen a key, nor raise a limit. Its serial only grows.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.names import check_name
-from selvedge.fabric.tenancy import Key, Limits
+from selvedge.fabric.tenancy import NO_LIMITS, Key, Limits
 
 
 class Revocation(msgspec.Struct, frozen=True):
@@ -20,6 +21,21 @@ class Revocation(msgspec.Struct, frozen=True):
 
     id: str
     at_us: int
+
+
+class LoweredLimits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a tenant, or one of its projects, may use at most, whatever the release says."""
+
+    tenant: str
+    project: str = ""
+    """Empty: the tenant itself."""
+    limits: Limits = NO_LIMITS
+
+    def __post_init__(self) -> None:
+        check_name("limits.tenant", self.tenant)
+        if self.project:
+            check_name("limits.project", self.project)
+        self.limits.check(f"limits.{self.tenant}/{self.project}")
 
 
 class KeyDelta(msgspec.Struct, frozen=True):
@@ -33,6 +49,8 @@ class KeyDelta(msgspec.Struct, frozen=True):
     revoked: tuple[Revocation, ...] = ()
     keys: tuple[msgspec.Raw, ...] = ()
     """Keys, whole, each read by itself: one that does not hold takes no other with it."""
+    limits: tuple[msgspec.Raw, ...] = ()
+    """`LoweredLimits`, read as keys are."""
 
     def __post_init__(self) -> None:
         check_name("fleet", self.fleet)
@@ -43,9 +61,19 @@ class KeyDelta(msgspec.Struct, frozen=True):
         for raw in self.keys:
             try:
                 found.append(msgspec.json.decode(raw, type=Key))
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, BadRelease):
                 continue
         return found, len(self.keys) - len(found)
+
+    def read_limits(self) -> tuple[list[LoweredLimits], int]:
+        """The limits that can be read, and how many cannot."""
+        found: list[LoweredLimits] = []
+        for raw in self.limits:
+            try:
+                found.append(msgspec.json.decode(raw, type=LoweredLimits))
+            except (msgspec.MsgspecError, BadRelease):
+                continue
+        return found, len(self.limits) - len(found)
 
 
 def widened(before: Key, after: Key) -> str | None:
@@ -61,6 +89,15 @@ def widened(before: Key, after: Key) -> str | None:
         if old and not (new and set(new) <= set(old)):
             return name
     return wider_limit(before.limits, after.limits)
+
+
+def tightest(one: Limits, other: Limits) -> Limits:
+    """The lower of both, limit by limit."""
+    found: dict[str, int | None] = msgspec.structs.asdict(one)
+    for name, limit in msgspec.structs.asdict(other).items():
+        if limit is not None and _more(limit, found[name]):
+            found[name] = limit
+    return Limits(**found)
 
 
 def wider_limit(before: Limits, after: Limits) -> str | None:

@@ -48,6 +48,12 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: int
     cached: int | None = None
     """None: as ``input``."""
+    cache_write: int | None = None
+    """None: as ``input``."""
+    request: int = 0
+    """Micro-dollars per request that bills anything."""
+    until_us: int | None = None
+    """The model has no price from then on, until a release gives it one."""
 
     def check(self, what: str) -> None:
         """Raises `BadRelease` where a price is negative or too large; ``what`` is the field."""

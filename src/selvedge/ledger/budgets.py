@@ -83,12 +83,15 @@ def first_day(month: int) -> int:
 def cost_of(price: Price, usage: Usage) -> int:
     """What a usage costs, in whole micro-dollars, the last begun one counted."""
     read = price.input if price.cached is None else price.cached
+    write = price.input if price.cache_write is None else price.cache_write
     total = (
-        (usage.input_uncached + usage.cache_write) * price.input
+        usage.input_uncached * price.input
+        + usage.cache_write * write
         + usage.cache_read * read
         + usage.generated * price.output
     )
-    return -(-total // PER)
+    fee = price.request if usage.input + usage.generated else 0
+    return -(-total // PER) + fee
 
 
 class Estimate(Value, frozen=True):
@@ -99,8 +102,11 @@ class Estimate(Value, frozen=True):
 
 
 def estimate_of(price: Price | None, prompt_tokens: int, output_tokens: int) -> Estimate:
-    """The estimate of a request, none of its prompt taken as cached."""
+    """The estimate of a request, none of its prompt taken as cached: at the dearest, as written."""
     money = 0
     if price is not None:
-        money = -(-(prompt_tokens * price.input + output_tokens * price.output) // PER)
+        prompt = price.input
+        if price.cache_write is not None and price.cache_write > prompt:
+            prompt = price.cache_write
+        money = -(-(prompt_tokens * prompt + output_tokens * price.output) // PER) + price.request
     return Estimate(prompt_tokens + output_tokens, money)

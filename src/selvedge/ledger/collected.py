@@ -172,6 +172,8 @@ class Collected:
         self.places: dict[tuple[str, int], Place] = {}
         self.held: dict[Stream, Ranges] = {}
         self.elsewhere: dict[Stream, Ranges] = {}
+        self._counted: dict[Stream, Ranges] = {}
+        """Both together: one run where nothing is missing, however a tenant's zones alternate."""
         self.conflicts: dict[tuple[Stream, int], list[bytes]] = {}
         self.doubles = 0
         self.segment = 0
@@ -248,6 +250,7 @@ class Collected:
         own = digest(receipt)
         if seq not in ranges:
             ranges.add(seq, seq)
+            self._count(stream, seq, seq)
             self._keep(stream, seq, own)
             taken.lines.append(line)
             taken.new += 1
@@ -262,6 +265,12 @@ class Collected:
         self.conflicts.setdefault((stream, seq), []).append(own)
         taken.lines.append(as_line(b"K", payload_of_line(line)))
         taken.conflicts.append(f"{in_words(stream)}: two receipts with number {seq}")
+
+    def _count(self, stream: Stream, first: int, last: int) -> None:
+        counted = self._counted.get(stream)
+        if counted is None:
+            counted = self._counted[stream] = Ranges()
+        counted.add(first, last)
 
     def _keep(self, stream: Stream, seq: int, own: bytes) -> None:
         # Innermost are numbers and bytes: Python's collector never looks into such dictionaries.
@@ -279,15 +288,15 @@ class Collected:
     def gaps(self) -> dict[Stream, list[Run]]:
         """Numbers that are missing, by stream; none where there are none."""
         found = {}
-        for stream in sorted(self.held.keys() | self.elsewhere.keys()):
+        for stream in sorted(self._counted):
             runs = self._gaps_in(stream)
             if runs:
                 found[stream] = runs
         return found
 
     def _gaps_in(self, stream: Stream) -> list[Run]:
-        none = Ranges()
-        return missing((self.held.get(stream, none), self.elsewhere.get(stream, none)))
+        counted = self._counted.get(stream)
+        return missing(counted) if counted is not None else []
 
     def _gaps_of(
         self,
@@ -330,6 +339,10 @@ class Collected:
         self.places = {(pop, worker): at for pop, worker, at in known.places}
         self.held = {stream: Ranges(runs) for stream, runs in known.held}
         self.elsewhere = {stream: Ranges(runs) for stream, runs in known.elsewhere}
+        together: dict[Stream, list[Run]] = {}
+        for stream, runs in (*known.held, *known.elsewhere):
+            together.setdefault(stream, []).extend(runs)
+        self._counted = {stream: Ranges(sorted(runs)) for stream, runs in together.items()}
         self.conflicts = {(stream, seq): digests for stream, seq, digests in known.conflicts}
         self.doubles = known.doubles
 
@@ -347,14 +360,17 @@ class Collected:
             self.conflicts.setdefault((stream, facts.seq), []).append(own)
             return
         self.held.setdefault(stream, Ranges()).add(facts.seq, facts.seq)
+        self._count(stream, facts.seq, facts.seq)
         self._keep(stream, facts.seq, own)
 
     def _apply_mark(self, mark: Mark) -> None:
         self.places[mark.pop, mark.worker] = mark.place
         for tenant, runs in mark.elsewhere.items():
-            ranges = self.elsewhere.setdefault((tenant, mark.pop, mark.worker), Ranges())
+            stream = (tenant, mark.pop, mark.worker)
+            ranges = self.elsewhere.setdefault(stream, Ranges())
             for first, last in runs:
                 ranges.add(first, last)
+                self._count(stream, first, last)
 
     def left(self, segment: int) -> None:
         """The receipts of this segment have gone to partitions."""

@@ -16,7 +16,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from selvedge.ledger.budgets import CONCURRENT, DAY, KINDS, window_end_us, window_of
+from selvedge.ledger.budgets import (
+    CONCURRENT,
+    DAY,
+    DAY_US,
+    KINDS,
+    first_day,
+    window_end_us,
+    window_of,
+)
 from selvedge.ledger.leases import Grant, Granted, GrantedPage, GrantStore, Question, Wish
 from selvedge.ledger.shares import MARGIN_US
 
@@ -33,6 +41,8 @@ REFRESH_US: Final = 250_000
 HOLDERS_MAX: Final = 65_536
 FORGOTTEN_US: Final = 3_600_000_000
 """How long a message can be on its way."""
+SET_BACK_US: Final = 3_600_000_000
+"""What is further ahead than this was granted by a clock that was wrong then."""
 FEW: Final = 32
 """Holders among whom the fair level is reckoned for every question."""
 PAGE: Final = 32
@@ -231,8 +241,14 @@ class Desk:
         self._windows: list[int] = []
         self._short: list[tuple[int, int]] = []
         self._long: list[tuple[int, int]] = []
+        pages = list(store.load())
+        # What was granted of a window was granted in it: a clock that was set back a little while
+        # this desk was away must not forget it, and grant it again when the window comes again.
+        begun_us = max((_begun_us(row) for page in pages for row in page.rows), default=0)
+        if begun_us - now_us <= SET_BACK_US:
+            self._now_us = max(now_us, begun_us)
         self._reckon_terms()
-        for page in store.load():
+        for page in pages:
             self._restore(page)
 
     def serve(self, limits: Mapping[tuple[str, int], int]) -> None:
@@ -396,3 +412,10 @@ class Desk:
         self._windows = [window_of(kind, now_us) if kind >= DAY else 0 for kind in kinds]
         self._short = [self._term(kind, now_us, self._lease_ms) for kind in kinds]
         self._long = [self._term(kind, now_us, self._lease_ms * LONGER) for kind in kinds]
+
+
+def _begun_us(row: Granted) -> int:
+    """When the window of a grant of money began; 0 of others."""
+    if row.kind < DAY:
+        return 0
+    return (row.window if row.kind == DAY else first_day(row.window)) * DAY_US

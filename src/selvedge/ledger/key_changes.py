@@ -2,8 +2,9 @@
 
 Three rules. What a delta revokes is revoked, even where the rest of it cannot be used, until a
 release serves that was made after it. A key may be added or narrowed, never widened, and added only
-to a data class that the release has. Where a delta counts from a release newer than the one that
-serves, keys may be missing here: one that is unknown is then not refused, but asked to wait.
+to a data class that the release has; limits of tenants and projects may be lowered, never raised.
+Where a delta counts from a release newer than the one that serves, keys may be missing here: one
+that is unknown is then not refused, but asked to wait.
 
 Refuses to know files, signatures and clocks.
 """
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from selvedge.fabric import Key, KeyDelta, Release, widened
+from selvedge.fabric import Key, KeyDelta, Limits, Release, widened
 from selvedge.ledger.keys import Keyring
 
 
@@ -29,6 +30,8 @@ class DeltaOutcome(msgspec.Struct, frozen=True):
     """Ids of keys that do not hold, or would be widened."""
     unread: int = 0
     complete: bool = True
+    lowered: int = 0
+    """Tenants and projects with lower limits than the release has."""
 
 
 class KeyChanges:
@@ -43,6 +46,8 @@ class KeyChanges:
         """What deltas before one that is ahead had added since their release, if nothing revoked
         it: it is in the release that this one counts from, which has not come yet.
         """
+        self._lowered: dict[tuple[str, str], Limits] = {}
+        self._carried_lowered: dict[tuple[str, str], tuple[int, Limits]] = {}
         self._unread = 0
         self._classes: frozenset[tuple[str, str]] = frozenset()
         self._zones: frozenset[str] = frozenset()
@@ -74,6 +79,9 @@ class KeyChanges:
         self._carried = {
             name: row for name, row in self._carried.items() if row[0] >= self._version
         }
+        self._carried_lowered = {
+            name: row for name, row in self._carried_lowered.items() if row[0] >= self._version
+        }
         self._forget()
 
     def take(self, delta: KeyDelta) -> bool:
@@ -89,8 +97,24 @@ class KeyChanges:
         own = {name: (since, key) for name, key in self._keys.items() if since >= self._version}
         self._carried = self._carried | own if ahead else {}
         self._keys = {key.id: key for key in keys}
+        self._take_limits(delta, ahead=ahead)
         self._delta = delta
         return True
+
+    def _take_limits(self, delta: KeyDelta, *, ahead: bool) -> None:
+        rows, unread = delta.read_limits()
+        self._unread += unread
+        since = self.counts_from
+        own: dict[tuple[str, str], tuple[int, Limits]] = {}
+        if since >= self._version:
+            own = {name: (since, limits) for name, limits in self._lowered.items()}
+        self._carried_lowered = self._carried_lowered | own if ahead else {}
+        self._lowered = {(row.tenant, row.project): row.limits for row in rows}
+
+    def _limits_now(self) -> dict[tuple[str, str], Limits]:
+        """What is lower than in the release that serves; one made after the delta knows it all."""
+        found = {name: row[1] for name, row in self._carried_lowered.items()}
+        return found | self._lowered if self.counts_from >= self._version else found
 
     def keyring(self, ring: Keyring) -> tuple[Keyring, DeltaOutcome]:
         """The ring of the release that serves, as the delta changes it."""
@@ -113,10 +137,18 @@ class KeyChanges:
             narrowed += held is not None
         changes.update(dict.fromkeys(self.revoked))
         complete = self.counts_from <= self._version
+        lowered = self._limits_now()
         told = DeltaOutcome(
-            self.serial, len(self.revoked), added, narrowed, tuple(refused), self._unread, complete
+            self.serial,
+            len(self.revoked),
+            added,
+            narrowed,
+            tuple(refused),
+            self._unread,
+            complete,
+            len(lowered),
         )
-        return ring.changed(changes, complete=complete), told
+        return ring.changed(changes, complete=complete, lowered=lowered), told
 
     def _holds(self, key: Key) -> bool:
         return (key.tenant, key.data_class) in self._classes and self._zones.issuperset(key.zones)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
-from selvedge.fabric import Key, Project, Refused, Route, Tenant
+from selvedge.fabric import Key, Limits, Project, Refused, Route, Tenant
 from selvedge.fabric.value import Value
 from selvedge.ledger.levels import Level, Levels
 
 PREFIX: Final = "sk-"
+NONE_LOWERED: Final[Mapping[tuple[str, str], Limits]] = MappingProxyType({})
 _BEARER: Final = "bearer "
 _HOW: Final = "send it as 'Authorization: Bearer sk-…'"
 _DUMMY_DIGEST: Final = bytes(32)
@@ -93,7 +95,17 @@ class Keyring:
     with the release, and with each delta. Rows are made when a key is first asked with, and kept.
     """
 
-    __slots__ = ("_changed", "_changes", "_complete", "_keyed", "_keys", "_levels", "_rows")
+    __slots__ = (
+        "_changed",
+        "_changes",
+        "_complete",
+        "_keyed",
+        "_keys",
+        "_levels",
+        "_lowered",
+        "_released",
+        "_rows",
+    )
 
     def __init__(
         self,
@@ -103,7 +115,8 @@ class Keyring:
         projects: Iterable[Project] = (),
     ) -> None:
         self._keys = {key.id: key for key in keys}
-        self._levels = Levels(tenants, projects)
+        self._levels = self._released = Levels(tenants, projects)
+        self._lowered: Mapping[tuple[str, str], Limits] = {}
         self._rows: dict[str, _Row] = {}
         self._changes: Mapping[str, Key | None] = {}
         self._changed: dict[str, _Row] = {}
@@ -111,16 +124,24 @@ class Keyring:
         # Keyed once, copied for each look-up: half the price of a fresh HMAC.
         self._keyed = hmac.new(pepper, digestmod="sha256")
 
-    def changed(self, changes: Mapping[str, Key | None], *, complete: bool = True) -> Keyring:
+    def changed(
+        self,
+        changes: Mapping[str, Key | None],
+        *,
+        complete: bool = True,
+        lowered: Mapping[tuple[str, str], Limits] = NONE_LOWERED,
+    ) -> Keyring:
         """The release's keys with these ones otherwise; None: revoked. The keys themselves are
         shared: it costs nothing for each. Where the ring is not ``complete``, a key that is
-        unknown is no error of its holder.
+        unknown is no error of its holder. ``lowered`` are limits of tenants and projects.
         """
         ring = Keyring((), b"")
         ring._keys = self._keys
-        ring._rows = self._rows
         ring._keyed = self._keyed
-        ring._levels = self._levels
+        ring._released, ring._lowered = self._released, lowered
+        same = lowered == self._lowered
+        ring._levels = self._levels if same else self._released.lowered(lowered)
+        ring._rows = self._rows if same else {}
         ring._changes = changes
         ring._complete = complete
         return ring

@@ -6,9 +6,9 @@ that it must fit under, without looking up a name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from selvedge.fabric import NO_LIMITS, Key, Limits, Project, Release, Tenant
+from selvedge.fabric import NO_LIMITS, Key, Limits, Project, Release, Tenant, tightest
 from selvedge.ledger.budgets import limits_of
 from selvedge.ledger.shares import Budget
 
@@ -53,6 +53,23 @@ class Levels:
                 self._projects[project.tenant, project.id] = Level(name, project.limits)
         self._above: dict[tuple[str, str], tuple[Level, ...]] = {}
 
+    def lowered(self, lower: Mapping[tuple[str, str], Limits]) -> Levels:
+        """The same, with these limits where they are lower: by tenant and project, or tenant and
+        nothing.
+        """
+        found = Levels((), ())
+        found._tenants = dict(self._tenants)
+        found._projects = dict(self._projects)
+        for (tenant, project), limits in lower.items():
+            if project:
+                name = f"project/{tenant}/{project}"
+                level = self._projects.get((tenant, project))
+                found._projects[tenant, project] = _lower(level, name, limits)
+            else:
+                level = self._tenants.get(tenant)
+                found._tenants[tenant] = _lower(level, f"tenant/{tenant}", limits)
+        return found
+
     def of(self, key: Key) -> tuple[Level, ...]:
         """The levels of a key that have limits, its own first, made anew."""
         above = self._of_project(key)
@@ -70,6 +87,13 @@ class Levels:
         """The levels above keys."""
         yield from self._tenants.values()
         yield from self._projects.values()
+
+
+def _lower(level: Level | None, name: str, limits: Limits) -> Level:
+    if level is None:
+        return Level(name, limits)
+    lower = tightest(level.limits, limits)
+    return level if lower == level.limits else Level(name, lower)
 
 
 def budgets_of(release: Release, keys: Iterable[Key] = ()) -> dict[tuple[str, int], int]:

@@ -54,12 +54,11 @@ class Ranges:
         firsts[low:high], lasts[low:high] = [first], [last]
 
 
-def missing(known: Iterable[Ranges]) -> list[Run]:
-    """The numbers from 1 to the largest that are in none of these."""
-    whole = Ranges(run for one in known for run in one)
+def missing(known: Iterable[Run]) -> list[Run]:
+    """The numbers from 1 to the largest that are in none of these runs, which are in order."""
     found: list[Run] = []
     next_due = 1
-    for first, last in whole:
+    for first, last in known:
         if first > next_due:
             found.append((next_due, first - 1))
         next_due = last + 1

@@ -12,15 +12,14 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
-
 from selvedge.fabric import REFUSALS, Outcome, Receipt, Tried, Usage
+from selvedge.fabric.value import Value
 
 NOTHING: Final = Usage()
 NO_USAGE: Final = "the answer is complete, but its receipt holds no usage: look at the engine"
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(Value, frozen=True):
     """One end that a request can come to, and what is billed for it."""
 
     name: str
@@ -137,7 +136,7 @@ ROWS: Final[Mapping[str, Row]] = MappingProxyType(
 """Every row, by name. The last two are of attempts, the others of receipts."""
 
 
-class Settlement(msgspec.Struct, frozen=True):
+class Settlement(Value, frozen=True):
     """What one receipt bills, by which row of the table, and why."""
 
     row: str
@@ -217,7 +216,7 @@ def _other(tried: Tried) -> str:
     return "hedge_loser" if tried.outcome in ("gone", "relayed") else "attempt_failed"
 
 
-class Sums(msgspec.Struct, frozen=True):
+class Sums(Value, frozen=True):
     """What any number of receipts bill together: integers, added in any order.
 
     ``exact`` counts tokens that engines reported; the rest of the five was counted or estimated.

@@ -71,7 +71,11 @@ class KeyWatch:
         """Look again and again."""
         while True:
             await asyncio.sleep(KEYS_POLL_S)
-            self.look()
+            try:
+                self.look()
+            except Exception:  # nobody else would look again, and keys would not be revoked
+                self._state.metrics.faults.inc()
+                log.exception("a fault of ours: key deltas")
 
     def _take(self, held: HeldDelta) -> None:
         view = self._state.view
@@ -96,11 +100,12 @@ class KeyWatch:
             return
         self._told = told
         log.info(
-            "keys by delta %d: %d revoked, %d added, %d narrowed",
+            "keys by delta %d: %d revoked, %d added, %d narrowed; limits of %d lowered",
             told.serial,
             told.revoked,
             told.added,
             told.narrowed,
+            told.lowered,
         )
         if told.refused or told.unread:
             names = ", ".join(told.refused[:5])

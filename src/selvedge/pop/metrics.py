@@ -124,6 +124,11 @@ class Metrics:
             ("code",),
             [(code,) for code in CONNECTION_CODES],
         )
+        self.unpriced = Counter(
+            row,
+            "selvedge_requests_unpriced",
+            "Requests refused because their model has no price: an alarm.",
+        )
         self.releases_refused = Counter(
             row, "selvedge_releases_refused", "Releases that did not hold."
         )
@@ -175,6 +180,8 @@ class Metrics:
         if at is None:
             at = self._ending(*key)
         self._cells[at] += 1
+        if receipt.code == "model_unpriced":
+            self.unpriced.inc()
         received_us = receipt.received_us
         self.duration.observe(receipt.route, max(0, receipt.ended_us - received_us))
         first_us = receipt.first_token_us
@@ -215,6 +222,7 @@ class Metrics:
         yield self.attempts_failed.collect()
         yield self.connections_refused.collect()
         yield gauge("selvedge_release_version", "Release that serves.", shared.release_served())
+        yield self.unpriced.collect()
         yield self.releases_refused.collect()
         yield self.key_deltas_refused.collect()
         yield self.store_failures.collect()

@@ -127,7 +127,11 @@ class ReleaseKeeper:
         """Look again and again."""
         while True:
             await asyncio.sleep(RELEASE_POLL_S)
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                self._state.metrics.faults.inc()
+                log.exception("a fault of ours: releases")
 
 
 def open_book(settings: Settings, number: int = 0, schedule: Schedule = at_once) -> ReceiptBook:

@@ -37,8 +37,9 @@ class KeptRelease:
         try:
             stat = self._path.stat()
             if (stat.st_mtime_ns, stat.st_ino) != self._seen:
+                data = self._path.read_bytes()
                 self._seen = (stat.st_mtime_ns, stat.st_ino)
-                self._release = open_release(self._path.read_bytes(), self._public).release
+                self._release = open_release(data, self._public).release
         except OSError:
             return  # there is none yet
         except BadRelease as error:
