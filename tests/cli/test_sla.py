@@ -10,10 +10,10 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from selvedge.adapters import PARTITIONS, part_name, write_parquet
+from selvedge.adapters import PARTITIONS, part_name, read_prices, write_parquet
 from selvedge.cli.main import commands
 from selvedge.cli.sla_words import bars, milli_words, share_words, time_words
-from selvedge.control import read_book, read_maintenance
+from selvedge.control import read_maintenance
 from selvedge.fabric import SelvedgeError
 from selvedge.ledger import Sealed, UsageRow, canonical, row_of_receipt
 from tests.adapters.test_service_parts import TYPES
@@ -66,11 +66,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ask(home: Path, *words: str) -> Result:
     given = ["sla", *words, "--home", str(home), "--collected", str(home / "collected")]
+    given += [] if "--prices" in words else ["--prices", str(home / "prices.yaml")]
     return CliRunner().invoke(commands, given)
 
 
 def test_the_files_say_what_the_month_is_made_of(home: Path) -> None:
-    assert read_book(home / "prices.yaml") == BOOK
+    assert read_prices(home / "prices.yaml") == BOOK
     assert read_maintenance(home / "maintenance.yaml") == (WINDOW,)
     assert read_maintenance(None) == ()
 
@@ -148,7 +149,10 @@ def test_burn_for_people_and_for_prometheus(home: Path) -> None:
     ("words", "why"),
     [
         (["report", "nobody", "--month", "2026-11"], "tenant 'nobody' has no service level in"),
-        (["report", "--month", "2026-11", "--prices", "absent.yaml"], "there is no price book at"),
+        (
+            ["report", "--month", "2026-11", "--prices", "absent.yaml"],
+            "cannot be read",
+        ),
         (["report", "--month", "11"], "write it as 2026-11"),
         (["report", "--month", "2026-11", "--maintenance", "gone.yaml"], "cannot be read"),
     ],

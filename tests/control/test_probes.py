@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from selvedge.adapters import TransportFailed
-from selvedge.control import ControlSettings
+from selvedge.control import ControlSettings, Home
 from selvedge.control.probes import (
     AT_ONCE_MAX,
     PopAsker,
@@ -22,8 +22,8 @@ from selvedge.control.probes import (
     run_probes,
 )
 from selvedge.fabric import Route
-from tests.cli.test_sla import BOOK_TEXT
 from tests.support.fleets import make_release
+from tests.support.months import BOOK
 
 MINUTE = 60_000_000
 SECOND = 1_000_000
@@ -120,7 +120,8 @@ def test_it_is_off_unless_something_is_promised(tmp_path: Path) -> None:
     plain = ControlSettings(home=str(tmp_path), probe_key_file=key)
     assert probe_every_ms(ControlSettings(home=str(tmp_path), probes_every_ms=5)) == 0, "no key"
     assert probe_every_ms(plain) == 0
-    (tmp_path / "prices.yaml").write_text(BOOK_TEXT)
+    home = Home(tmp_path)
+    home.prices().keep(BOOK, home.operator_key())
     assert probe_every_ms(plain) == 60_000
     assert probe_every_ms(msgspec.structs.replace(plain, probes_every_ms=0)) == 0
     assert probe_every_ms(msgspec.structs.replace(plain, probes_every_ms=7)) == 7

@@ -23,12 +23,11 @@ from selvedge.cli.usage import Moment
 from selvedge.control import (
     Home,
     ServiceSources,
+    book_of,
     burn_now,
-    read_book,
     read_maintenance,
     report_month,
 )
-from selvedge.fabric import SelvedgeError
 from selvedge.ledger import BurnRate, ServiceMonth
 
 EXIT_PAGE: Final = 3
@@ -56,7 +55,7 @@ def source_options(command: F) -> F:
             "--prices",
             type=_FILE,
             envvar="SELVEDGE_PRICES",
-            help="The price book, whose contracts name service levels. Default: HOME/prices.yaml.",
+            help="A price book that names service levels. Default: the newest published.",
         ),
     ):
         command = option(command)
@@ -67,12 +66,10 @@ def sources_of(
     home: Path, prices: Path | None, maintenance: Path | None, collected: tuple[Path, ...]
 ) -> ServiceSources:
     """What the options name. Raises `SelvedgeError`."""
-    book = prices or home / "prices.yaml"
-    if not book.exists():
-        raise SelvedgeError(f"there is no price book at {book}; name it with --prices FILE")
     windows = maintenance or home / "maintenance.yaml"
     known = windows if maintenance is not None or windows.exists() else None
-    return ServiceSources(Home(home), collected, read_book(book), read_maintenance(known))
+    book = book_of(Home(home), prices)
+    return ServiceSources(Home(home), collected, book, read_maintenance(known))
 
 
 @click.group()

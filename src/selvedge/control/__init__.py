@@ -74,7 +74,6 @@ from selvedge.control.roles import (
     roles_table,
 )
 from selvedge.control.service_files import (
-    read_book,
     read_maintenance,
 )
 from selvedge.control.service_reports import (
@@ -128,7 +127,6 @@ __all__ = [
     "open_store",
     "plan_collectors",
     "publish_prices",
-    "read_book",
     "read_maintenance",
     "reconcile",
     "report_month",

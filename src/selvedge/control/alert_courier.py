@@ -18,7 +18,7 @@ from selvedge.control.alert_rows import AlertRow, EventRow
 from selvedge.control.alerts import Alerts
 from selvedge.control.home import Home
 from selvedge.control.home_collectors import collector_directories
-from selvedge.control.service_files import BOOK_FILE, MAINTENANCE_FILE, read_book, read_maintenance
+from selvedge.control.service_files import MAINTENANCE_FILE, read_maintenance
 from selvedge.control.service_reports import ServiceSources, burn_now
 from selvedge.control.settings import ControlSettings
 from selvedge.control.spend_forecasts import since_of
@@ -71,13 +71,14 @@ class Accounts:
 
     def burning(self, now_us: int) -> list[BurnRate]:
         """Burn rates, where this home has a price book that promises anything."""
-        book, windows = (self._home.directory / name for name in (BOOK_FILE, MAINTENANCE_FILE))
-        if not book.exists():
+        held = self._home.prices().newest()
+        if held is None:
             return []
+        windows = self._home.directory / MAINTENANCE_FILE
         sources = ServiceSources(
             self._home,
             self.collected(),
-            read_book(book),
+            held.book,
             read_maintenance(windows if windows.exists() else None),
         )
         return burn_now(sources, now_us)

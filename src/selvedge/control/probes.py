@@ -21,7 +21,7 @@ from zlib import crc32
 import msgspec
 
 from selvedge.adapters import ClientSettings, HttpClient, Outgoing, TransportFailed
-from selvedge.control.service_files import BOOK_FILE, read_book
+from selvedge.control.home import Home
 from selvedge.control.settings import ControlSettings
 from selvedge.fabric import Release, Route, SelvedgeError
 from selvedge.ledger import tenants_with_sla
@@ -110,14 +110,14 @@ Ask = Callable[[Probe], Awaitable[int]]
 def probe_every_ms(settings: ControlSettings) -> int:
     """How often probes are sent; 0: never. Raises `SelvedgeError`.
 
-    Without a setting: where the home's price book promises somebody something.
+    Without a setting: where the newest published price book promises somebody something.
     """
     if settings.probe_key_file is None:
         return 0
     if settings.probes_every_ms is not None:
         return settings.probes_every_ms
-    book = Path(settings.home) / BOOK_FILE
-    return USUAL_MS if book.exists() and tenants_with_sla(read_book(book)) else 0
+    held = Home(Path(settings.home)).prices().newest()
+    return USUAL_MS if held is not None and tenants_with_sla(held.book) else 0
 
 
 class Prober:

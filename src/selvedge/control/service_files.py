@@ -1,6 +1,6 @@
-"""The files that service levels are told by: the price book, and announced maintenance.
+"""The file of announced maintenance.
 
-Maintenance is a YAML list; each window says when it was announced, and one that was not announced
+It is a YAML list; each window says when it was announced, and one that was not announced
 before it began is refused by name: it would excuse what nobody was told.
 """
 
@@ -15,9 +15,8 @@ from ruamel.yaml.error import YAMLError
 
 from selvedge.adapters import one_line, read_yaml
 from selvedge.fabric import SelvedgeError
-from selvedge.ledger import ALL_MODELS, BadPriceBook, Maintenance, PriceBook
+from selvedge.ledger import ALL_MODELS, Maintenance
 
-BOOK_FILE = "prices.yaml"
 MAINTENANCE_FILE = "maintenance.yaml"
 
 
@@ -30,15 +29,6 @@ class WindowForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str = ALL_MODELS
     zone: str | None = None
     why: str = ""
-
-
-def read_book(path: Path) -> PriceBook:
-    """The price book of a file. Raises `SelvedgeError`."""
-    try:
-        book = msgspec.convert(_plain(path), PriceBook)
-    except msgspec.ValidationError as error:
-        raise BadPriceBook(str(path), one_line(error)) from error
-    return book
 
 
 def read_maintenance(path: Path | None) -> tuple[Maintenance, ...]:

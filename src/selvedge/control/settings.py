@@ -77,7 +77,7 @@ class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         Annotated[int, Meta(ge=0)] | None,
         _help(
             "How often each PoP and model is probed, in ms; 0: never. None: every minute, where "
-            "`prices.yaml` in `home` promises a service level."
+            "the newest published price book promises a service level."
         ),
     ] = None
     body_bytes_max: Annotated[Count, _help("Largest body of a request, in bytes.")] = 1_000_000

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from selvedge.ledger.charges import CreditDue
 from selvedge.ledger.price_book import PPM, BadPriceBook, Objective, PriceBook, Sla
 from selvedge.ledger.service_rules import ALL_MODELS, SERVICE_RULES, Maintenance, judge
 from selvedge.ledger.usage_rows import UsageRow, day_of
@@ -266,7 +267,7 @@ def tenants_with_sla(book: PriceBook) -> list[str]:
 
 
 def spans_of(book: PriceBook, tenant: str, since_us: int, until_us: int) -> list[Span]:
-    """The service levels that a tenant has in a time, each with its days. Raises `BadPriceBook`."""
+    """The service levels that a tenant has in a time, each with its days."""
     known = {one.id: one for one in book.slas}
     found: list[Span] = []
     for contract in sorted(book.contracts, key=lambda one: one.since):
@@ -444,6 +445,17 @@ def _credit(sla: Sla, verdicts: tuple[Verdict, ...], line: CreditLine) -> Credit
     if ppm == 0:
         return None
     return msgspec.structs.replace(line, ppm=min(ppm, sla.credit_ppm_max), why=why)
+
+
+def credits_due(months: Iterable[ServiceMonth]) -> dict[str, tuple[CreditDue, ...]]:
+    """What invoices take: by tenant the largest credit of each model."""
+    found: dict[str, dict[str, CreditDue]] = {}
+    for line in (one.credit for one in months if one.credit is not None):
+        models = found.setdefault(line.tenant, {})
+        due = CreditDue(line.model, line.ppm, line.why)
+        if line.model not in models or models[line.model].ppm < due.ppm:
+            models[line.model] = due
+    return {tenant: tuple(sorted(models.values())) for tenant, models in found.items()}
 
 
 def _percent(ppm: int) -> str:
