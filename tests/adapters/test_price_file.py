@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
 from selvedge.adapters import (
     PriceStore,
@@ -156,3 +161,35 @@ def test_a_file_that_was_changed_is_seen(tmp_path: Path) -> None:
     write_atomically(path, seal_prices(msgspec.structs.replace(BOOK, version=4), KEY))
     with pytest.raises(BadPriceBook, match="holds version 4"):
         store.newest()
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates()
+)
+WORDS = (
+    "version prices model input output neurons contracts tenant tiers slas zone since until "
+    "discount_ppm currency unit objectives credits x"
+)
+NAMES = st.sampled_from(WORDS.split(" ")) | st.integers()
+
+
+@given(
+    st.recursive(
+        SCALARS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
+        max_leaves=12,
+    )
+)
+def test_whatever_is_written_is_a_book_or_one_line(found: Any) -> None:  # Any: YAML
+    told = io.StringIO()
+    YAML(typ="safe", pure=True).dump(found, told)
+    assert "\n" not in words_of(told.getvalue())
+
+
+def words_of(text: str) -> str:
+    """What is said against a text; nothing of a book."""
+    try:
+        parse_prices(text)
+    except BadPriceBook as error:
+        return str(error)
+    return ""

@@ -112,7 +112,9 @@ def home(tmp_path: Path) -> Home:
     return found
 
 
-@pytest.mark.parametrize("by", [("tenant",), (), ("model", "zone", "day"), ("outcome", "pop")])
+@pytest.mark.parametrize(
+    "by", [("tenant",), (), ("model", "zone", "day"), ("outcome", "pop"), ("hour",)]
+)
 def test_usage_is_the_same_from_journals_log_and_partitions(
     home: Home, by: tuple[str, ...]
 ) -> None:

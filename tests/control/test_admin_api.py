@@ -205,6 +205,7 @@ REQUESTS = {
     "read": ("GET", "/tenants", None),
     "write": ("PUT", "/tenants/acme", {"classes": {"d": {"zone": "eea", "ingress": "in-zone"}}}),
     "keys": ("POST", "/keys", KEY),
+    "alert": ("POST", "/alerts", {"tenant": "free", "kind": "burn", "url": "https://a.example"}),
     "limit": ("PUT", "/tenants/free", {"limits": {"concurrent_requests": 3}}),
     "publish": ("POST", "/releases", {}),
     "audit": ("GET", "/audit", None),

@@ -135,7 +135,7 @@ def test_rotation_and_roles_by_commands(fabric: Fabric) -> None:
     assert [line.split()[2] for line in lines] == ["key.rotate", "key.create"]
     assert fabric.call("control", "status").json["release"] >= 1
     backup = fabric.home / "backup"
-    assert "fleet three-pops, revision 0003" in fabric.call("control", "backup", str(backup)).out
+    assert "fleet three-pops, revision 0004" in fabric.call("control", "backup", str(backup)).out
 
 
 def test_no_pop_has_a_driver_of_a_database(fabric: Fabric) -> None:
@@ -177,6 +177,6 @@ def test_without_a_control_process_a_store_that_is_there_is_still_asked(
         publish.append(told.json)
     assert publish[1]["release"] == publish[0]["release"] + 1
     told = site.call("control", "upgrade")
-    assert told.out.strip() == "store: revision 0003 -> 0003"
+    assert told.out.strip() == "store: revision 0004 -> 0004"
     told = site.call("tenant", "list")
     assert (told.code, "selvedge control run" in told.err) == (1, True)

@@ -128,7 +128,7 @@ def test_a_store_of_the_first_revision_is_brought_up(database_url: str) -> None:
         row = {"id": 1, "stamp": 5, "fleet": "example", "pepper": "p"}
         connection.execute(insert(COUNTERS).values(**row))
         assert not inspect(connection).has_table("leases")
-    assert database.upgrade() == ("0001", "0003")
+    assert database.upgrade() == ("0001", "0004")
     database.check()
     with database.read() as connection:
         assert connection.execute(COUNTERS.select()).one().stamp == 5

@@ -263,11 +263,11 @@ def test_a_store_knows_whose_it_is(bench: Bench) -> None:
 
 def test_upgrade_makes_what_the_tables_say(database_url: str) -> None:
     database = Database(database_url)
-    with pytest.raises(SelvedgeError, match="is of revision none, this version needs 0003"):
+    with pytest.raises(SelvedgeError, match="is of revision none, this version needs 0004"):
         database.check()
     assert database.is_empty()
-    assert database.upgrade() == (None, "0003")
-    assert database.upgrade() == ("0003", "0003")
+    assert database.upgrade() == (None, "0004")
+    assert database.upgrade() == ("0004", "0004")
     assert not database.is_empty()
     database.check()
     with database.read() as connection:

@@ -40,9 +40,19 @@ MEMORY: Final = "512MB"
 
 
 _TYPES: Final[Mapping[str, str]] = {
-    field.name: {int: _INTEGER, bool: "BOOLEAN"}.get(field.type, _WORD)
+    field.name: {int: _INTEGER, int | None: _INTEGER, bool: "BOOLEAN"}.get(field.type, _WORD)
     for field in msgspec.structs.fields(UsageRow)
 }
+_HOUR: Final = "strftime(make_timestamp(received_us), '%Y-%m-%dT%H')"
+_LATER: Final[Mapping[str, str]] = {
+    "purpose": "coalesce(receipt ->> '$.purpose', 'request')",
+    "ended_as": "CASE settled_by WHEN 'batch_line' THEN 'complete' ELSE settled_by END",
+    "stream": "(receipt ->> '$.stream')::BOOLEAN",
+    "first_token_us": "(receipt ->> '$.first_token_us')::BIGINT",
+    "made": "coalesce((receipt ->> '$.usage.output')::BIGINT"
+    " + (receipt ->> '$.usage.reasoning')::BIGINT, 0)",
+}
+"""Columns that parts of earlier versions have not, and where their receipts say it."""
 _sealed: Final = msgspec.json.Decoder(Sealed)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -166,6 +176,21 @@ def as_table(parts: Sequence[Path]) -> str:
     return f"read_parquet([{', '.join(map(quoted, parts))}], hive_partitioning = false)"
 
 
+def as_rows(database: duckdb.DuckDBPyConnection, parts: Sequence[Path]) -> str:
+    """Parts as one table with every column of a row, in SQL; earlier versions wrote fewer."""
+    files = ", ".join(map(quoted, parts))
+    table = f"read_parquet([{files}], hive_partitioning = false, union_by_name = true)"
+    found = database.execute(f"DESCRIBE SELECT * FROM {table}").fetchall()
+    written = {str(name) for name, *_ in found}
+    columns = [_column(name, name in written) if name in _LATER else name for name in _TYPES]
+    return f"(SELECT {', '.join(columns)} FROM {table})"
+
+
+def _column(name: str, written: bool) -> str:
+    told = _LATER[name]
+    return f"{f'coalesce({name}, {told})' if written else told} AS {name}"
+
+
 def find_digests(directory: Path, stream: Stream, seqs: Sequence[int]) -> dict[int, bytes]:
     """The digests of receipts that have left the log, without those that are there no more.
 
@@ -179,7 +204,7 @@ def find_digests(directory: Path, stream: Stream, seqs: Sequence[int]) -> dict[i
         f"SELECT seq, digest FROM {as_table(parts)} WHERE NOT conflict AND "
         "tenant = ? AND pop = ? AND worker = ? AND seq BETWEEN ? AND ?"
     )
-    with _reading(parts) as database:
+    with reading(parts) as database:
         values = [tenant, pop, worker, min(seqs), max(seqs)]
         found = database.execute(query, values).fetchall()
     wanted = set(seqs)
@@ -187,7 +212,7 @@ def find_digests(directory: Path, stream: Stream, seqs: Sequence[int]) -> dict[i
 
 
 @contextlib.contextmanager
-def _reading(parts: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
+def reading(parts: Sequence[Path]) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database to read parts with. Raises `StoreFailed` where they cannot be read."""
     with connect() as database:
         try:
@@ -206,13 +231,14 @@ def usage_of_parts(parts: Sequence[Path], wish: UsageAsked) -> UsageTable:
     """Usage by group, of these parts."""
     if not parts:
         return {}
-    groups = ", ".join(f"coalesce(nullif({name}, ''), '-')" for name in wish.by) or "''"
+    told = (_HOUR if name == "hour" else name for name in wish.by)
+    groups = ", ".join(f"coalesce(nullif({name}, ''), '-')" for name in told) or "''"
     counts = ", ".join(f"sum({name})::BIGINT" for name in Sums.__struct_fields__[1:])
     query = (
         f"SELECT [{groups}], count(*)::BIGINT, {counts} FROM {as_table(parts)} WHERE NOT conflict "
         "AND received_us >= ? AND received_us < ? AND coalesce(tenant = ?, true) GROUP BY 1"
     )
-    with _reading(parts) as database:
+    with reading(parts) as database:
         rows = database.execute(query, [wish.since_us, wish.until_us, wish.tenant]).fetchall()
     return {tuple(key) if wish.by else (): Sums(*sums) for key, *sums in rows}
 
@@ -221,9 +247,8 @@ def rows_of_parts(parts: Sequence[Path]) -> Iterator[UsageRow]:
     """The rows of these parts, as they were written."""
     if not parts:
         return
-    names = ", ".join(_TYPES)
-    with _reading(parts) as database:
-        found = database.execute(f"SELECT {names} FROM {as_table(parts)}")
+    with reading(parts) as database:
+        found = database.execute(f"SELECT * FROM {as_rows(database, parts)}")
         while rows := found.fetchmany(1_000):
             for row in rows:
                 yield UsageRow(*row)

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from selvedge import __version__
+from selvedge.cli.alerts import alert, forecast
 from selvedge.cli.ask import ask
 from selvedge.cli.collector import collector
 from selvedge.cli.control import control
@@ -18,10 +19,12 @@ from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
 from selvedge.cli.fleet import fleet
 from selvedge.cli.invoice import invoice
+from selvedge.cli.model import model
 from selvedge.cli.pop import pop
 from selvedge.cli.price import price
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
+from selvedge.cli.sla import sla
 from selvedge.cli.tenancy import key, project, tenant
 from selvedge.cli.up import up
 from selvedge.cli.usage import reconcile, usage
@@ -50,8 +53,9 @@ def version(as_json: bool) -> None:
 
 
 for command in (
-    *(up, pop, collector, engine, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, invoice, reconcile, price),
+    *(up, pop, collector, engine, model, ask, fleet, receipts),
+    *(tenant, project, key, control, usage, reconcile),
+    *(price, invoice, sla, alert, forecast),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

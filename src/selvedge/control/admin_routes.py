@@ -14,9 +14,11 @@ import msgspec
 from msgspec import UNSET
 
 from selvedge.control.admin_errors import AdminRefused
+from selvedge.control.alert_rows import AlertForm, AlertRow, EventRow, MadeAlert
+from selvedge.control.alerts import Alerts
 from selvedge.control.grants import Grants
 from selvedge.control.publishing import Published, Publisher
-from selvedge.control.roles import AUDIT, GRANT, KEYS, LIMIT, PUBLISH, READ, WRITE, Actor
+from selvedge.control.roles import ALERT, AUDIT, GRANT, KEYS, LIMIT, PUBLISH, READ, WRITE, Actor
 from selvedge.control.rows import (
     AuditRow,
     GrantForm,
@@ -71,6 +73,12 @@ class Rooms(msgspec.Struct, frozen=True):
     tenancy: Tenancy
     grants: Grants
     publisher: Publisher
+    webhooks_inside: bool = False
+
+    @property
+    def alerts(self) -> Alerts:
+        """The alerts of the store."""
+        return Alerts(self.store, inside=self.webhooks_inside)
 
 
 Handler = Callable[[Rooms, Actor, Call], Any]  # Any: what the route says it answers
@@ -268,6 +276,36 @@ def _audit(rooms: Rooms, actor: Actor, call: Call) -> Page[AuditRow]:
     return _page(rows, call.count, lambda row: str(row.stamp))
 
 
+def _list_alerts(rooms: Rooms, actor: Actor, call: Call) -> Page[AlertRow]:
+    rows = rooms.alerts.alerts(call.query.get("after", ""), call.count, _only(actor, call))
+    return _page(rows, call.count, lambda row: str(row.id))
+
+
+def _create_alert(rooms: Rooms, actor: Actor, call: Call) -> MadeAlert:
+    form: AlertForm = call.body
+    _reach(actor, form.tenant, f"tenant {form.tenant!r}")
+    return rooms.alerts.create(actor, form)
+
+
+def _own_alert(rooms: Rooms, actor: Actor, call: Call) -> str:
+    name = call.names["alert"]
+    _reach(actor, rooms.alerts.alert(name).tenant, f"alert {name!r}")
+    return name
+
+
+def _remove_alert(rooms: Rooms, actor: Actor, call: Call) -> AlertRow:
+    return rooms.alerts.remove(actor, _own_alert(rooms, actor, call))
+
+
+def _test_alert(rooms: Rooms, actor: Actor, call: Call) -> EventRow:
+    return rooms.alerts.test(_own_alert(rooms, actor, call))
+
+
+def _list_events(rooms: Rooms, actor: Actor, call: Call) -> Page[EventRow]:
+    rows = rooms.alerts.events(call.query.get("after", ""), call.count, _only(actor, call))
+    return _page(rows, call.count, lambda row: str(row.id))
+
+
 _LIST: Final = ("after", "limit")
 _PROJECT: Final = "/tenants/{tenant}/projects/{project}"
 
@@ -405,4 +443,20 @@ def _other_rows() -> tuple[AdminRoute, ...]:
     )
 
 
-ADMIN_ROUTES: Final = (*_tenancy_rows(), *_key_rows(), *_other_rows())
+def _alert_rows() -> tuple[AdminRoute, ...]:
+    query = (*_LIST, "tenant")
+    alerts: dict[str, Any] = {"answer": Page[AlertRow], "query": query}
+    events: dict[str, Any] = {"answer": Page[EventRow], "query": query}
+    made: dict[str, Any] = {"answer": MadeAlert, "body": AlertForm, "status": 201}
+    tried: dict[str, Any] = {"answer": EventRow, "status": 202}
+    one = "/alerts/{alert}"
+    return (
+        _row("GET /alerts", READ, _list_alerts, "List alerts.", **alerts),
+        _row("POST /alerts", ALERT, _create_alert, "Make an alert.", **made),
+        _row(f"DELETE {one}", ALERT, _remove_alert, "Remove an alert.", answer=AlertRow),
+        _row(f"POST {one}/test", ALERT, _test_alert, "Send something that says nothing.", **tried),
+        _row("GET /alert-events", READ, _list_events, "What was told, or is to be.", **events),
+    )
+
+
+ADMIN_ROUTES: Final = (*_tenancy_rows(), *_key_rows(), *_alert_rows(), *_other_rows())

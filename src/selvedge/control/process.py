@@ -25,6 +25,7 @@ from starlette.applications import Starlette
 from selvedge.adapters import write_atomically
 from selvedge.control.admin_api import AdminApi
 from selvedge.control.admin_routes import Rooms
+from selvedge.control.alert_courier import Accounts, AlertCourier
 from selvedge.control.database import Database, StoreAway
 from selvedge.control.desk_seat import DeskSeat, SeatLost, words_of
 from selvedge.control.fleet_desk import FleetDesk
@@ -40,6 +41,7 @@ from selvedge.control.pops_door import (
     PopHandler,
     PopsDoor,
 )
+from selvedge.control.probes import run_probes
 from selvedge.control.publishing import Publisher
 from selvedge.control.rows import GrantForm
 from selvedge.control.seeding import adopt
@@ -83,7 +85,8 @@ def open_rooms(settings: ControlSettings, store: Store) -> Rooms:
         )
     store.open(release.fleet)
     adopt(store, Home(Path(settings.home)))
-    return Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher)
+    inside = settings.webhooks_inside
+    return Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher, inside)
 
 
 def open_desk(
@@ -93,6 +96,12 @@ def open_desk(
     desk = FleetDesk(Home(Path(settings.home)).control_key(), SqlGrants(store.database, seat))
     publisher.tell(desk.hear)
     return desk
+
+
+def open_courier(settings: ControlSettings, rooms: Rooms) -> AlertCourier:
+    """The courier that tells customers' alerts."""
+    accounts = Accounts(settings, lambda: rooms.publisher.release)
+    return AlertCourier(settings, rooms.alerts, accounts, rooms.store.now_us)
 
 
 def first_admin(home: Home, grants: Grants) -> None:
@@ -264,6 +273,10 @@ async def _serve(
     await pops.listen_on(socks[1])
     serving = asyncio.create_task(door.serve(sockets=[socks[0]]))
     working = asyncio.create_task(background.run())
+    telling = asyncio.create_task(open_courier(settings, rooms).run())
+    probing = asyncio.create_task(
+        run_probes(settings, lambda: rooms.publisher.release, rooms.store.now_us)
+    )
     note = Path(settings.home) / CONTROL_FILE
     write_atomically(note, msgspec.json.encode(_running(socks, settings)))
     log.info("the control process serves on %s and %s", *(_url(sock) for sock in socks))
@@ -278,9 +291,11 @@ async def _serve(
         keeping.cancel()
         note.unlink(missing_ok=True)
         working.cancel()
+        telling.cancel()
+        probing.cancel()
         door.should_exit = True
         await pops.close()
-        await asyncio.gather(working, serving, return_exceptions=True)
+        await asyncio.gather(working, telling, probing, serving, return_exceptions=True)
 
 
 async def _keep(seat: DeskSeat) -> None:

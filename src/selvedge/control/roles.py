@@ -18,6 +18,7 @@ READ: Final = "read"
 LIMIT: Final = "limit"
 WRITE: Final = "write"
 KEYS: Final = "keys"
+ALERT: Final = "alert"
 PUBLISH: Final = "publish"
 GRANT: Final = "grant"
 AUDIT: Final = "audit"
@@ -31,6 +32,10 @@ ACTS: Final[Mapping[str, tuple[str, frozenset[str]]]] = MappingProxyType(
             frozenset({"owner", "operator", "developer"}),
         ),
         LIMIT: ("set limits", frozenset({"owner", "operator", "billing"})),
+        ALERT: (
+            "make, try and remove alerts",
+            frozenset({"owner", "operator", "billing"}),
+        ),
         PUBLISH: ("publish a release", frozenset({"owner", "operator"})),
         AUDIT: ("read who did what", frozenset({"owner", "auditor"})),
         GRANT: ("list, give and take roles", frozenset({"owner"})),

@@ -53,6 +53,33 @@ class ControlSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     database_ms_max: Annotated[
         Count, _help("Longest wait for the database, in ms; then the admin API answers 503.")
     ] = 2_000
+    alerts_every_ms: Annotated[
+        int,
+        Meta(ge=0),
+        _help("How often alerts are looked at, and told again where that failed, in ms; 0: never."),
+    ] = 60_000
+    alert_receipts: Annotated[
+        tuple[str, ...],
+        _help("Collectors' directories that alerts are judged by. None: those of `home`."),
+    ] = ()
+    webhooks_inside: Annotated[
+        bool,
+        _help("Whether webhooks may go to loopback and private networks, and by plain HTTP."),
+    ] = False
+    probe_key_file: Annotated[
+        str | None,
+        _help(
+            "File with an API key of tenant `selvedge-probe`, under which each PoP is asked for a "
+            "word of each of its models. None: no probes."
+        ),
+    ] = None
+    probes_every_ms: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        _help(
+            "How often each PoP and model is probed, in ms; 0: never. None: every minute, where "
+            "`prices.yaml` in `home` promises a service level."
+        ),
+    ] = None
     body_bytes_max: Annotated[Count, _help("Largest body of a request, in bytes.")] = 1_000_000
     oidc_issuer: Annotated[
         str | None, _help("URL of the OpenID Connect issuer whose logins are taken. None: none.")

@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, Table, insert, select, tuple_, update
 from sqlalchemy.sql import ColumnElement
 
+from selvedge.control.alert_rows import AlertRow
 from selvedge.control.database import Database
 from selvedge.control.roles import Actor
 from selvedge.control.rows import (
@@ -34,7 +35,7 @@ PAGE_MAX: Final = 1_000
 
 Clock = Callable[[], int]
 Record = Row[Any]  # Any: a row of whatever was selected
-Shown = TenantRow | ProjectRow | KeyRow | GrantRow
+Shown = TenantRow | ProjectRow | KeyRow | GrantRow | AlertRow
 
 
 class Missing(SelvedgeError):

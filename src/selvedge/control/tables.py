@@ -129,7 +129,43 @@ DESK_SEAT: Final = Table(
 )
 """One row: which process is the desk; no backup has it."""
 
-TABLES: Final = (COUNTERS, TENANTS, PROJECTS, KEYS, GRANTS, RELEASES, AUDIT, LEASE_PAGES)
+ALERTS: Final = Table(
+    "alerts",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(64), nullable=False, index=True),
+    Column("project", String(64)),
+    Column("kind", String(16), nullable=False),
+    Column("thresholds", Text, nullable=False),
+    Column("budget_micro_dollars", BigInteger),
+    Column("url", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("removed_us", BigInteger),
+)
+"""What customers want to be told. The secret of a webhook is derived of the pepper, not kept."""
+
+ALERT_EVENTS: Final = Table(
+    "alert_events",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("alert", String(64), nullable=False, index=True),
+    Column("tenant", String(64), nullable=False, index=True),
+    Column("month", String(32), nullable=False),
+    Column("threshold", String(160), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("made_us", BigInteger, nullable=False),
+    Column("next_us", BigInteger, nullable=False, index=True),
+    Column("told", Text, nullable=False),
+)
+"""What was told or is to be: ``waiting``, ``delivered`` or ``dead``; ``told``: the last try."""
+
+TABLES: Final = (
+    *(COUNTERS, TENANTS, PROJECTS, KEYS, GRANTS, RELEASES, AUDIT, LEASE_PAGES),
+    *(ALERTS, ALERT_EVENTS),
+)
 """In an order in which they may be filled."""
 
 LEASES: Final = Table(

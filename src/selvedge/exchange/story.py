@@ -41,7 +41,17 @@ from selvedge.exchange.commands import (
 )
 from selvedge.exchange.quota import Taken, spent, take
 from selvedge.exchange.view import FleetView
-from selvedge.fabric import Ask, Head, Outcome, Personal, Receipt, Refused, Tried, TriedOutcome
+from selvedge.fabric import (
+    PROBE_TENANT,
+    Ask,
+    Head,
+    Outcome,
+    Personal,
+    Receipt,
+    Refused,
+    Tried,
+    TriedOutcome,
+)
 from selvedge.fabric.value import Value
 from selvedge.ledger import Admitted, Level
 from selvedge.residency import Allowed
@@ -355,7 +365,7 @@ def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
         release_hash=view.release_hash,
         received_us=head.received_us,
         transit=False,
-        purpose=head.purpose,
+        purpose="probe" if admitted.tenant == PROBE_TENANT else head.purpose,
     )
 
 

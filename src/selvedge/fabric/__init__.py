@@ -45,7 +45,16 @@ from selvedge.fabric.receipt import (
     TriedOutcome,
 )
 from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
-from selvedge.fabric.request import TOKENS_MAX, Ask, Head, Provenance, Purpose, Route, Usage
+from selvedge.fabric.request import (
+    PROBE_TENANT,
+    TOKENS_MAX,
+    Ask,
+    Head,
+    Provenance,
+    Purpose,
+    Route,
+    Usage,
+)
 from selvedge.fabric.tenancy import (
     LIMIT_MAX,
     NO_LIMITS,
@@ -64,6 +73,7 @@ __all__ = [
     "LIMIT_MAX",
     "NAME_PATTERN",
     "NO_LIMITS",
+    "PROBE_TENANT",
     "REFUSALS",
     "TOKENS_MAX",
     "Address",

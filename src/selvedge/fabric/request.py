@@ -10,6 +10,8 @@ import msgspec
 from selvedge.fabric.refusals import Refused
 
 Purpose = Literal["request", "batch", "probe"]
+PROBE_TENANT: Final = "selvedge-probe"
+"""The operator's own tenant: what its keys ask is a probe, and bills nothing."""
 
 
 class Route(enum.StrEnum):

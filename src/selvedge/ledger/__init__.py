@@ -1,7 +1,15 @@
 """Floor 1: keys, quotas and leases, receipts and their journal, prices; invoices as folds."""
 
-from selvedge.ledger.amounts import decimal_of, digits_of, grouped, in_currency, percent_of
-from selvedge.ledger.backlog import Backlog
+from selvedge.ledger.amounts import (
+    decimal_of,
+    digits_of,
+    grouped,
+    in_currency,
+    percent_of,
+)
+from selvedge.ledger.backlog import (
+    Backlog,
+)
 from selvedge.ledger.budgets import (
     Estimate,
     cost_of,
@@ -9,14 +17,23 @@ from selvedge.ledger.budgets import (
     window_end_us,
     window_of,
 )
-from selvedge.ledger.charges import Charges, CreditDue, RuleKey, charge, half_up
+from selvedge.ledger.burn_rates import (
+    BURN_RULES,
+    LONGEST_US,
+    MINUTE_US,
+    BurnRate,
+    burn_milli,
+    burn_rates,
+)
+from selvedge.ledger.charges import (
+    CreditDue,
+    half_up,
+)
 from selvedge.ledger.collected import (
     BEGINNING,
     BadBatch,
     Batch,
     Collected,
-    Facts,
-    Known,
     Place,
     Stream,
     Taken,
@@ -34,12 +51,16 @@ from selvedge.ledger.collector_log import (
     segment_name,
     segment_number,
 )
-from selvedge.ledger.desk import LEASE_MS, Desk
-from selvedge.ledger.holder import Holder, Reservation, Shown
+from selvedge.ledger.desk import (
+    LEASE_MS,
+    Desk,
+)
+from selvedge.ledger.holder import (
+    Holder,
+    Reservation,
+    Shown,
+)
 from selvedge.ledger.invoice_sheets import (
-    FOCUS_COLUMNS,
-    FOCUS_VERSION,
-    InvoiceRow,
     csv_of,
     focus_of,
     rows_of_invoice,
@@ -50,19 +71,13 @@ from selvedge.ledger.invoices import (
     Adjustment,
     Bill,
     Closing,
-    Cut,
     Invoice,
-    InvoiceGroup,
     InvoiceLine,
-    StreamSpan,
     adjust_month,
     bill_month,
     hash_of_book,
     invoice_number,
-    line_key,
     make_invoice,
-    quantity_of,
-    rated_of,
     read_invoice,
     write_book,
     write_invoice,
@@ -73,8 +88,16 @@ from selvedge.ledger.journal import (
     recover,
     write_line,
 )
-from selvedge.ledger.key_changes import DeltaOutcome, KeyChanges
-from selvedge.ledger.keys import Admitted, Keyring, hash_secret, write_key
+from selvedge.ledger.key_changes import (
+    DeltaOutcome,
+    KeyChanges,
+)
+from selvedge.ledger.keys import (
+    Admitted,
+    Keyring,
+    hash_secret,
+    write_key,
+)
 from selvedge.ledger.leases import (
     Answer,
     Grant,
@@ -85,7 +108,11 @@ from selvedge.ledger.leases import (
     Question,
     Wish,
 )
-from selvedge.ledger.levels import Level, Levels, budgets_of
+from selvedge.ledger.levels import (
+    Level,
+    Levels,
+    budgets_of,
+)
 from selvedge.ledger.monthly_usage import (
     BLOCK,
     Atom,
@@ -102,11 +129,15 @@ from selvedge.ledger.monthly_usage import (
     join_folds,
     sort_of,
 )
-from selvedge.ledger.months import check_month, end_day, first_day, month_bounds, us_of_day
+from selvedge.ledger.months import (
+    check_month,
+    end_day,
+    first_day,
+    month_bounds,
+    us_of_day,
+)
 from selvedge.ledger.price_book import (
-    AMOUNT_MAX,
     PPM,
-    PRICE_MAX,
     BadPriceBook,
     Contract,
     Credit,
@@ -118,16 +149,21 @@ from selvedge.ledger.price_book import (
     Tier,
     Unit,
 )
-from selvedge.ledger.price_list import PriceList, check_against
-from selvedge.ledger.price_times import is_day
-from selvedge.ledger.ranges import Ranges, Run, missing
+from selvedge.ledger.price_list import (
+    PriceList,
+    check_against,
+)
+from selvedge.ledger.price_times import (
+    is_day,
+)
+from selvedge.ledger.ranges import (
+    Ranges,
+    Run,
+    missing,
+)
 from selvedge.ledger.rating import (
-    Rated,
-    Terms,
     Unpriced,
-    UnpricedUsage,
     last_day,
-    rate,
     starts_of,
     terms_of,
 )
@@ -148,9 +184,45 @@ from selvedge.ledger.records import (
     Summary,
     leaf,
 )
+from selvedge.ledger.service_levels import (
+    DAY_US,
+    ITL_STEP_US,
+    PROBES,
+    REQUESTS_FEW,
+    TTFT_STEP_US,
+    DayMark,
+    ErrorBudget,
+    ServiceAsked,
+    ServiceMonth,
+    ServicePlace,
+    Span,
+    Tallies,
+    Tally,
+    Verdict,
+    error_budget,
+    fold_service,
+    join_service,
+    month_of,
+    month_span,
+    months_of,
+    p95,
+    spans_of,
+    tenants_with_sla,
+)
+from selvedge.ledger.service_rules import (
+    AFTER_PATIENCE,
+    ALL_MODELS,
+    BY_END,
+    PATIENT_US,
+    SERVICE_RULES,
+    UNKNOWN_END,
+    YIELDED_END,
+    Maintenance,
+    judge,
+    service_rules_table,
+)
 from selvedge.ledger.settlement import (
     ROWS,
-    Row,
     Settlement,
     Sums,
     attempt_rows,
@@ -159,9 +231,40 @@ from selvedge.ledger.settlement import (
     settlement_table,
     sums_of,
 )
-from selvedge.ledger.shares import AWAY, Away
-from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
-from selvedge.ledger.sold_release import is_due, sell, served_models
+from selvedge.ledger.shares import (
+    AWAY,
+    Away,
+)
+from selvedge.ledger.shipper import (
+    Shipper,
+)
+from selvedge.ledger.sold_release import (
+    is_due,
+    sell,
+    served_models,
+)
+from selvedge.ledger.spend_forecast import (
+    HISTORY_DAYS,
+    HOUR_US,
+    SpendForecast,
+    forecast_spend,
+    straight_line,
+)
+from selvedge.ledger.spending import (
+    PERCENT_MAX,
+    SPEND_BY,
+    AlertEvent,
+    AlertKind,
+    AlertRule,
+    SpendHours,
+    burn_due,
+    cost_ppm,
+    event_id,
+    hours_of,
+    money_due,
+    spend_hours,
+    trial,
+)
 from selvedge.ledger.usage_rows import (
     GROUPS,
     UsageAsked,
@@ -174,24 +277,41 @@ from selvedge.ledger.usage_rows import (
 )
 
 __all__ = [
-    "AMOUNT_MAX",
+    "AFTER_PATIENCE",
+    "ALL_MODELS",
     "AWAY",
     "BEGINNING",
     "BLOCK",
-    "FOCUS_COLUMNS",
-    "FOCUS_VERSION",
+    "BURN_RULES",
+    "BY_END",
+    "DAY_US",
     "GROUPS",
+    "HISTORY_DAYS",
+    "HOUR_US",
     "INTEGER_MAX",
+    "ITL_STEP_US",
     "LEAF_DOMAIN",
     "LEASE_MS",
+    "LONGEST_US",
+    "MINUTE_US",
+    "PATIENT_US",
+    "PERCENT_MAX",
     "PPM",
-    "PRICE_MAX",
-    "READ_BYTES",
+    "PROBES",
+    "REQUESTS_FEW",
     "ROWS",
     "SALT_BYTES",
     "SEGMENT_BYTES_MAX",
+    "SERVICE_RULES",
+    "SPEND_BY",
+    "TTFT_STEP_US",
+    "UNKNOWN_END",
+    "YIELDED_END",
     "Adjustment",
     "Admitted",
+    "AlertEvent",
+    "AlertKind",
+    "AlertRule",
     "Answer",
     "Atom",
     "Away",
@@ -200,7 +320,7 @@ __all__ = [
     "BadPriceBook",
     "Batch",
     "Bill",
-    "Charges",
+    "BurnRate",
     "Closing",
     "Collected",
     "CollectorLog",
@@ -208,13 +328,13 @@ __all__ = [
     "Counts",
     "Credit",
     "CreditDue",
-    "Cut",
+    "DayMark",
     "DeltaOutcome",
     "Desk",
     "DoubleReceipt",
     "Entry",
+    "ErrorBudget",
     "Estimate",
-    "Facts",
     "Files",
     "FoldAsked",
     "Folded",
@@ -225,15 +345,12 @@ __all__ = [
     "Holder",
     "Intent",
     "Invoice",
-    "InvoiceGroup",
     "InvoiceLine",
-    "InvoiceRow",
-    "Journal",
     "KeyChanges",
     "Keyring",
-    "Known",
     "Level",
     "Levels",
+    "Maintenance",
     "MemoryGrants",
     "MonthlyUsage",
     "Neurons",
@@ -247,42 +364,48 @@ __all__ = [
     "PriceRow",
     "Question",
     "Ranges",
-    "Rated",
     "Recovery",
     "Reservation",
-    "Row",
-    "RuleKey",
     "Run",
     "Sealed",
     "SegmentHeader",
+    "ServiceAsked",
+    "ServiceMonth",
+    "ServicePlace",
     "Settlement",
     "Shipper",
     "Shown",
     "Sla",
+    "Span",
+    "SpendForecast",
+    "SpendHours",
     "Stream",
-    "StreamSpan",
     "Summary",
     "Sums",
     "Taken",
-    "Terms",
+    "Tallies",
+    "Tally",
     "Tier",
     "Unit",
     "Unpriced",
-    "UnpricedUsage",
     "UsageAsked",
     "UsageRow",
     "UsageTable",
+    "Verdict",
     "Wish",
     "adjust_month",
     "as_line",
     "attempt_rows",
     "bill_month",
     "budgets_of",
+    "burn_due",
+    "burn_milli",
+    "burn_rates",
     "canonical",
-    "charge",
     "check_against",
     "check_month",
     "cost_of",
+    "cost_ppm",
     "csv_of",
     "day_of",
     "decimal_of",
@@ -290,15 +413,20 @@ __all__ = [
     "digits_of",
     "double",
     "end_day",
+    "error_budget",
     "estimate_of",
+    "event_id",
     "first_day",
     "focus_of",
     "fold",
     "fold_rows",
+    "fold_service",
+    "forecast_spend",
     "grouped",
     "half_up",
     "hash_of_book",
     "hash_secret",
+    "hours_of",
     "in_currency",
     "in_words",
     "interrupted",
@@ -307,17 +435,20 @@ __all__ = [
     "is_due",
     "join",
     "join_folds",
+    "join_service",
+    "judge",
     "last_day",
     "leaf",
-    "line_key",
     "make_invoice",
     "missing",
+    "money_due",
     "month_bounds",
+    "month_of",
+    "month_span",
+    "months_of",
+    "p95",
     "payload_of_line",
     "percent_of",
-    "quantity_of",
-    "rate",
-    "rated_of",
     "read_header",
     "read_invoice",
     "read_line",
@@ -332,13 +463,19 @@ __all__ = [
     "segment_number",
     "sell",
     "served_models",
+    "service_rules_table",
     "settle",
     "settlement_table",
     "sort_of",
+    "spans_of",
+    "spend_hours",
     "starts_of",
+    "straight_line",
     "streams_in_words",
     "sums_of",
+    "tenants_with_sla",
     "terms_of",
+    "trial",
     "unit_price",
     "us_of_day",
     "window_end_us",

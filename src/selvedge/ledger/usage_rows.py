@@ -26,6 +26,7 @@ GROUPS: Final = (
     "model",
     "zone",
     "day",
+    "hour",
     "pop",
     "served_pop",
     "processed_in",
@@ -73,6 +74,19 @@ class UsageRow(msgspec.Struct, frozen=True):
     digest: str
     receipt: str
     salt: str
+    purpose: str = "request"
+    """Here and below: not in parts that an earlier version wrote; readers ask the receipt there."""
+    ended_as: str = ""
+    """The settlement's row by how it ended, whatever its purpose."""
+    stream: bool = False
+    first_token_us: int | None = None
+    made: int = 0
+    """Tokens that the engine generated, billed or not."""
+
+    @property
+    def hour(self) -> str:
+        """The UTC hour in which it was received, as 2026-11-07T10."""
+        return hour_of(self.received_us)
 
     @property
     def sums(self) -> Sums:
@@ -117,6 +131,11 @@ def day_of(received_us: int) -> str:
     return datetime.fromtimestamp(received_us // _DAY_US * 86_400, UTC).date().isoformat()
 
 
+def hour_of(received_us: int) -> str:
+    """The UTC hour of a moment, as 2026-11-07T10."""
+    return datetime.fromtimestamp(received_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H")
+
+
 def row_of_receipt(sealed: Sealed, receipt: Receipt, *, conflict: bool = False) -> UsageRow:
     """A receipt as a row."""
     settlement = settle(receipt)
@@ -155,7 +174,16 @@ def row_of_receipt(sealed: Sealed, receipt: Receipt, *, conflict: bool = False) 
         digest=digest(canonical).hex(),
         receipt=canonical.decode(),
         salt=sealed.salt,
+        purpose=receipt.purpose,
+        ended_as=settlement.row if receipt.purpose == "request" else _ended_as(receipt),
+        stream=receipt.stream,
+        first_token_us=receipt.first_token_us,
+        made=receipt.usage.generated if receipt.usage is not None else 0,
     )
+
+
+def _ended_as(receipt: Receipt) -> str:
+    return settle(msgspec.structs.replace(receipt, purpose="request")).row
 
 
 def fold(rows: Iterable[UsageRow], wish: UsageAsked) -> dict[tuple[str, ...], Sums]:

@@ -1,0 +1,102 @@
+"""Service levels of this machine's receipts: months and burn rates, from wherever receipts lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from selvedge.adapters import service_of_parts
+from selvedge.control.accounts import Snapshot, is_collector, pop_directories, rows_of_journals
+from selvedge.control.home import Home
+from selvedge.fabric import SelvedgeError
+from selvedge.ledger import (
+    LONGEST_US,
+    MINUTE_US,
+    BurnRate,
+    Maintenance,
+    PriceBook,
+    ServiceAsked,
+    ServiceMonth,
+    Tallies,
+    burn_rates,
+    fold_service,
+    join_service,
+    month_span,
+    months_of,
+    spans_of,
+    tenants_with_sla,
+)
+
+
+class ServiceSources(msgspec.Struct, frozen=True):
+    """Whose promises, by which windows, and where the receipts are."""
+
+    home: Home
+    collected: tuple[Path, ...]
+    book: PriceBook
+    windows: tuple[Maintenance, ...] = ()
+
+
+def service_of(home: Home, collected: Iterable[Path], asked: ServiceAsked) -> Tallies:
+    """The fold over collectors' directories where any is named, else over a home's journals.
+
+    Raises `SelvedgeError` where there is nothing to read.
+    """
+    named = list(collected)
+    for directory in named:
+        if not is_collector(directory):
+            raise SelvedgeError(f"{directory} is no collector's directory: it has no segment")
+    if named:
+        return join_service(_of_snapshot(Snapshot(one), asked) for one in named)
+    pops = pop_directories(home)
+    if not pops:
+        raise SelvedgeError(
+            f"no PoP has receipts under {home.directory}; give its --home, or --collected DIR"
+        )
+    return join_service(fold_service(rows_of_journals(pop), asked) for pop in pops)
+
+
+def _of_snapshot(snapshot: Snapshot, asked: ServiceAsked) -> Tallies:
+    parts = service_of_parts(snapshot.parts, asked)
+    return join_service((parts, fold_service(snapshot.rows_of_log(), asked)))
+
+
+def report_month(sources: ServiceSources, month: str, tenant: str | None) -> list[ServiceMonth]:
+    """The month of one tenant, or of all that have a service level. Raises `SelvedgeError`."""
+    since_us, until_us = month_span(month)
+    spans = {
+        one: spans_of(sources.book, one, since_us, until_us) for one in _whose(sources, tenant)
+    }
+    if tenant is not None and not spans[tenant]:
+        raise SelvedgeError(
+            f"tenant {tenant!r} has no service level in {month}; its contract names one as 'sla'"
+        )
+    if not any(spans.values()):
+        return []
+    asked = ServiceAsked(since_us, until_us, tenant=tenant, windows=sources.windows)
+    tallies = service_of(sources.home, sources.collected, asked)
+    return [one for who, its in spans.items() for one in months_of(tallies, who, its)]
+
+
+def burn_now(sources: ServiceSources, now_us: int, tenant: str | None = None) -> list[BurnRate]:
+    """How fast budgets burn at this moment. Raises `SelvedgeError`."""
+    since_us = (now_us // MINUTE_US + 1) * MINUTE_US - LONGEST_US
+    until_us = since_us + LONGEST_US
+    whose = _whose(sources, tenant)
+    asked = ServiceAsked(
+        since_us, until_us, MINUTE_US, tenant=tenant, windows=sources.windows, times=False
+    )
+    tallies = service_of(sources.home, sources.collected, asked)
+    return [
+        rate
+        for who in whose
+        for rate in burn_rates(
+            tallies, who, spans_of(sources.book, who, since_us, until_us), now_us
+        )
+    ]
+
+
+def _whose(sources: ServiceSources, tenant: str | None) -> list[str]:
+    return tenants_with_sla(sources.book) if tenant is None else [tenant]
