@@ -18,12 +18,29 @@ from selvedge.adapters.certificates import (
     client_side_context,
     defer,
 )
-from selvedge.adapters.collector_folder import CollectorFolder
-from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard, ProbeFailed
-from selvedge.adapters.entropy import Entropy
+from selvedge.adapters.collector_folder import (
+    CollectorFolder,
+)
+from selvedge.adapters.engine_commands import (
+    STARTED,
+    WRITTEN_BEFORE,
+    ToStart,
+    command_for,
+)
+from selvedge.adapters.engine_probe import (
+    Ask,
+    EngineProbe,
+    Heard,
+    ProbeFailed,
+)
+from selvedge.adapters.entropy import (
+    Entropy,
+)
 from selvedge.adapters.fleet_config import (
+    EmbeddedEngine,
     Facts,
     FleetConfig,
+    ModelConfig,
     make_release,
     one_line,
     read_config,
@@ -46,8 +63,14 @@ from selvedge.adapters.identities import (
     read_secret,
     service_key,
 )
-from selvedge.adapters.invoice_pdf import draw_invoice, has_reportlab
-from selvedge.adapters.journal_reading import FileJournal, segment_path
+from selvedge.adapters.invoice_pdf import (
+    draw_invoice,
+    has_reportlab,
+)
+from selvedge.adapters.journal_reading import (
+    FileJournal,
+    segment_path,
+)
 from selvedge.adapters.journal_store import (
     FileAppender,
     MemoryAppender,
@@ -56,7 +79,12 @@ from selvedge.adapters.journal_store import (
     find_sealed,
     read_segments,
 )
-from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
+from selvedge.adapters.journals import (
+    is_free,
+    journal_of,
+    journals_of,
+    keep_whole,
+)
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
     HeldDelta,
@@ -64,8 +92,23 @@ from selvedge.adapters.key_delta_store import (
     open_delta,
     seal_delta,
 )
-from selvedge.adapters.links import READY, BadLinks, Link, render_links
-from selvedge.adapters.monthly_folds import fold_parts, parts_of_days
+from selvedge.adapters.links import (
+    READY,
+    BadLinks,
+    Link,
+    render_links,
+)
+from selvedge.adapters.model_catalogue import (
+    QUANTISATIONS,
+    KnownModel,
+    ModelCatalogue,
+    Quantisation,
+    read_catalogue,
+)
+from selvedge.adapters.monthly_folds import (
+    fold_parts,
+    parts_of_days,
+)
 from selvedge.adapters.partitions import (
     PARTITIONS,
     as_rows,
@@ -93,7 +136,9 @@ from selvedge.adapters.peer_identities import (
     peer_certificates,
     rotate_peer_identity,
 )
-from selvedge.adapters.plain_files import PlainFiles
+from selvedge.adapters.plain_files import (
+    PlainFiles,
+)
 from selvedge.adapters.price_file import (
     HeldPrices,
     PriceStore,
@@ -104,9 +149,22 @@ from selvedge.adapters.price_file import (
     read_prices,
     seal_prices,
 )
-from selvedge.adapters.processes import PARENT_VARIABLE, ChildFailed, ChildProcess, die_with_parent
-from selvedge.adapters.public_data import DataMissing, find_data, read_lines
-from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
+from selvedge.adapters.processes import (
+    PARENT_VARIABLE,
+    ChildFailed,
+    ChildProcess,
+    die_with_parent,
+)
+from selvedge.adapters.public_data import (
+    DataMissing,
+    find_data,
+    read_lines,
+)
+from selvedge.adapters.receipt_book import (
+    ReceiptBook,
+    Schedule,
+    at_once,
+)
 from selvedge.adapters.release_store import (
     RELEASE_BYTES_MAX,
     Held,
@@ -116,8 +174,17 @@ from selvedge.adapters.release_store import (
     sweep_drafts,
     write_atomically,
 )
-from selvedge.adapters.service_parts import service_of_parts
-from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
+from selvedge.adapters.service_parts import (
+    service_of_parts,
+)
+from selvedge.adapters.shared_cells import (
+    CELL_BYTES,
+    NAME_BYTES,
+    Cell,
+    Memory,
+    Names,
+    Table,
+)
 from selvedge.adapters.shared_claims import (
     CLAIM_KEY_BYTES,
     CLAIM_NOTE_BYTES,
@@ -125,11 +192,26 @@ from selvedge.adapters.shared_claims import (
     LeftClaim,
     SharedClaims,
 )
-from selvedge.adapters.shared_counts import SharedCounts
-from selvedge.adapters.shared_ring import SharedRing
-from selvedge.adapters.shared_tickets import SharedTickets
-from selvedge.adapters.sockets import no_delay
-from selvedge.adapters.vault import Vault
+from selvedge.adapters.shared_counts import (
+    SharedCounts,
+)
+from selvedge.adapters.shared_ring import (
+    SharedRing,
+)
+from selvedge.adapters.shared_tickets import (
+    SharedTickets,
+)
+from selvedge.adapters.sockets import (
+    no_delay,
+)
+from selvedge.adapters.speculation import (
+    NO_SPECULATION,
+    Speculation,
+    SpeculationKind,
+)
+from selvedge.adapters.vault import (
+    Vault,
+)
 from selvedge.adapters.webhooks import (
     BadWebhook,
     check_webhook_url,
@@ -146,11 +228,15 @@ __all__ = [
     "CLAIM_NOTE_BYTES",
     "DELTA_FILE",
     "NAME_BYTES",
+    "NO_SPECULATION",
     "PARENT_VARIABLE",
     "PARTITIONS",
     "PEER_FILE",
+    "QUANTISATIONS",
     "READY",
     "RELEASE_BYTES_MAX",
+    "STARTED",
+    "WRITTEN_BEFORE",
     "Ask",
     "BadCertificate",
     "BadLinks",
@@ -164,6 +250,7 @@ __all__ = [
     "ClientSettings",
     "CollectorFolder",
     "DataMissing",
+    "EmbeddedEngine",
     "EngineProbe",
     "Entropy",
     "Facts",
@@ -176,10 +263,13 @@ __all__ = [
     "HeldPrices",
     "HttpClient",
     "KeyDeltaStore",
+    "KnownModel",
     "LeftClaim",
     "Link",
     "Memory",
     "MemoryAppender",
+    "ModelCatalogue",
+    "ModelConfig",
     "ModelUnavailable",
     "Names",
     "Origin",
@@ -187,6 +277,7 @@ __all__ = [
     "PlainFiles",
     "PriceStore",
     "ProbeFailed",
+    "Quantisation",
     "ReceiptBook",
     "ReleaseStore",
     "Schedule",
@@ -194,7 +285,10 @@ __all__ = [
     "SharedCounts",
     "SharedRing",
     "SharedTickets",
+    "Speculation",
+    "SpeculationKind",
     "Table",
+    "ToStart",
     "TransportFailed",
     "Vault",
     "Way",
@@ -206,6 +300,7 @@ __all__ = [
     "check_peer_certificates",
     "check_webhook_url",
     "client_side_context",
+    "command_for",
     "connect",
     "default_cache_dir",
     "defer",
@@ -246,6 +341,7 @@ __all__ = [
     "pop_public_key",
     "quoted",
     "read_amount",
+    "read_catalogue",
     "read_config",
     "read_lines",
     "read_prices",

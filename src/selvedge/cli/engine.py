@@ -7,6 +7,8 @@ import sys
 
 import click
 
+from selvedge.cli.engine_command import engine_command
+
 
 @click.command(
     context_settings={"ignore_unknown_options": True, "help_option_names": []},
@@ -14,6 +16,13 @@ import click
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def engine(arguments: tuple[str, ...]) -> None:
-    """Run one embedded engine (llama.cpp); 'selvedge engine --help' lists its options."""
+    """Run one embedded engine (llama.cpp); 'selvedge engine --help' lists its options.
+
+    'selvedge engine command MODEL --profile NAME' prints how another engine is started.
+    """
+    if arguments[:1] == ("command",):
+        name = "selvedge engine command"
+        engine_command.main(list(arguments[1:]), prog_name=name, standalone_mode=False)
+        return
     argv = [sys.executable, "-m", "selvedge.adapters.embedded_engine", *arguments]
     os.execv(sys.executable, argv)

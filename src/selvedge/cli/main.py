@@ -19,6 +19,7 @@ from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
 from selvedge.cli.fleet import fleet
 from selvedge.cli.invoice import invoice
+from selvedge.cli.model import model
 from selvedge.cli.pop import pop
 from selvedge.cli.price import price
 from selvedge.cli.receipts import receipts
@@ -52,9 +53,9 @@ def version(as_json: bool) -> None:
 
 
 for command in (
-    *(up, pop, collector, engine, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, invoice, reconcile, price),
-    *(sla, alert, forecast),
+    *(up, pop, collector, engine, model, ask, fleet, receipts),
+    *(tenant, project, key, control, usage, reconcile),
+    *(price, invoice, sla, alert, forecast),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

@@ -6,13 +6,36 @@ else runs without it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+)
 
-from selvedge.control.accounts import Snapshot, usage_of
-from selvedge.control.admin_errors import admin_errors_table
-from selvedge.control.collector import CollectorSettings, run_collector
-from selvedge.control.extra import has_control_extra, load_part, publish_prices, seeding_of
-from selvedge.control.home import DEFAULT_HOME, ControlRunning, Home, Running, RunningPoP
+from selvedge.control.accounts import (
+    Snapshot,
+    usage_of,
+)
+from selvedge.control.admin_errors import (
+    admin_errors_table,
+)
+from selvedge.control.collector import (
+    CollectorSettings,
+    run_collector,
+)
+from selvedge.control.extra import (
+    has_control_extra,
+    load_part,
+    publish_prices,
+    seeding_of,
+)
+from selvedge.control.home import (
+    DEFAULT_HOME,
+    ControlRunning,
+    Home,
+    Running,
+    RunningPoP,
+)
 from selvedge.control.home_collectors import (
     collector_commands,
     collector_directory,
@@ -20,37 +43,52 @@ from selvedge.control.home_collectors import (
     plan_collectors,
     written_collectors,
 )
-from selvedge.control.home_control import written_control
-from selvedge.control.invoice_checks import InvoicesChecked, check_invoices
-from selvedge.control.invoice_store import InvoiceStore
-from selvedge.control.invoicing import Invoicing, Receipts, book_of, make_again
-from selvedge.control.local import LocalFabric, free_port, weights_digests
-from selvedge.control.reconcile import Finding, Reconciled, reconcile
-from selvedge.control.roles import ROLES, roles_table
-from selvedge.control.service_files import read_maintenance
-from selvedge.control.service_reports import ServiceSources, burn_now, report_month
-from selvedge.control.settings import CONTROL_ENV_PREFIX, ControlSettings
-from selvedge.control.spend_forecasts import TenantForecast, forecasts_of
-
-if TYPE_CHECKING:
-    from selvedge.control.backup import back_up, restore
-    from selvedge.control.database import Database
-    from selvedge.control.process import open_store, run_control
-
-_LATER: Final = {
-    "Database": "database",
-    "back_up": "backup",
-    "open_store": "process",
-    "restore": "backup",
-    "run_control": "process",
-}
-
-
-def __getattr__(name: str) -> Any:  # Any: as a module's own attribute
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(load_part(_LATER[name]), name)
-
+from selvedge.control.home_control import (
+    written_control,
+)
+from selvedge.control.invoice_checks import (
+    InvoicesChecked,
+    check_invoices,
+)
+from selvedge.control.invoice_store import (
+    InvoiceStore,
+)
+from selvedge.control.invoicing import (
+    Invoicing,
+    Receipts,
+    book_of,
+    make_again,
+)
+from selvedge.control.local import (
+    LocalFabric,
+    free_port,
+    weights_digests,
+)
+from selvedge.control.reconcile import (
+    Finding,
+    Reconciled,
+    reconcile,
+)
+from selvedge.control.roles import (
+    ROLES,
+    roles_table,
+)
+from selvedge.control.service_files import (
+    read_maintenance,
+)
+from selvedge.control.service_reports import (
+    ServiceSources,
+    burn_now,
+    report_month,
+)
+from selvedge.control.settings import (
+    CONTROL_ENV_PREFIX,
+    ControlSettings,
+)
+from selvedge.control.spend_forecasts import (
+    TenantForecast,
+    forecasts_of,
+)
 
 __all__ = [
     "CONTROL_ENV_PREFIX",
@@ -102,3 +140,20 @@ __all__ = [
     "written_collectors",
     "written_control",
 ]
+if TYPE_CHECKING:
+    from selvedge.control.backup import back_up, restore
+    from selvedge.control.database import Database
+    from selvedge.control.process import open_store, run_control
+_LATER: Final = {
+    "Database": "database",
+    "back_up": "backup",
+    "open_store": "process",
+    "restore": "backup",
+    "run_control": "process",
+}
+
+
+def __getattr__(name: str) -> Any:  # Any: as a module's own attribute
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(load_part(_LATER[name]), name)

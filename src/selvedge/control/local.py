@@ -23,8 +23,10 @@ from selvedge.adapters import (
     BUNDLED,
     READY,
     ChildProcess,
+    EmbeddedEngine,
     FleetConfig,
     Link,
+    Speculation,
     model_digest,
     model_path,
     operator_public_key,
@@ -216,15 +218,7 @@ class LocalFabric:
         embedded = self._config.pops[pop_id].engines[engine_id].embedded
         if embedded is None:
             raise ValueError(f"{pop_id}/{engine_id} is not embedded")
-        model = self._config.models[embedded.model]
-        argv = [sys.executable, "-m", "selvedge.adapters.embedded_engine"]
-        argv += ["--model", model.weights or "", "--alias", embedded.model, "--port", str(port)]
-        argv += ["--slots", str(embedded.slots), "--threads", str(embedded.threads)]
-        argv += ["--context-per-slot", str(model.context_tokens_max)]
-        argv += ["--cache-dir", str(cache_dir)]
-        if model.kind == "embedding":
-            return [*argv, "--embeddings"]
-        return [*argv, "--batch", str(embedded.prompt_batch_tokens)]
+        return embedded_argv(self._config, embedded, port, cache_dir)
 
     async def _start_links(self, release: Release, say: Say) -> dict[str, dict[str, str]]:
         """Emulated links between all pairs; gives each PoP the addresses of its peers."""
@@ -331,8 +325,35 @@ def weights_digests(config: FleetConfig, cache_dir: Path, say: Say) -> dict[str,
     for model_id, model in config.models.items():
         if model.weights is not None:
             say(f"weights of {model_id}")
-            digests[model_id] = model_digest(_weights(model.weights, cache_dir), cache_dir)
+            path = _weights(model.weights, cache_dir, model.quantisation)
+            digests[model_id] = model_digest(path, cache_dir)
     return digests
+
+
+def embedded_argv(
+    config: FleetConfig, embedded: EmbeddedEngine, port: int, cache_dir: Path
+) -> list[str]:
+    """How an embedded engine is started, with its model's settings."""
+    model = config.models[embedded.model]
+    argv = [sys.executable, "-m", "selvedge.adapters.embedded_engine"]
+    argv += ["--model", model.weights or "", "--alias", embedded.model, "--port", str(port)]
+    argv += ["--slots", str(embedded.slots), "--threads", str(embedded.threads)]
+    argv += ["--context-per-slot", str(model.context_tokens_max)]
+    argv += ["--cache-dir", str(cache_dir), "--quantisation", model.quantisation]
+    if model.kind == "embedding":
+        return [*argv, "--embeddings"]
+    argv += _speculation_argv(model.speculation)
+    return [*argv, "--batch", str(embedded.prompt_batch_tokens)]
+
+
+def _speculation_argv(speculation: Speculation) -> list[str]:
+    """The embedded engine's options."""
+    if speculation.kind == "none":
+        return []
+    argv = ["--speculation", speculation.kind, "--draft-tokens", str(speculation.draft_tokens)]
+    if speculation.model is not None:
+        return [*argv, "--draft-model", speculation.model]
+    return [*argv, "--lookup-tokens", str(speculation.lookup_tokens)]
 
 
 def free_port() -> int:
@@ -363,9 +384,9 @@ def _why_not(host: str, port: int) -> int | None:
         return None
 
 
-def _weights(name: str, cache_dir: Path) -> Path:
+def _weights(name: str, cache_dir: Path, quantisation: str) -> Path:
     if name in BUNDLED:
-        return model_path(name, cache_dir)
+        return model_path(name, cache_dir, quantisation)
     path = Path(name)
     if not path.is_file():
         known = ", ".join(BUNDLED)

@@ -54,6 +54,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What its tokens cost; None: it is not priced, and neither budgets in money nor a release that
     is sold take it.
     """
+    base: str | None = None
+    """Of an adapter (LoRA): the model whose weights it is loaded upon; ``digest`` is its own."""
 
     def __post_init__(self) -> None:
         if not self.id or len(self.id) > 128:
@@ -253,6 +255,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.pops:
             raise BadRelease("pops", "a fleet has at least one PoP")
         self._check_certificates()
+        self._check_bases()
         self._check_references()
 
     def _check_certificates(self) -> None:
@@ -263,6 +266,18 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 if other != pop.id:
                     words = f"holds the certificate of PoP {other!r}; a PoP has its own"
                     raise BadRelease(f"pops.{pop.id}.certificates", words)
+
+    def _check_bases(self) -> None:
+        by_id = {model.id: model for model in self.models}
+        for model in self.models:
+            if model.base is None:
+                continue
+            base, field = by_id.get(model.base), f"models.{model.id}.base"
+            if base is None:
+                raise BadRelease(field, f"{model.base!r} is not under models; add it")
+            if base.base is not None or base.kind != model.kind:
+                words = f"{model.base!r} is an adapter itself, or of another kind; name its base"
+                raise BadRelease(field, words)
 
     def _check_references(self) -> None:
         models = {model.id for model in self.models}

@@ -1,25 +1,39 @@
 """Floor 1: keys, quotas and leases, receipts and their journal, prices; invoices as folds."""
 
-from selvedge.ledger.amounts import decimal_of, digits_of, grouped, in_currency, percent_of
-from selvedge.ledger.backlog import Backlog
-from selvedge.ledger.budgets import Estimate, cost_of, estimate_of, window_end_us, window_of
+from selvedge.ledger.amounts import (
+    decimal_of,
+    digits_of,
+    grouped,
+    in_currency,
+    percent_of,
+)
+from selvedge.ledger.backlog import (
+    Backlog,
+)
+from selvedge.ledger.budgets import (
+    Estimate,
+    cost_of,
+    estimate_of,
+    window_end_us,
+    window_of,
+)
 from selvedge.ledger.burn_rates import (
     BURN_RULES,
     LONGEST_US,
     MINUTE_US,
     BurnRate,
-    BurnRule,
     burn_milli,
     burn_rates,
 )
-from selvedge.ledger.charges import Charges, CreditDue, RuleKey, charge, half_up
+from selvedge.ledger.charges import (
+    CreditDue,
+    half_up,
+)
 from selvedge.ledger.collected import (
     BEGINNING,
     BadBatch,
     Batch,
     Collected,
-    Facts,
-    Known,
     Place,
     Stream,
     Taken,
@@ -37,12 +51,16 @@ from selvedge.ledger.collector_log import (
     segment_name,
     segment_number,
 )
-from selvedge.ledger.desk import LEASE_MS, Desk
-from selvedge.ledger.holder import Holder, Reservation, Shown
+from selvedge.ledger.desk import (
+    LEASE_MS,
+    Desk,
+)
+from selvedge.ledger.holder import (
+    Holder,
+    Reservation,
+    Shown,
+)
 from selvedge.ledger.invoice_sheets import (
-    FOCUS_COLUMNS,
-    FOCUS_VERSION,
-    InvoiceRow,
     csv_of,
     focus_of,
     rows_of_invoice,
@@ -53,26 +71,33 @@ from selvedge.ledger.invoices import (
     Adjustment,
     Bill,
     Closing,
-    Cut,
     Invoice,
-    InvoiceGroup,
     InvoiceLine,
-    StreamSpan,
     adjust_month,
     bill_month,
     hash_of_book,
     invoice_number,
-    line_key,
     make_invoice,
-    quantity_of,
-    rated_of,
     read_invoice,
     write_book,
     write_invoice,
 )
-from selvedge.ledger.journal import read_line, receipts_of, recover, write_line
-from selvedge.ledger.key_changes import DeltaOutcome, KeyChanges
-from selvedge.ledger.keys import Admitted, Keyring, hash_secret, write_key
+from selvedge.ledger.journal import (
+    read_line,
+    receipts_of,
+    recover,
+    write_line,
+)
+from selvedge.ledger.key_changes import (
+    DeltaOutcome,
+    KeyChanges,
+)
+from selvedge.ledger.keys import (
+    Admitted,
+    Keyring,
+    hash_secret,
+    write_key,
+)
 from selvedge.ledger.leases import (
     Answer,
     Grant,
@@ -83,7 +108,11 @@ from selvedge.ledger.leases import (
     Question,
     Wish,
 )
-from selvedge.ledger.levels import Level, Levels, budgets_of
+from selvedge.ledger.levels import (
+    Level,
+    Levels,
+    budgets_of,
+)
 from selvedge.ledger.monthly_usage import (
     BLOCK,
     Atom,
@@ -100,11 +129,15 @@ from selvedge.ledger.monthly_usage import (
     join_folds,
     sort_of,
 )
-from selvedge.ledger.months import check_month, end_day, first_day, month_bounds, us_of_day
+from selvedge.ledger.months import (
+    check_month,
+    end_day,
+    first_day,
+    month_bounds,
+    us_of_day,
+)
 from selvedge.ledger.price_book import (
-    AMOUNT_MAX,
     PPM,
-    PRICE_MAX,
     BadPriceBook,
     Contract,
     Credit,
@@ -116,20 +149,31 @@ from selvedge.ledger.price_book import (
     Tier,
     Unit,
 )
-from selvedge.ledger.price_list import PriceList, check_against
-from selvedge.ledger.price_times import is_day
-from selvedge.ledger.ranges import Ranges, Run, missing
+from selvedge.ledger.price_list import (
+    PriceList,
+    check_against,
+)
+from selvedge.ledger.price_times import (
+    is_day,
+)
+from selvedge.ledger.ranges import (
+    Ranges,
+    Run,
+    missing,
+)
 from selvedge.ledger.rating import (
-    Rated,
-    Terms,
     Unpriced,
-    UnpricedUsage,
     last_day,
-    rate,
     starts_of,
     terms_of,
 )
-from selvedge.ledger.receipts import INTEGER_MAX, SALT_BYTES, canonical, interrupted, seal
+from selvedge.ledger.receipts import (
+    INTEGER_MAX,
+    SALT_BYTES,
+    canonical,
+    interrupted,
+    seal,
+)
 from selvedge.ledger.records import (
     LEAF_DOMAIN,
     Entry,
@@ -146,7 +190,6 @@ from selvedge.ledger.service_levels import (
     PROBES,
     REQUESTS_FEW,
     TTFT_STEP_US,
-    CreditLine,
     DayMark,
     ErrorBudget,
     ServiceAsked,
@@ -159,7 +202,6 @@ from selvedge.ledger.service_levels import (
     credits_due,
     error_budget,
     fold_service,
-    gather,
     join_service,
     month_of,
     month_span,
@@ -177,13 +219,11 @@ from selvedge.ledger.service_rules import (
     UNKNOWN_END,
     YIELDED_END,
     Maintenance,
-    ServiceRule,
     judge,
     service_rules_table,
 )
 from selvedge.ledger.settlement import (
     ROWS,
-    Row,
     Settlement,
     Sums,
     attempt_rows,
@@ -192,13 +232,21 @@ from selvedge.ledger.settlement import (
     settlement_table,
     sums_of,
 )
-from selvedge.ledger.shares import AWAY, Away
-from selvedge.ledger.shipper import READ_BYTES, Journal, Shipper
-from selvedge.ledger.sold_release import is_due, sell, served_models
+from selvedge.ledger.shares import (
+    AWAY,
+    Away,
+)
+from selvedge.ledger.shipper import (
+    Shipper,
+)
+from selvedge.ledger.sold_release import (
+    is_due,
+    sell,
+    served_models,
+)
 from selvedge.ledger.spend_forecast import (
     HISTORY_DAYS,
     HOUR_US,
-    Hours,
     SpendForecast,
     forecast_spend,
     straight_line,
@@ -232,15 +280,12 @@ from selvedge.ledger.usage_rows import (
 __all__ = [
     "AFTER_PATIENCE",
     "ALL_MODELS",
-    "AMOUNT_MAX",
     "AWAY",
     "BEGINNING",
     "BLOCK",
     "BURN_RULES",
     "BY_END",
     "DAY_US",
-    "FOCUS_COLUMNS",
-    "FOCUS_VERSION",
     "GROUPS",
     "HISTORY_DAYS",
     "HOUR_US",
@@ -253,9 +298,7 @@ __all__ = [
     "PATIENT_US",
     "PERCENT_MAX",
     "PPM",
-    "PRICE_MAX",
     "PROBES",
-    "READ_BYTES",
     "REQUESTS_FEW",
     "ROWS",
     "SALT_BYTES",
@@ -279,8 +322,6 @@ __all__ = [
     "Batch",
     "Bill",
     "BurnRate",
-    "BurnRule",
-    "Charges",
     "Closing",
     "Collected",
     "CollectorLog",
@@ -288,8 +329,6 @@ __all__ = [
     "Counts",
     "Credit",
     "CreditDue",
-    "CreditLine",
-    "Cut",
     "DayMark",
     "DeltaOutcome",
     "Desk",
@@ -297,7 +336,6 @@ __all__ = [
     "Entry",
     "ErrorBudget",
     "Estimate",
-    "Facts",
     "Files",
     "FoldAsked",
     "Folded",
@@ -306,16 +344,11 @@ __all__ = [
     "Granted",
     "GrantedPage",
     "Holder",
-    "Hours",
     "Intent",
     "Invoice",
-    "InvoiceGroup",
     "InvoiceLine",
-    "InvoiceRow",
-    "Journal",
     "KeyChanges",
     "Keyring",
-    "Known",
     "Level",
     "Levels",
     "Maintenance",
@@ -332,18 +365,14 @@ __all__ = [
     "PriceRow",
     "Question",
     "Ranges",
-    "Rated",
     "Recovery",
     "Reservation",
-    "Row",
-    "RuleKey",
     "Run",
     "Sealed",
     "SegmentHeader",
     "ServiceAsked",
     "ServiceMonth",
     "ServicePlace",
-    "ServiceRule",
     "Settlement",
     "Shipper",
     "Shown",
@@ -352,17 +381,14 @@ __all__ = [
     "SpendForecast",
     "SpendHours",
     "Stream",
-    "StreamSpan",
     "Summary",
     "Sums",
     "Taken",
     "Tallies",
     "Tally",
-    "Terms",
     "Tier",
     "Unit",
     "Unpriced",
-    "UnpricedUsage",
     "UsageAsked",
     "UsageRow",
     "UsageTable",
@@ -377,7 +403,6 @@ __all__ = [
     "burn_milli",
     "burn_rates",
     "canonical",
-    "charge",
     "check_against",
     "check_month",
     "cost_of",
@@ -399,7 +424,6 @@ __all__ = [
     "fold_rows",
     "fold_service",
     "forecast_spend",
-    "gather",
     "grouped",
     "half_up",
     "hash_of_book",
@@ -417,7 +441,6 @@ __all__ = [
     "judge",
     "last_day",
     "leaf",
-    "line_key",
     "make_invoice",
     "missing",
     "money_due",
@@ -428,9 +451,6 @@ __all__ = [
     "p95",
     "payload_of_line",
     "percent_of",
-    "quantity_of",
-    "rate",
-    "rated_of",
     "read_header",
     "read_invoice",
     "read_line",

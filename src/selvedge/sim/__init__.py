@@ -24,6 +24,7 @@ from selvedge.sim.hardware import HARDWARE, Hardware
 from selvedge.sim.interpreter import simulate
 from selvedge.sim.journal import WriteFault
 from selvedge.sim.mooncake import BadTrace, read_mooncake
+from selvedge.sim.playing import play
 from selvedge.sim.pool import Pool, Timed, round_robin
 from selvedge.sim.report import Figures, Quantiles, Report
 from selvedge.sim.scenario import Outage, Scenario
@@ -92,6 +93,7 @@ __all__ = [
     "judge",
     "lines",
     "pause_us",
+    "play",
     "policy_names",
     "read_cities",
     "read_clients",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from random import Random
 from typing import Final, Protocol
 
@@ -47,7 +47,7 @@ from selvedge.exchange import (
     serve_ticket,
     view_at,
 )
-from selvedge.fabric import Attested, Head, PoP, Refused, Release
+from selvedge.fabric import Attested, Head, PoP, Receipt, Refused, Release
 from selvedge.ledger import hash_secret, write_key
 from selvedge.routing import EngineStates, LoadBook, Policy, Signals, place
 from selvedge.sim.batching import BatchingEngine, BatchingModel
@@ -100,14 +100,22 @@ class Wiring(Protocol):
 
 
 class Interpreter(World):
-    """One run. Everything random comes from ``seed``."""
+    """One run. Everything random comes from ``seed``; ``takes`` gets each receipt as written."""
 
     def __init__(
-        self, release: Release, scenario: Scenario, seed: int, wiring: Wiring | None = None
+        self,
+        release: Release,
+        scenario: Scenario,
+        seed: int,
+        wiring: Wiring | None = None,
+        *,
+        takes: Callable[[Receipt], None] | None = None,
     ) -> None:
         self._wiring = wiring
+        self._takes = takes
         self.clock = Clock(scenario.start_us)
-        self._compiled, distances = wiring.compiled() if wiring else _compiled(release)
+        compiled, distances = wiring.compiled() if wiring else (compile_simulated(release), None)
+        self._compiled = compiled
         jitter = Random(f"{seed}/links")
         self.links = Links(release, scenario.jitter_us, jitter, distances)
         self.border = Border(release)
@@ -149,7 +157,9 @@ class Interpreter(World):
                 states=wiring.states(pop_id) if wiring else None,
             )
             scenario = self._scenario
-            journal = Journal(pop_id, scenario.write_faults, keeps=scenario.keeps)
+            journal = Journal(
+                pop_id, scenario.write_faults, keeps=scenario.keeps, takes=self._takes
+            )
             tickets = TicketBook(pop_id, self._scenario.start_us)
             known = self.pops[pop_id] = VirtualPoP(view, load, journal, tickets)
         return known
@@ -298,10 +308,11 @@ class Interpreter(World):
         return None
 
 
-def _compiled(release: Release) -> tuple[Compiled, Distances | None]:
+def compile_simulated(release: Release) -> Compiled:
+    """The release with keys of the simulation's own, compiled."""
     keyed = with_keys_of_simulation(release)
     release_hash = hashlib.sha256(msgspec.json.encode(keyed)).hexdigest()
-    return compile_release(keyed, release_hash, PEPPER), None
+    return compile_release(keyed, release_hash, PEPPER)
 
 
 def with_keys_of_simulation(release: Release) -> Release:

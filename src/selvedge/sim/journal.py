@@ -6,7 +6,7 @@ Nothing is sealed: salts and ciphertexts hide nothing in a simulation. It refuse
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -38,6 +38,7 @@ class Journal:
         "_faults",
         "_keeps",
         "_seqs",
+        "_takes",
         "_writes",
         "attestations",
         "open",
@@ -45,11 +46,19 @@ class Journal:
         "written",
     )
 
-    def __init__(self, pop: str, faults: Iterable[WriteFault] = (), *, keeps: bool = True) -> None:
+    def __init__(
+        self,
+        pop: str,
+        faults: Iterable[WriteFault] = (),
+        *,
+        keeps: bool = True,
+        takes: Callable[[Receipt], None] | None = None,
+    ) -> None:
         self._faults = {(one.kind, one.nth): one.written for one in faults if one.pop == pop}
         self._writes: dict[WriteKind, int] = {"intend": 0, "record": 0, "attest": 0}
         self._seqs: dict[str, int] = {}
         self._keeps = keeps
+        self._takes = takes
         self.written = 0
         """Receipts, also where they are not kept: millions of them would not fit."""
         self.open: dict[str, Receipt] = {}
@@ -70,10 +79,17 @@ class Journal:
         if fault != _FAILED:
             self.written += 1
             self.open.pop(receipt.id, None)
-            if self._keeps:
+            if self._keeps or self._takes is not None:
                 seq = self._seqs[receipt.tenant] = self._seqs.get(receipt.tenant, 0) + 1
-                self.receipts.append(msgspec.structs.replace(receipt, seq=seq))
+                self._give(msgspec.structs.replace(receipt, seq=seq))
         return fault
+
+    def _give(self, receipt: Receipt) -> None:
+        """Keep it, hand it to whoever takes receipts, or both."""
+        if self._keeps:
+            self.receipts.append(receipt)
+        if self._takes is not None:
+            self._takes(receipt)
 
     def attest(self, attested: Attested) -> str | None:
         """Write down an attestation given to a peer."""
