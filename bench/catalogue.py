@@ -41,7 +41,7 @@ GUESSING = {"carried-ngram": "carried", "four-ngram": "four"}
 TOKENS = 128
 FIRST = 24
 """Tokens of the fixed text that are given before anything is asked."""
-CHOICES = 4000
+CHOICES = 400
 """How far down an engine's list the right token is looked for."""
 ASK_S_MAX = 300.0
 _TICKS = os.sysconf("SC_CLK_TCK")

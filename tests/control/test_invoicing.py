@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from selvedge.adapters import PlainFiles, write_partitions
+from selvedge.adapters import PlainFiles, has_reportlab, write_partitions
 from selvedge.cli.main import commands
 from selvedge.control import (
     Home,
@@ -139,6 +139,18 @@ def test_late_receipts_are_in_the_next_invoice_and_all_reconciles(fleet: Fleet) 
     assert reconcile(fleet.home, [fleet.where]).difference == 0
 
 
+def test_a_tenant_without_anything_new_has_no_invoice_and_one_with_late_receipts_has(
+    fleet: Fleet,
+) -> None:
+    for tenant in (TENANT, "other"):
+        fleet.desk(book()).issue(tenant, MONTH, NOW)
+    assert fleet.desk(book()).tenants("2026-12") == [TENANT]
+    assert fleet.desk(book()).tenants("2027-01") == []
+    fleet.serve("2026-11-03", 1, "other")
+    fleet.collect()
+    assert fleet.desk(book()).tenants("2027-01") == ["other"]
+
+
 def test_an_invoice_whose_lines_were_changed_is_named_line_by_line(fleet: Fleet) -> None:
     desk = fleet.desk(book())
     issued = desk.issue(TENANT, MONTH, NOW)
@@ -263,6 +275,16 @@ def test_the_command_prints_a_table_json_csv_and_focus(fleet: Fleet) -> None:
     every = invoke(fleet, prices, "--all", "--month", MONTH, "--focus", "--provider", "Nord")[1]
     assert every.splitlines()[0].startswith("BilledCost,BillingAccountId,")
     assert {line.split(",")[1] for line in every.splitlines()[1:]} == {TENANT, "other"}
+
+
+def test_a_pdf_is_written_or_what_it_needs_is_named(fleet: Fleet, tmp_path: Path) -> None:
+    path = tmp_path / "invoice.pdf"
+    code, _, error = invoke(fleet, book(), TENANT, "--month", MONTH, "--pdf", str(path))
+    if has_reportlab():
+        assert (code, path.read_bytes()[:5]) == (0, b"%PDF-")
+    else:
+        assert (code, path.exists()) == (1, False)
+        assert "a PDF needs ReportLab" in error
 
 
 def test_all_tenants_are_invoiced_and_one_that_cannot_be_is_named(fleet: Fleet) -> None:

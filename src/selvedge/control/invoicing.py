@@ -117,14 +117,17 @@ class Invoicing:
         self._months: dict[str, Folded] = {}
 
     def tenants(self, month: str) -> list[str]:
-        """Who has receipts in a month, a contract, or closed months that may have late ones."""
+        """Who has receipts in a month, a contract, or late receipts of months that are closed."""
         first, end = first_day(month), end_day(month)
         agreed = {
             one.tenant
             for one in self._book.contracts
             if one.since < end and first < (one.until or end)
         }
-        return sorted({*self._month(month), *agreed, *self.store.tenants()})
+        busy = {*self._month(month), *agreed}
+        quiet = [one for one in self.store.tenants() if one not in busy]
+        owing = [one for one in quiet if self.draft(one, month, alone=False).adjustments]
+        return sorted({*busy, *owing})
 
     def draft(self, tenant: str, month: str, *, alone: bool = True) -> Invoice:
         """An invoice as it would be now. Raises `Unpriced`, `BadPriceBook`, `DoubleReceipt`.
