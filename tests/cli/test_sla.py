@@ -196,3 +196,18 @@ def test_words_are_exact() -> None:
     assert [milli_words(one) for one in (14_400, 1, None)] == ["14.40", "0.00", "-"]
     assert bars([0, None, 4, 8]) == "▁·▅█"
     assert bars([0, 0]) == "▁▁"
+
+
+def test_the_credits_are_on_the_invoice(home: Path) -> None:
+    """10 % of what `small` comes to, and 5 % of `large`: as the report says."""
+    small = "  - {model: small, input: 20000, output: 80000}\n"
+    book = home / "both.yaml"
+    book.write_text(BOOK_TEXT.replace(small, small + small.replace("small", "large")))
+    given = ["invoice", "acme", "--month", "2026-11", "--prices", str(book), "--json"]
+    given += ["--home", str(home), "--collected", str(home / "collected")]
+    told = CliRunner().invoke(commands, given)
+    assert told.exit_code == 0, told.output
+    lines = json.loads(told.stdout)["bill"]["lines"]
+    credits = {one["of"]: one["amount_micro_dollars"] for one in lines if one["kind"] == "credit"}
+    # large: 8,494 + 123,981 = 132,475, of which 5 % are 6,623.75; small: 8,471 + 123,519 = 131,990.
+    assert credits == {"large": -6_624, "small": -13_199}

@@ -412,7 +412,7 @@ def test_error_budgets(
 # Contracts.
 
 
-IRON = Sla("iron", (Objective("*", ttft_p95_ms=1_000),))
+IRON = Sla("iron", (Objective(availability_ppm=990_000),))
 
 
 def book(*contracts: Contract) -> PriceBook:
@@ -434,6 +434,11 @@ def test_a_service_level_holds_for_the_days_of_its_contract() -> None:
     ]
     assert spans_of(made, "u", BEGIN_US, END_US) == []
     assert tenants_with_sla(made) == ["t", "u"]
+
+
+def test_a_contract_with_an_unknown_service_level_is_named() -> None:
+    with pytest.raises(BadPriceBook, match=r"contracts\.t\.sla: 'tin' is not under slas"):
+        book(Contract(tenant="t", sla="tin"))
 
 
 def test_months() -> None:

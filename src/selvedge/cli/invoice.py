@@ -13,9 +13,10 @@ from rich.table import Table
 
 from selvedge.adapters import draw_invoice, write_atomically
 from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.sla import sources_of
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
-from selvedge.control import Home, Invoicing, Receipts, book_of
+from selvedge.control import Home, Invoicing, Receipts, credits_of
 from selvedge.fabric import SelvedgeError
 from selvedge.ledger import (
     Invoice,
@@ -51,6 +52,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=_DIRECTORY,
     help="A collector's directory; may be repeated. Default: the journals under --home.",
 )
+@click.option(
+    "--maintenance",
+    type=_FILE,
+    help="Announced windows, for credits. Default: HOME/maintenance.yaml.",
+)
 @home_option
 @json_option
 def invoice(
@@ -65,6 +71,7 @@ def invoice(
     pdf: Path | None,
     provider: str,
     collected: tuple[Path, ...],
+    maintenance: Path | None,
     home: Path,
     as_json: bool,
 ) -> None:
@@ -82,8 +89,9 @@ def invoice(
         raise SelvedgeError("give one of --json, --csv and --focus")
     if issue and prices is not None:
         raise SelvedgeError("--prices is for drafts; 'selvedge price publish' it, then issue")
-    book = book_of(Home(home), prices)
-    desk = Invoicing(Home(home), Receipts.at(Home(home), collected), book)
+    sources = sources_of(home, prices, maintenance, collected)
+    credits = credits_of(sources, month, tenant)
+    desk = Invoicing(Home(home), Receipts.at(Home(home), collected), sources.book, credits)
     found, refused = _invoices(desk, month, tenant, issue=issue)
     if as_csv:
         click.echo(csv_of(found), nl=False)

@@ -79,6 +79,7 @@ from selvedge.control.service_files import (
 from selvedge.control.service_reports import (
     ServiceSources,
     burn_now,
+    credits_of,
     report_month,
 )
 from selvedge.control.settings import (
@@ -119,6 +120,7 @@ __all__ = [
     "collector_commands",
     "collector_directory",
     "collector_key_file",
+    "credits_of",
     "forecasts_of",
     "free_port",
     "has_control_extra",

@@ -15,12 +15,14 @@ from selvedge.ledger import (
     LONGEST_US,
     MINUTE_US,
     BurnRate,
+    CreditDue,
     Maintenance,
     PriceBook,
     ServiceAsked,
     ServiceMonth,
     Tallies,
     burn_rates,
+    credits_due,
     fold_service,
     join_service,
     month_span,
@@ -78,6 +80,15 @@ def report_month(sources: ServiceSources, month: str, tenant: str | None) -> lis
     asked = ServiceAsked(since_us, until_us, tenant=tenant, windows=sources.windows)
     tallies = service_of(sources.home, sources.collected, asked)
     return [one for who, its in spans.items() for one in months_of(tallies, who, its)]
+
+
+def credits_of(
+    sources: ServiceSources, month: str, tenant: str | None
+) -> dict[str, tuple[CreditDue, ...]]:
+    """What missed service levels give back, by tenant, as invoices take it."""
+    if tenant is not None and not spans_of(sources.book, tenant, *month_span(month)):
+        return {}
+    return credits_due(report_month(sources, month, tenant))
 
 
 def burn_now(sources: ServiceSources, now_us: int, tenant: str | None = None) -> list[BurnRate]:

@@ -127,7 +127,7 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     committed_micro_dollars: int = 0
     """A month; what is missing to it is a line."""
     minimum_micro_dollars: int = 0
-    """Of an invoice, after everything."""
+    """Of a month's charges, before fee and credits; what is missing to it is a line."""
     sla: str | None = None
     sla_fee_micro_dollars: int = 0
 
