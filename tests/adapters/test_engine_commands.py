@@ -99,6 +99,7 @@ def test_a_file_is_a_file() -> None:
         ("llama.cpp", {"quantisation": "AWQ"}, "llama.cpp does not read AWQ"),
         ("llama.cpp", {"adapters": ADAPTERS}, "start one for each adapter"),
         ("llama.cpp", {"gguf": None}, "no GGUF file"),
+        ("llama.cpp", {"gguf": "bundled"}, "'bundled' is neither a GGUF file nor a repository"),
         ("vllm", {"weights": None}, "name their repository"),
         ("sglang", {"kind": "embedding", "speculation": NGRAM}, "no next token"),
     ],

@@ -71,6 +71,7 @@ def test_an_adapter_is_served_beside_its_base() -> None:
     ("words", "message"),
     [
         (("--quantisation", "Q8_0"), "vllm does not read Q8_0"),
+        (("--quantisation", "Q4"), "'Q4' is none of BF16, F16, FP8"),
         (("--quantisation", "AWQ"), "written before they are served"),
         (("--adapter", "legal"), "is not NAME=PATH"),
         (("--speculation", "draft"), "names who guesses"),

@@ -95,6 +95,10 @@ def test_show(shell: Shell) -> None:
     told = shell("show", BOOK, "--on", "2026-11-22")
     assert "smollm2-135m-instruct   all   $0.022  $0.011   $0.11" in told.out
     assert "2000/10000 = $0.022/$0.11" in told.out
+    assert "request" not in told.out
+    assert max(map(len, told.out.splitlines())) <= 100
+    told = shell("show", BOOK, "--tenant", "free", "--on", "2026-11-22")
+    assert "tenant free has no contract on 2026-11-22: it pays the list" in told.out
     told = shell("show", BOOK, "--tenant", "eea", "--zone", "eea", "--on", "2026-11-22", "--json")
     assert told.json["contract"]["tenant"] == "eea"
     assert told.json["rows"][0]["input"] == 20_000
@@ -127,9 +131,12 @@ def test_compare(shell: Shell, tmp_path: Path) -> None:
     told = shell("compare", BOOK)
     assert told.code == 0
     line = next(one for one in told.out.splitlines() if "llama-3.1-8b" in one and "bedrock" in one)
-    assert line.split()[:4] == ["llama-3.1-8b-instruct", "$0.20/$0.20", "bedrock", "$0.22/$0.22"]
+    assert line.split()[:3] == ["llama-3.1-8b-instruct", "bedrock", "$0.22/$0.22"]
+    assert "llama-3.1-8b-instruct   ours                   $0.20/$0.20" in told.out
     assert "-9.1 %" in line
-    assert "https://aws.amazon.com/bedrock/pricing/" in line
+    assert "2026-01*" in line
+    assert "  bedrock: https://aws.amazon.com/bedrock/pricing/" in told.out
+    assert max(map(len, told.out.partition("\n\n")[0].splitlines())) <= 100
     assert "check before use" in told.out
     assert "no published price is known of smollm2-135m-instruct" in told.out
     told = shell("compare", BOOK, "--as", "smollm2-135m-instruct=llama-3.2-1b-instruct", "--json")

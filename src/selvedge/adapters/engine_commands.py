@@ -90,6 +90,9 @@ def _llama_cpp(asked: ToStart) -> list[str]:
         raise BadSetting("weights", words)
     known = asked.quantisation if asked.quantisation in QUANTISATIONS else None
     is_file = asked.gguf.endswith(".gguf")
+    if not is_file and "/" not in asked.gguf:
+        words = f"{asked.gguf!r} is neither a GGUF file nor a repository, as OWNER/NAME; name one"
+        raise BadSetting("weights", f"{words}, or serve a bundled model as 'embedded' in the file")
     repository = f"{asked.gguf}:{known}" if known is not None else asked.gguf
     argv = ["llama-server", *(["--model", asked.gguf] if is_file else ["-hf", repository])]
     name = asked.adapters[0][0] if asked.adapters else asked.name

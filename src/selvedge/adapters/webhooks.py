@@ -42,7 +42,7 @@ def check_webhook_url(url: str, *, inside: bool = False) -> SplitResult:
     except ValueError as error:
         raise BadWebhook(f"is no URL: {error}") from error
     if parts.scheme != "https" and not (inside and parts.scheme == "http"):
-        raise BadWebhook("begins with https://")
+        raise BadWebhook("begins with https://; 'webhooks_inside' would allow http:// too")
     if not parts.hostname or port == 0:
         raise BadWebhook("names no host, as https://example.com/hooks")
     if parts.username is not None or parts.fragment:

@@ -49,6 +49,8 @@ def add(
 
     Without --at a budget is told of at 50, 80 and 100 %, a forecast at 100 %.
     """
+    if kind != "burn" and budget is None:
+        raise SelvedgeError(f"--budget: kind {kind} needs one, of a UTC month, in dollars, as 250")
     usual = {"budget": (50, 80, 100), "forecast": (100,), "burn": ()}[kind]
     form = {
         "tenant": tenant,
@@ -112,8 +114,12 @@ def _cell(name: str, row: dict[str, Any]) -> str:  # Any: JSON
 
 
 def dollars(micro: int | None) -> str:
-    """Micro-dollars in dollars, to the cent below."""
-    return "-" if micro is None else f"${micro // 1_000_000:,}.{micro % 1_000_000 // 10_000:02}"
+    """Micro-dollars in dollars: to the cent below, and below a cent with all of its digits."""
+    if micro is None:
+        return "-"
+    if 0 < micro < 10_000:
+        return f"$0.{micro:06}"
+    return f"${micro // 1_000_000:,}.{micro % 1_000_000 // 10_000:02}"
 
 
 @alert.command()
@@ -168,8 +174,8 @@ def forecast(
         click.echo(printable(msgspec.json.encode(facts).decode()))
         return
     table = Table(box=None, pad_edge=False)
-    names = ("tenant", "project", "month", "spent", "forecast", "90 % from", "to", "straight line")
-    for name in names:
+    names = ("tenant", "project", "month", "spent", "forecast", "90 % low", "90 % high")
+    for name in (*names, "straight line"):
         table.add_column(name, no_wrap=True)
     for one in found:
         table.add_row(
@@ -177,5 +183,7 @@ def forecast(
             *map(dollars, (one.spent, one.expected, one.low, one.high, one.straight_line)),
         )
     console().print(table)
+    if not found:
+        click.echo(f"no receipts of {tenant or 'this month'} are here")
     for model in unpriced:
         console().print(escape(printable(f"model {model} has no price, and counts for nothing")))

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from selvedge.adapters import (
+    QUANTISATIONS,
     STARTED,
     WRITTEN_BEFORE,
     KnownModel,
@@ -61,6 +62,9 @@ def engine_command(
     **guessing: str | int | None,
 ) -> None:
     """Print the command that starts an engine for MODEL, of the catalogue or a fleet file."""
+    if quantisation is not None and quantisation not in QUANTISATIONS:
+        words = f"{quantisation!r} is none of {', '.join(QUANTISATIONS)}"
+        raise BadSetting("quantisation", words)
     asked = _of_fleet(fleet, model) if fleet is not None else _of_catalogue(model)
     named = tuple(_adapter(one) for one in adapters)
     changes = {

@@ -32,6 +32,9 @@ from selvedge.ledger import (
 )
 
 SHOWN_MAX = 200
+_WHAT_WIDTH = 22
+"""A long term takes a second line rather than making every line wider."""
+_PER = {1: "", 1_000_000: " / 1M"}
 _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -141,7 +144,8 @@ def _show(one: Invoice) -> None:
         out.print(escape(printable(note)))
     table = Table(box=None, pad_edge=False, show_footer=True)
     for name in ("project", "model", "zone", "sort", "what"):
-        table.add_column(name, footer="total" if name == "project" else "")
+        width = _WHAT_WIDTH if name == "what" else None
+        table.add_column(name, footer="total" if name == "project" else "", max_width=width)
     for name in ("quantity", "price", "receipts"):
         table.add_column(name, justify="right")
     total = grouped(decimal_of(one.total_micro_dollars, 6, 6))
@@ -172,7 +176,7 @@ def _lines(one: Invoice) -> Iterator[tuple[str, ...]]:
             yield ("", "", "", "", line.words, "", "", "", amount, "")
             continue
         what = f"late for {row.bill.month}: {line.kind}" if row.adjusts else line.kind
-        price = unit_price(line) + ("" if line.per == 1 else f" / {line.per:,}")
+        price = unit_price(line) + _PER.get(line.per or 1, f" / {line.per:,}")
         quantity = grouped(line.quantity or "0")
         where = (group.project, group.model, group.zone, group.sort)
         folds = streams_in_words(group)

@@ -113,8 +113,10 @@ def show(
         return
     out = console()
     words = f"price book {held.book.version}, {held.book.currency} per million tokens, on {day}"
-    out.print(f"{words}, {held.hash}\n")
+    out.print(f"{words}\n{held.hash}\n")
     out.print(_table(rows, held.book))
+    if tenant is not None and contract is None:
+        out.print(f"\ntenant {tenant} has no contract on {day}: it pays the list")
     if contract is not None:
         out.print(f"\n{_words(contract)}")
 
@@ -147,24 +149,34 @@ def _rows_on(
 
 
 def _table(rows: list[PriceRow], book: PriceBook) -> Table:
+    """Columns that no row has anything in are left out, so that it fits."""
     table = Table(box=None, pad_edge=False)
-    names = ("model", "zone", "input", "cached", "output", "request", "batch", "neurons", "until")
-    for name in names:
+    cells = [_cells(row, book) for row in rows]
+    always = ("model", "zone", "input", "cached", "output")
+    shown = [one for one in _COLUMNS if one in always or any(row[one] != "-" for row in cells)]
+    for name in shown:
         left = name in ("model", "zone", "until")
         table.add_column(name, no_wrap=True, justify="left" if left else "right")
-    for row in rows:
-        table.add_row(
-            row.model,
-            row.zone or "all",
-            dollars(row.input),
-            dollars(row.input if row.cached is None else row.cached),
-            dollars(row.output),
-            dollars(row.request) if row.request else "-",
-            percent(-row.batch_discount_ppm) if row.batch_discount_ppm else "-",
-            _neurons(row, book),
-            row.until or "-",
-        )
+    for row in cells:
+        table.add_row(*(row[name] for name in shown))
     return table
+
+
+_COLUMNS = ("model", "zone", "input", "cached", "output", "request", "batch", "neurons", "until")
+
+
+def _cells(row: PriceRow, book: PriceBook) -> dict[str, str]:
+    return {
+        "model": row.model,
+        "zone": row.zone or "all",
+        "input": dollars(row.input),
+        "cached": dollars(row.input if row.cached is None else row.cached),
+        "output": dollars(row.output),
+        "request": dollars(row.request) if row.request else "-",
+        "batch": percent(-row.batch_discount_ppm) if row.batch_discount_ppm else "-",
+        "neurons": _neurons(row, book),
+        "until": row.until or "-",
+    }
 
 
 def _neurons(row: PriceRow, book: PriceBook) -> str:

@@ -22,7 +22,6 @@ from selvedge.plan import (
     Market,
     Ours,
     Proposed,
-    Published,
     ours_of,
     read_cost,
     read_costs,
@@ -88,7 +87,9 @@ def compare(
         return
     out = console()
     out.print(_comparison(found, mix))
-    out.print(f"\n{_caution(market)}")
+    out.print(f"\n{_caution(market)}; *: second-hand")
+    for vendor, source in dict.fromkeys((one.theirs.vendor, one.source) for one in found):
+        click.echo(f"  {vendor}: {source}")
     _say_alone(alone, market)
 
 
@@ -193,29 +194,34 @@ def _market(price_map: Path | None, names: tuple[str, ...]) -> Market:
 
 def _comparison(found: tuple[Compared, ...], mix: str) -> Table:
     table = Table(box=None, pad_edge=False)
-    names = ("model", "ours in/out", "whose", "theirs in/out", "in", "out", mix, "of", "known")
-    for name in (*names, "source"):
+    for name in ("model", "whose", "in/out", "in", "out", mix, "of"):
         right = name in ("in", "out", mix)
         table.add_column(name, no_wrap=True, justify="right" if right else "left")
+    shown = None
     for one in found:
         theirs = one.theirs
+        if one.ours != shown:
+            shown = one.ours
+            table.add_row(shown.model, "ours", f"{dollars(shown.input)}/{dollars(shown.output)}")
         table.add_row(
             one.ours.model,
-            f"{dollars(one.ours.input)}/{dollars(one.ours.output)}",
-            f"{theirs.vendor}{_variant(theirs)}",
+            f"{theirs.vendor}{_variant(one)}",
             f"{dollars(theirs.input)}/{dollars(theirs.output)}",
             percent(one.input_ppm),
             percent(one.output_ppm),
             percent(one.mix_ppm),
-            theirs.as_of,
-            theirs.basis,
-            one.source,
+            f"{theirs.as_of}{'*' if theirs.basis == 'second-hand' else ''}",
         )
     return table
 
 
-def _variant(row: Published) -> str:
-    return f" ({row.name.rpartition('/')[2]})" if row.vendor == "cloudflare" else ""
+def _variant(one: Compared) -> str:
+    """What else the name of theirs says, where a vendor has several of the same weights."""
+    name = one.theirs.name.rpartition("/")[2]
+    if one.theirs.vendor != "cloudflare" or name == one.ours.model:
+        return ""
+    rest = name.removeprefix(one.ours.model)
+    return f" {name if rest == name else f'…{rest}'}"
 
 
 def _proposal(found: tuple[Proposed, ...], mix: str) -> Table:

@@ -333,7 +333,8 @@ def _list(options: Options, path: str, of: str | None = None) -> None:
 
 def _cell(name: str, row: Answer) -> str:
     if name == "state":
-        return state_of(row, time.time_ns() // 1000)
+        state, end_us = state_of(row, time.time_ns() // 1000), row.get("expires_us")
+        return f"{state} {moment_words(end_us)}" if state in ("ends", "ended") else state
     if name == "classes":
         rules = row[name].items()
         return ", ".join(f"{one}={rule['zone']}:{rule['ingress']}" for one, rule in rules)
@@ -350,6 +351,11 @@ def state_of(row: Answer, now_us: int) -> str:
     if end_us is None:
         return "holds"
     return "ended" if end_us <= now_us else "ends"
+
+
+def moment_words(at_us: int) -> str:
+    """A UTC moment to the minute, as ``--expires`` takes it."""
+    return time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(at_us // 1_000_000))
 
 
 def _print(options: Options, found: Answer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from selvedge.adapters import default_cache_dir, read_config
 from selvedge.cli.ask import Wish, ask_and_show, make_question
 from selvedge.cli.control import load_control
 from selvedge.cli.home_option import home_option, json_option
-from selvedge.control import Home, LocalFabric, Running, has_control_extra
+from selvedge.control import DEFAULT_HOME, Home, LocalFabric, Running, has_control_extra
 from selvedge.fabric import SelvedgeError
 
 EXAMPLE = Path("examples/three-pops/fleet.yaml")
@@ -161,16 +162,20 @@ def _welcome(running: Running, home: Home) -> None:
         (one for one in running.pops if not running.pops[one].engines), next(iter(running.pops))
     )
     url, key = running.pops[entry].url, next(iter(keys.values()), "sk-…")
-    model = running.chat_model
+    model, where = running.chat_model, _where(home)
     if model is not None:
         console.print(f"\ntry it, through {entry}:\n")
         console.print(escape(_curl(url, key, model)))
         console.print("\nor in Python, after 'pip install openai':\n")
         console.print(escape(_python(url, key, model)))
-        console.print(f"\nor   {_command('ask')} 'Name three uses of a selvedge.' --via {entry}")
-    console.print(f"then {_command('receipts')} tail")
+        console.print(
+            f"\nor   {_command('ask')} 'Name three uses of a selvedge.' --via {entry}{where}"
+        )
+    console.print(f"then {_command('receipts')} tail{where}")
     if running.control is not None:
         console.print(f"admin API {running.control.admin_url}: {_command('key')} create --help")
+        if where:
+            console.print(f"commands that ask it take{where}")
     console.print("\nCtrl-C stops everything")
 
 
@@ -188,6 +193,12 @@ def _command(verb: str) -> str:
     program = Path(sys.argv[0])
     local = Path(os.path.relpath(program)) if program.name == "selvedge" else Path("selvedge")
     return f"{local} {verb}"
+
+
+def _where(home: Home) -> str:
+    """The option by which other commands find this fabric, where it is not in the usual place."""
+    usual = home.directory.resolve() == Path(DEFAULT_HOME).resolve()
+    return "" if usual else f" --home {shlex.quote(os.path.relpath(home.directory))}"
 
 
 def _curl(url: str, key: str, model: str) -> str:

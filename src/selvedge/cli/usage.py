@@ -149,7 +149,7 @@ def _show_reconciled(found: Reconciled) -> None:
     for name, value in (
         ("receipts in journals", found.journalled),
         ("receipts collected", found.collected),
-        ("of zones without a collector here", found.waiting),
+        ("of no zone, or of one without a collector here", found.waiting),
         ("came again, kept once", found.doubles),
         ("attestations", found.attested),
         ("invoices made again", found.invoices),

@@ -73,7 +73,8 @@ def report_month(sources: ServiceSources, month: str, tenant: str | None) -> lis
     }
     if tenant is not None and not spans[tenant]:
         raise SelvedgeError(
-            f"tenant {tenant!r} has no service level in {month}; its contract names one as 'sla'"
+            f"tenant {tenant!r} has no service level in {month}; "
+            f"name one as 'sla' in its contract of the price book"
         )
     if not any(spans.values()):
         return []

@@ -315,7 +315,8 @@ class Holder:
         if share == NONE or not budget.is_final():
             words = f"{field}, and this PoP has too little of it yet; retry."
             return Refused("rate_limit_exceeded", words, retry_after_ms=min(RETRY_MS, end_ms))
-        words = f"{field}, and this PoP's share of {what} {per}, {share}, is used up; retry then."
+        part = f"this PoP's share of {what} {per}, {share}"
+        words = f"{field}, and {part}, is used up; retry in {(end_ms + 999) // 1000} s."
         return Refused("rate_limit_exceeded", words, retry_after_ms=end_ms)
 
     # Leases.
