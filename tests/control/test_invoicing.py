@@ -278,6 +278,16 @@ def test_the_command_prints_a_table_json_csv_and_focus(fleet: Fleet) -> None:
     assert {line.split(",")[1] for line in every.splitlines()[1:]} == {TENANT, "other"}
 
 
+def test_a_draft_of_nobody_asks_for_the_name(fleet: Fleet) -> None:
+    code, shown, error = invoke(fleet, book(), "nobody", "--month", MONTH)
+    assert (code, "nobody, 2026-11: draft; 0 receipts" in shown) == (0, True)
+    assert (
+        error
+        == "selvedge: tenant nobody: no receipts and no contract in 2026-11; is it its name?\n"
+    )
+    assert invoke(fleet, book(), TENANT, "--month", MONTH)[2] == ""
+
+
 def test_a_pdf_is_written_or_what_it_needs_is_named(fleet: Fleet, tmp_path: Path) -> None:
     path = tmp_path / "invoice.pdf"
     code, _, error = invoke(fleet, book(), TENANT, "--month", MONTH, "--pdf", str(path))

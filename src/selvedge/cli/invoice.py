@@ -118,7 +118,12 @@ def _invoices(
 ) -> tuple[list[Invoice], list[str]]:
     """Invoices; and, of all tenants, why some have none."""
     if tenant is not None:
-        return [_invoice(desk, tenant, month, issue=issue, alone=True)], []
+        one = _invoice(desk, tenant, month, issue=issue, alone=True)
+        is_empty = not (one.bill.receipts or one.bill.lines or one.adjustments)
+        if is_empty and not one.number:
+            words = f"tenant {tenant}: no receipts and no contract in {month}; is it its name?"
+            click.echo(f"selvedge: {words}", err=True)
+        return [one], []
     found, refused = [], []
     for one in desk.tenants(month):
         try:
