@@ -1,4 +1,4 @@
-"""What `up` tells a second terminal, and when a key ends."""
+"""What `up` tells a second terminal, when a key ends, and when an act was done."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from selvedge.cli.control import audit_line
 from selvedge.cli.tenancy import _cell, moment_words
 from selvedge.cli.up import _where
 from selvedge.control import DEFAULT_HOME, Home
@@ -27,3 +28,8 @@ def test_a_key_that_ends_says_when() -> None:
     assert _cell("state", {**row, "expires_us": 1 << 53}) == "ends 2255-06-05T23:47Z"
     assert _cell("state", {**row, "expires_us": None}) == "holds"
     assert _cell("state", {**row, "removed_us": 1}) == "revoked"
+
+
+def test_the_audit_tells_the_time_in_utc() -> None:
+    row = {"at_us": 1_803_087_071_032_250, "who": "file", "act": "key.create", "what": "key a"}
+    assert audit_line(row) == "2027-02-20T01:31:11.032250Z file key.create key a"

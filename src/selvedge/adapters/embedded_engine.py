@@ -131,7 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(argv: Sequence[str]) -> EngineSettings:
     """Settings from a command line; argparse ends the process where it cannot be read."""
-    parser = argparse.ArgumentParser(prog="selvedge engine", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="selvedge engine",
+        allow_abbrev=False,
+        epilog="'selvedge engine command MODEL --profile NAME' prints how another kind is started",
+    )
     parser.add_argument("--model", required=True, help="bundled model's name, or a GGUF file")
     parser.add_argument("--alias", required=True, help="the model id that the API shows")
     parser.add_argument("--host", default="127.0.0.1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from selvedge import control as rooms
 from selvedge.adapters import die_with_parent
 from selvedge.cli.admin_client import admin_command, open_client, path_of
 from selvedge.cli.home_option import home_option
+from selvedge.cli.terminal import printable
 from selvedge.control import CONTROL_ENV_PREFIX, ROLES, ControlSettings, Home
 from selvedge.pop import load_table
 
@@ -130,7 +132,14 @@ def audit(what: str | None, count: int, **options: Any) -> None:
         click.echo(msgspec.json.encode(found))
         return
     for row in found:
-        click.echo(f"{row['at_us']} {row['who']} {row['act']} {row['what']}")
+        click.echo(printable(audit_line(row)))
+
+
+def audit_line(row: dict[str, Any]) -> str:  # Any: JSON
+    """When (UTC), who, what was done, to what."""
+    at_s, micros = divmod(row["at_us"], 1_000_000)
+    when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at_s))
+    return f"{when}.{micros:06}Z {row['who']} {row['act']} {row['what']}"
 
 
 @control.command()

@@ -118,12 +118,12 @@ def _invoices(
 ) -> tuple[list[Invoice], list[str]]:
     """Invoices; and, of all tenants, why some have none."""
     if tenant is not None:
-        one = _invoice(desk, tenant, month, issue=issue, alone=True)
-        is_empty = not (one.bill.receipts or one.bill.lines or one.adjustments)
-        if is_empty and not one.number:
+        own = _invoice(desk, tenant, month, issue=issue, alone=True)
+        is_empty = not (own.bill.receipts or own.bill.lines or own.adjustments)
+        if is_empty and not own.number:
             words = f"tenant {tenant}: no receipts and no contract in {month}; is it its name?"
             click.echo(f"selvedge: {words}", err=True)
-        return [one], []
+        return [own], []
     found, refused = [], []
     for one in desk.tenants(month):
         try:
