@@ -45,6 +45,10 @@ def check_webhook_url(url: str, *, inside: bool = False) -> SplitResult:
         raise BadWebhook("begins with https://")
     if not parts.hostname or port == 0:
         raise BadWebhook("names no host, as https://example.com/hooks")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise BadWebhook("names a host that no name can be: it has an empty part, or a long one") from error
     if parts.username is not None or parts.fragment:
         raise BadWebhook("holds neither a user nor a fragment")
     if read_address(parts.hostname) is not None:
