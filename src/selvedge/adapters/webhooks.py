@@ -48,7 +48,9 @@ def check_webhook_url(url: str, *, inside: bool = False) -> SplitResult:
     try:
         parts.hostname.encode("idna")
     except UnicodeError as error:
-        raise BadWebhook("names a host that no name can be: it has an empty part, or a long one") from error
+        raise BadWebhook(
+            "names a host that no name can be: it has an empty part, or a long one"
+        ) from error
     if parts.username is not None or parts.fragment:
         raise BadWebhook("holds neither a user nor a fragment")
     if read_address(parts.hostname) is not None:
