@@ -126,8 +126,14 @@ class Invoicing:
         }
         busy = {*self._month(month), *agreed}
         quiet = [one for one in self.store.tenants() if one not in busy]
-        owing = [one for one in quiet if self.draft(one, month, alone=False).adjustments]
-        return sorted({*busy, *owing})
+        return sorted({*busy, *(one for one in quiet if self._owes(one, month))})
+
+    def _owes(self, tenant: str, month: str) -> bool:
+        """Whether there are late receipts, or it cannot be said: one tenant stops no other's."""
+        try:
+            return bool(self.draft(tenant, month, alone=False).adjustments)
+        except SelvedgeError:
+            return True  # whoever asks for its invoice is told why
 
     def draft(self, tenant: str, month: str, *, alone: bool = True) -> Invoice:
         """An invoice as it would be now. Raises `Unpriced`, `BadPriceBook`, `DoubleReceipt`.
