@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from random import Random
 
@@ -113,6 +114,19 @@ def test_an_issued_invoice_is_never_rewritten(fleet: Fleet) -> None:
         desk.issue(TENANT, MONTH, NOW)
     with pytest.raises(StoreFailed, match="is there already, and is never rewritten"):
         desk.store.keep(issued, book())
+    assert not list(path.parent.glob(".*"))
+
+
+def test_what_a_process_left_when_it_died_between_link_and_unlink_is_not_written_through(
+    fleet: Fleet,
+) -> None:
+    desk = fleet.desk(book())
+    issued = desk.issue(TENANT, MONTH, NOW)
+    path = desk.store.path(TENANT, MONTH)
+    os.link(path, path.with_name(f".{path.name}.{os.getpid()}"))
+    with pytest.raises(StoreFailed, match="is there already, and is never rewritten"):
+        desk.store.keep(msgspec.structs.replace(issued, issued="2027-01-06"), book())
+    assert path.read_bytes() == write_invoice(issued)
     assert not list(path.parent.glob(".*"))
 
 
