@@ -21,7 +21,7 @@ from selvedge.control import (
     collector_directory,
     reconcile,
 )
-from selvedge.fabric import Outcome, SelvedgeError, StoreCorrupt, StoreFailed, Usage
+from selvedge.fabric import PROBE_TENANT, Outcome, SelvedgeError, StoreCorrupt, StoreFailed, Usage
 from selvedge.ledger import (
     BadPriceBook,
     CollectorLog,
@@ -216,6 +216,23 @@ def test_receipts_that_are_gone_are_counted(fleet: Fleet) -> None:
         path.unlink()
     found = reconcile(fleet.home)
     assert (found.invoices, found.invoices_unchecked, found.difference) == (0, 1, 0)
+
+
+def test_an_invoice_whose_adjusted_one_is_gone_is_named(fleet: Fleet) -> None:
+    fleet.desk(book()).issue(TENANT, MONTH, NOW)
+    fleet.serve("2026-11-03", 1)
+    fleet.collect()
+    fleet.desk(book()).issue(TENANT, "2026-12", NOW)
+    fleet.desk(book()).store.path(TENANT, MONTH).unlink()
+    assert any(
+        "2026-11.json is gone, and this invoice adjusts it" in one for one in of_invoices(fleet)
+    )
+
+
+def test_probes_are_nobodys_invoice(fleet: Fleet) -> None:
+    fleet.serve("2026-11-03", 1, PROBE_TENANT, purpose="probe")
+    fleet.collect()
+    assert fleet.desk(book()).tenants(MONTH) == [TENANT, "other"]
 
 
 def test_receipts_of_a_zone_without_a_collector_are_found_in_journals(fleet: Fleet) -> None:
