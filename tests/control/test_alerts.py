@@ -14,7 +14,7 @@ from selvedge.adapters import webhook_headers
 from selvedge.control import ControlSettings
 from selvedge.control.alert_courier import Accounts, AlertCourier, judge_alerts
 from selvedge.control.alert_rows import AlertForm, AlertRow, EventRow
-from selvedge.control.alerts import BACKOFF_S, Alerts
+from selvedge.control.alerts import BACKOFF_S, TRIALS_MAX, Alerts
 from selvedge.control.rows import ProjectForm
 from selvedge.control.store import BadField, Conflict, Missing
 from selvedge.fabric import StoreCorrupt
@@ -199,6 +199,16 @@ def test_a_trial_is_told_each_time(stage: Stage) -> None:
     assert [msgspec.json.decode(body)["type"] for *_, body in stage.receiver.got] == [
         "alert.test"
     ] * 2
+
+
+def test_trials_flood_nobody(stage: Stage) -> None:
+    stage.alerts.create(OWNER, FORM)
+    for _ in range(TRIALS_MAX):
+        stage.alerts.test("a")
+    with pytest.raises(Conflict, match="10 trials of alert 'a' wait to be told"):
+        stage.alerts.test("a")
+    stage.step()
+    assert stage.alerts.test("a").state == "waiting"
 
 
 def test_burning_and_forecasts_are_judged_as_well(stage: Stage) -> None:

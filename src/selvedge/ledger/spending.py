@@ -25,6 +25,8 @@ SPEND_BY: Final = ("tenant", "project", "model", "settled_by", "hour")
 """How usage is told for spending."""
 AlertKind = Literal["budget", "forecast", "burn"]
 PERCENT_MAX: Final = 1_000
+TRIAL: Final = "test"
+"""The threshold of what only tries whether telling works."""
 
 SpendHours = dict[tuple[str, str], dict[int, int]]
 """Tenant and project -> hour -> micro-dollars."""
@@ -165,7 +167,7 @@ def burn_due(
 def trial(rule: AlertRule, number: str, now_us: int) -> AlertEvent:
     """Something to tell that says nothing but that telling works."""
     words = {"tenant": rule.tenant, "alert": rule.id, "kind": rule.kind}
-    return _event(rule, number, ("test", "alert.test"), words, now_us)
+    return _event(rule, number, (TRIAL, "alert.test"), words, now_us)
 
 
 def _event(
