@@ -136,7 +136,7 @@ ROWS: Final[Mapping[str, Row]] = MappingProxyType(
 """Every row, by name. The last two are of attempts, the others of receipts."""
 
 
-BILLING: Final = frozenset(row.name for row in ROWS.values() if row.bills is not _NONE)
+BILLING: Final = frozenset(row.name for row in ROWS.values() if row.bills != _NONE)
 """The rows that bill what there is."""
 
 
