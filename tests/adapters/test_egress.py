@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from selvedge.adapters import ClientSettings, HttpClient, Outgoing, TransportFailed, egress
-from selvedge.adapters.egress import EgressRefused, dial, judge
+from selvedge.adapters.egress import EgressRefused, dial, judge, resolve
 from tests.support import run
 
 
@@ -79,3 +79,10 @@ def test_the_client_fails_such_a_call_before_a_byte_is_sent() -> None:
         await client.close()
 
     run(main())
+
+
+def test_a_name_with_an_empty_part_is_an_os_error() -> None:
+    """So that whoever dials treats it as any host that is not there."""
+    for host in ("a..example", "a" * 64 + ".example"):
+        with pytest.raises(OSError, match="no name of a host"):
+            run(resolve(host, 443))

@@ -14,9 +14,10 @@ from selvedge.adapters import webhook_headers
 from selvedge.control import ControlSettings
 from selvedge.control.alert_courier import Accounts, AlertCourier, judge_alerts
 from selvedge.control.alert_rows import AlertForm, AlertRow, EventRow
-from selvedge.control.alerts import BACKOFF_S, Alerts
+from selvedge.control.alerts import BACKOFF_S, TRIALS_MAX, Alerts
 from selvedge.control.rows import ProjectForm
 from selvedge.control.store import BadField, Conflict, Missing
+from selvedge.fabric import StoreCorrupt
 from selvedge.ledger import BurnRate, SpendHours, month_of, month_span
 from tests.support.admin import Api, make_api
 from tests.support.stores import OWNER, Bench, make_store
@@ -44,13 +45,13 @@ class Receiver:
     """Answers what a test says, and keeps what it got."""
 
     def __init__(self) -> None:
-        self.answers: list[int | OSError] = []
+        self.answers: list[int | OSError | ValueError] = []
         self.got: list[tuple[str, dict[str, str], bytes]] = []
 
     async def post(self, url: str, headers: dict[str, str], body: bytes) -> int:
         self.got.append((url, headers, body))
         answer = self.answers.pop(0) if self.answers else 204
-        if isinstance(answer, OSError):
+        if isinstance(answer, (OSError, ValueError)):
             raise answer
         return answer
 
@@ -137,6 +138,27 @@ def test_what_fails_is_tried_again_later_each_time_and_dies(stage: Stage) -> Non
     assert len(stage.receiver.got) == len(BACKOFF_S) + 1
 
 
+def test_a_name_that_no_resolver_takes_does_not_end_the_courier(stage: Stage) -> None:
+    stage.alerts.create(OWNER, FORM)
+    stage.spend(500_000)
+    stage.receiver.answers = [UnicodeError("label empty or too long")]
+    (event,) = stage.step()
+    assert (event.state, event.told) == ("waiting", "label empty or too long")
+    assert [one.state for one in stage.step(BACKOFF_S[0])] == ["delivered"]
+
+
+def test_what_was_put_down_is_told_though_receipts_cannot_be_read(stage: Stage) -> None:
+    stage.alerts.create(OWNER, FORM)
+    stage.spend(500_000)
+    stage.courier.look()
+
+    def spending(now_us: int) -> SpendHours:
+        raise StoreCorrupt("a journal is damaged")
+
+    stage.books.spending = spending  # type: ignore[method-assign]  # accounts that fail
+    assert [one.state for one in stage.step()] == ["delivered"]
+
+
 def test_a_receiver_that_is_gone_is_not_asked_again(stage: Stage) -> None:
     stage.alerts.create(OWNER, FORM)
     stage.spend(500_000)
@@ -177,6 +199,16 @@ def test_a_trial_is_told_each_time(stage: Stage) -> None:
     assert [msgspec.json.decode(body)["type"] for *_, body in stage.receiver.got] == [
         "alert.test"
     ] * 2
+
+
+def test_trials_flood_nobody(stage: Stage) -> None:
+    stage.alerts.create(OWNER, FORM)
+    for _ in range(TRIALS_MAX):
+        stage.alerts.test("a")
+    with pytest.raises(Conflict, match="10 trials of alert 'a' wait to be told"):
+        stage.alerts.test("a")
+    stage.step()
+    assert stage.alerts.test("a").state == "waiting"
 
 
 def test_burning_and_forecasts_are_judged_as_well(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from random import Random
 
@@ -20,7 +21,7 @@ from selvedge.control import (
     collector_directory,
     reconcile,
 )
-from selvedge.fabric import Outcome, SelvedgeError, StoreCorrupt, StoreFailed, Usage
+from selvedge.fabric import PROBE_TENANT, Outcome, SelvedgeError, StoreCorrupt, StoreFailed, Usage
 from selvedge.ledger import (
     BadPriceBook,
     CollectorLog,
@@ -116,6 +117,19 @@ def test_an_issued_invoice_is_never_rewritten(fleet: Fleet) -> None:
     assert not list(path.parent.glob(".*"))
 
 
+def test_what_a_process_left_when_it_died_between_link_and_unlink_is_not_written_through(
+    fleet: Fleet,
+) -> None:
+    desk = fleet.desk(book())
+    issued = desk.issue(TENANT, MONTH, NOW)
+    path = desk.store.path(TENANT, MONTH)
+    os.link(path, path.with_name(f".{path.name}.{os.getpid()}"))
+    with pytest.raises(StoreFailed, match="is there already, and is never rewritten"):
+        desk.store.keep(msgspec.structs.replace(issued, issued="2027-01-06"), book())
+    assert path.read_bytes() == write_invoice(issued)
+    assert not list(path.parent.glob(".*"))
+
+
 def test_late_receipts_are_in_the_next_invoice_and_all_reconciles(fleet: Fleet) -> None:
     prices = book(row(until="2026-11-12"), row(since="2026-11-12", input=77_777))
     fleet.desk(prices).issue(TENANT, MONTH, NOW)
@@ -202,6 +216,23 @@ def test_receipts_that_are_gone_are_counted(fleet: Fleet) -> None:
         path.unlink()
     found = reconcile(fleet.home)
     assert (found.invoices, found.invoices_unchecked, found.difference) == (0, 1, 0)
+
+
+def test_an_invoice_whose_adjusted_one_is_gone_is_named(fleet: Fleet) -> None:
+    fleet.desk(book()).issue(TENANT, MONTH, NOW)
+    fleet.serve("2026-11-03", 1)
+    fleet.collect()
+    fleet.desk(book()).issue(TENANT, "2026-12", NOW)
+    fleet.desk(book()).store.path(TENANT, MONTH).unlink()
+    assert any(
+        "2026-11.json is gone, and this invoice adjusts it" in one for one in of_invoices(fleet)
+    )
+
+
+def test_probes_are_nobodys_invoice(fleet: Fleet) -> None:
+    fleet.serve("2026-11-03", 1, PROBE_TENANT, purpose="probe")
+    fleet.collect()
+    assert fleet.desk(book()).tenants(MONTH) == [TENANT, "other"]
 
 
 def test_receipts_of_a_zone_without_a_collector_are_found_in_journals(fleet: Fleet) -> None:

@@ -359,3 +359,34 @@ def test_what_is_no_invoice_is_named() -> None:
         read_invoice(b"{}")
     found = make_invoice(TENANT, book(), bill(fold_plainly([sold(1)]), book()))
     assert isinstance(read_invoice(write_invoice(found)), Invoice)
+
+
+@pytest.mark.parametrize(
+    ("closed", "later"),
+    [
+        ({}, {"committed_micro_dollars": 300}),
+        ({}, {"minimum_micro_dollars": 300}),
+        ({"committed_micro_dollars": 300}, {}),
+        ({"committed_micro_dollars": 300}, {"committed_micro_dollars": 9_000}),
+        ({"discount_ppm": 1_000}, {"discount_ppm": 1_000, "since": "2026-10-01"}),
+        (None, {"committed_micro_dollars": 300}),
+    ],
+)
+def test_a_closed_month_is_not_adjusted_under_another_contract(
+    closed: dict[str, object] | None, later: dict[str, object]
+) -> None:
+    """What was never billed as missing to a commitment is not taken off late charges."""
+    then = book(contract=None if closed is None else contract(**closed))
+    first = make_invoice(TENANT, then, bill(fold_plainly([sold(1)]), then))
+    closing = Closing(msgspec.structs.replace(first, number="acme-2026-11"))
+    now = book(contract=contract(**later), version=2)
+    with pytest.raises(BadPriceBook, match=r"contracts\.acme\.since: .* acme-2026-11 .*2026-12-01"):
+        adjust_month(TENANT, closing, fold_plainly([sold(2)]), now)
+
+
+def test_a_contract_that_begins_after_a_closed_month_leaves_its_adjustments_alone() -> None:
+    first = make_invoice(TENANT, book(), bill(fold_plainly([sold(1)]), book()))
+    closing = Closing(msgspec.structs.replace(first, number="acme-2026-11"))
+    now = book(contract=contract(since="2026-12-01", committed_micro_dollars=300), version=2)
+    found = adjust_month(TENANT, closing, fold_plainly([sold(2)]), now)
+    assert lines_of(found.bill) == [("input", 150), ("output", 60)]

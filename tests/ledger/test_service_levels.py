@@ -460,6 +460,22 @@ def test_invoices_take_the_largest_credit_of_a_model(months: dict[str, ServiceMo
     assert small.credit is not None
     worse = msgspec.structs.replace(small.credit, ppm=200_000, why="worse")
     again = msgspec.structs.replace(small, credit=worse)
-    (due,) = credits_due([small, large, again]).values()
+    (due,) = credits_due([small, large, again], BOOK).values()
     assert [(one.model, one.ppm) for one in due] == [("large", 50_000), ("small", 200_000)]
-    assert credits_due([msgspec.structs.replace(small, credit=None)]) == {}
+    assert credits_due([msgspec.structs.replace(small, credit=None)], BOOK) == {}
+
+
+def test_a_credit_is_of_the_days_on_which_the_service_level_held() -> None:
+    """Neither the days before the contract are credited, nor those of a later one without it."""
+    gold = Sla("gold", (Objective(availability_ppm=995_000),), (Credit(995_000, 100_000),))
+    first = Contract(tenant="t", since="2026-11-11", until="2026-11-16", sla="gold")
+    then = Contract(tenant="t", since="2026-11-16", until="2026-11-21", sla="gold")
+    last = Contract(tenant="t", since="2026-11-21")
+    made = PriceBook(version=1, prices=(), contracts=(first, then, last), slas=(gold,))
+    broken = {("t", "m", BEGIN_US + day * DAY_US): counted(9, 1) for day in range(30)}
+    found = months_of(broken, "t", spans_of(made, "t", BEGIN_US, END_US))
+    (due,) = credits_due(found, made).values()
+    assert [(one.model, one.ppm, one.since) for one in due] == [
+        ("m", 100_000, "2026-11-11"),
+        ("m", 100_000, "2026-11-16"),
+    ]

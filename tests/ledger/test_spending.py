@@ -35,24 +35,26 @@ from tests.ledger.test_service_levels import row
 from tests.support.months import BEGIN_US
 
 PRICES = {"a": Price(input=20_000, output=80_000, cached=5_000), "b": Price(10, 20), "free": None}
+PRICES["fees"] = Price(input=20_000, output=80_000, cached=5_000, cache_write=30_000, request=7)
 COUNT = st.integers(0, 10**6)
 
 
-@given(st.tuples(COUNT, COUNT, COUNT, COUNT, COUNT), st.sampled_from(["a", "b"]))
+@given(st.tuples(COUNT, COUNT, COUNT, COUNT, COUNT), st.sampled_from(["a", "b", "fees"]))
 def test_what_usage_costs_is_what_budgets_count(counts: tuple[int, ...], model: str) -> None:
     price = PRICES[model]
     assert price is not None
-    exact = cost_ppm(price, Sums(1, *counts, 0))
-    assert cost_of(price, Usage(*counts, provenance="reported")) == -(-exact // 1_000_000)
+    usage = Usage(*counts, provenance="reported")
+    exact = cost_ppm(price, Sums(1, *counts, 0), requests=int(usage.input + usage.generated > 0))
+    assert cost_of(price, usage) == -(-exact // 1_000_000)
 
 
 def test_hours_by_tenant_and_project() -> None:
     usage = {
-        ("t", "p", "a", "2026-11-01T00"): Sums(1, 1_000_000, 0, 0, 500_000),
-        ("t", "q", "a", "2026-11-01T00"): Sums(1, 50),  # a micro-dollar exactly
-        ("t", "q", "a", "2026-11-01T01"): Sums(1, 99),
-        ("u", "q", "free", "2026-11-01T01"): Sums(1, 99),
-        ("u", "q", "-", "2026-11-01T01"): Sums(3),  # refused: nothing to pay
+        ("t", "p", "a", "complete", "2026-11-01T00"): Sums(1, 1_000_000, 0, 0, 500_000),
+        ("t", "q", "a", "complete", "2026-11-01T00"): Sums(1, 50),  # a micro-dollar exactly
+        ("t", "q", "a", "complete", "2026-11-01T01"): Sums(1, 99),
+        ("u", "q", "free", "complete", "2026-11-01T01"): Sums(1, 99),
+        ("u", "q", "-", "refused_caller", "2026-11-01T01"): Sums(3),  # refused: nothing to pay
     }
     found, unpriced = spend_hours(usage, PRICES)
     assert found == {
@@ -63,6 +65,20 @@ def test_hours_by_tenant_and_project() -> None:
     assert hours_of(found, "t", None) == {BEGIN_US: 60_001, BEGIN_US + HOUR_US: 1}
     assert hours_of(found, "t", "q") == {BEGIN_US: 1, BEGIN_US + HOUR_US: 1}
     assert hours_of(found, "nobody", None) == {}
+
+
+def test_fees_are_of_requests_whose_end_bills() -> None:
+    hour = "2026-11-01T00"
+    usage = {
+        ("t", "p", "fees", "complete", hour): Sums(3, 50, 0, 100, 0),  # 1 + 3 micro-dollars, 3 fees
+        ("t", "p", "fees", "gone_after", hour): Sums(1, 0, 0, 0, 50),  # 4, and a fee
+        ("t", "p", "fees", "cache_hit", hour): Sums(9),
+        ("t", "p", "fees", "refused_policy", hour): Sums(9),
+        ("t", "p", "free", "complete", hour): Sums(1, 0, 0, 0, 0, 5),
+    }
+    found, unpriced = spend_hours(usage, PRICES)
+    assert found == {("t", "p"): {BEGIN_US: 1 + 3 + 3 * 7 + 4 + 7}}
+    assert unpriced == {"free"}, "reasoning is output"
 
 
 def test_rows_are_told_by_the_hour() -> None:

@@ -79,7 +79,10 @@ async def resolve(host: str, port: int) -> list[str]:
     if read_address(host) is not None:
         return [host.strip("[]")]
     loop = asyncio.get_running_loop()
-    rows = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        rows = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # an empty label, or one of more than 63 letters
+        raise OSError(f"{host[:80]} is no name of a host") from error
     return list(dict.fromkeys(str(row[4][0]) for row in rows))
 
 

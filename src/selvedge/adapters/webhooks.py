@@ -17,7 +17,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from selvedge.adapters.egress import EgressRefused, judge, resolve
-from selvedge.fabric import SelvedgeError, is_inside, read_address
+from selvedge.fabric import SelvedgeError, is_public, read_address
 
 SECRET_PREFIX: Final = "whsec_"
 HEAD_BYTES_MAX: Final = 16_384
@@ -45,6 +45,12 @@ def check_webhook_url(url: str, *, inside: bool = False) -> SplitResult:
         raise BadWebhook("begins with https://; 'webhooks_inside' would allow http:// too")
     if not parts.hostname or port == 0:
         raise BadWebhook("names no host, as https://example.com/hooks")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise BadWebhook(
+            "names a host that no name can be: it has an empty part, or a long one"
+        ) from error
     if parts.username is not None or parts.fragment:
         raise BadWebhook("holds neither a user nor a fragment")
     if read_address(parts.hostname) is not None:
@@ -119,7 +125,7 @@ async def _connect(
 def _judge(host: str, address: str, *, inside: bool) -> None:
     judge(host, address, outside=True)
     known = read_address(address)
-    if not inside and known is not None and (is_inside(known) or not known.is_global):
+    if not inside and known is not None and not is_public(known):
         raise EgressRefused(f"{host} is {address}, an address inside this network")
 
 

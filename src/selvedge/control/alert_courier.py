@@ -133,16 +133,19 @@ class AlertCourier:
             await asyncio.sleep(max(every_s, (loop.time() - begun_s) * REST))
 
     async def step(self) -> None:
-        """Look once, and send what is due."""
+        """Look once, and send what is due: what was put down is told, whatever a look finds."""
+        failing: str | None = None
         try:
             await asyncio.to_thread(self.look)
+        except (SelvedgeError, OSError) as error:
+            failing = f"alerts are not looked at, and will be: {error}"
+        try:
             await self.send_due()
         except (SelvedgeError, OSError) as error:
-            if str(error) != self._failing:
-                self._failing = str(error)
-                log.error("alerts are not looked at, and will be: %s", error)
-        else:
-            self._failing = None
+            failing = f"alerts are not sent, and will be: {error}"
+        if failing is not None and failing != self._failing:
+            log.error("%s", failing)
+        self._failing = failing
 
     def look(self) -> int:
         """Put down what is due and was not before; how much that was. Raises `SelvedgeError`."""
@@ -171,8 +174,9 @@ class AlertCourier:
         try:
             status = await self._post(alert.url, headers, body)
             told = f"the receiver answered {status}"
-        except (BadWebhook, OSError) as error:
-            # TimeoutError is an OSError, and may have no words.
+        except (BadWebhook, OSError, ValueError) as error:
+            # TimeoutError is an OSError, and may have no words. A ValueError is of names that no
+            # resolver and no certificate takes: one customer's URL must not end the courier.
             told = str(error) or "the receiver did not answer in time"
         after = await asyncio.to_thread(
             lambda: self._alerts.tried(event, told, self._clock(), status=status)

@@ -21,11 +21,13 @@ from selvedge.control.roles import Actor
 from selvedge.control.store import PAGE_MAX, BadField, Conflict, Missing, Store, maybe, one, to_json
 from selvedge.control.tables import ALERT_EVENTS, ALERTS, PROJECTS, TENANTS
 from selvedge.fabric import LIMIT_MAX, NAME_PATTERN
-from selvedge.ledger import PERCENT_MAX, AlertEvent, trial
+from selvedge.ledger import PERCENT_MAX, TRIAL, AlertEvent, trial
 
 ALERTS_MAX: Final = 100
 """Of one tenant."""
 THRESHOLDS_MAX: Final = 10
+TRIALS_MAX: Final = 10
+"""Of one alert, that wait at once."""
 BACKOFF_S: Final = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
 """From each failed try to the next, as Standard Webhooks suggests; after the last it is dead."""
 GONE: Final = 410
@@ -131,10 +133,21 @@ class Alerts:
         found = self.alert(alert)
         if found.removed_us is not None:
             raise Missing(f"alert {alert!r} is removed")
+        self._check_trials(alert)
         event = trial(found.rule, f"test-{secrets.token_hex(8)}", self._store.now_us())
         self.put([event])
         with self._store.database.read() as connection:
             return event_row(one(connection, ALERT_EVENTS, id=event.id))
+
+    def _check_trials(self, alert: str) -> None:
+        """Each is tried for a day and more: nobody is to be flooded by what says nothing."""
+        trials = (ALERT_EVENTS.c.alert == alert) & (ALERT_EVENTS.c.threshold == TRIAL)
+        wanted = select(ALERT_EVENTS.c.id).where(trials, ALERT_EVENTS.c.state == "waiting")
+        with self._store.database.read() as connection:
+            waiting = len(connection.execute(wanted.limit(TRIALS_MAX)).all())
+        if waiting == TRIALS_MAX:
+            words = f"{TRIALS_MAX} trials of alert {alert!r} wait to be told; try again when they "
+            raise Conflict(words + "are told or dead, or remove it")
 
     def put(self, events: Iterable[AlertEvent]) -> int:
         """Put down what is to be told; how much of it was new."""

@@ -148,6 +148,8 @@ def _write_once(path: Path, data: bytes) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # What a process of this number left when it died may be the very file that was issued.
+        draft.unlink(missing_ok=True)
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o444)
         with os.fdopen(fd, "wb") as file:
             file.write(data)

@@ -20,7 +20,7 @@ from selvedge.control.accounts import (
 )
 from selvedge.control.home import Home
 from selvedge.control.invoice_store import InvoiceStore, check_tenant, closings_of
-from selvedge.fabric import SelvedgeError
+from selvedge.fabric import PROBE_TENANT, SelvedgeError, StoreCorrupt
 from selvedge.ledger import (
     Adjustment,
     BadPriceBook,
@@ -117,17 +117,26 @@ class Invoicing:
         self._months: dict[str, Folded] = {}
 
     def tenants(self, month: str) -> list[str]:
-        """Who has receipts in a month, a contract, or late receipts of months that are closed."""
+        """Who has receipts in a month, a contract, or late receipts of months that are closed.
+
+        Probes are of no customer.
+        """
         first, end = first_day(month), end_day(month)
         agreed = {
             one.tenant
             for one in self._book.contracts
             if one.since < end and first < (one.until or end)
         }
-        busy = {*self._month(month), *agreed}
+        busy = {*self._month(month), *agreed} - {PROBE_TENANT}
         quiet = [one for one in self.store.tenants() if one not in busy]
-        owing = [one for one in quiet if self.draft(one, month, alone=False).adjustments]
-        return sorted({*busy, *owing})
+        return sorted({*busy, *(one for one in quiet if self._owes(one, month))})
+
+    def _owes(self, tenant: str, month: str) -> bool:
+        """Whether there are late receipts, or it cannot be said: one tenant stops no other's."""
+        try:
+            return bool(self.draft(tenant, month, alone=False).adjustments)
+        except SelvedgeError:
+            return True  # whoever asks for its invoice is told why
 
     def draft(self, tenant: str, month: str, *, alone: bool = True) -> Invoice:
         """An invoice as it would be now. Raises `Unpriced`, `BadPriceBook`, `DoubleReceipt`.
@@ -191,7 +200,10 @@ def make_again(invoice: Invoice, receipts: Receipts, store: InvoiceStore) -> Inv
     closings = {one.invoice.number: one for one in closings_of(store.of_tenant(tenant))}
     adjustments = []
     for one in invoice.adjustments:
-        whole = closings[one.invoice]
+        whole = closings.get(one.invoice)
+        if whole is None:
+            path = store.path(tenant, one.bill.month)
+            raise StoreCorrupt(f"{path} is gone, and this invoice adjusts it; restore it")
         later = tuple((name, made) for name, made in whole.later if name in one.after)
         wish = FoldAsked(0, 0, only=one.bill.numbers)
         late = _of_cut(receipts, tenant, one.bill.month, wish)

@@ -89,7 +89,7 @@ def credits_of(
     """What missed service levels give back, by tenant, as invoices take it."""
     if tenant is not None and not spans_of(sources.book, tenant, *month_span(month)):
         return {}
-    return credits_due(report_month(sources, month, tenant))
+    return credits_due(report_month(sources, month, tenant), sources.book)
 
 
 def burn_now(sources: ServiceSources, now_us: int, tenant: str | None = None) -> list[BurnRate]:

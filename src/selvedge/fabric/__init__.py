@@ -1,6 +1,12 @@
 """Floor 0: the nouns of the house and their own rules. Pure; imports nothing of Selvedge above."""
 
-from selvedge.fabric.addresses import Address, is_inside, read_address, why_forbidden
+from selvedge.fabric.addresses import (
+    Address,
+    is_inside,
+    is_public,
+    read_address,
+    why_forbidden,
+)
 from selvedge.fabric.countries import COUNTRIES, GROUPS, is_country
 from selvedge.fabric.errors import (
     BadRelease,
@@ -125,6 +131,7 @@ __all__ = [
     "great_circle_km",
     "is_country",
     "is_inside",
+    "is_public",
     "read_address",
     "tightest",
     "why_forbidden",

@@ -63,6 +63,13 @@ def is_inside(address: Address) -> bool:
     return any(inner in network for network in _INSIDE)
 
 
+def is_public(address: Address) -> bool:
+    """Whether it is a place of the internet that anybody may be sent to."""
+    inner = _undressed(address)
+    old = isinstance(inner, IPv6Address) and inner.is_site_local  # RFC 3879: still routed inside
+    return inner.is_global and not old and not is_inside(inner)
+
+
 def _undressed(address: Address) -> Address:
     """The IPv4 address inside an IPv6 one, where one is (RFC 4291, 6052, 3056)."""
     if isinstance(address, IPv4Address):

@@ -254,6 +254,7 @@ from selvedge.ledger.spend_forecast import (
 from selvedge.ledger.spending import (
     PERCENT_MAX,
     SPEND_BY,
+    TRIAL,
     AlertEvent,
     AlertKind,
     AlertRule,
@@ -305,6 +306,7 @@ __all__ = [
     "SEGMENT_BYTES_MAX",
     "SERVICE_RULES",
     "SPEND_BY",
+    "TRIAL",
     "TTFT_STEP_US",
     "UNKNOWN_END",
     "YIELDED_END",

@@ -18,7 +18,8 @@ from selvedge.fabric import StoreCorrupt
 from selvedge.ledger.amounts import decimal_of, digits_of, grouped, in_currency, percent_of
 from selvedge.ledger.charges import Charges, CreditDue, RuleKey, charge, half_up
 from selvedge.ledger.monthly_usage import MonthlyUsage, Numbers, Origin, Sort
-from selvedge.ledger.price_book import PriceBook
+from selvedge.ledger.months import end_day
+from selvedge.ledger.price_book import BadPriceBook, PriceBook
 from selvedge.ledger.ranges import Run
 from selvedge.ledger.rating import (
     NEURON,
@@ -36,6 +37,7 @@ VERSION: Final = 1
 KINDS: Final = tuple(PER)
 UNITS: Final = {"requests": "request", "hits": "hit", "neurons": "neuron"}
 """What a line counts; every other kind: tokens."""
+_MISSING: Final = ("commitment", "minimum")
 _NEURON_DIGITS: Final = len(str(NEURON)) - 1
 _PPM_DIGITS: Final = 6
 _WORDS: Final = {
@@ -267,6 +269,7 @@ def adjust_month(tenant: str, closing: Closing, late: MonthlyUsage, book: PriceB
     terms, credits = terms_of(book, tenant, closing.month), closing.invoice.credits
     before, rated = rated_of(closing.bills), rate(late, book, terms)
     then = charge(before, book, terms, credits)
+    _check_terms(tenant, closing, terms, then)
     now = charge(before.plus(rated), book, terms, credits)
     usage = {key: now.usage[key] - then.usage.get(key, 0) for key in rated.quantities}
     rules = {
@@ -278,6 +281,31 @@ def adjust_month(tenant: str, closing: Closing, late: MonthlyUsage, book: PriceB
     bill = _bill(closing.month, late, rated, Charges(usage, changed), words)
     after = (closing.invoice.number, *sorted(name for name, _ in closing.later))
     return Adjustment(closing.invoice.number, after, bill)
+
+
+def _check_terms(tenant: str, closing: Closing, terms: Sequence[Terms], then: Charges) -> None:
+    """A closed month is adjusted under the contract that closed it. Raises `BadPriceBook`.
+
+    Under another one its commitment would swallow late charges, though nobody has billed it.
+    """
+    billed: dict[tuple[str, str], int] = {}
+    for line in (line for bill in closing.bills for line in bill.lines):
+        if line.kind in _MISSING:
+            key = (line.contract, line.kind)
+            billed[key] = billed.get(key, 0) + line.amount_micro_dollars
+    made = {
+        (key.contract, key.rule): sum_ for key, sum_ in then.rules.items() if key.rule in _MISSING
+    }
+    groups = {group.contract for bill in closing.bills for group in bill.groups}
+    billed = {key: sum_ for key, sum_ in billed.items() if sum_}
+    if groups <= {one.key for one in terms} and billed == made:
+        return
+    words = (
+        f"price book has other terms for {closing.month} than invoice {closing.invoice.number} was "
+        "made by, and receipts came late for it; leave the contracts of issued months as they "
+        f"were, and let another one begin on {end_day(closing.month)} or later"
+    )
+    raise BadPriceBook(f"contracts.{tenant}.since", words)
 
 
 def rated_of(bills: Iterable[Bill]) -> Rated:

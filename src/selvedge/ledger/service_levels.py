@@ -16,7 +16,9 @@ from typing import Final, Literal
 import msgspec
 
 from selvedge.ledger.charges import CreditDue
-from selvedge.ledger.price_book import PPM, BadPriceBook, Objective, PriceBook, Sla
+from selvedge.ledger.months import end_day, first_day
+from selvedge.ledger.price_book import PPM, BadPriceBook, Objective, PriceBook, Sla, span_of
+from selvedge.ledger.price_times import meets
 from selvedge.ledger.service_rules import ALL_MODELS, SERVICE_RULES, Maintenance, judge
 from selvedge.ledger.usage_rows import UsageRow, day_of
 
@@ -447,15 +449,31 @@ def _credit(sla: Sla, verdicts: tuple[Verdict, ...], line: CreditLine) -> Credit
     return msgspec.structs.replace(line, ppm=min(ppm, sla.credit_ppm_max), why=why)
 
 
-def credits_due(months: Iterable[ServiceMonth]) -> dict[str, tuple[CreditDue, ...]]:
-    """What invoices take: by tenant the largest credit of each model."""
-    found: dict[str, dict[str, CreditDue]] = {}
+def credits_due(
+    months: Iterable[ServiceMonth], book: PriceBook
+) -> dict[str, tuple[CreditDue, ...]]:
+    """What invoices take: by tenant the largest credit of each model, of the days of its report."""
+    found: dict[str, dict[tuple[str, str], CreditDue]] = {}
     for line in (one.credit for one in months if one.credit is not None):
-        models = found.setdefault(line.tenant, {})
-        due = CreditDue(line.model, line.ppm, line.why)
-        if line.model not in models or models[line.model].ppm < due.ppm:
-            models[line.model] = due
-    return {tenant: tuple(sorted(models.values())) for tenant, models in found.items()}
+        dues = found.setdefault(line.tenant, {})
+        for since in _terms_in(line, book):
+            due = CreditDue(line.model, line.ppm, line.why, since)
+            key = (line.model, since)
+            if key not in dues or dues[key].ppm < due.ppm:
+                dues[key] = due
+    return {tenant: tuple(sorted(dues.values())) for tenant, dues in found.items()}
+
+
+def _terms_in(line: CreditLine, book: PriceBook) -> list[str]:
+    """The first days of the contracts whose charges a credit is of; empty: of the whole month."""
+    month = line.since[:7]
+    if (line.since, line.until) == (first_day(month), end_day(month)):
+        return [""]
+    return [
+        max(one.since, line.since)
+        for one in book.contracts
+        if one.tenant == line.tenant and meets(span_of(one), (line.since, line.until))
+    ]
 
 
 def _percent(ppm: int) -> str:

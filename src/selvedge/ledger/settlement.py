@@ -136,6 +136,10 @@ ROWS: Final[Mapping[str, Row]] = MappingProxyType(
 """Every row, by name. The last two are of attempts, the others of receipts."""
 
 
+BILLING: Final = frozenset(row.name for row in ROWS.values() if row.bills != _NONE)
+"""The rows that bill what there is."""
+
+
 class Settlement(Value, frozen=True):
     """What one receipt bills, by which row of the table, and why."""
 

@@ -16,15 +16,17 @@ import msgspec
 
 from selvedge.fabric import Price
 from selvedge.ledger.burn_rates import BurnRate
-from selvedge.ledger.settlement import Sums
+from selvedge.ledger.settlement import BILLING, Sums
 from selvedge.ledger.spend_forecast import HOUR_US, SpendForecast
 from selvedge.ledger.usage_rows import UsageTable
 
 PPM: Final = 1_000_000
-SPEND_BY: Final = ("tenant", "project", "model", "hour")
+SPEND_BY: Final = ("tenant", "project", "model", "settled_by", "hour")
 """How usage is told for spending."""
 AlertKind = Literal["budget", "forecast", "burn"]
 PERCENT_MAX: Final = 1_000
+TRIAL: Final = "test"
+"""The threshold of what only tries whether telling works."""
 
 SpendHours = dict[tuple[str, str], dict[int, int]]
 """Tenant and project -> hour -> micro-dollars."""
@@ -61,28 +63,35 @@ class AlertEvent(msgspec.Struct, frozen=True):
         return msgspec.json.encode(told)
 
 
-def cost_ppm(price: Price, sums: Sums) -> int:
-    """What usage costs, in millionths of a micro-dollar: exact."""
+def cost_ppm(price: Price, sums: Sums, requests: int = 0) -> int:
+    """What usage costs, in millionths of a micro-dollar: exact. ``requests`` pay the fee each."""
     cached = price.input if price.cached is None else price.cached
-    fresh = (sums.input_uncached + sums.cache_write) * price.input
-    return fresh + sums.cache_read * cached + (sums.output + sums.reasoning) * price.output
+    write = price.input if price.cache_write is None else price.cache_write
+    prompt = sums.input_uncached * price.input + sums.cache_write * write + sums.cache_read * cached
+    made = (sums.output + sums.reasoning) * price.output
+    return prompt + made + requests * price.request * PPM
 
 
 def spend_hours(
     usage: UsageTable, prices: Mapping[str, Price | None]
 ) -> tuple[SpendHours, frozenset[str]]:
-    """Spending of usage told by `SPEND_BY`, each hour rounded down; and models without a price."""
+    """Spending of usage told by `SPEND_BY`, each hour rounded down; and models without a price.
+
+    The fee is of every request whose end bills: one that ended so without a token pays it here too.
+    """
     exact: dict[tuple[str, str], dict[int, int]] = {}
     unpriced: set[str] = set()
-    for (tenant, project, model, hour), sums in usage.items():
-        price = prices.get(model)
+    for (tenant, project, model, end, hour), sums in usage.items():
+        price, made = prices.get(model), sums.output + sums.reasoning
+        bills = sums.input_uncached + sums.cache_read + sums.cache_write + made > 0
         if price is None:
-            if sums.input_uncached + sums.cache_read + sums.cache_write + sums.output:
+            if bills:
                 unpriced.add(model)
             continue
+        requests = sums.receipts if bills and end in BILLING else 0
         at = _hour_us(hour)
         hours = exact.setdefault((tenant, project), {})
-        hours[at] = hours.get(at, 0) + cost_ppm(price, sums)
+        hours[at] = hours.get(at, 0) + cost_ppm(price, sums, requests)
     found = {
         whose: {at: cost // PPM for at, cost in hours.items()} for whose, hours in exact.items()
     }
@@ -158,7 +167,7 @@ def burn_due(
 def trial(rule: AlertRule, number: str, now_us: int) -> AlertEvent:
     """Something to tell that says nothing but that telling works."""
     words = {"tenant": rule.tenant, "alert": rule.id, "kind": rule.kind}
-    return _event(rule, number, ("test", "alert.test"), words, now_us)
+    return _event(rule, number, (TRIAL, "alert.test"), words, now_us)
 
 
 def _event(
