@@ -115,6 +115,9 @@ def test_an_issued_invoice_is_never_rewritten(fleet: Fleet) -> None:
     with pytest.raises(StoreFailed, match="is there already, and is never rewritten"):
         desk.store.keep(issued, book())
     assert not list(path.parent.glob(".*"))
+    with pytest.raises(SelvedgeError, match="tenant acmee has no receipts and no contract in"):
+        desk.issue("acmee", MONTH, NOW)
+    assert desk.store.read("acmee", MONTH) is None
 
 
 def test_what_a_process_left_when_it_died_between_link_and_unlink_is_not_written_through(

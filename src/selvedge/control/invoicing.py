@@ -46,6 +46,7 @@ from selvedge.ledger import (
     make_invoice,
     month_bounds,
     starts_of,
+    terms_of,
 )
 
 
@@ -138,6 +139,9 @@ class Invoicing:
         except SelvedgeError:
             return True  # whoever asks for its invoice is told why
 
+    def _has_agreed(self, tenant: str, month: str) -> bool:
+        return any(one.contract is not None for one in terms_of(self._book, tenant, month))
+
     def draft(self, tenant: str, month: str, *, alone: bool = True) -> Invoice:
         """An invoice as it would be now. Raises `Unpriced`, `BadPriceBook`, `DoubleReceipt`.
 
@@ -181,6 +185,11 @@ class Invoicing:
                 path = self.store.path(tenant, month)
                 raise SelvedgeError(f"{path} is issued: it stays as it is; leave out --issue")
             draft = self.draft(tenant, month, alone=alone)
+            if not (draft.bill.receipts or draft.adjustments or self._has_agreed(tenant, month)):
+                words = (
+                    f"tenant {tenant} has no receipts and no contract in {month}; check its name"
+                )
+                raise SelvedgeError(f"there is nothing to issue: {words}")
             number, day = invoice_number(tenant, month), day_of(now_us)
             issued = msgspec.structs.replace(draft, number=number, issued=day)
             self.store.keep(issued, self._book)
