@@ -12,14 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selvedge.adapters import PlainFiles, as_table, connect, drop_days, write_partitions
-from selvedge.control import Finding, Home, Snapshot, collector_directory, reconcile, usage_of
+from selvedge.control import (
+    Finding,
+    Home,
+    Snapshot,
+    collector_directory,
+    reconcile,
+    service_reports,
+    usage_of,
+)
+from selvedge.control.service_reports import service_of
 from selvedge.fabric import Attestation, Attested, Outcome, SelvedgeError, StoreCorrupt, Usage
 from selvedge.ledger import (
     GROUPS,
     Batch,
     CollectorLog,
     Sealed,
+    ServiceAsked,
     Sums,
+    Tallies,
     UsageAsked,
     UsageRow,
     UsageTable,
@@ -146,6 +157,23 @@ def test_a_day_that_is_dropped_while_it_is_read(
     found = usage_of(home, [where], UsageAsked(("day",)))
     assert (days[0].removeprefix("day="),) not in found
     assert (days[1].removeprefix("day="),) in found
+
+
+def test_service_levels_read_again_what_was_dropped_meanwhile(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = collector_directory(home, "asean")
+    days = sorted({part.parent.name for part in Snapshot(where).parts})
+    reading = service_reports._of_snapshot
+    asked = ServiceAsked(0, 2**62)
+    whole = service_of(home, [where], asked)
+
+    def dropping(snapshot: Snapshot, wish: ServiceAsked) -> Tallies:
+        drop_days(where, days[1].removeprefix("day="))  # the first time there is something
+        return reading(snapshot, wish)
+
+    monkeypatch.setattr(service_reports, "_of_snapshot", dropping)
+    assert service_of(home, [where], asked) != whole
 
 
 def test_reconcile_finds_no_difference_and_names_what_is_made(home: Home) -> None:

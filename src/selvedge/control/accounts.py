@@ -6,9 +6,9 @@ there yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from selvedge.adapters import (
     PARTITIONS,
@@ -40,6 +40,7 @@ from selvedge.ledger import (
 )
 
 TRIES: Final = 5
+T = TypeVar("T")
 
 
 def pop_directories(home: Home) -> list[Path]:
@@ -146,7 +147,19 @@ class _Frozen(PlainFiles):
 
 
 def usage_of(home: Home, collected: Iterable[Path], wish: UsageAsked) -> UsageTable:
-    """Usage from collectors' directories where any is named, else from the journals of a home.
+    """Usage by group, of what `read_sources` reads."""
+    return join(
+        read_sources(home, collected, lambda one: one.usage(wish), lambda rows: fold(rows, wish))
+    )
+
+
+def read_sources(
+    home: Home,
+    collected: Iterable[Path],
+    of_snapshot: Callable[[Snapshot], T],
+    of_journals: Callable[[Iterator[UsageRow]], T],
+) -> Iterator[T]:
+    """What is made of each collector's directory where any is named, else of each PoP of a home.
 
     Raises `SelvedgeError` where there is nothing to read.
     """
@@ -155,20 +168,22 @@ def usage_of(home: Home, collected: Iterable[Path], wish: UsageAsked) -> UsageTa
         if not is_collector(directory):
             raise SelvedgeError(f"{directory} is no collector's directory: it has no segment")
     if named:
-        return join(_usage_of_collector(one, wish) for one in named)
+        yield from (_read_collector(one, of_snapshot) for one in named)
+        return
     pops = pop_directories(home)
     if not pops:
         raise SelvedgeError(
             f"no PoP has receipts under {home.directory}; give its --home, or --collected DIR"
         )
-    return join(fold(rows_of_journals(pop), wish) for pop in pops)
+    yield from (of_journals(rows_of_journals(pop)) for pop in pops)
 
 
-def _usage_of_collector(directory: Path, wish: UsageAsked) -> UsageTable:
+def _read_collector(directory: Path, of_snapshot: Callable[[Snapshot], T]) -> T:
+    """Again, where a part was dropped while it was read."""
     for _ in range(TRIES):
         snapshot = Snapshot(directory)
         try:
-            return snapshot.usage(wish)
+            return of_snapshot(snapshot)
         except StoreFailed:
             if all(part.exists() for part in snapshot.parts):
                 raise

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from selvedge.adapters import service_of_parts
-from selvedge.control.accounts import Snapshot, is_collector, pop_directories, rows_of_journals
+from selvedge.control.accounts import Snapshot, read_sources
 from selvedge.control.home import Home
 from selvedge.fabric import SelvedgeError
 from selvedge.ledger import (
@@ -42,22 +42,15 @@ class ServiceSources(msgspec.Struct, frozen=True):
 
 
 def service_of(home: Home, collected: Iterable[Path], asked: ServiceAsked) -> Tallies:
-    """The fold over collectors' directories where any is named, else over a home's journals.
-
-    Raises `SelvedgeError` where there is nothing to read.
-    """
-    named = list(collected)
-    for directory in named:
-        if not is_collector(directory):
-            raise SelvedgeError(f"{directory} is no collector's directory: it has no segment")
-    if named:
-        return join_service(_of_snapshot(Snapshot(one), asked) for one in named)
-    pops = pop_directories(home)
-    if not pops:
-        raise SelvedgeError(
-            f"no PoP has receipts under {home.directory}; give its --home, or --collected DIR"
+    """What service levels count, of what `read_sources` reads."""
+    return join_service(
+        read_sources(
+            home,
+            collected,
+            lambda one: _of_snapshot(one, asked),
+            lambda rows: fold_service(rows, asked),
         )
-    return join_service(fold_service(rows_of_journals(pop), asked) for pop in pops)
+    )
 
 
 def _of_snapshot(snapshot: Snapshot, asked: ServiceAsked) -> Tallies:

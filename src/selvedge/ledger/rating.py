@@ -14,8 +14,9 @@ from typing import Final, Literal, NamedTuple
 from selvedge.fabric import SelvedgeError
 from selvedge.ledger.monthly_usage import Atom, Counts, MonthlyUsage, NumberSpan, Origin, Sort
 from selvedge.ledger.months import end_day, first_day
-from selvedge.ledger.price_book import PPM, BadPriceBook, Contract, PriceBook, PriceRow
+from selvedge.ledger.price_book import PPM, BadPriceBook, Contract, PriceBook, PriceRow, span_of
 from selvedge.ledger.price_list import PriceList
+from selvedge.ledger.price_times import meets
 
 Kind = Literal["input", "cached", "cache_write", "output", "requests", "hits", "neurons"]
 PER: Final[Mapping[Kind, int]] = {
@@ -172,11 +173,7 @@ def starts_of(book: PriceBook, month: str, tenant: str | None = None) -> tuple[s
     ``tenant``: for that one's contracts alone.
     """
     begin, end = first_day(month), end_day(month)
-    agreed = [
-        one
-        for one in book.contracts
-        if tenant in (None, one.tenant) and one.since < end and begin < (one.until or end)
-    ]
+    agreed = list(_contracts(book, tenant, begin, end))
     if any(one.unit == "neurons" for one in agreed):
         return None
     rows = [*book.prices, *(row for one in agreed for row in one.prices)]
@@ -185,9 +182,9 @@ def starts_of(book: PriceBook, month: str, tenant: str | None = None) -> tuple[s
     return (begin, *sorted(day for day in days if begin < day < end))
 
 
-def _contracts(book: PriceBook, tenant: str, begin: str, end: str) -> Iterable[Contract]:
+def _contracts(book: PriceBook, tenant: str | None, begin: str, end: str) -> Iterable[Contract]:
     for one in book.contracts:
-        if one.tenant == tenant and one.since < end and begin < (one.until or end):
+        if tenant in (None, one.tenant) and meets(span_of(one), (begin, end)):
             yield one
 
 
