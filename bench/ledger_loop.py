@@ -183,7 +183,8 @@ class LedgerLoop(CollectLoop):
     async def _bounded(wait: object) -> None:
         assert asyncio.iscoroutine(wait)
         try:
-            await asyncio.wait_for(wait, WRITE_S_MAX)
+            async with asyncio.timeout(WRITE_S_MAX):
+                await wait
         except TimeoutError:
             return
 

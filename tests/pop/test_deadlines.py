@@ -24,7 +24,8 @@ def test_a_deadline_that_is_past_acts_in_the_next_turn_and_a_cancelled_one_never
         deadlines = Deadlines(clock)
         deadlines.add(clock.us, lambda: acted.clear()).cancel()
         deadlines.add(clock.us - 5, acted.set)
-        await asyncio.wait_for(acted.wait(), 5)
+        async with asyncio.timeout(5):
+            await acted.wait()
         assert not deadlines.far
 
     run(main())
@@ -43,6 +44,7 @@ def test_a_far_deadline_gets_its_timer_when_it_is_near() -> None:
         clock.us += 60_000_000
         deadlines._look()
         assert not deadlines.far
-        await asyncio.wait_for(acted.wait(), 5)
+        async with asyncio.timeout(5):
+            await acted.wait()
 
     run(main())

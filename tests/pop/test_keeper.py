@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -23,7 +25,7 @@ from selvedge.adapters import (
 from selvedge.fabric import BadSetting, Outcome, SelvedgeError, StoreFailed
 from selvedge.ledger import receipts_of
 from selvedge.pop import Settings
-from selvedge.pop.keeper import open_sockets
+from selvedge.pop.keeper import _Process, open_sockets
 from selvedge.pop.process import open_book, settle_books
 from selvedge.pop.shared import bytes_for
 from selvedge.pop.workers import PART_VARIABLE, Part, Worker, layout, take_part
@@ -198,3 +200,45 @@ def test_a_roll_whose_new_worker_fails_leaves_the_old_one(tmp_path: Path) -> Non
             assert (await pop.page("/health")).json["workers"] == 2
 
     run(main(), 60)
+
+
+def test_an_end_that_comes_with_the_cancellation_does_not_swallow_it(tmp_path: Path) -> None:
+    """SIGTERM to the keeper just when a replaced worker ends: the roll ends too (it went on)."""
+
+    class Ending:
+        """Stands for the process of a worker: it ends when the test says so."""
+
+        pid, returncode = 1, None
+
+        def __init__(self) -> None:
+            self.ended = asyncio.get_running_loop().create_future()
+
+        async def wait(self) -> int:
+            return int(await asyncio.shield(self.ended))
+
+        def send_signal(self, number: int) -> None:
+            assert number == signal.SIGTERM
+
+    async def cancelled_with(
+        what: Coroutine[None, None, object], happens: Callable[[], None]
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(what)
+        await asyncio.sleep(0)
+        happens()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    def hear(one: _Process, ready: int) -> None:
+        os.write(ready, b"R")
+        one._hear()
+
+    async def main() -> None:
+        said, ready = os.pipe()
+        process = Ending()
+        one = _Process(part(tmp_path), cast(Any, process), said)
+        await cancelled_with(one.stop(60), lambda: process.ended.set_result(0))
+        await cancelled_with(one.serves(), lambda: hear(one, ready))
+        os.close(ready)
+
+    run(main())

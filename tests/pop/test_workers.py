@@ -14,7 +14,7 @@ import pytest
 from selvedge.adapters import journal_of
 from selvedge.fabric import Outcome, Receipt
 from tests.support import Answer, Gate, Hang, Received, Reply, Script, run
-from tests.support.wires import Wire, chat
+from tests.support.wires import Response, Wire, chat
 from tests.support.workers import Pop, running_pop
 
 pytestmark = pytest.mark.fabric
@@ -143,7 +143,7 @@ def test_limits_are_of_the_pop_not_of_a_worker(tmp_path: Path) -> None:
             admitted = [one[0], other[0], one[1]]
             for count, wire in enumerate(admitted, 1):
                 asked = asyncio.create_task(wire.ask(pop.bearer, chat("wait", stream=False)))
-                stack.push_async_callback(asyncio.wait_for, asked, 10)
+                stack.push_async_callback(within, asked, 10)
                 await pop.engine.until(
                     lambda count=count: (
                         count == sum(b"wait" in found.body for found in pop.engine.requests)
@@ -210,3 +210,8 @@ def test_a_rolling_restart_loses_nothing(tmp_path: Path) -> None:
             assert all(no_gap(found, number) for number, found in pop.journals().items())
 
     run(main(), 60)
+
+
+async def within(asked: asyncio.Task[Response], seconds: float) -> None:
+    async with asyncio.timeout(seconds):
+        await asked

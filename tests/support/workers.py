@@ -45,6 +45,7 @@ from tests.support.wires import Response, Wire, chat
 POP = "sin"
 UNTIL_S_MAX = 15.0
 LOOK_S = 0.02
+STOP_S_MAX = 60.0
 WIRES_MAX = 400
 
 
@@ -137,7 +138,12 @@ class Pop:
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
-        return await self._process.wait()
+        try:
+            async with asyncio.timeout(STOP_S_MAX):
+                return await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            raise AssertionError(f"does not stop; its log:\n{self.log[-4000:]}") from None
 
     async def wires(self, stack: contextlib.AsyncExitStack, count: int) -> dict[int, list[Wire]]:
         """Connections by the worker that accepted them, so many at least of each of two."""

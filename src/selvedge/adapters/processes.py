@@ -148,7 +148,8 @@ class ChildProcess:
         self._signal(signal.SIGTERM)
         with suppress(TimeoutError):
             remaining_s = max(0.0, grace_s - (time.monotonic() - started))
-            return await asyncio.wait_for(self._process.wait(), remaining_s)
+            async with asyncio.timeout(remaining_s):
+                return await self._process.wait()
         self._signal(signal.SIGKILL)
         return await self._process.wait()
 

@@ -142,7 +142,8 @@ class Background:
 
     async def _pause(self, most_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._nudge.wait(), most_s)
+            async with asyncio.timeout(most_s):
+                await self._nudge.wait()
         self._nudge.clear()
 
     def _delta(self) -> bool:

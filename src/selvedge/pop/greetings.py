@@ -45,7 +45,8 @@ class Greetings:
         if self.pending:
             self._settled.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._settled.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._settled.wait()
 
     def _forget(self, greeting: weakref.ref[Greeting]) -> None:
         self.pending.discard(greeting)

@@ -158,7 +158,8 @@ class Server:
         self._left.clear()
         if self.connections:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._left.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await self._left.wait()
         return not self.connections
 
     async def drain(self, timeout_s: float) -> None:

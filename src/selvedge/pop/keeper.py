@@ -90,7 +90,8 @@ class _Process:
     async def serves(self) -> bool:
         """Wait until it serves; False where it ended before, or is late."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._ready), READY_S_MAX)
+            async with asyncio.timeout(READY_S_MAX):
+                await asyncio.shield(self._ready)
         return self.said != b""
 
     async def wait(self) -> int:
@@ -105,7 +106,8 @@ class _Process:
         self.is_asked_to_end = True
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(asyncio.shield(self.wait()), grace_s)
+            async with asyncio.timeout(grace_s):
+                await self.wait()
         except TimeoutError:
             log.error("worker %d (process %d) does not end; killed", self.part.slot, self.pid)
             self.signal(signal.SIGKILL)

@@ -100,7 +100,8 @@ class LeaseClient:
         done = asyncio.Event()
         self._ask(rows, done.set)
         try:
-            await asyncio.wait_for(done.wait(), LEAVE_S)
+            async with asyncio.timeout(LEAVE_S):
+                await done.wait()
         except TimeoutError:
             log.info("leases were not given back; they end by themselves")
         self.stop()
