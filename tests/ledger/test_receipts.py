@@ -92,9 +92,10 @@ GOLDEN = (
     '"provenance":"reported","reasoning":3},"v":1},"mac":"bWFj"},'
     '"body_bytes":64,"cache":"off","code":null,"data_class":"default",'
     '"ended_us":1800000000001000,"finish_reason":"stop","first_token_us":1800000000000500,'
-    '"id":"rcpt_1","ingress_country":"ID","ingress_pop":"cgk","key":"asean","model":"chat",'
+    '"handling":[],"id":"rcpt_1","ingress_country":"ID","ingress_pop":"cgk","key":"asean","model":"chat",'
     '"model_digest":"sha256:' + "11" * 32 + '","outcome":"complete","personal":null,'
-    '"planned":["sin"],"planned_in":["SG"],"processed_in":"SG","project":"default",'
+    '"planned":["sin"],"planned_in":["SG"],"policy":null,'
+    '"processed_in":"SG","project":"default",'
     '"purpose":"request","received_us":1800000000000000,'
     '"release":7,"release_hash":"' + "ab" * 32 + '","repeats":null,"request_id":"req_1",'
     '"route":"/v1/chat/completions","rule":"asean/default","seq":42,"served_engine":"sin-chat",'
@@ -103,9 +104,11 @@ GOLDEN = (
     '"usage":{"cache_read":5,"cache_write":0,"input_uncached":10,"output":20,'
     '"provenance":"reported","reasoning":3},"v":1,"worker":0,"zone":"asean"}'
 )
-GOLDEN_LEAF = "f17c62f4467734d9186251a314a0009de96c9deb3afb31d9e62ec006ea66fbcb"
+GOLDEN_LEAF = "5944a9849f0ad59e58487cbb8f42ce88bcf2299da18cd9ce48e884969c811bca"
+BEFORE_POLICY = GOLDEN.replace('"handling":[],', "").replace('"policy":null,', "")
+BEFORE_POLICY_LEAF = "f17c62f4467734d9186251a314a0009de96c9deb3afb31d9e62ec006ea66fbcb"
 # As it was before `purpose` and `repeats`: kept as written, read with defaults.
-BEFORE = GOLDEN.replace('"purpose":"request",', "").replace('"repeats":null,', "")
+BEFORE = BEFORE_POLICY.replace('"purpose":"request",', "").replace('"repeats":null,', "")
 BEFORE_LEAF = "ebed760aec90ab4f535c0aae80abf86587bf0d9b05fcfe83774fdfe084f9fb55"
 
 
@@ -128,12 +131,13 @@ def test_golden_leaf() -> None:
     assert (LEAF_DOMAIN, SALT_BYTES) == (b"selvedge/receipt/v1\n", 32)
 
 
-@pytest.mark.parametrize("before", [BEFORE, BEFORE.replace('"worker":0,', "")])
+@pytest.mark.parametrize("before", [BEFORE_POLICY, BEFORE, BEFORE.replace('"worker":0,', "")])
 def test_receipts_from_before_a_field_keep_their_bytes(before: str) -> None:
     old = Sealed(msgspec.Raw(before.encode()), base64.b64encode(SALT).decode())
     assert old.decode() == msgspec.structs.replace(RECEIPT, seq=42)
     assert bytes(old.receipt) == before.encode()
     assert leaf(BEFORE.encode(), SALT).hex() == BEFORE_LEAF
+    assert leaf(BEFORE_POLICY.encode(), SALT).hex() == BEFORE_POLICY_LEAF
 
 
 def test_every_field_is_always_there() -> None:

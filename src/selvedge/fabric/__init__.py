@@ -41,6 +41,15 @@ from selvedge.fabric.key_delta import (
     wider_limit,
 )
 from selvedge.fabric.names import NAME_PATTERN
+from selvedge.fabric.policy import (
+    ACTS,
+    HANDLINGS,
+    Act,
+    CompiledRule,
+    Entity,
+    Handling,
+    Policy,
+)
 from selvedge.fabric.receipt import (
     Attestation,
     Attested,
@@ -74,14 +83,17 @@ from selvedge.fabric.tenancy import (
 )
 
 __all__ = [
+    "ACTS",
     "COUNTRIES",
     "GROUPS",
+    "HANDLINGS",
     "LIMIT_MAX",
     "NAME_PATTERN",
     "NO_LIMITS",
     "PROBE_TENANT",
     "REFUSALS",
     "TOKENS_MAX",
+    "Act",
     "Address",
     "Ask",
     "Attestation",
@@ -91,9 +103,12 @@ __all__ = [
     "BadSetting",
     "BadTicket",
     "Collector",
+    "CompiledRule",
     "Control",
     "DataClass",
     "Engine",
+    "Entity",
+    "Handling",
     "Head",
     "Ingress",
     "Key",
@@ -105,6 +120,7 @@ __all__ = [
     "Outcome",
     "Personal",
     "PoP",
+    "Policy",
     "Price",
     "Priced",
     "Project",

@@ -18,6 +18,7 @@ from selvedge.fabric.countries import is_country
 from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.geography import WanModel
 from selvedge.fabric.names import check_name, check_unique
+from selvedge.fabric.policy import Entity, Handling, Policy
 from selvedge.fabric.tenancy import Key, Price, Project, Tenant
 
 DIGEST_PATTERN: Final = re.compile(r"unknown|sha256:[0-9a-f]{64}")
@@ -91,6 +92,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key_env: str | None = None
     plain_http_outside: bool = False
     """Whether plaintext http may go to addresses that are neither loopback nor private."""
+    honours: tuple[Handling, ...] = ()
+    """Which handlings of data classes it keeps to, by how it is run or by contract."""
 
     def __post_init__(self) -> None:
         check_name("engines", self.id)
@@ -137,7 +140,9 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public_key: str
     """X25519 public key, base64: the pairwise keys of tickets are derived from it."""
     entity: str = "unknown"
-    """The legal entity that operates the site."""
+    """The legal entity that operates the site; one that is not among the release's entities is
+    established nowhere that a rule knows.
+    """
     engines: tuple[Engine, ...] = ()
     certificates: tuple[str, ...] = ()
     """TLS certificates for peers, DER in base64: it shows the first, and two may be good."""
@@ -243,6 +248,9 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """At most one a zone; where a zone has none, its receipts stay at the PoP."""
     priced: Priced | None = None
     """None: nothing is sold. Else a model without a price is refused."""
+    entities: tuple[Entity, ...] = ()
+    policy: Policy | None = None
+    """None: zones alone say where data may be."""
 
     def __post_init__(self) -> None:
         check_name("fleet", self.fleet)
@@ -250,6 +258,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadRelease("version", "counts from 1")
         for what in ("models", "pops", "zones", "tenants", "keys"):
             check_unique(what, [one.id for one in getattr(self, what)])
+        check_unique("entities", [one.id for one in self.entities])
         check_unique("projects", [f"{one.tenant}/{one.id}" for one in self.projects])
         check_unique("collectors", [one.zone for one in self.collectors])
         if not self.pops:
@@ -257,6 +266,24 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         self._check_certificates()
         self._check_bases()
         self._check_references()
+        self._check_policy()
+
+    def _check_policy(self) -> None:
+        entities = {one.id: one.parent for one in self.entities}
+        for one in self.entities:
+            parent, seen = one.parent, {one.id}
+            while parent is not None:
+                if parent not in entities or parent in seen:
+                    words = f"{parent!r} is not under entities, or owns itself; name its owner"
+                    raise BadRelease(f"entities.{one.id}.parent", words)
+                seen.add(parent)
+                parent = entities[parent]
+        rules = {one.rule for one in self.policy.rules} if self.policy is not None else set()
+        for tenant in self.tenants:
+            for kind in tenant.classes:
+                if kind.policy is not None and kind.policy not in rules:
+                    words = f"{kind.policy!r} is not a rule of this release's policy"
+                    raise BadRelease(f"tenants.{tenant.id}.classes.{kind.id}.policy", words)
 
     def _check_certificates(self) -> None:
         holders: dict[str, str] = {}

@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from selvedge.fabric.policy import Handling
 from selvedge.fabric.request import Purpose, Usage
 
 
@@ -137,6 +138,10 @@ class Receipt(msgspec.Struct, frozen=True):
     """A client's request, a line of a batch, or the operator's own question."""
     repeats: str | None = None
     """The receipt of the first request under the same `Idempotency-Key`, where this is another."""
+    policy: str | None = None
+    """`Policy.version` of the release, where its class names a rule of a policy."""
+    handling: tuple[Handling, ...] = ()
+    """Which handlings its data class asked for, all kept to by whoever processed it."""
     v: int = 1
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.names import check_name, check_unique
+from selvedge.fabric.policy import Handling
 from selvedge.fabric.request import Route
 
 Ingress = Literal["in-zone", "transit-allowed"]
@@ -64,11 +65,17 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant's rule for one kind of data: where it may be processed, where it may enter."""
+    """A tenant's rule for one kind of data: where it may be processed, where it may enter.
+
+    ``policy`` names a rule of the release's policy, which decides inside the zone; None: the zone
+    alone decides. ``handling`` is what every engine that processes it must honour.
+    """
 
     id: str
     zone: str
     ingress: Ingress
+    policy: str | None = None
+    handling: tuple[Handling, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("classes", self.id)
