@@ -87,6 +87,7 @@ OTHERS: dict[str, object] = {
     "hop": 2,
     "v": 2,
     "patience_us": 1,
+    "handling": ("no-training",),
 }
 
 

@@ -214,6 +214,8 @@ class Interpreter:
         self._asked = job.ask
         if job.levels:
             self._down.quotas, self._down.levels = self._view.quotas, job.levels
+        if not job.for_peer:
+            self._down.under = (job.policy, job.handling)
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)
@@ -334,7 +336,8 @@ class Interpreter:
             return
         relaying.pools.append(where)
         name = engine.name_of(job.ask.model) or job.ask.model
-        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name)
+        zero = bool(job.handling) and "zero-retention" in job.handling
+        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=not zero)
         way = self._state.engine_way(engine, job.ask.route)
         relaying.begin(self._state.client.post(way, body, relaying))
 
@@ -357,6 +360,7 @@ class Interpreter:
             deadline_ms=max(1, (self._head.deadline_us - at_us) // 1000),
             issued_us=at_us,
             patience_us=attempt.patience_us,
+            handling=job.handling,
         )
         return issue(ticket, self._view.pair_keys[attempt.pop])
 

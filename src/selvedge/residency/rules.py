@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant
+import msgspec
+
+from selvedge.fabric import DataClass, Handling, PoP, Refused, Release, Tenant
 from selvedge.fabric.value import Value
 
 NARROWED_MAX: Final = 1024
@@ -30,6 +32,10 @@ class Rule(Value, frozen=True):
     """Ids of the allowed PoPs that have engines, in the release's order: what a ticket names."""
     narrowed: tuple[str, ...] = ()
     """Zones of the key to which the rule is narrowed."""
+    policy: str | None = None
+    """The version of the policy that decides, where the data class names a rule of one."""
+    handling: tuple[Handling, ...] = ()
+    """What every engine that processes this class must honour."""
 
     @property
     def scope(self) -> str:
@@ -119,6 +125,7 @@ class Rules:
             found = _rule(
                 (rule.name, rule.zone), countries, self._pops, rule.ingress_in_zone, zones
             )
+            found = msgspec.structs.replace(found, policy=rule.policy, handling=rule.handling)
             if len(self._narrowed) >= NARROWED_MAX:
                 self._narrowed.clear()
             self._narrowed[rule.name, zones] = found
@@ -159,7 +166,8 @@ def _compile(
     tenant: Tenant, one: DataClass, countries: frozenset[str], pops: tuple[PoP, ...]
 ) -> Rule:
     name = f"{tenant.id}/{one.id}"
-    return _rule((name, one.zone), countries, pops, one.ingress == "in-zone")
+    rule = _rule((name, one.zone), countries, pops, one.ingress == "in-zone")
+    return msgspec.structs.replace(rule, handling=one.handling)
 
 
 def _rule(

@@ -138,6 +138,7 @@ class Forward(Relaying):
             deadline_ms=self._deadline_ms(),
             issued_us=self._started_us,
             patience_us=self.attempt.patience_us,
+            handling=job.handling,
         )
 
 
