@@ -87,7 +87,7 @@ def serve_ticket(
 
     Its own door for a simulation, which knows of most of its tickets that they hold.
     """
-    allowed = _allowed(ticket, view)
+    allowed = _allowed(ticket, view, head.received_us)
     if isinstance(allowed, Refused):
         return Refuse(allowed, receipt=False)
     handling = _both(ticket.handling, allowed.rule.handling)
@@ -150,9 +150,9 @@ def _checked(head: Head, written: str, view: FleetView, book: TicketBook) -> Tic
     return ticket
 
 
-def _allowed(ticket: Ticket, view: FleetView) -> Allowed | Refused:
+def _allowed(ticket: Ticket, view: FleetView, at_us: int) -> Allowed | Refused:
     """What this PoP's own release says of the request, where the ticket's says the same."""
-    allowed = view.rules.allowed(ticket.tenant, ticket.data_class, ticket.ingress)
+    allowed = view.rules.allowed(ticket.tenant, ticket.data_class, ticket.ingress, at_us)
     if isinstance(allowed, Refused):
         return allowed
     here = view.here.id

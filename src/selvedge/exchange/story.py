@@ -85,7 +85,9 @@ def serve(
         return (yield from _refuse(head, draft, barred, head.received_us, levels=levels))
 
     here, zones = view.here.id, admitted.zones
-    allowed = view.rules.allowed(admitted.tenant, admitted.data_class, here, zones)
+    allowed = view.rules.allowed(
+        admitted.tenant, admitted.data_class, here, head.received_us, zones
+    )
     if isinstance(allowed, Refused):
         return (yield from _refuse(head, draft, allowed, head.received_us))
     rule = allowed.rule
@@ -178,7 +180,9 @@ def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
 
 def may_keep(view: FleetView, allowed: Allowed, handling: tuple[Handling, ...]) -> bool:
     """Whether this PoP may keep an answer or a prefix for later, in memory too."""
-    return "zero-retention" not in handling
+    if handling and "zero-retention" in handling:
+        return False
+    return view.rules.holds(allowed.rule.cache, view.here.id)
 
 
 def read_ask(
