@@ -44,6 +44,7 @@ from selvedge.exchange.view import (
     Secrets,
     compile_release,
     compile_view,
+    scope_of,
     view_at,
 )
 
@@ -89,6 +90,7 @@ __all__ = [
     "cools",
     "lease_messages",
     "reports",
+    "scope_of",
     "serve",
     "serve_peer",
     "serve_ticket",

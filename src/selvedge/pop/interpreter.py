@@ -45,6 +45,7 @@ from selvedge.exchange import (
     Vouched,
     Written,
     cools,
+    scope_of,
     spends,
     take_word,
 )
@@ -280,9 +281,10 @@ class Interpreter:
         if tokens:
             own.learn_rate(engine, tokens, taken_us)
         if ask.prefix:
-            zone = self._view.rules.zone(job.tenant, job.data_class)
-            if zone is not None:
-                own.hold(engine, ask.model, zone, ask.prefix)
+            rules = self._view.rules
+            rule = rules.rule(job.tenant, job.data_class, now_us())
+            if rule is not None and rules.holds(rule.cache, self._view.here.id):
+                own.hold(engine, ask.model, scope_of(rule.zone, rule.policy_rule), ask.prefix)
 
     def _new_relaying(
         self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None], prompt_tokens: int
