@@ -35,6 +35,7 @@ from selvedge.tlog.notes import (
     sign_note,
     verified,
 )
+from selvedge.tlog.proofs import TlogProof, read_proof
 from selvedge.tlog.tiles import (
     ENTRY_BYTES_MAX,
     TILE_WIDTH,
@@ -48,8 +49,20 @@ from selvedge.tlog.tiles import (
     tiles_between,
     write_entries,
 )
+from selvedge.tlog.witness import (
+    ADD_BYTES_MAX,
+    Accepted,
+    Cosigned,
+    Refusal,
+    Submission,
+    WitnessedLog,
+    judge,
+    read_submission,
+    witness_checkpoint,
+)
 
 __all__ = [
+    "ADD_BYTES_MAX",
     "COSIGNATURE",
     "ED25519",
     "EMPTY_ROOT",
@@ -57,17 +70,24 @@ __all__ = [
     "HASH_BYTES",
     "NOTE_BYTES_MAX",
     "TILE_WIDTH",
+    "Accepted",
     "Checkpoint",
+    "Cosigned",
     "Note",
     "ReadPath",
+    "Refusal",
     "RightEdge",
     "Signature",
     "Signer",
+    "Submission",
     "Tile",
     "TileName",
     "TileTree",
+    "TlogProof",
     "Verifier",
+    "WitnessedLog",
     "entries_name",
+    "judge",
     "leaf_hash",
     "leaf_hashes",
     "node_hash",
@@ -76,8 +96,10 @@ __all__ = [
     "read_checkpoint",
     "read_entries",
     "read_note",
+    "read_proof",
     "read_signatures",
     "read_size",
+    "read_submission",
     "root_from_inclusion",
     "root_of",
     "sign_checkpoint",
@@ -86,5 +108,6 @@ __all__ = [
     "verified",
     "verify_consistency",
     "verify_inclusion",
+    "witness_checkpoint",
     "write_entries",
 ]
