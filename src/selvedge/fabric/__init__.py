@@ -40,6 +40,15 @@ from selvedge.fabric.key_delta import (
     widened,
     wider_limit,
 )
+from selvedge.fabric.logs import (
+    LOG_DOMAIN,
+    LOG_KEYS_MAX,
+    JurisdictionLog,
+    Witness,
+    jurisdiction_origin,
+    log_of,
+    pop_origin,
+)
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.policy import (
     ACTS,
@@ -88,6 +97,8 @@ __all__ = [
     "GROUPS",
     "HANDLINGS",
     "LIMIT_MAX",
+    "LOG_DOMAIN",
+    "LOG_KEYS_MAX",
     "NAME_PATTERN",
     "NO_LIMITS",
     "PROBE_TENANT",
@@ -111,6 +122,7 @@ __all__ = [
     "Handling",
     "Head",
     "Ingress",
+    "JurisdictionLog",
     "Key",
     "KeyDelta",
     "Limits",
@@ -143,11 +155,15 @@ __all__ = [
     "Usage",
     "Wan",
     "WanModel",
+    "Witness",
     "Zone",
     "great_circle_km",
     "is_country",
     "is_inside",
     "is_public",
+    "jurisdiction_origin",
+    "log_of",
+    "pop_origin",
     "read_address",
     "tightest",
     "why_forbidden",
