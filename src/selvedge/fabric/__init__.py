@@ -9,6 +9,7 @@ from selvedge.fabric.addresses import (
 )
 from selvedge.fabric.countries import COUNTRIES, GROUPS, is_country
 from selvedge.fabric.errors import (
+    BadProof,
     BadRelease,
     BadScenario,
     BadSetting,
@@ -109,6 +110,7 @@ __all__ = [
     "Ask",
     "Attestation",
     "Attested",
+    "BadProof",
     "BadRelease",
     "BadScenario",
     "BadSetting",

@@ -1,0 +1,90 @@
+"""Floor 1: the transparency log as arithmetic and text: trees, tiles, notes, proofs (C2SP).
+
+Pure: where tiles lie and who signs when is for others to know.
+"""
+
+from selvedge.tlog.checkpoints import (
+    Checkpoint,
+    open_checkpoint,
+    read_checkpoint,
+    read_size,
+    sign_checkpoint,
+)
+from selvedge.tlog.edge import RightEdge
+from selvedge.tlog.hashes import (
+    EMPTY_ROOT,
+    HASH_BYTES,
+    leaf_hash,
+    leaf_hashes,
+    node_hash,
+    root_from_inclusion,
+    root_of,
+    verify_consistency,
+    verify_inclusion,
+)
+from selvedge.tlog.notes import (
+    COSIGNATURE,
+    ED25519,
+    NOTE_BYTES_MAX,
+    Note,
+    Signature,
+    Signer,
+    Verifier,
+    read_note,
+    read_signatures,
+    sign_note,
+    verified,
+)
+from selvedge.tlog.tiles import (
+    ENTRY_BYTES_MAX,
+    TILE_WIDTH,
+    ReadPath,
+    Tile,
+    TileName,
+    TileTree,
+    entries_name,
+    partial_tiles,
+    read_entries,
+    tiles_between,
+    write_entries,
+)
+
+__all__ = [
+    "COSIGNATURE",
+    "ED25519",
+    "EMPTY_ROOT",
+    "ENTRY_BYTES_MAX",
+    "HASH_BYTES",
+    "NOTE_BYTES_MAX",
+    "TILE_WIDTH",
+    "Checkpoint",
+    "Note",
+    "ReadPath",
+    "RightEdge",
+    "Signature",
+    "Signer",
+    "Tile",
+    "TileName",
+    "TileTree",
+    "Verifier",
+    "entries_name",
+    "leaf_hash",
+    "leaf_hashes",
+    "node_hash",
+    "open_checkpoint",
+    "partial_tiles",
+    "read_checkpoint",
+    "read_entries",
+    "read_note",
+    "read_signatures",
+    "read_size",
+    "root_from_inclusion",
+    "root_of",
+    "sign_checkpoint",
+    "sign_note",
+    "tiles_between",
+    "verified",
+    "verify_consistency",
+    "verify_inclusion",
+    "write_entries",
+]
