@@ -3,6 +3,15 @@
 Pure: where tiles lie and who signs when is for others to know.
 """
 
+from selvedge.tlog.bundle import (
+    Bundle,
+    BundleKeys,
+    Finding,
+    read_bundle,
+    receipt_leaf,
+    verify_bundle,
+    write_bundle,
+)
 from selvedge.tlog.checkpoints import (
     Checkpoint,
     open_checkpoint,
@@ -22,6 +31,19 @@ from selvedge.tlog.hashes import (
     verify_consistency,
     verify_inclusion,
 )
+from selvedge.tlog.log_entries import (
+    HEARTBEAT_US,
+    QUIET_US_MAX,
+    SHARD_PATTERN,
+    access_digest,
+    access_entry,
+    heartbeat_entry,
+    heartbeat_gaps,
+    heartbeat_time,
+    shard_anew,
+    shard_at,
+    shard_order,
+)
 from selvedge.tlog.notes import (
     COSIGNATURE,
     ED25519,
@@ -36,6 +58,7 @@ from selvedge.tlog.notes import (
     verified,
 )
 from selvedge.tlog.proofs import TlogProof, read_proof
+from selvedge.tlog.proving import PublishedLog, ReceiptToProve, open_log, prove_receipt
 from selvedge.tlog.tiles import (
     ENTRY_BYTES_MAX,
     TILE_WIDTH,
@@ -49,6 +72,7 @@ from selvedge.tlog.tiles import (
     tiles_between,
     write_entries,
 )
+from selvedge.tlog.trust import Trust, parse_trust, policy_text
 from selvedge.tlog.witness import (
     ADD_BYTES_MAX,
     Accepted,
@@ -68,13 +92,21 @@ __all__ = [
     "EMPTY_ROOT",
     "ENTRY_BYTES_MAX",
     "HASH_BYTES",
+    "HEARTBEAT_US",
     "NOTE_BYTES_MAX",
+    "QUIET_US_MAX",
+    "SHARD_PATTERN",
     "TILE_WIDTH",
     "Accepted",
+    "Bundle",
+    "BundleKeys",
     "Checkpoint",
     "Cosigned",
+    "Finding",
     "Note",
+    "PublishedLog",
     "ReadPath",
+    "ReceiptToProve",
     "Refusal",
     "RightEdge",
     "Signature",
@@ -84,15 +116,26 @@ __all__ = [
     "TileName",
     "TileTree",
     "TlogProof",
+    "Trust",
     "Verifier",
     "WitnessedLog",
+    "access_digest",
+    "access_entry",
     "entries_name",
+    "heartbeat_entry",
+    "heartbeat_gaps",
+    "heartbeat_time",
     "judge",
     "leaf_hash",
     "leaf_hashes",
     "node_hash",
     "open_checkpoint",
+    "open_log",
+    "parse_trust",
     "partial_tiles",
+    "policy_text",
+    "prove_receipt",
+    "read_bundle",
     "read_checkpoint",
     "read_entries",
     "read_note",
@@ -100,14 +143,20 @@ __all__ = [
     "read_signatures",
     "read_size",
     "read_submission",
+    "receipt_leaf",
     "root_from_inclusion",
     "root_of",
+    "shard_anew",
+    "shard_at",
+    "shard_order",
     "sign_checkpoint",
     "sign_note",
     "tiles_between",
     "verified",
+    "verify_bundle",
     "verify_consistency",
     "verify_inclusion",
     "witness_checkpoint",
+    "write_bundle",
     "write_entries",
 ]
