@@ -36,6 +36,7 @@ from selvedge.adapters import (
     Facts,
     FleetConfig,
     PriceStore,
+    keep_log_keys,
     keep_peer_identity,
     keep_secret,
     make_release,
@@ -46,7 +47,7 @@ from selvedge.adapters import (
     seal_release,
     write_atomically,
 )
-from selvedge.fabric import BadRelease, Collector, Control, Release, SelvedgeError
+from selvedge.fabric import BadRelease, Collector, Control, JurisdictionLog, Release, SelvedgeError
 from selvedge.ledger import (
     BadPriceBook,
     PriceBook,
@@ -211,6 +212,7 @@ class Home:
         *,
         collectors: tuple[Collector, ...] = (),
         control: Control | None = None,
+        logs: tuple[JurisdictionLog, ...] = (),
         tenancy: Callable[[Release], Release] | None = None,
         prices: PriceBook | None = None,
     ) -> Release:
@@ -222,7 +224,9 @@ class Home:
         """
         with self.publishing():
             release = self._make(config, digests, engine_ports, listen, peer_listen)
-            release = msgspec.structs.replace(release, collectors=collectors, control=control)
+            release = msgspec.structs.replace(
+                release, collectors=collectors, control=control, logs=logs
+            )
             release = self.sell(release, prices)
             if tenancy is not None:
                 release = tenancy(release)
@@ -332,6 +336,7 @@ class Home:
             listen=listen,
             peer_listen=peer_listen,
             certificates={pop_id: self._certificates(pop_id) for pop_id in config.pops},
+            log_keys={pop_id: tuple(keep_log_keys(self.pop(pop_id))) for pop_id in config.pops},
         )
         return make_release(config, facts)
 
