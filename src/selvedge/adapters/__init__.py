@@ -65,7 +65,6 @@ from selvedge.adapters.identities import (
 )
 from selvedge.adapters.invoice_pdf import (
     draw_invoice,
-    has_reportlab,
 )
 from selvedge.adapters.journal_reading import (
     FileJournal,
@@ -91,6 +90,10 @@ from selvedge.adapters.key_delta_store import (
     KeyDeltaStore,
     open_delta,
     seal_delta,
+)
+from selvedge.adapters.leaf_join import (
+    LeafJoin,
+    Unlogged,
 )
 from selvedge.adapters.links import (
     READY,
@@ -125,6 +128,15 @@ from selvedge.adapters.partitions import (
     usage_of_parts,
     write_parquet,
     write_partitions,
+)
+from selvedge.adapters.pdf_pages import (
+    PageFacts,
+    PageHeading,
+    PageTable,
+    PageText,
+    Titles,
+    draw_pages,
+    has_reportlab,
 )
 from selvedge.adapters.peer_identities import (
     PEER_FILE,
@@ -165,6 +177,12 @@ from selvedge.adapters.receipt_book import (
     Schedule,
     at_once,
 )
+from selvedge.adapters.release_archive import (
+    RELEASES,
+    ReleaseArchive,
+    bare,
+    lay_down_release,
+)
 from selvedge.adapters.release_store import (
     RELEASE_BYTES_MAX,
     Held,
@@ -173,6 +191,10 @@ from selvedge.adapters.release_store import (
     seal_release,
     sweep_drafts,
     write_atomically,
+)
+from selvedge.adapters.report_rows import (
+    numbers_around,
+    rows_of_tenant,
 )
 from selvedge.adapters.service_parts import (
     service_of_parts,
@@ -200,6 +222,11 @@ from selvedge.adapters.shared_ring import (
 )
 from selvedge.adapters.shared_tickets import (
     SharedTickets,
+)
+from selvedge.adapters.signed_files import (
+    hash_of,
+    is_signed,
+    signature_of,
 )
 from selvedge.adapters.sockets import (
     no_delay,
@@ -234,6 +261,7 @@ __all__ = [
     "PEER_FILE",
     "QUANTISATIONS",
     "READY",
+    "RELEASES",
     "RELEASE_BYTES_MAX",
     "STARTED",
     "WRITTEN_BEFORE",
@@ -264,6 +292,7 @@ __all__ = [
     "HttpClient",
     "KeyDeltaStore",
     "KnownModel",
+    "LeafJoin",
     "LeftClaim",
     "Link",
     "Memory",
@@ -274,11 +303,16 @@ __all__ = [
     "Names",
     "Origin",
     "Outgoing",
+    "PageFacts",
+    "PageHeading",
+    "PageTable",
+    "PageText",
     "PlainFiles",
     "PriceStore",
     "ProbeFailed",
     "Quantisation",
     "ReceiptBook",
+    "ReleaseArchive",
     "ReleaseStore",
     "Schedule",
     "SharedClaims",
@@ -288,8 +322,10 @@ __all__ = [
     "Speculation",
     "SpeculationKind",
     "Table",
+    "Titles",
     "ToStart",
     "TransportFailed",
+    "Unlogged",
     "Vault",
     "Way",
     "accepting_context",
@@ -297,6 +333,7 @@ __all__ = [
     "as_rows",
     "as_table",
     "at_once",
+    "bare",
     "check_peer_certificates",
     "check_webhook_url",
     "client_side_context",
@@ -307,6 +344,7 @@ __all__ = [
     "dialling_context",
     "die_with_parent",
     "draw_invoice",
+    "draw_pages",
     "drop_days",
     "find_data",
     "find_digests",
@@ -317,17 +355,21 @@ __all__ = [
     "fold_parts",
     "has_duckdb",
     "has_reportlab",
+    "hash_of",
     "hash_prices",
     "is_free",
+    "is_signed",
     "journal_of",
     "journals_of",
     "keep_peer_identity",
     "keep_secret",
     "keep_whole",
+    "lay_down_release",
     "make_release",
     "model_digest",
     "model_path",
     "no_delay",
+    "numbers_around",
     "one_line",
     "open_delta",
     "open_prices",
@@ -352,6 +394,7 @@ __all__ = [
     "rotate_peer_identity",
     "rows_of_lines",
     "rows_of_parts",
+    "rows_of_tenant",
     "seal_delta",
     "seal_prices",
     "seal_release",
@@ -360,6 +403,7 @@ __all__ = [
     "send_webhook",
     "service_key",
     "service_of_parts",
+    "signature_of",
     "sweep_drafts",
     "usage_of_parts",
     "webhook_headers",

@@ -5,6 +5,7 @@ pepper.key        keys the hashes of API keys
 control.key       what the control process and PoPs share keys by (X25519)
 keys.json         the API keys themselves, minted here, readable by the owner alone
 release.json      the signed release that every PoP watches
+releases/         every release that was published, signed, by version and hash
 prices/           every price book that was published, signed, by version
 key-delta.json    what changed of its keys since, signed; written by the control process
 control.sqlite    the store of tenants, projects and keys, where no other is named
@@ -38,6 +39,7 @@ from selvedge.adapters import (
     PriceStore,
     keep_peer_identity,
     keep_secret,
+    lay_down_release,
     make_release,
     open_release,
     operator_public_key,
@@ -62,6 +64,7 @@ DEFAULT_HOME: Final = ".selvedge"
 RUN_FILE: Final = "run.json"
 CONTROL_FILE: Final = "control.json"
 ADMIN_KEY_FILE: Final = "admin.key"
+OPERATOR_KEY: Final = "operator.key"
 
 
 class RunningPoP(msgspec.Struct, frozen=True):
@@ -149,7 +152,7 @@ class Home:
 
     def operator_key(self) -> bytes:
         """The private key that signs releases; made on first use."""
-        return keep_secret(self.directory / "operator.key", os.urandom(32))
+        return keep_secret(self.directory / OPERATOR_KEY, os.urandom(32))
 
     def pepper(self) -> bytes:
         """What keys the hashes of API keys; made on first use."""
@@ -247,7 +250,7 @@ class Home:
     def _lay_down(self, release: Release, prices: PriceBook | None) -> None:
         if prices is not None:
             self.keep_prices(prices, release)
-        write_atomically(self.release_file, seal_release(release, self.operator_key()))
+        lay_down_release(self.release_file, seal_release(release, self.operator_key()))
 
     def keep_prices(self, prices: PriceBook, release: Release) -> None:
         """Keep a book for the fleet of this release. Raises `BadPriceBook` of what never applies
