@@ -112,6 +112,7 @@ from selvedge.adapters.log_keys import (
     read_log_keys,
     rotate_log_key,
 )
+from selvedge.adapters.log_reading import LogPlace, log_place
 from selvedge.adapters.log_store import (
     LogState,
     LogStore,
@@ -294,6 +295,7 @@ __all__ = [
     "Link",
     "LogConfig",
     "LogFiles",
+    "LogPlace",
     "LogState",
     "LogStore",
     "Memory",
@@ -357,6 +359,7 @@ __all__ = [
     "keep_peer_identity",
     "keep_secret",
     "keep_whole",
+    "log_place",
     "make_release",
     "model_digest",
     "model_path",
