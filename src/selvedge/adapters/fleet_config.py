@@ -17,11 +17,13 @@ import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from selvedge.adapters.log_config import LogConfig, check_logs_config
 from selvedge.adapters.model_catalogue import fill_models
 from selvedge.adapters.speculation import NO_SPECULATION, Speculation
 from selvedge.fabric import (
     GROUPS,
     LIMIT_MAX,
+    LOG_DOMAIN,
     NO_LIMITS,
     BadRelease,
     Collector,
@@ -29,6 +31,7 @@ from selvedge.fabric import (
     DataClass,
     Engine,
     Ingress,
+    JurisdictionLog,
     Key,
     Limits,
     Model,
@@ -181,6 +184,10 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where PoPs ask for leases; None: limits are each PoP's own. ``selvedge up`` runs its own."""
     collectors: dict[str, ServiceConfig] = {}
     """By zone: where its receipts go; of other zones they stay at the PoPs."""
+    log_domain: str = LOG_DOMAIN
+    """The origins of this fleet's logs begin with it."""
+    logs: dict[str, LogConfig] = {}
+    """By jurisdiction: the transparency log that takes its PoPs' checkpoints."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -197,6 +204,8 @@ class Facts(msgspec.Struct, frozen=True):
     certificates: Mapping[str, tuple[str, ...]] = {}
     collectors: tuple[Collector, ...] = ()
     control: Control | None = None
+    log_keys: Mapping[str, tuple[str, ...]] = {}
+    logs: tuple[JurisdictionLog, ...] = ()
 
 
 def read_config(path: Path) -> FleetConfig:
@@ -233,6 +242,7 @@ _TABLES: Mapping[str, type] = MappingProxyType(
         "tenants": TenantConfig,
         "keys": KeyConfig,
         "collectors": ServiceConfig,
+        "logs": LogConfig,
     }
 )
 _CHOICES: Mapping[str, str] = MappingProxyType(
@@ -281,6 +291,7 @@ def check_config(config: FleetConfig) -> None:
         ),
     )
     _check_listen(config)
+    check_logs_config(config.logs)
     try:
         msgspec.json.encode(make_release(config, stand_ins))
     except UnicodeEncodeError as error:
@@ -353,6 +364,8 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
         ),
         control=facts.control,
         collectors=facts.collectors,
+        log_domain=config.log_domain,
+        logs=facts.logs,
     )
 
 
@@ -425,6 +438,7 @@ def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
             for engine_name, engine in one.engines.items()
         ),
         certificates=facts.certificates.get(name, ()),
+        log_keys=facts.log_keys.get(name, ()),
     )
 
 

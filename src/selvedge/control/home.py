@@ -37,6 +37,7 @@ from selvedge.adapters import (
     Facts,
     FleetConfig,
     PriceStore,
+    keep_log_keys,
     keep_peer_identity,
     keep_secret,
     lay_down_release,
@@ -48,7 +49,7 @@ from selvedge.adapters import (
     seal_release,
     write_atomically,
 )
-from selvedge.fabric import BadRelease, Collector, Control, Release, SelvedgeError
+from selvedge.fabric import BadRelease, Collector, Control, JurisdictionLog, Release, SelvedgeError
 from selvedge.ledger import (
     BadPriceBook,
     PriceBook,
@@ -214,6 +215,7 @@ class Home:
         *,
         collectors: tuple[Collector, ...] = (),
         control: Control | None = None,
+        logs: tuple[JurisdictionLog, ...] = (),
         tenancy: Callable[[Release], Release] | None = None,
         prices: PriceBook | None = None,
     ) -> Release:
@@ -225,7 +227,9 @@ class Home:
         """
         with self.publishing():
             release = self._make(config, digests, engine_ports, listen, peer_listen)
-            release = msgspec.structs.replace(release, collectors=collectors, control=control)
+            release = msgspec.structs.replace(
+                release, collectors=collectors, control=control, logs=logs
+            )
             release = self.sell(release, prices)
             if tenancy is not None:
                 release = tenancy(release)
@@ -335,6 +339,7 @@ class Home:
             listen=listen,
             peer_listen=peer_listen,
             certificates={pop_id: self._certificates(pop_id) for pop_id in config.pops},
+            log_keys={pop_id: tuple(keep_log_keys(self.pop(pop_id))) for pop_id in config.pops},
         )
         return make_release(config, facts)
 
