@@ -122,6 +122,12 @@ from selvedge.adapters.log_store import (
     read_path,
     sizes_around,
 )
+from selvedge.adapters.log_telling import (
+    Listener,
+    NotTold,
+    SetBack,
+    Told,
+)
 from selvedge.adapters.model_catalogue import (
     QUANTISATIONS,
     KnownModel,
@@ -292,6 +298,7 @@ __all__ = [
     "KnownModel",
     "LeftClaim",
     "Link",
+    "Listener",
     "LogConfig",
     "LogFiles",
     "LogState",
@@ -302,6 +309,7 @@ __all__ = [
     "ModelConfig",
     "ModelUnavailable",
     "Names",
+    "NotTold",
     "Origin",
     "Outgoing",
     "PlainFiles",
@@ -311,6 +319,7 @@ __all__ = [
     "ReceiptBook",
     "ReleaseStore",
     "Schedule",
+    "SetBack",
     "SharedClaims",
     "SharedCounts",
     "SharedRing",
@@ -319,6 +328,7 @@ __all__ = [
     "SpeculationKind",
     "Table",
     "ToStart",
+    "Told",
     "TransportFailed",
     "Vault",
     "Way",
