@@ -126,6 +126,12 @@ from selvedge.adapters.log_store import (
     read_path,
     sizes_around,
 )
+from selvedge.adapters.log_telling import (
+    Listener,
+    NotTold,
+    SetBack,
+    Told,
+)
 from selvedge.adapters.model_catalogue import (
     QUANTISATIONS,
     KnownModel,
@@ -322,6 +328,7 @@ __all__ = [
     "LeafJoin",
     "LeftClaim",
     "Link",
+    "Listener",
     "LogConfig",
     "LogFiles",
     "LogPlace",
@@ -333,6 +340,7 @@ __all__ = [
     "ModelConfig",
     "ModelUnavailable",
     "Names",
+    "NotTold",
     "Origin",
     "Outgoing",
     "PageFacts",
@@ -347,6 +355,7 @@ __all__ = [
     "ReleaseArchive",
     "ReleaseStore",
     "Schedule",
+    "SetBack",
     "SharedClaims",
     "SharedCounts",
     "SharedRing",
@@ -356,6 +365,7 @@ __all__ = [
     "Table",
     "Titles",
     "ToStart",
+    "Told",
     "TransportFailed",
     "Unlogged",
     "Vault",
