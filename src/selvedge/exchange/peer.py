@@ -84,7 +84,7 @@ def serve_ticket(
 
     Its own door for a simulation, which knows of most of its tickets that they hold.
     """
-    denied = _denied(ticket, view)
+    denied = _denied(ticket, view, head.received_us)
     if denied is not None:
         return Refuse(denied, receipt=False)
 
@@ -136,9 +136,9 @@ def _checked(head: Head, written: str, view: FleetView, book: TicketBook) -> Tic
     return ticket
 
 
-def _denied(ticket: Ticket, view: FleetView) -> Refused | None:
+def _denied(ticket: Ticket, view: FleetView, at_us: int) -> Refused | None:
     """What this PoP's own release has against the request."""
-    allowed = view.rules.allowed(ticket.tenant, ticket.data_class, ticket.ingress)
+    allowed = view.rules.allowed(ticket.tenant, ticket.data_class, ticket.ingress, at_us)
     if isinstance(allowed, Refused):
         return allowed
     here = view.here.id

@@ -148,26 +148,26 @@ def zones_of(view: FleetView, pop: str) -> frozenset[str]:
     return view.zones[view.pops[pop].country]
 
 
-def nearest(view: FleetView, count: int) -> list[str]:
+def nearest(view: FleetView, count: int, at_us: int) -> list[str]:
     """The PoPs to ask: engines have they, and requests that enter here may go there.
 
     Each rule in turn names its nearest one, so that a zone far away is heard as well.
     """
     found: dict[str, None] = {}
-    for turn in zip_longest(*_lists(view)):
+    for turn in zip_longest(*_lists(view, at_us)):
         for pop in turn:
             if pop is not None and len(found) < count:
                 found[pop] = None
     return list(found)
 
 
-def _lists(view: FleetView) -> Iterator[list[str]]:
+def _lists(view: FleetView, at_us: int) -> Iterator[list[str]]:
     """Of each allowed set of this ingress, its other PoPs with engines, nearest first."""
     here = view.here.id
     seen: set[int] = set()
     for tenant in view.release.tenants:
         for one in tenant.classes:
-            allowed = view.rules.allowed(tenant.id, one.id, here)
+            allowed = view.rules.allowed(tenant.id, one.id, here, at_us)
             if isinstance(allowed, Refused) or allowed.bits in seen:
                 continue
             seen.add(allowed.bits)

@@ -84,7 +84,9 @@ def serve(
         return (yield from _refuse(head, draft, barred, head.received_us, levels=levels))
 
     here, zones = view.here.id, admitted.zones
-    allowed = view.rules.allowed(admitted.tenant, admitted.data_class, here, zones)
+    allowed = view.rules.allowed(
+        admitted.tenant, admitted.data_class, here, head.received_us, zones
+    )
     if isinstance(allowed, Refused):
         return (yield from _refuse(head, draft, allowed, head.received_us))
     draft = msgspec.structs.replace(

@@ -119,7 +119,7 @@ class Hearing:
             self._state.hear(None)
         count = self._state.settings.reports_from_max
         # A PoP with engines has its own digest on the board as well.
-        wanted = reports.nearest(view, max(0, count - bool(view.engines)))
+        wanted = reports.nearest(view, max(0, count - bool(view.engines)), at_us)
         for gone in self._peers.keys() - set(wanted):
             answer = self._peers.pop(gone).answer
             if answer is not None:
