@@ -15,10 +15,10 @@ from selvedge.tlog import (
     Checkpoint,
     Note,
     PublishedLog,
-    ReceiptToProve,
     Signer,
     Trust,
     Verifier,
+    find_receipt,
     open_log,
     parse_trust,
     policy_text,
@@ -75,7 +75,7 @@ class SignedLog:
         return data
 
     def open(self) -> PublishedLog:
-        return open_log(self.files.files.get, [self.signer.verifier])
+        return open_log(self.files.files.get, self.origin, [self.signer.verifier])
 
 
 class World:
@@ -138,5 +138,7 @@ class World:
     def prove(self, name: str, number: int, *, named: bool = True) -> bytes:
         receipt, salt = receipt_of(name, number)
         pop, homes = self.pops[name].open(), [self.home.open()]
-        names = self.names() if named else None
-        return prove_receipt(ReceiptToProve(receipt, salt), pop, homes, self.keys, names)
+        names = (self.names(), self.operator.verifier) if named else None
+        found = find_receipt(pop, receipt, salt)
+        assert found is not None
+        return prove_receipt(found, pop, homes, lambda _: self.keys, names)

@@ -196,6 +196,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(ge=0),
         _help("Receipt files that every collector has are dropped after so many days; 0: never."),
     ] = 0
+    log_tell_ms: Annotated[
+        int,
+        Meta(ge=100, le=3_600_000),
+        _help("How often the jurisdiction's log is told the newest checkpoint of this PoP's, ms."),
+    ] = 10_000
     connections_max: Annotated[Count, _help("Client and peer connections at once.")] = 10_000
     workers: Annotated[
         int, Meta(ge=1, le=64), _help("Processes that serve; limits hold for all together.")

@@ -4,6 +4,7 @@ Pure: where tiles lie and who signs when is for others to know.
 """
 
 from selvedge.tlog.bundle import (
+    BUNDLE_BYTES_MAX,
     Bundle,
     BundleKeys,
     Finding,
@@ -40,9 +41,18 @@ from selvedge.tlog.log_entries import (
     heartbeat_entry,
     heartbeat_gaps,
     heartbeat_time,
+    month_of,
     shard_anew,
     shard_at,
     shard_order,
+)
+from selvedge.tlog.named import (
+    jurisdiction_keys,
+    jurisdiction_of,
+    operator_verifier,
+    pop_keys,
+    release_policy,
+    witness_keys,
 )
 from selvedge.tlog.notes import (
     COSIGNATURE,
@@ -58,7 +68,14 @@ from selvedge.tlog.notes import (
     verified,
 )
 from selvedge.tlog.proofs import TlogProof, read_proof
-from selvedge.tlog.proving import PublishedLog, ReceiptToProve, open_log, prove_receipt
+from selvedge.tlog.proving import (
+    Provable,
+    PublishedLog,
+    find_checkpoint,
+    find_receipt,
+    open_log,
+    prove_receipt,
+)
 from selvedge.tlog.tiles import (
     ENTRY_BYTES_MAX,
     TILE_WIDTH,
@@ -87,6 +104,7 @@ from selvedge.tlog.witness import (
 
 __all__ = [
     "ADD_BYTES_MAX",
+    "BUNDLE_BYTES_MAX",
     "COSIGNATURE",
     "ED25519",
     "EMPTY_ROOT",
@@ -104,9 +122,9 @@ __all__ = [
     "Cosigned",
     "Finding",
     "Note",
+    "Provable",
     "PublishedLog",
     "ReadPath",
-    "ReceiptToProve",
     "Refusal",
     "RightEdge",
     "Signature",
@@ -122,18 +140,25 @@ __all__ = [
     "access_digest",
     "access_entry",
     "entries_name",
+    "find_checkpoint",
+    "find_receipt",
     "heartbeat_entry",
     "heartbeat_gaps",
     "heartbeat_time",
     "judge",
+    "jurisdiction_keys",
+    "jurisdiction_of",
     "leaf_hash",
     "leaf_hashes",
+    "month_of",
     "node_hash",
     "open_checkpoint",
     "open_log",
+    "operator_verifier",
     "parse_trust",
     "partial_tiles",
     "policy_text",
+    "pop_keys",
     "prove_receipt",
     "read_bundle",
     "read_checkpoint",
@@ -144,6 +169,7 @@ __all__ = [
     "read_size",
     "read_submission",
     "receipt_leaf",
+    "release_policy",
     "root_from_inclusion",
     "root_of",
     "shard_anew",
@@ -157,6 +183,7 @@ __all__ = [
     "verify_consistency",
     "verify_inclusion",
     "witness_checkpoint",
+    "witness_keys",
     "write_bundle",
     "write_entries",
 ]

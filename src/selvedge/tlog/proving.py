@@ -8,7 +8,7 @@ is found by halving.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
@@ -34,13 +34,15 @@ class PublishedLog(msgspec.Struct, frozen=True):
         return self.checkpoint.origin
 
 
-def open_log(read: ReadPath, keys: Iterable[Verifier]) -> PublishedLog:
-    """A log by its files, if one of the keys signed its checkpoint. Raises `BadProof`."""
+def open_log(read: ReadPath, origin: str, keys: Iterable[Verifier]) -> PublishedLog:
+    """A log by its files, if one of its keys signed its checkpoint. Raises `BadProof`."""
     data = read("checkpoint")
     if data is None:
-        raise BadProof("checkpoint", "is missing: no checkpoint was published there yet")
+        raise BadProof(origin, "has no checkpoint there: none was published yet")
     checkpoint, note = read_checkpoint(data)
-    verified(note, [key for key in keys if key.name == checkpoint.origin])
+    if checkpoint.origin != origin:
+        raise BadProof(origin, f"its place has the checkpoint of {checkpoint.origin[:200]!r}")
+    verified(note, [key for key in keys if key.name == origin])
     return PublishedLog(checkpoint, note, TileTree(checkpoint.size, checkpoint.root, read))
 
 
@@ -86,86 +88,86 @@ def _size_of(entry: bytes) -> int:
     return read_checkpoint(entry)[0].size
 
 
-class ReceiptToProve(msgspec.Struct, frozen=True):
-    """A receipt as it is kept, and from and to which size of its log its leaf is looked for first.
-
-    ``salt`` is base64, as the journal has it.
-    """
+class Provable(msgspec.Struct, frozen=True):
+    """A receipt as it is kept, and where its leaf was found. ``salt`` is base64."""
 
     receipt: bytes
     salt: str
-    start: int = 0
-    stop: int | None = None
+    index: int
+
+
+def find_receipt(
+    pop: PublishedLog, receipt: bytes, salt: str, around: tuple[int, int | None] = (0, None)
+) -> Provable | None:
+    """A receipt in the log of its PoP, looked for first from and to the sizes in ``around``."""
+    leaf = leaf_hash(receipt_leaf(receipt, base64.b64decode(salt)))
+    size = pop.checkpoint.size
+    start, stop = around[0], size if around[1] is None else around[1]
+    for low, high in ((start, stop), (stop, size), (0, start)):
+        index = pop.tree.find(leaf, low, high)
+        if index is not None:
+            return Provable(receipt, salt, index)
+    return None
 
 
 def prove_receipt(
-    asked: ReceiptToProve,
+    found: Provable,
     pop: PublishedLog,
-    homes: Sequence[PublishedLog],
-    keys: Sequence[Verifier],
-    names: Note | None = None,
+    homes: Iterable[PublishedLog],
+    keys: Callable[[str], Sequence[Verifier]],
+    names: tuple[Note, Verifier] | None = None,
 ) -> bytes:
     """The bundle's file. ``homes`` are the shards of the jurisdiction's log, the likeliest first.
 
-    ``keys`` are all that may have signed; signatures by others are left out where nothing depends
-    on them. Raises `BadProof` where something is not logged, or not yet.
+    ``keys`` gives, for an origin, all that may have signed there, witnesses too; signatures by
+    others are left out where nothing depends on them. ``names`` is the operator's list of keys, and
+    the key it is signed with. Raises `BadProof` where the PoP's log is not covered, or not yet, or
+    is another.
     """
-    index = _find_leaf(asked, pop)
-    home, at, checkpoint = _find_home(pop, homes, index)
+    home, at, checkpoint = _find_home(pop, homes, found.index)
     logged, note = read_checkpoint(checkpoint)
     if logged.size > pop.checkpoint.size or pop.tree.root_at(logged.size) != logged.root:
         words = f"is not the log whose checkpoint of size {logged.size} {home.origin} has: a fork"
         raise BadProof(pop.origin, words)
-    signed_home = _known(home.note, keys)
-    witnesses = [key for key in signed_home if key.kind == COSIGNATURE]
-    logs = [key for key in signed_home if key.kind != COSIGNATURE]
-    ordered = Note(
-        home.note.text,
-        tuple(
-            one for key in (*logs, *witnesses) for one in home.note.signatures if key.claims(one)
-        ),
-    )
-    pop_proof = TlogProof(index, tuple(pop.tree.inclusion_proof(index, logged.size)), checkpoint)
-    home_proof = TlogProof(at, tuple(home.tree.inclusion_proof(at)), ordered.encode())
-    operators = () if names is None else _all_known(names, keys)
+    signed = _known(home.note, keys(home.origin))
+    logs = [key for key in signed if key.kind != COSIGNATURE]
+    witnesses = [key for key in signed if key.kind == COSIGNATURE]
+    home_note = Note(home.note.text, tuple(signed[key] for key in (*logs, *witnesses))).encode()
+    path = tuple(pop.tree.inclusion_proof(found.index, logged.size))
+    pop_proof = TlogProof(found.index, path, checkpoint)
+    home_proof = TlogProof(at, tuple(home.tree.inclusion_proof(at)), home_note)
     return write_bundle(
         Bundle(
             jurisdiction=home_proof.encode(),
             keys=BundleKeys(
-                jurisdiction=tuple(key.text for key in logs),
-                operator=tuple(key.text for key in operators),
-                pop=tuple(key.text for key in _all_known(note, keys)),
-                witnesses=tuple(key.text for key in witnesses),
+                jurisdiction=_texts(logs),
+                operator=() if names is None else (names[1].text,),
+                pop=_texts(_all_known(note, keys(pop.origin))),
+                witnesses=_texts(witnesses),
             ),
-            names=None if names is None else names.encode().decode(),
+            names=None if names is None else names[0].encode().decode(),
             pop=pop_proof.encode(),
-            receipt=msgspec.Raw(asked.receipt),
-            salt=asked.salt,
+            receipt=msgspec.Raw(found.receipt),
+            salt=found.salt,
         )
     )
 
 
-def _find_leaf(asked: ReceiptToProve, pop: PublishedLog) -> int:
-    leaf = leaf_hash(receipt_leaf(asked.receipt, base64.b64decode(asked.salt)))
-    size = pop.checkpoint.size
-    stop = size if asked.stop is None else asked.stop
-    for start, end in ((asked.start, stop), (stop, size), (0, asked.start)):
-        index = pop.tree.find(leaf, start, end)
-        if index is not None:
-            return index
-    words = f"does not have the receipt's leaf among its {size:,} entries: it is not logged yet, or"
-    raise BadProof(pop.origin, f"{words} was logged in another shard")
+def _texts(keys: Iterable[Verifier]) -> tuple[str, ...]:
+    return tuple(key.text for key in keys)
 
 
 def _find_home(
-    pop: PublishedLog, homes: Sequence[PublishedLog], index: int
+    pop: PublishedLog, homes: Iterable[PublishedLog], index: int
 ) -> tuple[PublishedLog, int, bytes]:
+    names = []
     for home in homes:
         found = find_checkpoint(home, pop.origin, index)
         if found is not None:
             return home, *found
-    names = ", ".join(home.origin for home in homes) or "no log of its jurisdiction"
-    words = f"no checkpoint with leaf {index:,} is in {names} yet; wait a second and try again"
+        names.append(home.origin)
+    where = ", ".join(names) or "a log of its jurisdiction"
+    words = f"no checkpoint with leaf {index:,} is in {where} yet; wait a second and try again"
     raise BadProof(pop.origin, words)
 
 
