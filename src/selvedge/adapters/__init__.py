@@ -11,6 +11,8 @@ from selvedge.adapters.bundled_models import (
     model_digest,
     model_path,
 )
+from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
+from selvedge.adapters.cedar import CedarDecider, read_policies
 from selvedge.adapters.certificates import (
     BadCertificate,
     CertificateFiles,
@@ -36,16 +38,8 @@ from selvedge.adapters.engine_probe import (
 from selvedge.adapters.entropy import (
     Entropy,
 )
-from selvedge.adapters.fleet_config import (
-    EmbeddedEngine,
-    Facts,
-    FleetConfig,
-    ModelConfig,
-    make_release,
-    one_line,
-    read_config,
-    read_yaml,
-)
+from selvedge.adapters.fleet_config import make_release, read_config
+from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
 from selvedge.adapters.http_client import (
     Call,
     ClientSettings,
@@ -85,6 +79,7 @@ from selvedge.adapters.journals import (
     journals_of,
     keep_whole,
 )
+from selvedge.adapters.jurisdiction_files import read_jurisdictions, shipped_jurisdictions
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
     HeldDelta,
@@ -219,9 +214,11 @@ from selvedge.adapters.webhooks import (
     send_webhook,
     webhook_headers,
 )
+from selvedge.adapters.yaml_text import one_line, read_yaml
 
 __all__ = [
     "BUNDLED",
+    "CEDAR_SCHEMA",
     "CELL_BYTES",
     "CLAIMS_LAYOUT",
     "CLAIM_KEY_BYTES",
@@ -242,6 +239,7 @@ __all__ = [
     "BadLinks",
     "BadWebhook",
     "Call",
+    "CedarDecider",
     "Cell",
     "CertificateFiles",
     "Chain",
@@ -343,7 +341,9 @@ __all__ = [
     "read_amount",
     "read_catalogue",
     "read_config",
+    "read_jurisdictions",
     "read_lines",
+    "read_policies",
     "read_prices",
     "read_secret",
     "read_segments",
@@ -360,6 +360,7 @@ __all__ = [
     "send_webhook",
     "service_key",
     "service_of_parts",
+    "shipped_jurisdictions",
     "sweep_drafts",
     "usage_of_parts",
     "webhook_headers",

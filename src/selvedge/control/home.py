@@ -213,15 +213,17 @@ class Home:
         control: Control | None = None,
         tenancy: Callable[[Release], Release] | None = None,
         prices: PriceBook | None = None,
+        force: bool = False,
     ) -> Release:
         """Make, check, sign and lay down the next release. Raises `BadRelease`, `BadPriceBook`.
 
         ``control`` is where PoPs ask for leases; None: nobody grants any.
         ``tenancy`` puts the store's tenants, projects and keys into it, where there is a store.
         ``prices`` are kept from now on; None: what was kept last counts, if there is any.
+        ``force`` lets a policy leave a data class without any place.
         """
         with self.publishing():
-            release = self._make(config, digests, engine_ports, listen, peer_listen)
+            release = self._make(config, digests, engine_ports, listen, peer_listen, force=force)
             release = msgspec.structs.replace(release, collectors=collectors, control=control)
             release = self.sell(release, prices)
             if tenancy is not None:
@@ -310,6 +312,8 @@ class Home:
         engine_ports: Mapping[str, int],
         listen: Mapping[str, str],
         peer_listen: Mapping[str, str],
+        *,
+        force: bool,
     ) -> Release:
         pepper = self.pepper()
         operator = self.operator_key()
@@ -332,6 +336,7 @@ class Home:
             listen=listen,
             peer_listen=peer_listen,
             certificates={pop_id: self._certificates(pop_id) for pop_id in config.pops},
+            force=force,
         )
         return make_release(config, facts)
 

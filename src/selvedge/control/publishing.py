@@ -47,6 +47,7 @@ from selvedge.fabric import (
     widened,
 )
 from selvedge.ledger import BadPriceBook, PriceBook, day_of, is_due
+from selvedge.residency import strandings
 
 REVOKED_US: Final = 30 * 86_400 * 1_000_000
 """So long a revocation is in every delta, whatever releases there are."""
@@ -107,6 +108,18 @@ class Publisher:
         """The zones of the fleet; None before the first release."""
         release = self.release
         return None if release is None else frozenset(zone.id for zone in release.zones)
+
+    def check_tenant(self, tenant: Tenant) -> None:
+        """Raises `BadRelease` of a tenant that names a policy which this fleet has not, or that its
+        policy would leave without any place.
+        """
+        release = self.release
+        if release is None or all(one.policy is None for one in tenant.classes):
+            return
+        alone = msgspec.structs.replace(release, tenants=(tenant,), projects=(), keys=())
+        for one in strandings(alone):
+            if one.is_now:
+                raise BadRelease(one.field, one.why)
 
     def publish_delta(self) -> Published | None:
         """Bring the delta to the store's last act; None before the first release.

@@ -40,6 +40,7 @@ from selvedge.control.store import (
 from selvedge.control.tables import AUDIT, KEYS, PROJECTS, RELEASES, TENANTS
 from selvedge.fabric import BadRelease, Key, Project, Release, Tenant
 from selvedge.ledger import PriceBook
+from selvedge.residency import strandings
 
 FILE: Final = "file"
 WHO: Final = Actor("fleet file", "operator")
@@ -59,6 +60,12 @@ def seed(store: Store, release: Release) -> Release:
             _key(act, key)
         _drop(act, release)
         made = amend(act, release, release.version)
+        for one in strandings(made):
+            if one.is_now:  # somebody forced it
+                act.record(
+                    "release.force", f"tenant {one.tenant}/{one.data_class}: {one.why}", None, None
+                )
+                act.next()
         note_release(act, made)
         return made
 
@@ -69,7 +76,10 @@ def _tenant(act: Act, tenant: Tenant) -> None:
     kept = before is not None and _acted(act, f"tenant {tenant.id}")
     after = TenantRow(
         id=tenant.id,
-        classes={one.id: ClassRule(one.zone, one.ingress) for one in tenant.classes},
+        classes={
+            one.id: ClassRule(one.zone, one.ingress, one.policy, one.handling)
+            for one in tenant.classes
+        },
         limits=before.limits if before and kept else tenant.limits,
         origin=FILE,
         version=before.version + 1 if before else 1,
