@@ -35,7 +35,6 @@ FILE = OUT / "torture-residency.jsonl"
 OUTAGES_PER_S = 4
 CUTS_PER_S = 4
 FAILED_S = (1, 12)
-BARS = ("out_of_zone", "laws_broken")
 
 
 class Batch(msgspec.Struct, frozen=True):
