@@ -38,7 +38,7 @@ from selvedge.adapters.engine_probe import (
 from selvedge.adapters.entropy import (
     Entropy,
 )
-from selvedge.adapters.fleet_config import make_release, read_config
+from selvedge.adapters.fleet_config import forgets, make_release, read_config
 from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
 from selvedge.adapters.http_client import (
     Call,
@@ -149,6 +149,7 @@ from selvedge.adapters.processes import (
     ChildFailed,
     ChildProcess,
     die_with_parent,
+    leave_no_core,
 )
 from selvedge.adapters.public_data import (
     DataMissing,
@@ -313,6 +314,7 @@ __all__ = [
     "find_receipts",
     "find_sealed",
     "fold_parts",
+    "forgets",
     "has_duckdb",
     "has_reportlab",
     "hash_prices",
@@ -322,6 +324,7 @@ __all__ = [
     "keep_peer_identity",
     "keep_secret",
     "keep_whole",
+    "leave_no_core",
     "make_release",
     "model_digest",
     "model_path",
