@@ -88,6 +88,7 @@ OTHERS: dict[str, object] = {
     "v": 2,
     "patience_us": 1,
     "handling": ("no-training",),
+    "zones": ("eea",),
 }
 
 

@@ -38,7 +38,7 @@ from selvedge.adapters.engine_probe import (
 from selvedge.adapters.entropy import (
     Entropy,
 )
-from selvedge.adapters.fleet_config import make_release, read_config
+from selvedge.adapters.fleet_config import forgets, make_release, read_config
 from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
 from selvedge.adapters.http_client import (
     Call,
@@ -192,6 +192,7 @@ from selvedge.adapters.processes import (
     ChildFailed,
     ChildProcess,
     die_with_parent,
+    leave_no_core,
 )
 from selvedge.adapters.public_data import (
     DataMissing,
@@ -395,6 +396,7 @@ __all__ = [
     "find_receipts",
     "find_sealed",
     "fold_parts",
+    "forgets",
     "has_duckdb",
     "has_reportlab",
     "hash_of",
@@ -408,6 +410,7 @@ __all__ = [
     "keep_secret",
     "keep_whole",
     "lay_down_release",
+    "leave_no_core",
     "log_place",
     "make_release",
     "model_digest",

@@ -44,7 +44,6 @@ from selvedge.exchange.view import (
     Secrets,
     compile_release,
     compile_view,
-    scope_of,
     view_at,
 )
 
@@ -90,7 +89,6 @@ __all__ = [
     "cools",
     "lease_messages",
     "reports",
-    "scope_of",
     "serve",
     "serve_peer",
     "serve_ticket",

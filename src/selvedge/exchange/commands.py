@@ -81,6 +81,10 @@ class Job(msgspec.Struct, frozen=True):
     """What the data class asks of whoever processes it."""
     policy: str | None = None
     """The version of the policy that decided."""
+    zones: tuple[str, ...] = ()
+    """Those that the key is narrowed to."""
+    scope: str = ""
+    """Within which the prefix of its prompt may be told of; empty: it is not kept here."""
 
 
 class Relay(msgspec.Struct, frozen=True):

@@ -27,7 +27,7 @@ from selvedge.exchange.commands import (
     Vouched,
 )
 from selvedge.exchange.story import RETRY_AFTER_MS, Story, may_keep, read_ask, relay_in_turn
-from selvedge.exchange.view import FleetView
+from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     HANDLINGS,
     NAME_PATTERN,
@@ -127,6 +127,7 @@ def serve_ticket(
         (),
         for_peer=True,
         handling=handling,
+        scope=prefix_scope(allowed.rule) if keeps else "",
     )
     ended, _ = yield from relay_in_turn(plan, job)
     attestation = _attestation(ticket, named, view, ask, ended)
@@ -152,7 +153,8 @@ def _checked(head: Head, written: str, view: FleetView, book: TicketBook) -> Tic
 
 def _allowed(ticket: Ticket, view: FleetView, at_us: int) -> Allowed | Refused:
     """What this PoP's own release says of the request, where the ticket's says the same."""
-    allowed = view.rules.allowed(ticket.tenant, ticket.data_class, ticket.ingress, at_us)
+    named = ticket.tenant, ticket.data_class, ticket.ingress
+    allowed = view.rules.allowed(*named, at_us, ticket.zones)
     if isinstance(allowed, Refused):
         return allowed
     here = view.here.id

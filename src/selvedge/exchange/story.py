@@ -40,7 +40,7 @@ from selvedge.exchange.commands import (
     Tally,
 )
 from selvedge.exchange.quota import Taken, spent, take
-from selvedge.exchange.view import FleetView
+from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     PROBE_TENANT,
     Ask,
@@ -171,8 +171,7 @@ def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
         refused = _unwritable(intended)
         return (yield from _refuse(head, draft, refused, intended.at_us, ask, taken=taken))
 
-    job = _job(head, ask, case.arrived.body, admitted, allowed)
-    ended, tried = yield from relay_in_turn(plan, job)
+    ended, tried = yield from relay_in_turn(plan, _job(case))
     if case.keeps and admits(ask, cached) and isinstance(ended, Relayed):
         yield Remember(scope, ask)
     return (yield from _settle(draft, case, ended, tried))
@@ -464,16 +463,19 @@ def _personal(head: Head, ask: Ask | None) -> Personal:
     return Personal(head.client_ip, ask.end_user if ask else None, head.client_request_id)
 
 
-def _job(head: Head, ask: Ask, body: bytes, admitted: Admitted, allowed: Allowed) -> Job:
+def _job(case: _Case) -> Job:
+    admitted, rule = case.admitted, case.allowed.rule
     return Job(
-        head,
-        ask,
-        body,
+        case.head,
+        case.ask,
+        case.arrived.body,
         admitted.tenant,
         admitted.data_class,
-        allowed.rule.name,
-        allowed.rule.pops,
+        rule.name,
+        rule.pops,
         levels=admitted.levels,
-        policy=allowed.rule.policy,
-        handling=allowed.rule.handling,
+        policy=rule.policy,
+        handling=rule.handling,
+        zones=rule.narrowed,
+        scope=prefix_scope(rule) if case.keeps else "",
     )

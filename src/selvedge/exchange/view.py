@@ -9,7 +9,7 @@ import msgspec
 
 from selvedge.fabric import Engine, Model, PoP, Release
 from selvedge.ledger import Holder, Keyring
-from selvedge.residency import Rules
+from selvedge.residency import Rule, Rules
 from selvedge.routing import Catalogue, EngineStates, FleetMap, Load, Policy, Signals
 from selvedge.wire import prefix_salt
 
@@ -101,6 +101,12 @@ def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compi
 def scope_of(zone: str, policy_rule: str | None) -> str:
     """Under which name prefixes are told of: their zone class, within it the rule of a policy."""
     return zone if policy_rule is None else f"{zone}/{policy_rule}"
+
+
+def prefix_scope(rule: Rule) -> str:
+    """The same of one rule. Where a key narrows it, it is a name that nobody is told by."""
+    scope = scope_of(rule.zone, rule.policy_rule)
+    return "/".join((scope, "", *rule.narrowed)) if rule.narrowed else scope
 
 
 def _zones(release: Release) -> dict[str, frozenset[str]]:

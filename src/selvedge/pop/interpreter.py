@@ -45,7 +45,6 @@ from selvedge.exchange import (
     Vouched,
     Written,
     cools,
-    scope_of,
     spends,
     take_word,
 )
@@ -280,11 +279,8 @@ class Interpreter:
         tokens, taken_us = relaying.prompt_timing()
         if tokens:
             own.learn_rate(engine, tokens, taken_us)
-        if ask.prefix:
-            rules = self._view.rules
-            rule = rules.rule(job.tenant, job.data_class, now_us())
-            if rule is not None and rules.holds(rule.cache, self._view.here.id):
-                own.hold(engine, ask.model, scope_of(rule.zone, rule.policy_rule), ask.prefix)
+        if ask.prefix and job.scope:
+            own.hold(engine, ask.model, job.scope, ask.prefix)
 
     def _new_relaying(
         self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None], prompt_tokens: int
@@ -363,6 +359,7 @@ class Interpreter:
             issued_us=at_us,
             patience_us=attempt.patience_us,
             handling=job.handling,
+            zones=job.zones,
         )
         return issue(ticket, self._view.pair_keys[attempt.pop])
 

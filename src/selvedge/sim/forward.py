@@ -139,6 +139,7 @@ class Forward(Relaying):
             issued_us=self._started_us,
             patience_us=self.attempt.patience_us,
             handling=job.handling,
+            zones=job.zones,
         )
 
 

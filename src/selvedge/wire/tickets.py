@@ -56,6 +56,8 @@ class Ticket(msgspec.Struct, frozen=True):
     """See `routing.Attempt`."""
     handling: tuple[Handling, ...] = ()
     """What the data class asks of the engine, by the ingress's release."""
+    zones: tuple[str, ...] = ()
+    """Those that the key is narrowed to; none: all."""
 
 
 _decoder: Final = msgspec.json.Decoder(Ticket)
