@@ -18,6 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from selvedge.adapters.fleet_form import (
     ClassConfig,
+    EmbeddedEngine,
     EngineConfig,
     EntityConfig,
     Facts,
@@ -37,6 +38,7 @@ from selvedge.adapters.fleet_residency import (
     with_policy,
     zone_of,
 )
+from selvedge.adapters.log_config import LogConfig, check_logs_config
 from selvedge.adapters.model_catalogue import fill_models
 from selvedge.adapters.yaml_text import one_line, read_yaml
 from selvedge.fabric import (
@@ -104,6 +106,7 @@ _TABLES: Mapping[str, type] = MappingProxyType(
         "tenants": TenantConfig,
         "keys": KeyConfig,
         "collectors": ServiceConfig,
+        "logs": LogConfig,
         "entities": EntityConfig,
     }
 )
@@ -157,6 +160,7 @@ def check_config(
         remark=remark,
     )
     _check_listen(config)
+    check_logs_config(config.logs)
     try:
         msgspec.json.encode(make_release(config, stand_ins))
     except UnicodeEncodeError as error:
@@ -208,6 +212,8 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
         ),
         control=facts.control,
         collectors=facts.collectors,
+        log_domain=config.log_domain,
+        logs=facts.logs,
         entities=entities_of(config),
     )
     return with_policy(release, config, lists, facts)
@@ -272,6 +278,7 @@ def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
             for engine_name, engine in one.engines.items()
         ),
         certificates=facts.certificates.get(name, ()),
+        log_keys=facts.log_keys.get(name, ()),
     )
 
 
@@ -331,5 +338,13 @@ def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: 
         serves=(Served(model, model),),
         in_flight_max=one.in_flight_max,
         prefill_tokens_per_s=one.prefill_tokens_per_s or 100,
-        honours=HANDLINGS,
+        honours=HANDLINGS if forgets(config, one.embedded) else ("no-training",),
     )
+
+
+def forgets(config: FleetConfig, one: EmbeddedEngine) -> bool:
+    """Whether an embedded engine is started so that it keeps nothing of a prompt."""
+    if one.zero_retention is not None:
+        return one.zero_retention
+    classes = [each for tenant in config.tenants.values() for each in tenant.classes.values()]
+    return any("zero-retention" in each.handling for each in classes)

@@ -7,14 +7,17 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from selvedge.adapters.log_config import LogConfig
 from selvedge.adapters.speculation import NO_SPECULATION, Speculation
 from selvedge.fabric import (
     LIMIT_MAX,
+    LOG_DOMAIN,
     NO_LIMITS,
     Collector,
     Control,
     Handling,
     Ingress,
+    JurisdictionLog,
     Limits,
     ModelKind,
     Price,
@@ -56,6 +59,10 @@ class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Count = 1
     prompt_batch_tokens: Count = 64
     port: Port | None = None
+    zero_retention: bool | None = None
+    """Whether it forgets every prompt at once, which costs what a prefix would have saved; None:
+    where a data class of this file asks for zero retention.
+    """
 
 
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +77,9 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key_env: str | None = None
     plain_http_outside: bool = False
     honours: list[Handling] = []
-    """What it keeps to of data classes' handling; an embedded engine keeps to all of it."""
+    """What it keeps to of data classes' handling, by its operator's word. An embedded engine trains
+    nothing; `embedded.zero_retention` says the rest.
+    """
 
 
 class PoPConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,6 +200,10 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the list that comes with the package."""
     policies: ReadPolicies | None = None
     """Written as the name of a file beside this one, in Cedar."""
+    log_domain: str = LOG_DOMAIN
+    """The origins of this fleet's logs begin with it."""
+    logs: dict[str, LogConfig] = {}
+    """By jurisdiction: the transparency log that takes its PoPs' checkpoints."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -213,3 +226,5 @@ class Facts(msgspec.Struct, frozen=True):
     """Hears what somebody should look at, though it holds."""
     decisions: Decisions | None = None
     """What a policy engine answered before."""
+    log_keys: Mapping[str, tuple[str, ...]] = {}
+    logs: tuple[JurisdictionLog, ...] = ()
