@@ -59,7 +59,6 @@ from selvedge.adapters.identities import (
 )
 from selvedge.adapters.invoice_pdf import (
     draw_invoice,
-    has_reportlab,
 )
 from selvedge.adapters.journal_reading import (
     FileJournal,
@@ -87,11 +86,46 @@ from selvedge.adapters.key_delta_store import (
     open_delta,
     seal_delta,
 )
+from selvedge.adapters.leaf_join import (
+    LeafJoin,
+    Unlogged,
+)
 from selvedge.adapters.links import (
     READY,
     BadLinks,
     Link,
     render_links,
+)
+from selvedge.adapters.log_config import (
+    LogConfig,
+    named_logs,
+)
+from selvedge.adapters.log_files import (
+    FolderFiles,
+    LogFiles,
+)
+from selvedge.adapters.log_keys import (
+    LOG_KEY_FILE,
+    keep_log_keys,
+    read_log_keys,
+    rotate_log_key,
+)
+from selvedge.adapters.log_reading import LogPlace, log_place
+from selvedge.adapters.log_store import (
+    LogState,
+    LogStore,
+    decode_state,
+    encode_state,
+    public_folder,
+    published,
+    read_path,
+    sizes_around,
+)
+from selvedge.adapters.log_telling import (
+    Listener,
+    NotTold,
+    SetBack,
+    Told,
 )
 from selvedge.adapters.model_catalogue import (
     QUANTISATIONS,
@@ -120,6 +154,15 @@ from selvedge.adapters.partitions import (
     usage_of_parts,
     write_parquet,
     write_partitions,
+)
+from selvedge.adapters.pdf_pages import (
+    PageFacts,
+    PageHeading,
+    PageTable,
+    PageText,
+    Titles,
+    draw_pages,
+    has_reportlab,
 )
 from selvedge.adapters.peer_identities import (
     PEER_FILE,
@@ -161,6 +204,12 @@ from selvedge.adapters.receipt_book import (
     Schedule,
     at_once,
 )
+from selvedge.adapters.release_archive import (
+    RELEASES,
+    ReleaseArchive,
+    bare,
+    lay_down_release,
+)
 from selvedge.adapters.release_store import (
     RELEASE_BYTES_MAX,
     Held,
@@ -169,6 +218,10 @@ from selvedge.adapters.release_store import (
     seal_release,
     sweep_drafts,
     write_atomically,
+)
+from selvedge.adapters.report_rows import (
+    numbers_around,
+    rows_of_tenant,
 )
 from selvedge.adapters.service_parts import (
     service_of_parts,
@@ -196,6 +249,11 @@ from selvedge.adapters.shared_ring import (
 )
 from selvedge.adapters.shared_tickets import (
     SharedTickets,
+)
+from selvedge.adapters.signed_files import (
+    hash_of,
+    is_signed,
+    signature_of,
 )
 from selvedge.adapters.sockets import (
     no_delay,
@@ -225,6 +283,7 @@ __all__ = [
     "CLAIM_KEY_BYTES",
     "CLAIM_NOTE_BYTES",
     "DELTA_FILE",
+    "LOG_KEY_FILE",
     "NAME_BYTES",
     "NO_SPECULATION",
     "PARENT_VARIABLE",
@@ -232,6 +291,7 @@ __all__ = [
     "PEER_FILE",
     "QUANTISATIONS",
     "READY",
+    "RELEASES",
     "RELEASE_BYTES_MAX",
     "STARTED",
     "WRITTEN_BEFORE",
@@ -256,6 +316,7 @@ __all__ = [
     "FileAppender",
     "FileJournal",
     "FleetConfig",
+    "FolderFiles",
     "Heard",
     "Held",
     "HeldDelta",
@@ -263,23 +324,37 @@ __all__ = [
     "HttpClient",
     "KeyDeltaStore",
     "KnownModel",
+    "LeafJoin",
     "LeftClaim",
     "Link",
+    "Listener",
+    "LogConfig",
+    "LogFiles",
+    "LogPlace",
+    "LogState",
+    "LogStore",
     "Memory",
     "MemoryAppender",
     "ModelCatalogue",
     "ModelConfig",
     "ModelUnavailable",
     "Names",
+    "NotTold",
     "Origin",
     "Outgoing",
+    "PageFacts",
+    "PageHeading",
+    "PageTable",
+    "PageText",
     "PlainFiles",
     "PriceStore",
     "ProbeFailed",
     "Quantisation",
     "ReceiptBook",
+    "ReleaseArchive",
     "ReleaseStore",
     "Schedule",
+    "SetBack",
     "SharedClaims",
     "SharedCounts",
     "SharedRing",
@@ -287,8 +362,11 @@ __all__ = [
     "Speculation",
     "SpeculationKind",
     "Table",
+    "Titles",
     "ToStart",
+    "Told",
     "TransportFailed",
+    "Unlogged",
     "Vault",
     "Way",
     "accepting_context",
@@ -296,17 +374,21 @@ __all__ = [
     "as_rows",
     "as_table",
     "at_once",
+    "bare",
     "check_peer_certificates",
     "check_webhook_url",
     "client_side_context",
     "command_for",
     "connect",
+    "decode_state",
     "default_cache_dir",
     "defer",
     "dialling_context",
     "die_with_parent",
     "draw_invoice",
+    "draw_pages",
     "drop_days",
+    "encode_state",
     "find_data",
     "find_digests",
     "find_parts",
@@ -317,18 +399,25 @@ __all__ = [
     "forgets",
     "has_duckdb",
     "has_reportlab",
+    "hash_of",
     "hash_prices",
     "is_free",
+    "is_signed",
     "journal_of",
     "journals_of",
+    "keep_log_keys",
     "keep_peer_identity",
     "keep_secret",
     "keep_whole",
+    "lay_down_release",
     "leave_no_core",
+    "log_place",
     "make_release",
     "model_digest",
     "model_path",
+    "named_logs",
     "no_delay",
+    "numbers_around",
     "one_line",
     "open_delta",
     "open_prices",
@@ -340,21 +429,27 @@ __all__ = [
     "parts_of_days",
     "peer_certificates",
     "pop_public_key",
+    "public_folder",
+    "published",
     "quoted",
     "read_amount",
     "read_catalogue",
     "read_config",
     "read_jurisdictions",
     "read_lines",
+    "read_log_keys",
+    "read_path",
     "read_policies",
     "read_prices",
     "read_secret",
     "read_segments",
     "read_yaml",
     "render_links",
+    "rotate_log_key",
     "rotate_peer_identity",
     "rows_of_lines",
     "rows_of_parts",
+    "rows_of_tenant",
     "seal_delta",
     "seal_prices",
     "seal_release",
@@ -364,6 +459,8 @@ __all__ = [
     "service_key",
     "service_of_parts",
     "shipped_jurisdictions",
+    "signature_of",
+    "sizes_around",
     "sweep_drafts",
     "usage_of_parts",
     "webhook_headers",

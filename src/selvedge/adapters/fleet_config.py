@@ -38,6 +38,7 @@ from selvedge.adapters.fleet_residency import (
     with_policy,
     zone_of,
 )
+from selvedge.adapters.log_config import LogConfig, check_logs_config
 from selvedge.adapters.model_catalogue import fill_models
 from selvedge.adapters.yaml_text import one_line, read_yaml
 from selvedge.fabric import (
@@ -105,6 +106,7 @@ _TABLES: Mapping[str, type] = MappingProxyType(
         "tenants": TenantConfig,
         "keys": KeyConfig,
         "collectors": ServiceConfig,
+        "logs": LogConfig,
         "entities": EntityConfig,
     }
 )
@@ -158,6 +160,7 @@ def check_config(
         remark=remark,
     )
     _check_listen(config)
+    check_logs_config(config.logs)
     try:
         msgspec.json.encode(make_release(config, stand_ins))
     except UnicodeEncodeError as error:
@@ -209,6 +212,8 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
         ),
         control=facts.control,
         collectors=facts.collectors,
+        log_domain=config.log_domain,
+        logs=facts.logs,
         entities=entities_of(config),
     )
     return with_policy(release, config, lists, facts)
@@ -273,6 +278,7 @@ def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
             for engine_name, engine in one.engines.items()
         ),
         certificates=facts.certificates.get(name, ()),
+        log_keys=facts.log_keys.get(name, ()),
     )
 
 

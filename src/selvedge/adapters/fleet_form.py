@@ -7,14 +7,17 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from selvedge.adapters.log_config import LogConfig
 from selvedge.adapters.speculation import NO_SPECULATION, Speculation
 from selvedge.fabric import (
     LIMIT_MAX,
+    LOG_DOMAIN,
     NO_LIMITS,
     Collector,
     Control,
     Handling,
     Ingress,
+    JurisdictionLog,
     Limits,
     ModelKind,
     Price,
@@ -197,6 +200,10 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the list that comes with the package."""
     policies: ReadPolicies | None = None
     """Written as the name of a file beside this one, in Cedar."""
+    log_domain: str = LOG_DOMAIN
+    """The origins of this fleet's logs begin with it."""
+    logs: dict[str, LogConfig] = {}
+    """By jurisdiction: the transparency log that takes its PoPs' checkpoints."""
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -219,3 +226,5 @@ class Facts(msgspec.Struct, frozen=True):
     """Hears what somebody should look at, though it holds."""
     decisions: Decisions | None = None
     """What a policy engine answered before."""
+    log_keys: Mapping[str, tuple[str, ...]] = {}
+    logs: tuple[JurisdictionLog, ...] = ()

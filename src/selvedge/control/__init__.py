@@ -59,6 +59,10 @@ from selvedge.control.invoicing import (
     book_of,
     make_again,
 )
+from selvedge.control.kept_releases import (
+    KeptReleases,
+    public_key_of,
+)
 from selvedge.control.local import (
     LocalFabric,
     free_port,
@@ -68,6 +72,12 @@ from selvedge.control.reconcile import (
     Finding,
     Reconciled,
     reconcile,
+)
+from selvedge.control.residency_reports import (
+    Logs,
+    Reporting,
+    Wish,
+    sources_for_report,
 )
 from selvedge.control.roles import (
     ROLES,
@@ -104,14 +114,18 @@ __all__ = [
     "InvoiceStore",
     "InvoicesChecked",
     "Invoicing",
+    "KeptReleases",
     "LocalFabric",
+    "Logs",
     "Receipts",
     "Reconciled",
+    "Reporting",
     "Running",
     "RunningPoP",
     "ServiceSources",
     "Snapshot",
     "TenantForecast",
+    "Wish",
     "admin_errors_table",
     "back_up",
     "book_of",
@@ -128,6 +142,7 @@ __all__ = [
     "make_again",
     "open_store",
     "plan_collectors",
+    "public_key_of",
     "publish_prices",
     "read_maintenance",
     "reconcile",
@@ -137,6 +152,7 @@ __all__ = [
     "run_collector",
     "run_control",
     "seeding_of",
+    "sources_for_report",
     "usage_of",
     "weights_digests",
     "written_collectors",

@@ -21,6 +21,7 @@ from selvedge.adapters import (
     DELTA_FILE,
     RELEASE_BYTES_MAX,
     Held,
+    lay_down_release,
     open_delta,
     open_release,
     operator_public_key,
@@ -151,7 +152,7 @@ class Publisher:
                 note_release(act, release)
                 if prices is not None:
                     self._home.keep_prices(prices, release)
-            write_atomically(self._home.release_file, sealed)
+            lay_down_release(self._home.release_file, sealed)
             self._read_release()
             return self._write_delta(release)
 

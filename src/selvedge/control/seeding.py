@@ -16,10 +16,10 @@ import msgspec
 from sqlalchemy import insert, select, update
 
 from selvedge.adapters import (
+    lay_down_release,
     open_release,
     operator_public_key,
     seal_release,
-    write_atomically,
 )
 from selvedge.control.database import Database
 from selvedge.control.home import Home
@@ -248,7 +248,7 @@ def adopt(store: Store, home: Home) -> bool:
         data = home.release_file.read_bytes()
         release = open_release(data, operator_public_key(operator)).release
         made = seed(store, msgspec.structs.replace(release, version=release.version + 1))
-        write_atomically(home.release_file, seal_release(made, operator))
+        lay_down_release(home.release_file, seal_release(made, operator))
         return True
 
 

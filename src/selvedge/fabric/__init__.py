@@ -9,6 +9,7 @@ from selvedge.fabric.addresses import (
 )
 from selvedge.fabric.countries import COUNTRIES, GROUPS, UNKNOWN_COUNTRY, is_country
 from selvedge.fabric.errors import (
+    BadProof,
     BadRelease,
     BadScenario,
     BadSetting,
@@ -39,6 +40,15 @@ from selvedge.fabric.key_delta import (
     tightest,
     widened,
     wider_limit,
+)
+from selvedge.fabric.logs import (
+    LOG_DOMAIN,
+    LOG_KEYS_MAX,
+    JurisdictionLog,
+    Witness,
+    jurisdiction_origin,
+    log_of,
+    pop_origin,
 )
 from selvedge.fabric.names import NAME_PATTERN
 from selvedge.fabric.policy import (
@@ -88,6 +98,8 @@ __all__ = [
     "GROUPS",
     "HANDLINGS",
     "LIMIT_MAX",
+    "LOG_DOMAIN",
+    "LOG_KEYS_MAX",
     "NAME_PATTERN",
     "NO_LIMITS",
     "PROBE_TENANT",
@@ -99,6 +111,7 @@ __all__ = [
     "Ask",
     "Attestation",
     "Attested",
+    "BadProof",
     "BadRelease",
     "BadScenario",
     "BadSetting",
@@ -112,6 +125,7 @@ __all__ = [
     "Handling",
     "Head",
     "Ingress",
+    "JurisdictionLog",
     "Key",
     "KeyDelta",
     "Limits",
@@ -144,11 +158,15 @@ __all__ = [
     "Usage",
     "Wan",
     "WanModel",
+    "Witness",
     "Zone",
     "great_circle_km",
     "is_country",
     "is_inside",
     "is_public",
+    "jurisdiction_origin",
+    "log_of",
+    "pop_origin",
     "read_address",
     "tightest",
     "why_forbidden",

@@ -8,6 +8,7 @@ SelvedgeError                 one sentence a person can act on
   BadTicket                   a peer's ticket that does not hold
   StoreFailed                 a write did not happen, or may not have happened
   StoreCorrupt                what was read back is not what was written
+  BadProof                    a note, checkpoint, tile, proof or bundle that does not hold
 """
 
 from __future__ import annotations
@@ -60,3 +61,12 @@ class StoreFailed(SelvedgeError):
 
 class StoreCorrupt(SelvedgeError):
     """Stored bytes fail their own check."""
+
+
+class BadProof(SelvedgeError):
+    """Something of a transparency log that is malformed or does not hold; ``what`` it is."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what}: {why}")
+        self.what = what
+        self.why = why

@@ -17,6 +17,7 @@ from selvedge.fabric.addresses import is_inside, read_address, why_forbidden
 from selvedge.fabric.countries import UNKNOWN_COUNTRY, is_country
 from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.geography import WanModel
+from selvedge.fabric.logs import LOG_DOMAIN, JurisdictionLog, check_log_keys, check_logs
 from selvedge.fabric.names import check_name, check_unique
 from selvedge.fabric.policy import Entity, Handling, Policy
 from selvedge.fabric.tenancy import Key, Price, Project, Tenant
@@ -147,6 +148,8 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engines: tuple[Engine, ...] = ()
     certificates: tuple[str, ...] = ()
     """TLS certificates for peers, DER in base64: it shows the first, and two may be good."""
+    log_keys: tuple[str, ...] = ()
+    """Ed25519, base64: what its log is signed with. None: it keeps no log."""
 
     def __post_init__(self) -> None:
         check_name("pops", self.id)
@@ -164,6 +167,7 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadRelease(field, f"names more than {CERTIFICATES_MAX}; drop the oldest")
         if not all(_CERTIFICATE.fullmatch(one) for one in self.certificates):
             raise BadRelease(field, "is DER in base64, at most 4096 characters each")
+        check_log_keys(f"pops.{self.id}.log_keys", self.log_keys)
 
 
 class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -253,6 +257,9 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entities: tuple[Entity, ...] = ()
     policy: Policy | None = None
     """None: zones alone say where data may be."""
+    log_domain: str = LOG_DOMAIN
+    """The origins of this fleet's logs begin with it."""
+    logs: tuple[JurisdictionLog, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("fleet", self.fleet)
@@ -269,6 +276,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         self._check_bases()
         self._check_references()
         self._check_policy()
+        check_logs(self.log_domain, self.logs)
 
     def _check_policy(self) -> None:
         entities = {one.id: one.parent for one in self.entities}

@@ -98,6 +98,9 @@ from selvedge.ledger.keys import (
     hash_secret,
     write_key,
 )
+from selvedge.ledger.leaf_reading import (
+    LeafReader,
+)
 from selvedge.ledger.leases import (
     Answer,
     Grant,
@@ -351,6 +354,7 @@ __all__ = [
     "InvoiceLine",
     "KeyChanges",
     "Keyring",
+    "LeafReader",
     "Level",
     "Levels",
     "Maintenance",

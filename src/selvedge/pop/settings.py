@@ -154,6 +154,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(ge=0, le=NEAREST_MAX),
         _help("How many of the nearest allowed PoPs are asked for reports; 0: none."),
     ] = NEAREST_MAX
+    residency_shadow_one_in: Annotated[
+        int,
+        Meta(ge=0),
+        _help(
+            "One attempt in so many is asked again of the policy itself, beside the event loop; "
+            "where that differs, an alarm, and the rule allows nothing here. 0: none."
+        ),
+    ] = 1_000
+    residency_shadow_queue_max: Annotated[
+        int, Meta(ge=1, le=65_536), _help("Such attempts that may wait; others are not asked.")
+    ] = 64
     lease_away: Annotated[
         LeaseAway,
         _help(
@@ -203,6 +214,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(ge=0),
         _help("Receipt files that every collector has are dropped after so many days; 0: never."),
     ] = 0
+    log_tell_ms: Annotated[
+        int,
+        Meta(ge=100, le=3_600_000),
+        _help("How often the jurisdiction's log is told the newest checkpoint of this PoP's, ms."),
+    ] = 10_000
     connections_max: Annotated[Count, _help("Client and peer connections at once.")] = 10_000
     workers: Annotated[
         int, Meta(ge=1, le=64), _help("Processes that serve; limits hold for all together.")

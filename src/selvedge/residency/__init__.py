@@ -1,6 +1,11 @@
 """Floor 1: where data may be processed. Rules in, bitsets out; fails closed."""
 
 from selvedge.residency.facts import Epoch, Facts, hash_policy, read_facts, write_facts
+from selvedge.residency.judgement import (
+    Breach,
+    Judge,
+    word_of,
+)
 from selvedge.residency.jurisdictions import (
     DAY_US,
     Group,
@@ -38,6 +43,7 @@ __all__ = [
     "HORIZON_US",
     "Allowed",
     "Answer",
+    "Breach",
     "Clause",
     "Compilation",
     "Decider",
@@ -46,6 +52,7 @@ __all__ = [
     "Facts",
     "Fleet",
     "Group",
+    "Judge",
     "Jurisdictions",
     "Member",
     "Party",
@@ -69,5 +76,6 @@ __all__ = [
     "read_facts",
     "rows_of",
     "strandings",
+    "word_of",
     "write_facts",
 ]

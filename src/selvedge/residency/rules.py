@@ -10,12 +10,15 @@ This module refuses to know engines and load: it says where a request *may* go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
 from selvedge.fabric import UNKNOWN_COUNTRY, DataClass, Handling, PoP, Refused, Release
 from selvedge.fabric.value import Value
 from selvedge.residency.rows import FOREVER_US, Row, nothing, rows_of
 
+DOORS_MAX: Final = 3
+"""Base URLs that a refusal names."""
 NARROWED_MAX: Final = 1024
 """Rules kept as narrowed by keys; more than those of all kinds of keys."""
 
@@ -75,6 +78,7 @@ class Rules:
     __slots__ = (
         "_classes",
         "_everywhere",
+        "_hosts",
         "_in_countries",
         "_index",
         "_members",
@@ -102,6 +106,7 @@ class Rules:
         policy = release.policy
         self._version: str | None = policy.version if policy is not None else None
         self._rows: Mapping[str, tuple[Row, ...]] = rows_of(policy) if policy is not None else {}
+        self._hosts: dict[tuple[int, int], str] = {}
         self._stopped: set[str] = set()
         self._narrowed: dict[tuple[str, tuple[str, ...]], Rule] = {}
         self._members: dict[int, tuple[PoP, ...]] = {}
@@ -187,9 +192,7 @@ class Rules:
         return Refused("residency_no_allowed_pop", words, rule=rule.name)
 
     def _wrong_ingress(self, rule: Rule, ingress: str) -> Refused:
-        enter = rule.enter & rule.allowed or rule.enter
-        hosts = [f"{pop.url}/v1" for pop in self.members(enter) if pop.engines]
-        hosts = hosts or [f"{pop.url}/v1" for pop in self.members(enter)]
+        hosts = self._doors(rule)
         if not hosts:
             words = f"Rule {rule.name!r} lets requests enter at no PoP of this fleet."
             return Refused("residency_no_allowed_pop", words, rule=rule.name)
@@ -199,9 +202,20 @@ class Rules:
         return Refused(
             "residency_ingress",
             f"Rule {rule.name!r} lets requests enter {where}; "
-            f"PoP {ingress!r} is outside: use {' or '.join(hosts[:3])} as base_url.",
+            f"PoP {ingress!r} is outside: use {hosts} as base_url.",
             rule=rule.name,
         )
+
+    def _doors(self, rule: Rule) -> str:
+        """Where its requests may enter: up to three base URLs, of PoPs with engines if any."""
+        found = self._hosts.get((rule.enter, rule.allowed))
+        if found is None:
+            enter = rule.enter & rule.allowed or rule.enter
+            pops = islice(self._unfold(enter & self._with_engines or enter), DOORS_MAX)
+            found = self._hosts[rule.enter, rule.allowed] = " or ".join(
+                f"{pop.url}/v1" for pop in pops
+            )
+        return found
 
     def _narrow(self, rule: Rule, zones: tuple[str, ...]) -> Rule:
         """The rule within these zones; made when first asked for."""

@@ -22,7 +22,10 @@ from selvedge.sim.description import Description, Site, TenantPart, ZonePart, ch
 from selvedge.sim.engines import EngineModel, Work
 from selvedge.sim.fleet import example_flows, example_release, example_scenario
 from selvedge.sim.hardware import HARDWARE, Hardware
-from selvedge.sim.interpreter import simulate
+from selvedge.sim.interpreter import (
+    simulate,
+    with_keys_of_simulation,
+)
 from selvedge.sim.journal import WriteFault
 from selvedge.sim.mooncake import BadTrace, read_mooncake
 from selvedge.sim.playing import play
@@ -110,4 +113,5 @@ __all__ = [
     "run",
     "simulate",
     "together",
+    "with_keys_of_simulation",
 ]

@@ -1,0 +1,193 @@
+"""The files of a log's folder: where a write stands for good, and where only under its name.
+
+`LogFiles` is what a log store needs of a disk; `FolderFiles` is a real one. A path has its folders
+in it, and folders come with the first file. Everything raises `StoreFailed` that names the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Protocol
+
+from selvedge.fabric import StoreFailed
+
+_DRAFT: Final = ".draft"
+
+
+class LogFiles(Protocol):
+    """Files by path below one folder."""
+
+    def read(self, path: str) -> bytes | None:
+        """A whole file; None where there is none."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, in order; none where it is not there."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """A file, whole under its name, but not synced: it may be gone or torn with the power."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        """A file, whole and synced under its name, or as it was before."""
+
+    def append(self, path: str, data: bytes) -> None:
+        """Write behind what is there. Where it fails a part may be there."""
+
+    def sync(self, paths: Iterable[str]) -> None:
+        """These files, and that they are in their folders, survive a loss of power."""
+
+    def cut(self, path: str, size: int) -> None:
+        """Drop what is behind ``size``, and sync."""
+
+    def remove(self, path: str) -> None:
+        """Drop a file, or a folder with all that is in it; nothing where it is not there."""
+
+
+class FolderFiles:
+    """`LogFiles` on a real file system."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open_path = ""
+        self._fd = -1
+
+    def read(self, path: str) -> bytes | None:
+        """A whole file; None where there is none."""
+        with _named(self.folder / path):
+            try:
+                return (self.folder / path).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def names(self, folder: str) -> list[str]:
+        """Names in a folder, in order."""
+        with _named(self.folder / folder):
+            try:
+                found = os.listdir(self.folder / folder)
+            except FileNotFoundError:
+                return []
+            return sorted(one for one in found if not one.endswith(_DRAFT))
+
+    def put(self, path: str, data: bytes) -> None:
+        """A file, whole under its name, not synced."""
+        target = self.folder / path
+        with _named(target):
+            self._write(target, data, synced=False)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """A file, whole and synced under its name."""
+        target = self.folder / path
+        with _named(target):
+            self._write(target, data, synced=True)
+            self._sync_folders({target.parent})
+
+    def _write(self, target: Path, data: bytes, *, synced: bool) -> None:
+        draft = f"{target}{_DRAFT}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        try:
+            fd = os.open(draft, flags, 0o644)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(draft, flags, 0o644)
+        try:
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(fd, view) :]
+                if synced:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(draft, target)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(draft)
+            raise
+
+    def append(self, path: str, data: bytes) -> None:
+        """Write behind what is there."""
+        with _named(self.folder / path):
+            self._open(path)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+
+    def sync(self, paths: Iterable[str]) -> None:
+        """These files, and their names, survive a loss of power."""
+        folders = set()
+        for path in paths:
+            target = self.folder / path
+            with _named(target):
+                if path == self._open_path:
+                    os.fdatasync(self._fd)
+                    continue
+                fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                folders.add(target.parent)
+        with _named(self.folder):
+            self._sync_folders(folders)
+
+    def _sync_folders(self, folders: Iterable[Path]) -> None:
+        """Each, and those above it: a new folder is a name in another."""
+        wanted = set(folders)
+        for one in list(wanted):
+            while one != self.folder:
+                one = one.parent
+                wanted.add(one)
+        for one in wanted:
+            fd = os.open(one, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def cut(self, path: str, size: int) -> None:
+        """Drop what is behind ``size``, and sync."""
+        with _named(self.folder / path):
+            self._open(path)
+            os.ftruncate(self._fd, size)
+            os.fsync(self._fd)
+
+    def remove(self, path: str) -> None:
+        """Drop a file, or a folder with all that is in it."""
+        target = self.folder / path
+        if path == self._open_path:
+            self.close()
+        with _named(target):
+            try:
+                target.unlink(missing_ok=True)
+            except IsADirectoryError:
+                shutil.rmtree(target)
+
+    def close(self) -> None:
+        """Close the file that was appended to last."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._open_path, self._fd = "", -1
+
+    def _open(self, path: str) -> None:
+        if path == self._open_path:
+            return
+        self.close()
+        target = self.folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(target, flags, 0o600)
+        self._open_path = path
+
+
+class _named(contextlib.AbstractContextManager["_named"]):
+    """An `OSError` inside becomes a `StoreFailed` that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise StoreFailed(f"{self._path} cannot be used: {error.strerror}") from error
