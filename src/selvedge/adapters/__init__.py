@@ -231,6 +231,9 @@ from selvedge.adapters.shared_ring import (
 from selvedge.adapters.shared_tickets import (
     SharedTickets,
 )
+from selvedge.adapters.signed_files import (
+    WatchedFile,
+)
 from selvedge.adapters.sockets import (
     no_delay,
 )
@@ -331,6 +334,7 @@ __all__ = [
     "Told",
     "TransportFailed",
     "Vault",
+    "WatchedFile",
     "Way",
     "accepting_context",
     "accepting_shell",

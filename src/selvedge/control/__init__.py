@@ -46,6 +46,12 @@ from selvedge.control.home_collectors import (
 from selvedge.control.home_control import (
     written_control,
 )
+from selvedge.control.home_logs import (
+    log_directory,
+    log_folders,
+    plan_logs,
+    written_logs,
+)
 from selvedge.control.invoice_checks import (
     InvoicesChecked,
     check_invoices,
@@ -63,6 +69,11 @@ from selvedge.control.local import (
     LocalFabric,
     free_port,
     weights_digests,
+)
+from selvedge.control.log_process import (
+    LogSettings,
+    run_log,
+    run_witness,
 )
 from selvedge.control.reconcile import (
     Finding,
@@ -90,6 +101,9 @@ from selvedge.control.spend_forecasts import (
     TenantForecast,
     forecasts_of,
 )
+from selvedge.control.witness import (
+    WitnessSettings,
+)
 
 __all__ = [
     "CONTROL_ENV_PREFIX",
@@ -105,6 +119,7 @@ __all__ = [
     "InvoicesChecked",
     "Invoicing",
     "LocalFabric",
+    "LogSettings",
     "Receipts",
     "Reconciled",
     "Running",
@@ -112,6 +127,7 @@ __all__ = [
     "ServiceSources",
     "Snapshot",
     "TenantForecast",
+    "WitnessSettings",
     "admin_errors_table",
     "back_up",
     "book_of",
@@ -125,9 +141,12 @@ __all__ = [
     "free_port",
     "has_control_extra",
     "load_part",
+    "log_directory",
+    "log_folders",
     "make_again",
     "open_store",
     "plan_collectors",
+    "plan_logs",
     "publish_prices",
     "read_maintenance",
     "reconcile",
@@ -136,11 +155,14 @@ __all__ = [
     "roles_table",
     "run_collector",
     "run_control",
+    "run_log",
+    "run_witness",
     "seeding_of",
     "usage_of",
     "weights_digests",
     "written_collectors",
     "written_control",
+    "written_logs",
 ]
 if TYPE_CHECKING:
     from selvedge.control.backup import back_up, restore
