@@ -11,6 +11,8 @@ from selvedge.adapters.bundled_models import (
     model_digest,
     model_path,
 )
+from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
+from selvedge.adapters.cedar import CedarDecider, read_policies
 from selvedge.adapters.certificates import (
     BadCertificate,
     CertificateFiles,
@@ -36,16 +38,8 @@ from selvedge.adapters.engine_probe import (
 from selvedge.adapters.entropy import (
     Entropy,
 )
-from selvedge.adapters.fleet_config import (
-    EmbeddedEngine,
-    Facts,
-    FleetConfig,
-    ModelConfig,
-    make_release,
-    one_line,
-    read_config,
-    read_yaml,
-)
+from selvedge.adapters.fleet_config import forgets, make_release, read_config
+from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
 from selvedge.adapters.http_client import (
     Call,
     ClientSettings,
@@ -65,7 +59,6 @@ from selvedge.adapters.identities import (
 )
 from selvedge.adapters.invoice_pdf import (
     draw_invoice,
-    has_reportlab,
 )
 from selvedge.adapters.journal_reading import (
     FileJournal,
@@ -85,12 +78,17 @@ from selvedge.adapters.journals import (
     journals_of,
     keep_whole,
 )
+from selvedge.adapters.jurisdiction_files import read_jurisdictions, shipped_jurisdictions
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
     HeldDelta,
     KeyDeltaStore,
     open_delta,
     seal_delta,
+)
+from selvedge.adapters.leaf_join import (
+    LeafJoin,
+    Unlogged,
 )
 from selvedge.adapters.links import (
     READY,
@@ -112,6 +110,7 @@ from selvedge.adapters.log_keys import (
     read_log_keys,
     rotate_log_key,
 )
+from selvedge.adapters.log_reading import LogPlace, log_place
 from selvedge.adapters.log_store import (
     LogState,
     LogStore,
@@ -156,6 +155,15 @@ from selvedge.adapters.partitions import (
     write_parquet,
     write_partitions,
 )
+from selvedge.adapters.pdf_pages import (
+    PageFacts,
+    PageHeading,
+    PageTable,
+    PageText,
+    Titles,
+    draw_pages,
+    has_reportlab,
+)
 from selvedge.adapters.peer_identities import (
     PEER_FILE,
     accepting_context,
@@ -184,6 +192,7 @@ from selvedge.adapters.processes import (
     ChildFailed,
     ChildProcess,
     die_with_parent,
+    leave_no_core,
 )
 from selvedge.adapters.public_data import (
     DataMissing,
@@ -195,6 +204,12 @@ from selvedge.adapters.receipt_book import (
     Schedule,
     at_once,
 )
+from selvedge.adapters.release_archive import (
+    RELEASES,
+    ReleaseArchive,
+    bare,
+    lay_down_release,
+)
 from selvedge.adapters.release_store import (
     RELEASE_BYTES_MAX,
     Held,
@@ -203,6 +218,10 @@ from selvedge.adapters.release_store import (
     seal_release,
     sweep_drafts,
     write_atomically,
+)
+from selvedge.adapters.report_rows import (
+    numbers_around,
+    rows_of_tenant,
 )
 from selvedge.adapters.service_parts import (
     service_of_parts,
@@ -233,6 +252,9 @@ from selvedge.adapters.shared_tickets import (
 )
 from selvedge.adapters.signed_files import (
     WatchedFile,
+    hash_of,
+    is_signed,
+    signature_of,
 )
 from selvedge.adapters.sockets import (
     no_delay,
@@ -252,9 +274,11 @@ from selvedge.adapters.webhooks import (
     send_webhook,
     webhook_headers,
 )
+from selvedge.adapters.yaml_text import one_line, read_yaml
 
 __all__ = [
     "BUNDLED",
+    "CEDAR_SCHEMA",
     "CELL_BYTES",
     "CLAIMS_LAYOUT",
     "CLAIM_KEY_BYTES",
@@ -268,6 +292,7 @@ __all__ = [
     "PEER_FILE",
     "QUANTISATIONS",
     "READY",
+    "RELEASES",
     "RELEASE_BYTES_MAX",
     "STARTED",
     "WRITTEN_BEFORE",
@@ -276,6 +301,7 @@ __all__ = [
     "BadLinks",
     "BadWebhook",
     "Call",
+    "CedarDecider",
     "Cell",
     "CertificateFiles",
     "Chain",
@@ -299,11 +325,13 @@ __all__ = [
     "HttpClient",
     "KeyDeltaStore",
     "KnownModel",
+    "LeafJoin",
     "LeftClaim",
     "Link",
     "Listener",
     "LogConfig",
     "LogFiles",
+    "LogPlace",
     "LogState",
     "LogStore",
     "Memory",
@@ -315,11 +343,16 @@ __all__ = [
     "NotTold",
     "Origin",
     "Outgoing",
+    "PageFacts",
+    "PageHeading",
+    "PageTable",
+    "PageText",
     "PlainFiles",
     "PriceStore",
     "ProbeFailed",
     "Quantisation",
     "ReceiptBook",
+    "ReleaseArchive",
     "ReleaseStore",
     "Schedule",
     "SetBack",
@@ -330,9 +363,11 @@ __all__ = [
     "Speculation",
     "SpeculationKind",
     "Table",
+    "Titles",
     "ToStart",
     "Told",
     "TransportFailed",
+    "Unlogged",
     "Vault",
     "WatchedFile",
     "Way",
@@ -341,6 +376,7 @@ __all__ = [
     "as_rows",
     "as_table",
     "at_once",
+    "bare",
     "check_peer_certificates",
     "check_webhook_url",
     "client_side_context",
@@ -352,6 +388,7 @@ __all__ = [
     "dialling_context",
     "die_with_parent",
     "draw_invoice",
+    "draw_pages",
     "drop_days",
     "encode_state",
     "find_data",
@@ -361,21 +398,28 @@ __all__ = [
     "find_receipts",
     "find_sealed",
     "fold_parts",
+    "forgets",
     "has_duckdb",
     "has_reportlab",
+    "hash_of",
     "hash_prices",
     "is_free",
+    "is_signed",
     "journal_of",
     "journals_of",
     "keep_log_keys",
     "keep_peer_identity",
     "keep_secret",
     "keep_whole",
+    "lay_down_release",
+    "leave_no_core",
+    "log_place",
     "make_release",
     "model_digest",
     "model_path",
     "named_logs",
     "no_delay",
+    "numbers_around",
     "one_line",
     "open_delta",
     "open_prices",
@@ -393,9 +437,11 @@ __all__ = [
     "read_amount",
     "read_catalogue",
     "read_config",
+    "read_jurisdictions",
     "read_lines",
     "read_log_keys",
     "read_path",
+    "read_policies",
     "read_prices",
     "read_secret",
     "read_segments",
@@ -405,6 +451,7 @@ __all__ = [
     "rotate_peer_identity",
     "rows_of_lines",
     "rows_of_parts",
+    "rows_of_tenant",
     "seal_delta",
     "seal_prices",
     "seal_release",
@@ -413,6 +460,8 @@ __all__ = [
     "send_webhook",
     "service_key",
     "service_of_parts",
+    "shipped_jurisdictions",
+    "signature_of",
     "sizes_around",
     "sweep_drafts",
     "usage_of_parts",

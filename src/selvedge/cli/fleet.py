@@ -75,8 +75,17 @@ fleet.add_command(load)
 @json_option
 def check(config: Path, as_json: bool) -> None:
     """Check a fleet file; the first thing wrong is one line and exit code 1."""
-    found = read_config(config)
-    facts = {"fleet": found.fleet, "pops": len(found.pops), "tenants": len(found.tenants)}
+    remarks: list[str] = []
+    found = read_config(config, remark=remarks.append)
+    facts: dict[str, object] = {
+        "fleet": found.fleet,
+        "pops": len(found.pops),
+        "tenants": len(found.tenants),
+    }
+    if remarks:
+        facts["remarks"] = remarks
+    for words in remarks:
+        _remark(words)
     if as_json:
         click.echo(msgspec.json.encode(facts))
     else:
@@ -93,11 +102,16 @@ def check(config: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Sell by this price book from now on (default: the one published last, if any).",
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Publish even where a policy leaves a data class without any place.",
+)
 @home_option
 @json_option
-def publish(config: Path, prices: Path | None, home: Path, as_json: bool) -> None:
+def publish(config: Path, prices: Path | None, force: bool, home: Path, as_json: bool) -> None:
     """Sign the next release of CONFIG, for PoPs that are run one by one."""
-    description = read_config(config)
+    description = read_config(config, force=force, remark=_remark)
     book = read_prices(prices) if prices is not None else None
     files = Home(home)
     files.lock()
@@ -115,6 +129,7 @@ def publish(config: Path, prices: Path | None, home: Path, as_json: bool) -> Non
         logs=written_logs(files, description),
         tenancy=seeding_of(home, own),
         prices=book,
+        force=force,
     )
     facts = {
         "release": release.version,
@@ -132,6 +147,10 @@ def publish(config: Path, prices: Path | None, home: Path, as_json: bool) -> Non
     }
     text = msgspec.json.encode(facts)
     click.echo(text if as_json else msgspec.json.format(text))
+
+
+def _remark(words: str) -> None:
+    click.echo(f"look at this: {words}", err=True)
 
 
 def _key_files(files: Home, config: FleetConfig) -> dict[str, str]:

@@ -12,6 +12,7 @@ import msgspec
 from selvedge import __version__
 from selvedge.cli.alerts import alert, forecast
 from selvedge.cli.ask import ask
+from selvedge.cli.audit import audit
 from selvedge.cli.collector import collector
 from selvedge.cli.control import control
 from selvedge.cli.doctor import doctor
@@ -56,7 +57,7 @@ def version(as_json: bool) -> None:
 for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
     *(tenant, project, key, control, usage, reconcile),
-    *(price, invoice, sla, alert, forecast),
+    *(price, invoice, sla, alert, forecast, audit),
     *(log, witness),
     *(sim, doctor, docs),
 ):

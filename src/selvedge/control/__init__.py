@@ -65,6 +65,10 @@ from selvedge.control.invoicing import (
     book_of,
     make_again,
 )
+from selvedge.control.kept_releases import (
+    KeptReleases,
+    public_key_of,
+)
 from selvedge.control.local import (
     LocalFabric,
     free_port,
@@ -79,6 +83,12 @@ from selvedge.control.reconcile import (
     Finding,
     Reconciled,
     reconcile,
+)
+from selvedge.control.residency_reports import (
+    Logs,
+    Reporting,
+    Wish,
+    sources_for_report,
 )
 from selvedge.control.roles import (
     ROLES,
@@ -118,15 +128,19 @@ __all__ = [
     "InvoiceStore",
     "InvoicesChecked",
     "Invoicing",
+    "KeptReleases",
     "LocalFabric",
     "LogSettings",
+    "Logs",
     "Receipts",
     "Reconciled",
+    "Reporting",
     "Running",
     "RunningPoP",
     "ServiceSources",
     "Snapshot",
     "TenantForecast",
+    "Wish",
     "WitnessSettings",
     "admin_errors_table",
     "back_up",
@@ -147,6 +161,7 @@ __all__ = [
     "open_store",
     "plan_collectors",
     "plan_logs",
+    "public_key_of",
     "publish_prices",
     "read_maintenance",
     "reconcile",
@@ -158,6 +173,7 @@ __all__ = [
     "run_log",
     "run_witness",
     "seeding_of",
+    "sources_for_report",
     "usage_of",
     "weights_digests",
     "written_collectors",

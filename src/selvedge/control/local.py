@@ -27,6 +27,7 @@ from selvedge.adapters import (
     FleetConfig,
     Link,
     Speculation,
+    forgets,
     model_digest,
     model_path,
     operator_public_key,
@@ -351,6 +352,7 @@ def embedded_argv(
     argv += ["--slots", str(embedded.slots), "--threads", str(embedded.threads)]
     argv += ["--context-per-slot", str(model.context_tokens_max)]
     argv += ["--cache-dir", str(cache_dir), "--quantisation", model.quantisation]
+    argv += ["--zero-retention"] if forgets(config, embedded) else []
     if model.kind == "embedding":
         return [*argv, "--embeddings"]
     argv += _speculation_argv(model.speculation)

@@ -3,6 +3,16 @@
 Pure: where tiles lie and who signs when is for others to know.
 """
 
+from selvedge.tlog.bundle import (
+    BUNDLE_BYTES_MAX,
+    Bundle,
+    BundleKeys,
+    Finding,
+    read_bundle,
+    receipt_leaf,
+    verify_bundle,
+    write_bundle,
+)
 from selvedge.tlog.checkpoints import (
     Checkpoint,
     open_checkpoint,
@@ -31,9 +41,18 @@ from selvedge.tlog.log_entries import (
     heartbeat_entry,
     heartbeat_gaps,
     heartbeat_time,
+    month_of,
     shard_anew,
     shard_at,
     shard_order,
+)
+from selvedge.tlog.named import (
+    jurisdiction_keys,
+    jurisdiction_of,
+    operator_verifier,
+    pop_keys,
+    release_policy,
+    witness_keys,
 )
 from selvedge.tlog.notes import (
     COSIGNATURE,
@@ -49,6 +68,14 @@ from selvedge.tlog.notes import (
     verified,
 )
 from selvedge.tlog.proofs import TlogProof, read_proof
+from selvedge.tlog.proving import (
+    Provable,
+    PublishedLog,
+    find_checkpoint,
+    find_receipt,
+    open_log,
+    prove_receipt,
+)
 from selvedge.tlog.tiles import (
     ENTRY_BYTES_MAX,
     TILE_WIDTH,
@@ -62,6 +89,7 @@ from selvedge.tlog.tiles import (
     tiles_between,
     write_entries,
 )
+from selvedge.tlog.trust import Trust, parse_trust, policy_text
 from selvedge.tlog.witness import (
     ADD_BYTES_MAX,
     Accepted,
@@ -76,6 +104,7 @@ from selvedge.tlog.witness import (
 
 __all__ = [
     "ADD_BYTES_MAX",
+    "BUNDLE_BYTES_MAX",
     "COSIGNATURE",
     "ED25519",
     "EMPTY_ROOT",
@@ -87,9 +116,14 @@ __all__ = [
     "SHARD_PATTERN",
     "TILE_WIDTH",
     "Accepted",
+    "Bundle",
+    "BundleKeys",
     "Checkpoint",
     "Cosigned",
+    "Finding",
     "Note",
+    "Provable",
+    "PublishedLog",
     "ReadPath",
     "Refusal",
     "RightEdge",
@@ -100,20 +134,33 @@ __all__ = [
     "TileName",
     "TileTree",
     "TlogProof",
+    "Trust",
     "Verifier",
     "WitnessedLog",
     "access_digest",
     "access_entry",
     "entries_name",
+    "find_checkpoint",
+    "find_receipt",
     "heartbeat_entry",
     "heartbeat_gaps",
     "heartbeat_time",
     "judge",
+    "jurisdiction_keys",
+    "jurisdiction_of",
     "leaf_hash",
     "leaf_hashes",
+    "month_of",
     "node_hash",
     "open_checkpoint",
+    "open_log",
+    "operator_verifier",
+    "parse_trust",
     "partial_tiles",
+    "policy_text",
+    "pop_keys",
+    "prove_receipt",
+    "read_bundle",
     "read_checkpoint",
     "read_entries",
     "read_note",
@@ -121,6 +168,8 @@ __all__ = [
     "read_signatures",
     "read_size",
     "read_submission",
+    "receipt_leaf",
+    "release_policy",
     "root_from_inclusion",
     "root_of",
     "shard_anew",
@@ -130,8 +179,11 @@ __all__ = [
     "sign_note",
     "tiles_between",
     "verified",
+    "verify_bundle",
     "verify_consistency",
     "verify_inclusion",
     "witness_checkpoint",
+    "witness_keys",
+    "write_bundle",
     "write_entries",
 ]

@@ -152,21 +152,25 @@ class TileTree:
         self._edge: dict[tuple[int, int], bytes] = {}
         self._whole = False
 
-    def inclusion_proof(self, index: int) -> list[bytes]:
-        """The hashes that prove leaf ``index``. Raises `BadProof` where a tile is damaged."""
-        ranges = inclusion_ranges(index, self.size)
+    def inclusion_proof(self, index: int, size: int | None = None) -> list[bytes]:
+        """The hashes that prove leaf ``index`` in this tree, or in it when it was of ``size``.
+
+        Raises `BadProof` where a tile is damaged.
+        """
+        ranges = inclusion_ranges(index, self._at(size))
         return [self._range(low, high) for low, high in ranges]
 
-    def consistency_proof(self, old_size: int) -> list[bytes]:
-        """The hashes that prove that this tree goes on from the one of ``old_size``."""
-        ranges = consistency_ranges(old_size, self.size)
+    def consistency_proof(self, old_size: int, size: int | None = None) -> list[bytes]:
+        """The hashes that prove that this tree, or as it was at ``size``, goes on from an old one.
+
+        Raises `BadProof` where a tile is damaged.
+        """
+        ranges = consistency_ranges(old_size, self._at(size))
         return [self._range(low, high) for low, high in ranges]
 
     def root_at(self, old_size: int) -> bytes:
         """The root that the tree had at ``old_size``."""
-        if old_size > self.size:
-            raise ValueError(f"a tree of {self.size} leaves was never of {old_size}")
-        return self._range(0, old_size)
+        return self._range(0, self._at(old_size))
 
     def leaf(self, index: int) -> bytes:
         """The hash of leaf ``index``."""
@@ -175,13 +179,18 @@ class TileTree:
 
     def entry(self, index: int) -> bytes:
         """Entry ``index`` itself. Raises `BadProof` where it is not what was hashed."""
-        name = entries_name(self.size, index)
-        data, name = self._fetch(name)
         place = index % TILE_WIDTH
-        found = read_entries(data, name.width)
+        found = self.bundle(index // TILE_WIDTH)
         if leaf_hash(found[place]) != self.leaf(index):
-            raise BadProof(name.path, f"entry {place} does not hash to leaf {index}")
+            path = entries_name(self.size, index).path
+            raise BadProof(path, f"entry {place} does not hash to leaf {index}")
         return found[place]
+
+    def bundle(self, number: int) -> list[bytes]:
+        """The entries of a bundle as they are stored; `entry` compares one with the tree."""
+        name = entries_name(self.size, number * TILE_WIDTH)
+        data, stored = self._fetch(name)
+        return read_entries(data, stored.width)[: name.width]
 
     def find(self, leaf: bytes, start: int, stop: int) -> int | None:
         """The first index from ``start`` to before ``stop`` with that leaf hash."""
@@ -231,6 +240,11 @@ class TileTree:
             paths = ", ".join(name.path for name in partial_tiles(self.size)) or "no tile"
             raise BadProof(paths, f"do not give the root of the checkpoint of size {self.size}")
         self._edge, self._whole = edge, True
+
+    def _at(self, size: int | None) -> int:
+        if size is not None and not 0 <= size <= self.size:
+            raise ValueError(f"a tree of {self.size} leaves was never of {size}")
+        return self.size if size is None else size
 
     def _range(self, low: int, high: int) -> bytes:
         return range_root(low, high, self._node)

@@ -9,7 +9,7 @@ such a key: then the operator's word is trusted for which keys are whose.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -169,3 +169,20 @@ def _finish(reading: _Reading) -> Trust:
     if reading.quorum is None:
         raise BadProof("keys", "have no line 'quorum'; 'quorum none' asks for no witness")
     return Trust(tuple(reading.logs), reading.witnesses, reading.groups, reading.quorum)
+
+
+def policy_text(
+    logs: Iterable[Verifier], witnesses: Sequence[Verifier], quorum: int, *, about: str
+) -> str:
+    """The policy file of these keys; ``about`` is a line on whose list it is.
+
+    ``quorum`` of the witnesses, 0 for none.
+    """
+    lines = [f"# {about}", *(f"log {key.text}" for key in logs)]
+    lines += [f"witness w{number} {key.text}" for number, key in enumerate(witnesses, 1)]
+    if quorum:
+        members = " ".join(f"w{number}" for number in range(1, len(witnesses) + 1))
+        lines += [f"group quorum-of-{quorum} {quorum} {members}", f"quorum quorum-of-{quorum}"]
+    else:
+        lines.append(f"quorum {_NONE}")
+    return "".join(f"{line}\n" for line in lines)
