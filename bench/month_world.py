@@ -213,7 +213,7 @@ def make_scenario() -> Scenario:
         outages=tuple(outages),
         jitter_us=2_000,
         keeps=False,
-        sealed_every=100,
+        sealed_every=1,
     )
 
 

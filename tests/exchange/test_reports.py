@@ -222,15 +222,17 @@ def test_each_rule_in_turn_names_its_nearest() -> None:
     idle = msgspec.structs.replace(site("idle", "SG", 106.0), engines=())
     release: Release = make_release(pops=(*make_release().pops, *near, *far, idle))
     view = make_view("cgk", release)
-    assert set(reports.nearest(view, 16)) == {"sin", "fra"} | {one.id for one in (*near, *far)}
-    assert reports.nearest(view, 4) == ["sin", "far-0", "near-0", "far-1"]
-    assert reports.nearest(view, 0) == []
-    assert "sin" not in reports.nearest(make_view("sin", release), 16)
+    assert set(reports.nearest(view, 16, NOW_US)) == {"sin", "fra"} | {
+        one.id for one in (*near, *far)
+    }
+    assert reports.nearest(view, 4, NOW_US) == ["sin", "far-0", "near-0", "far-1"]
+    assert reports.nearest(view, 0, NOW_US) == []
+    assert "sin" not in reports.nearest(make_view("sin", release), 16, NOW_US)
 
 
 def test_nobody_is_asked_who_may_not_be_routed_to() -> None:
     tenants = (Tenant("asean", (DataClass("default", "asean", "in-zone"),)),)
     keys = tuple(key for key in make_release().keys if key.tenant == "asean")
     release = make_release(tenants=tenants, keys=keys)
-    assert reports.nearest(make_view("cgk", release), 16) == ["sin"]
-    assert reports.nearest(make_view("fra", release), 16) == [], "nothing may enter there"
+    assert reports.nearest(make_view("cgk", release), 16, NOW_US) == ["sin"]
+    assert reports.nearest(make_view("fra", release), 16, NOW_US) == [], "nothing may enter there"

@@ -149,7 +149,9 @@ def check_relays(talk: Conversation, view: FleetView, given_replies: list[Reply]
     assert isinstance(talk.commands[at - 1], Intend)
     assert given_replies[at - 1] == WRITTEN
     receipt = talk.said(Intend)[0].receipt
-    allowed = view.rules.allowed(receipt.tenant, receipt.data_class, view.here.id)
+    allowed = view.rules.allowed(
+        receipt.tenant, receipt.data_class, view.here.id, receipt.received_us
+    )
     assert not isinstance(allowed, Refused)
     inside = [pop.id for pop in view.rules.members(allowed.bits)]
     tried = [relay.attempts[0].pop for relay in relays]

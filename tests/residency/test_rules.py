@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant, Zone
 from selvedge.residency import Allowed, Rules
 from selvedge.residency.rules import NARROWED_MAX
-from tests.support.fleets import make_pop, make_release
+from tests.support.fleets import NOW_US, make_pop, make_release
 
 COUNTRIES = ["SG", "DE", "ID", "FR", "US"]
 
@@ -47,7 +47,7 @@ def test_bitsets_are_the_sets_of_the_rules(release: Release, data: st.DataObject
     ingress = data.draw(st.sampled_from(release.pops))
     zone = next(zone for zone in release.zones if zone.id == one.zone)
     expected = {pop.id for pop in release.pops if pop.country in zone.countries}
-    answer = rules.allowed(tenant.id, one.id, ingress.id)
+    answer = rules.allowed(tenant.id, one.id, ingress.id, NOW_US)
     if not expected or (one.ingress == "in-zone" and ingress.id not in expected):
         assert isinstance(answer, Refused)
         assert answer.kind.status == 451
@@ -77,7 +77,7 @@ def test_the_example(
     tenant: str, data_class: str, ingress: str, pops: list[str], transit: bool
 ) -> None:
     rules = Rules(make_release())
-    allowed = rules.allowed(tenant, data_class, ingress)
+    allowed = rules.allowed(tenant, data_class, ingress, NOW_US)
     assert isinstance(allowed, Allowed)
     assert (names(rules, allowed.bits), allowed.transit) == (pops, transit)
     assert allowed.rule.name == f"{tenant}/{data_class}"
@@ -85,7 +85,7 @@ def test_the_example(
 
 @pytest.mark.parametrize(("tenant", "data_class"), [("nobody", "default"), ("asean", "strict")])
 def test_what_has_no_rule_has_no_pop(tenant: str, data_class: str) -> None:
-    refused = Rules(make_release()).allowed(tenant, data_class, "sin")
+    refused = Rules(make_release()).allowed(tenant, data_class, "sin", NOW_US)
     assert isinstance(refused, Refused)
     assert (refused.code, refused.rule) == ("residency_no_allowed_pop", f"{tenant}/{data_class}")
     assert refused.rule is not None
@@ -93,7 +93,7 @@ def test_what_has_no_rule_has_no_pop(tenant: str, data_class: str) -> None:
 
 
 def test_wrong_ingress_names_the_rule_and_an_address_inside() -> None:
-    refused = Rules(make_release()).allowed("asean", "default", "fra")
+    refused = Rules(make_release()).allowed("asean", "default", "fra", NOW_US)
     assert isinstance(refused, Refused)
     assert (refused.code, refused.kind.status) == ("residency_ingress", 451)
     assert "'asean/default'" in refused.message
@@ -108,7 +108,7 @@ def without(*pops: PoP) -> Rules:
 
 def test_an_address_inside_even_where_no_engine_is() -> None:
     refused = without(make_pop("fra"), make_pop("cgk", engines=False)).allowed(
-        "asean", "default", "fra"
+        "asean", "default", "fra", NOW_US
     )
     assert isinstance(refused, Refused)
     assert "https://cgk.example.net" in refused.message
@@ -116,10 +116,10 @@ def test_an_address_inside_even_where_no_engine_is() -> None:
 
 def test_nobody_inside() -> None:
     rules = without(make_pop("fra"))
-    strict = rules.allowed("asean", "default", "fra")
+    strict = rules.allowed("asean", "default", "fra", NOW_US)
     assert isinstance(strict, Refused)
     assert (strict.code, strict.rule) == ("residency_no_allowed_pop", "asean/default")
-    transit = without(make_pop("sin")).allowed("eea", "transit", "sin")
+    transit = without(make_pop("sin")).allowed("eea", "transit", "sin", NOW_US)
     assert isinstance(transit, Refused)
     assert (transit.code, transit.rule) == ("residency_no_allowed_pop", "eea/transit")
     assert "zone 'eea'" in transit.message
@@ -129,7 +129,7 @@ def test_nobody_inside() -> None:
     ("tenant", "data_class"), [("asean", "default"), ("eea", "transit"), ("free", "default")]
 )
 def test_an_ingress_of_another_release_is_refused(tenant: str, data_class: str) -> None:
-    refused = Rules(make_release()).allowed(tenant, data_class, "elsewhere")
+    refused = Rules(make_release()).allowed(tenant, data_class, "elsewhere", NOW_US)
     assert isinstance(refused, Refused)
     assert (refused.code, refused.rule) == ("residency_ingress", f"{tenant}/{data_class}")
 
@@ -154,15 +154,15 @@ def test_an_empty_allowed_set_cannot_exist() -> None:
 
 def test_a_rule_is_narrowed_by_the_zones_of_a_key() -> None:
     rules = Rules(make_release())
-    wide = rules.allowed("free", "default", "sin")
-    narrow = rules.allowed("free", "default", "sin", ("eea",))
+    wide = rules.allowed("free", "default", "sin", NOW_US)
+    narrow = rules.allowed("free", "default", "sin", NOW_US, ("eea",))
     assert isinstance(wide, Allowed)
     assert isinstance(narrow, Allowed)
     assert names(rules, narrow.bits) == ["fra"]
     assert (narrow.rule.pops, narrow.rule.zone, narrow.transit) == (("fra",), "world", True)
     assert (wide.rule.scope, narrow.rule.scope) == ("world", "world/eea")
-    assert rules.allowed("free", "default", "sin", ("asean", "eea", "none")) != narrow
-    inside = rules.allowed("asean", "default", "sin", ("eea",))
+    assert rules.allowed("free", "default", "sin", NOW_US, ("asean", "eea", "none")) != narrow
+    inside = rules.allowed("asean", "default", "sin", NOW_US, ("eea",))
     assert isinstance(inside, Refused)
     assert inside.code == "key_scope"
 
@@ -170,5 +170,5 @@ def test_a_rule_is_narrowed_by_the_zones_of_a_key() -> None:
 def test_rules_narrowed_by_keys_have_a_limit() -> None:
     rules = Rules(make_release())
     for number in range(NARROWED_MAX + 5):
-        rules.allowed("free", "default", "sin", ("eea", f"z{number}"))
+        rules.allowed("free", "default", "sin", NOW_US, ("eea", f"z{number}"))
     assert len(rules._narrowed) <= NARROWED_MAX

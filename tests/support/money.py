@@ -179,7 +179,7 @@ def write_part(directory: Path, number: int, rows: Sequence[UsageRow]) -> None:
         lines.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in chosen))
         path = place / f"part-{number:08d}.parquet"
         with connect() as database:
-            types = {int: "BIGINT", bool: "BOOLEAN"}
+            types = {int: "BIGINT", int | None: "BIGINT", bool: "BOOLEAN"}
             columns = ", ".join(
                 f"{one.name}: '{types.get(one.type, 'VARCHAR')}'"
                 for one in msgspec.structs.fields(UsageRow)

@@ -118,7 +118,8 @@ class Collector:
 
     def answer(self, written: bytes) -> bytes | None:
         """What a PoP is told; None where it died, or nothing was written."""
-        shipment = collection.read_shipment(written, self.zone, {"sin": KEY, "fra": KEY}.get)
+        keys = dict.fromkeys(("sin", "fra", "cgk"), KEY)
+        shipment = collection.read_shipment(written, self.zone, keys.get)
         pop, worker = shipment.pop, shipment.batch.worker
         problem = None
         try:

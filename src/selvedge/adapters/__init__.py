@@ -11,6 +11,8 @@ from selvedge.adapters.bundled_models import (
     model_digest,
     model_path,
 )
+from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
+from selvedge.adapters.cedar import CedarDecider, read_policies
 from selvedge.adapters.certificates import (
     BadCertificate,
     CertificateFiles,
@@ -36,16 +38,8 @@ from selvedge.adapters.engine_probe import (
 from selvedge.adapters.entropy import (
     Entropy,
 )
-from selvedge.adapters.fleet_config import (
-    EmbeddedEngine,
-    Facts,
-    FleetConfig,
-    ModelConfig,
-    make_release,
-    one_line,
-    read_config,
-    read_yaml,
-)
+from selvedge.adapters.fleet_config import forgets, make_release, read_config
+from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
 from selvedge.adapters.http_client import (
     Call,
     ClientSettings,
@@ -65,7 +59,6 @@ from selvedge.adapters.identities import (
 )
 from selvedge.adapters.invoice_pdf import (
     draw_invoice,
-    has_reportlab,
 )
 from selvedge.adapters.journal_reading import (
     FileJournal,
@@ -85,12 +78,17 @@ from selvedge.adapters.journals import (
     journals_of,
     keep_whole,
 )
+from selvedge.adapters.jurisdiction_files import read_jurisdictions, shipped_jurisdictions
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
     HeldDelta,
     KeyDeltaStore,
     open_delta,
     seal_delta,
+)
+from selvedge.adapters.leaf_join import (
+    LeafJoin,
+    Unlogged,
 )
 from selvedge.adapters.links import (
     READY,
@@ -123,6 +121,12 @@ from selvedge.adapters.log_store import (
     read_path,
     sizes_around,
 )
+from selvedge.adapters.log_telling import (
+    Listener,
+    NotTold,
+    SetBack,
+    Told,
+)
 from selvedge.adapters.model_catalogue import (
     QUANTISATIONS,
     KnownModel,
@@ -150,6 +154,15 @@ from selvedge.adapters.partitions import (
     usage_of_parts,
     write_parquet,
     write_partitions,
+)
+from selvedge.adapters.pdf_pages import (
+    PageFacts,
+    PageHeading,
+    PageTable,
+    PageText,
+    Titles,
+    draw_pages,
+    has_reportlab,
 )
 from selvedge.adapters.peer_identities import (
     PEER_FILE,
@@ -179,6 +192,7 @@ from selvedge.adapters.processes import (
     ChildFailed,
     ChildProcess,
     die_with_parent,
+    leave_no_core,
 )
 from selvedge.adapters.public_data import (
     DataMissing,
@@ -190,6 +204,12 @@ from selvedge.adapters.receipt_book import (
     Schedule,
     at_once,
 )
+from selvedge.adapters.release_archive import (
+    RELEASES,
+    ReleaseArchive,
+    bare,
+    lay_down_release,
+)
 from selvedge.adapters.release_store import (
     RELEASE_BYTES_MAX,
     Held,
@@ -198,6 +218,10 @@ from selvedge.adapters.release_store import (
     seal_release,
     sweep_drafts,
     write_atomically,
+)
+from selvedge.adapters.report_rows import (
+    numbers_around,
+    rows_of_tenant,
 )
 from selvedge.adapters.service_parts import (
     service_of_parts,
@@ -226,6 +250,12 @@ from selvedge.adapters.shared_ring import (
 from selvedge.adapters.shared_tickets import (
     SharedTickets,
 )
+from selvedge.adapters.signed_files import (
+    WatchedFile,
+    hash_of,
+    is_signed,
+    signature_of,
+)
 from selvedge.adapters.sockets import (
     no_delay,
 )
@@ -244,9 +274,11 @@ from selvedge.adapters.webhooks import (
     send_webhook,
     webhook_headers,
 )
+from selvedge.adapters.yaml_text import one_line, read_yaml
 
 __all__ = [
     "BUNDLED",
+    "CEDAR_SCHEMA",
     "CELL_BYTES",
     "CLAIMS_LAYOUT",
     "CLAIM_KEY_BYTES",
@@ -260,6 +292,7 @@ __all__ = [
     "PEER_FILE",
     "QUANTISATIONS",
     "READY",
+    "RELEASES",
     "RELEASE_BYTES_MAX",
     "STARTED",
     "WRITTEN_BEFORE",
@@ -268,6 +301,7 @@ __all__ = [
     "BadLinks",
     "BadWebhook",
     "Call",
+    "CedarDecider",
     "Cell",
     "CertificateFiles",
     "Chain",
@@ -291,8 +325,10 @@ __all__ = [
     "HttpClient",
     "KeyDeltaStore",
     "KnownModel",
+    "LeafJoin",
     "LeftClaim",
     "Link",
+    "Listener",
     "LogConfig",
     "LogFiles",
     "LogPlace",
@@ -304,15 +340,22 @@ __all__ = [
     "ModelConfig",
     "ModelUnavailable",
     "Names",
+    "NotTold",
     "Origin",
     "Outgoing",
+    "PageFacts",
+    "PageHeading",
+    "PageTable",
+    "PageText",
     "PlainFiles",
     "PriceStore",
     "ProbeFailed",
     "Quantisation",
     "ReceiptBook",
+    "ReleaseArchive",
     "ReleaseStore",
     "Schedule",
+    "SetBack",
     "SharedClaims",
     "SharedCounts",
     "SharedRing",
@@ -320,15 +363,20 @@ __all__ = [
     "Speculation",
     "SpeculationKind",
     "Table",
+    "Titles",
     "ToStart",
+    "Told",
     "TransportFailed",
+    "Unlogged",
     "Vault",
+    "WatchedFile",
     "Way",
     "accepting_context",
     "accepting_shell",
     "as_rows",
     "as_table",
     "at_once",
+    "bare",
     "check_peer_certificates",
     "check_webhook_url",
     "client_side_context",
@@ -340,6 +388,7 @@ __all__ = [
     "dialling_context",
     "die_with_parent",
     "draw_invoice",
+    "draw_pages",
     "drop_days",
     "encode_state",
     "find_data",
@@ -349,22 +398,28 @@ __all__ = [
     "find_receipts",
     "find_sealed",
     "fold_parts",
+    "forgets",
     "has_duckdb",
     "has_reportlab",
+    "hash_of",
     "hash_prices",
     "is_free",
+    "is_signed",
     "journal_of",
     "journals_of",
     "keep_log_keys",
     "keep_peer_identity",
     "keep_secret",
     "keep_whole",
+    "lay_down_release",
+    "leave_no_core",
     "log_place",
     "make_release",
     "model_digest",
     "model_path",
     "named_logs",
     "no_delay",
+    "numbers_around",
     "one_line",
     "open_delta",
     "open_prices",
@@ -382,9 +437,11 @@ __all__ = [
     "read_amount",
     "read_catalogue",
     "read_config",
+    "read_jurisdictions",
     "read_lines",
     "read_log_keys",
     "read_path",
+    "read_policies",
     "read_prices",
     "read_secret",
     "read_segments",
@@ -394,6 +451,7 @@ __all__ = [
     "rotate_peer_identity",
     "rows_of_lines",
     "rows_of_parts",
+    "rows_of_tenant",
     "seal_delta",
     "seal_prices",
     "seal_release",
@@ -402,6 +460,8 @@ __all__ = [
     "send_webhook",
     "service_key",
     "service_of_parts",
+    "shipped_jurisdictions",
+    "signature_of",
     "sizes_around",
     "sweep_drafts",
     "usage_of_parts",

@@ -7,210 +7,73 @@ hashes, public keys, weight digests, ports of embedded engines) comes to `make_r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
+from selvedge.adapters.fleet_form import (
+    ClassConfig,
+    EmbeddedEngine,
+    EngineConfig,
+    EntityConfig,
+    Facts,
+    FleetConfig,
+    KeyConfig,
+    ModelConfig,
+    PoPConfig,
+    ProjectConfig,
+    ServiceConfig,
+    TenantConfig,
+    ZoneConfig,
+)
+from selvedge.adapters.fleet_residency import (
+    entities_of,
+    fill_residency,
+    lists_of,
+    with_policy,
+    zone_of,
+)
 from selvedge.adapters.log_config import LogConfig, check_logs_config
 from selvedge.adapters.model_catalogue import fill_models
-from selvedge.adapters.speculation import NO_SPECULATION, Speculation
+from selvedge.adapters.yaml_text import one_line, read_yaml
 from selvedge.fabric import (
-    GROUPS,
-    LIMIT_MAX,
-    LOG_DOMAIN,
-    NO_LIMITS,
+    HANDLINGS,
     BadRelease,
     Collector,
     Control,
     DataClass,
     Engine,
-    Ingress,
-    JurisdictionLog,
     Key,
-    Limits,
     Model,
-    ModelKind,
     PoP,
-    Price,
     Project,
     Release,
     Served,
     Tenant,
-    Wan,
-    Zone,
 )
+from selvedge.residency import day_at
 from selvedge.wire import PROFILES
 
 CONFIG_BYTES_MAX = 16 * 1024 * 1024
 _ANY_HASH = "0" * 64
 _ANY_PUBLIC_KEY = "A" * 43 + "="
 
-Count = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+def _silent(_: str) -> None:
+    pass
 
 
-class ModelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model on offer. ``weights`` names bundled weights or a GGUF file; absent for a URL's.
-
-    What a row of the catalogue says (``catalogue``) need not be written: kind, context, base, and
-    the first of its quantisations.
-    """
-
-    kind: ModelKind
-    context_tokens_max: Count
-    catalogue: str | None = None
-    quantisation: str = "unknown"
-    speculation: Speculation = NO_SPECULATION
-    base: str | None = None
-    """Of an adapter (LoRA): the model of this file that it is loaded upon."""
-    weights: str | None = None
-    digest: str | None = None
-    owner: str = "selvedge"
-    media: bool = False
-    dimensions: bool = False
-    price: Price | None = None
-
-
-class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """llama.cpp in a process of its own, started by ``selvedge up`` or ``selvedge engine``."""
-
-    model: str
-    slots: Count = 4
-    threads: Count = 1
-    prompt_batch_tokens: Count = 64
-    port: Port | None = None
-
-
-class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An engine: either ``embedded``, or the ``url`` of a server that speaks the OpenAI API."""
-
-    embedded: EmbeddedEngine | None = None
-    url: str | None = None
-    profile: str = "openai"
-    serves: dict[str, str] = {}
-    in_flight_max: Count = 32
-    prefill_tokens_per_s: Count | None = None
-    api_key_env: str | None = None
-    plain_http_outside: bool = False
-
-
-class PoPConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A point of presence and where its process listens."""
-
-    city: str
-    country: str
-    latitude: float
-    longitude: float
-    listen: str
-    entity: str = "unknown"
-    url: str | None = None
-    peer: str | None = None
-    engines: dict[str, EngineConfig] = {}
-
-
-class ZoneConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Countries by code, or by the name of a group."""
-
-    countries: list[str] = []
-    groups: list[str] = []
-
-
-class ClassConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant's rule for one kind of data."""
-
-    zone: str
-    ingress: Ingress
-
-
-class ProjectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of a tenant with limits of its own."""
-
-    limits: Limits = NO_LIMITS
-
-
-class TenantConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tenant and its data classes, with its limits and those of its projects."""
-
-    classes: dict[str, ClassConfig]
-    limits: Limits = NO_LIMITS
-    projects: dict[str, ProjectConfig] = {}
-
-
-class KeyConfig(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"data_class": "class"}
-):
-    """An API key's holder, what it is narrowed to, and its limits; its secret is minted, not
-    written here.
-    """
-
-    tenant: str
-    data_class: str
-    project: str = "default"
-    expires_us: Annotated[int, msgspec.Meta(ge=1, le=LIMIT_MAX)] | None = None
-    models: list[str] = []
-    routes: list[str] = []
-    zones: list[str] = []
-    limits: Limits = NO_LIMITS
-
-
-class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where PoPs reach the control process, or the collector of a zone: its base URL.
-
-    ``public_key`` is of the X25519 key that it runs with; left out, of the key in the home from
-    which the file is published.
-    """
-
-    url: str
-    public_key: str | None = None
-
-
-class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file."""
-
-    fleet: str
-    models: dict[str, ModelConfig]
-    pops: dict[str, PoPConfig]
-    zones: dict[str, ZoneConfig]
-    tenants: dict[str, TenantConfig]
-    keys: dict[str, KeyConfig]
-    wan: Wan = Wan()
-    control: ServiceConfig | None = None
-    """Where PoPs ask for leases; None: limits are each PoP's own. ``selvedge up`` runs its own."""
-    collectors: dict[str, ServiceConfig] = {}
-    """By zone: where its receipts go; of other zones they stay at the PoPs."""
-    log_domain: str = LOG_DOMAIN
-    """The origins of this fleet's logs begin with it."""
-    logs: dict[str, LogConfig] = {}
-    """By jurisdiction: the transparency log that takes its PoPs' checkpoints."""
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What a release needs beyond the file. Keyed by id; engines as ``pop/engine``."""
-
-    version: int
-    made_us: int
-    key_hashes: Mapping[str, str]
-    public_keys: Mapping[str, str]
-    digests: Mapping[str, str]
-    engine_ports: Mapping[str, int]
-    listen: Mapping[str, str] = {}
-    peer_listen: Mapping[str, str] = {}
-    certificates: Mapping[str, tuple[str, ...]] = {}
-    collectors: tuple[Collector, ...] = ()
-    control: Control | None = None
-    log_keys: Mapping[str, tuple[str, ...]] = {}
-    logs: tuple[JurisdictionLog, ...] = ()
-
-
-def read_config(path: Path) -> FleetConfig:
+def read_config(
+    path: Path, *, force: bool = False, remark: Callable[[str], None] = _silent
+) -> FleetConfig:
     """Read a fleet file and check it in full, as far as no key or weights are needed.
 
+    ``remark`` hears what somebody should look at; ``force`` lets a class be left without any place.
     Raises `BadRelease` with one line that says what is wrong.
     """
     try:
@@ -226,9 +89,10 @@ def read_config(path: Path) -> FleetConfig:
         if found is None:
             raise BadRelease("fleet", "the file is empty; see examples/three-pops/fleet.yaml")
         fill_models(found)
+        fill_residency(found, path.parent)
         _name_entries(found)
         config = msgspec.convert(found, FleetConfig)
-        check_config(config)
+        check_config(config, force=force, remark=remark)
     except (YAMLError, msgspec.ValidationError, BadRelease) as error:
         raise BadRelease(str(path), one_line(error)) from error
     return config
@@ -243,6 +107,7 @@ _TABLES: Mapping[str, type] = MappingProxyType(
         "keys": KeyConfig,
         "collectors": ServiceConfig,
         "logs": LogConfig,
+        "entities": EntityConfig,
     }
 )
 _CHOICES: Mapping[str, str] = MappingProxyType(
@@ -271,11 +136,13 @@ def _name_entries(found: object, field: str = "", tables: Mapping[str, type] = _
                 raise BadRelease(f"{where}.{path}".rstrip("."), words) from error
 
 
-def check_config(config: FleetConfig) -> None:
+def check_config(
+    config: FleetConfig, *, force: bool = False, remark: Callable[[str], None] = _silent
+) -> None:
     """Make a release with stand-ins for keys, weights and ports. Raises `BadRelease`."""
     stand_ins = Facts(
         version=1,
-        made_us=0,
+        made_us=time.time_ns() // 1000,  # groups and instruments are those of today
         key_hashes=dict.fromkeys(config.keys, _ANY_HASH),
         public_keys=dict.fromkeys(config.pops, _ANY_PUBLIC_KEY),
         digests={},
@@ -289,6 +156,8 @@ def check_config(config: FleetConfig) -> None:
             Collector(zone, one.url, one.public_key or _ANY_PUBLIC_KEY)
             for zone, one in config.collectors.items()
         ),
+        force=force,
+        remark=remark,
     )
     _check_listen(config)
     check_logs_config(config.logs)
@@ -312,43 +181,22 @@ def _check_listen(config: FleetConfig) -> None:
             raise BadRelease(f"pops.{name}.listen", words)
 
 
-def read_yaml(text: str) -> object:
-    """YAML 1.2 -> plain values; duplicate keys are errors. Raises `ruamel.yaml.error.YAMLError`."""
-    try:
-        return YAML(typ="safe", pure=True).load(text)
-    except ValueError as error:
-        raise YAMLError(f"a value is not what its form says: {error}") from error
-    except RecursionError as error:
-        raise YAMLError("nests too deeply") from error
-
-
-def one_line(error: YAMLError | msgspec.ValidationError | BadRelease) -> str:
-    """What is wrong and where, on one line."""
-    if isinstance(error, MarkedYAMLError):
-        mark = error.problem_mark
-        where = f"line {mark.line + 1}: " if mark is not None else ""
-        return f"{where}{(error.problem or 'not YAML').splitlines()[0]}"
-    if not isinstance(error, msgspec.ValidationError):
-        return str(error).splitlines()[0]
-    words, _, at = str(error).partition(" - at `$")
-    field = at.rstrip("`").removeprefix(".").replace("[...]", "")
-    return f"{field}: {words}" if field else words.splitlines()[0]
-
-
 def make_release(config: FleetConfig, facts: Facts) -> Release:
     """The release of a file. Raises `BadRelease` with the field that does not hold."""
-    return Release(
+    lists = lists_of(config)
+    groups = lists.groups_on(day_at(facts.made_us))
+    release = Release(
         fleet=config.fleet,
         version=facts.version,
         made_us=facts.made_us,
         models=tuple(_model(name, one, facts) for name, one in config.models.items()),
         pops=tuple(_pop(name, one, config, facts) for name, one in config.pops.items()),
-        zones=tuple(_zone(name, one) for name, one in config.zones.items()),
+        zones=tuple(zone_of(name, one, groups) for name, one in config.zones.items()),
         tenants=tuple(
             Tenant(
                 name,
                 tuple(
-                    DataClass(class_name, rule.zone, rule.ingress)
+                    DataClass(class_name, rule.zone, rule.ingress, None, tuple(rule.handling))
                     for class_name, rule in one.classes.items()
                 ),
                 one.limits,
@@ -366,7 +214,9 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
         collectors=facts.collectors,
         log_domain=config.log_domain,
         logs=facts.logs,
+        entities=entities_of(config),
     )
+    return with_policy(release, config, lists, facts)
 
 
 def _key(name: str, one: KeyConfig, config: FleetConfig, facts: Facts) -> Key:
@@ -404,16 +254,6 @@ def _model(name: str, one: ModelConfig, facts: Facts) -> Model:
         price=one.price,
         base=one.base,
     )
-
-
-def _zone(name: str, one: ZoneConfig) -> Zone:
-    codes = set(one.countries)
-    for group in one.groups:
-        if group not in GROUPS:
-            known = ", ".join(sorted(GROUPS))
-            raise BadRelease(f"zones.{name}.groups", f"{group!r} is not one of {known}")
-        codes |= GROUPS[group]
-    return Zone(name, tuple(sorted(codes)))
 
 
 def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
@@ -485,6 +325,7 @@ def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: 
             prefill_tokens_per_s=speed,
             api_key_env=one.api_key_env,
             plain_http_outside=one.plain_http_outside,
+            honours=tuple(one.honours),
         )
     model = one.embedded.model
     if model not in config.models or config.models[model].weights is None:
@@ -497,4 +338,13 @@ def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: 
         serves=(Served(model, model),),
         in_flight_max=one.in_flight_max,
         prefill_tokens_per_s=one.prefill_tokens_per_s or 100,
+        honours=HANDLINGS if forgets(config, one.embedded) else ("no-training",),
     )
+
+
+def forgets(config: FleetConfig, one: EmbeddedEngine) -> bool:
+    """Whether an embedded engine is started so that it keeps nothing of a prompt."""
+    if one.zero_retention is not None:
+        return one.zero_retention
+    classes = [each for tenant in config.tenants.values() for each in tenant.classes.values()]
+    return any("zero-retention" in each.handling for each in classes)

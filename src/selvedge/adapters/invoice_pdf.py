@@ -6,13 +6,20 @@ The fonts are those that every reader has, so letters outside Latin-1 are shown 
 
 from __future__ import annotations
 
-import importlib.util
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from selvedge.fabric import SelvedgeError
+from selvedge.adapters.pdf_pages import (
+    BAND,
+    INK,
+    PALE,
+    RULE,
+    Titles,
+    build_pdf,
+    check_reportlab,
+    latin,
+)
 from selvedge.ledger import (
     Bill,
     Invoice,
@@ -25,12 +32,6 @@ from selvedge.ledger import (
     unit_price,
 )
 
-INK: Final = "#1f2430"
-PALE: Final = "#6b7280"
-RULE: Final = "#d5d9e0"
-BAND: Final = "#f1f3f6"
-MARGIN: Final = 45.0
-"""Of each page, in points."""
 WIDTHS: Final = (122, 44, 96, 26, 76, 69, 72)
 STREAMS_MAX: Final = 1_500
 """So many rows of journals are named in the appendix; more are in the JSON and CSV."""
@@ -54,65 +55,18 @@ class _Cells(NamedTuple):
     sums: list[int]
 
 
-def has_reportlab() -> bool:
-    """Whether PDFs can be drawn."""
-    return importlib.util.find_spec("reportlab") is not None
-
-
 def draw_invoice(invoice: Invoice, provider: str) -> bytes:
     """The PDF. ``provider`` is who sends the invoice. Raises `SelvedgeError` without ReportLab."""
-    if not has_reportlab():
-        raise SelvedgeError("a PDF needs ReportLab: pip install 'selvedge[control]'")
-    from reportlab.lib.pagesizes import A4  # noqa: PLC0415 (an extra)
-    from reportlab.platypus import SimpleDocTemplate  # noqa: PLC0415
-
+    check_reportlab()
     name = invoice.number or "Draft"
-    file = io.BytesIO()
-    document = SimpleDocTemplate(
-        file,
-        pagesize=A4,
-        leftMargin=MARGIN,
-        rightMargin=MARGIN,
-        topMargin=MARGIN,
-        bottomMargin=MARGIN + 12,
-        title=_latin(f"Invoice {name}"),
-        author=_latin(provider),
-        subject=_latin(f"{invoice.tenant}, {invoice.bill.month}"),
-        creator="Selvedge",
-        invariant=1,
+    shown = invoice.number or f"draft of {invoice.bill.month}"
+    titles = Titles(
+        title=f"Invoice {name}",
+        author=provider,
+        subject=f"{invoice.tenant}, {invoice.bill.month}",
+        foot=f"{provider}  ·  {invoice.tenant}  ·  {shown}",
     )
-    document.build(_story(invoice, provider), canvasmaker=_numbered(invoice, provider))
-    return file.getvalue()
-
-
-def _numbered(invoice: Invoice, provider: str) -> Any:  # Any: ReportLab has no types
-    """A canvas that knows how many pages there are when it writes their feet."""
-    from reportlab.lib.colors import HexColor  # noqa: PLC0415
-    from reportlab.pdfgen.canvas import Canvas  # noqa: PLC0415
-
-    name = invoice.number or f"draft of {invoice.bill.month}"
-    words = f"{provider}  ·  {invoice.tenant}  ·  {name}"
-
-    class Numbered(Canvas):  # type: ignore[misc]  # no types
-        def __init__(self, *given: Any, **named: Any) -> None:  # Any: as its base
-            super().__init__(*given, **named)
-            self._pages: list[dict[str, Any]] = []  # Any: as its base keeps them
-
-        def showPage(self) -> None:
-            self._pages.append(dict(self.__dict__))
-            self._startPage()
-
-        def save(self) -> None:
-            for at, page in enumerate(self._pages, 1):
-                self.__dict__.update(page)
-                self.setFont("Helvetica", 7.5)
-                self.setFillColor(HexColor(PALE))
-                self.drawString(MARGIN, 30, _latin(words))
-                self.drawRightString(self._pagesize[0] - MARGIN, 30, f"{at} / {len(self._pages)}")
-                super().showPage()
-            super().save()
-
-    return Numbered
+    return build_pdf(titles, _story(invoice, provider))
 
 
 def _story(invoice: Invoice, provider: str) -> list[Any]:  # Any: ReportLab's flowables
@@ -120,7 +74,7 @@ def _story(invoice: Invoice, provider: str) -> list[Any]:  # Any: ReportLab's fl
 
     text, heading = _styles()
     found: list[Any] = [*_head(invoice, provider), Spacer(1, 14)]
-    found += [Paragraph(_latin(one), text) for one in invoice.notes]
+    found += [Paragraph(latin(one), text) for one in invoice.notes]
     if invoice.bill.lines or invoice.adjustments:
         found.append(_lines_table(_summary(invoice)))
     found += [Spacer(1, 4), _total_table(invoice)]
@@ -129,11 +83,11 @@ def _story(invoice: Invoice, provider: str) -> list[Any]:  # Any: ReportLab's fl
         found.append(_lines_table(_cells(invoice.bill)))
     for one in invoice.adjustments:
         words = f"Adjustment of {one.bill.month}, invoice {one.invoice}: receipts that came late"
-        found += [Spacer(1, 12), Paragraph(_latin(words), heading)]
+        found += [Spacer(1, 12), Paragraph(latin(words), heading)]
         found.append(_lines_table(_cells(one.bill)))
     bills = [invoice.bill, *(one.bill for one in invoice.adjustments)]
     if any(bill.receipts for bill in bills):
-        found += [PageBreak(), Paragraph("Receipts", heading), Paragraph(_latin(_RECEIPTS), text)]
+        found += [PageBreak(), Paragraph("Receipts", heading), Paragraph(latin(_RECEIPTS), text)]
         found += [part for bill in bills for part in _receipts(bill, (text, heading))]
     return found
 
@@ -177,7 +131,7 @@ def _head(invoice: Invoice, provider: str) -> list[Any]:  # Any: flowables
     bill = invoice.bill
     title = "Invoice" if invoice.number else "Draft invoice"
     total = f"{invoice.currency} {_amount(invoice.total_micro_dollars)}"
-    top = Table([[title, _latin(provider)]], colWidths=[303, 202])
+    top = Table([[title, latin(provider)]], colWidths=[303, 202])
     top.setStyle(
         [
             ("FONT", (0, 0), (0, 0), "Helvetica-Bold", 20),
@@ -198,7 +152,7 @@ def _head(invoice: Invoice, provider: str) -> list[Any]:  # Any: flowables
         ("Receipts", f"{bill.receipts:,}, of which {bill.billed:,} are billed", "Total", total),
         ("Price book", book, "Currency", invoice.currency),
     ]
-    table = Table([[_latin(one) for one in row] for row in facts], colWidths=[58, 245, 52, 150])
+    table = Table([[latin(one) for one in row] for row in facts], colWidths=[58, 245, 52, 150])
     table.setStyle(
         [
             ("FONT", (0, 0), (-1, -1), "Helvetica", 8.5),
@@ -265,7 +219,7 @@ def _sum(cells: _Cells, words: str, amount: int) -> None:
 
 
 def _row(cells: _Cells, words: str, amount: int) -> None:
-    cells.rows.append([_latin(words), *[""] * 5, _amount(amount)])
+    cells.rows.append([latin(words), *[""] * 5, _amount(amount)])
 
 
 def _usage_cells(bill: Bill, line: InvoiceLine) -> list[str]:
@@ -276,7 +230,7 @@ def _usage_cells(bill: Bill, line: InvoiceLine) -> list[str]:
     price = unit_price(line) + _PER.get(line.per or 1, f" / {line.per}")
     row = [group.model, group.zone or "-", what, str((line.group or 0) + 1)]
     amount = _amount(line.amount_micro_dollars)
-    return [*map(_latin, row), grouped(line.quantity or "0"), price, amount]
+    return [*map(latin, row), grouped(line.quantity or "0"), price, amount]
 
 
 def _lines_table(cells: _Cells) -> Any:  # Any: a flowable
@@ -355,13 +309,13 @@ def _receipts(bill: Bill, styles: tuple[Any, Any]) -> Iterator[Any]:  # Any: flo
 
     text, heading = styles
     ends = ", ".join(f"{name} {count:,}" for name, count in bill.ends.items())
-    yield Paragraph(_latin(f"{bill.month}: receipts by end and group"), heading)
-    yield Paragraph(_latin(f"{bill.receipts:,} in all. By how they ended: {ends or 'none'}."), text)
+    yield Paragraph(latin(f"{bill.month}: receipts by end and group"), heading)
+    yield Paragraph(latin(f"{bill.receipts:,} in all. By how they ended: {ends or 'none'}."), text)
     yield _plain_table(("#", "Receipts", "PoP/worker: first-last (count)"), _groups(bill))
     journals = [
         (f"{one.pop}/{one.worker}", f"{_count(one.runs):,}", _runs(one.runs)) for one in bill.cut
     ]
-    yield Paragraph(_latin(f"{bill.month}: all receipts, by journal"), heading)
+    yield Paragraph(latin(f"{bill.month}: all receipts, by journal"), heading)
     yield _plain_table(("PoP/worker", "Receipts", "Numbers"), journals)
 
 
@@ -392,7 +346,7 @@ def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:  # 
 
     text, _ = _styles()
     text.fontSize, text.leading, text.spaceAfter, text.leftIndent = 7, 9, 0, 0
-    cells = [[*map(_latin, row[:-1]), Paragraph(_latin(row[-1]), text)] for row in rows]
+    cells = [[*map(latin, row[:-1]), Paragraph(latin(row[-1]), text)] for row in rows]
     table = LongTable([list(head), *cells], colWidths=[90, 60, 355], repeatRows=1)
     table.setStyle(
         [
@@ -413,10 +367,6 @@ def _plain_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Any:  # 
 
 def _amount(micro_dollars: int) -> str:
     return grouped(decimal_of(micro_dollars, 6, 6))
-
-
-def _latin(words: str) -> str:
-    return words.encode("latin-1", "replace").decode("latin-1")
 
 
 def _sentence(words: str) -> str:

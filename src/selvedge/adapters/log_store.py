@@ -60,7 +60,7 @@ class LogState(msgspec.Struct, frozen=True):
     size: int = 0
     root: str = EMPTY_ROOT.hex()
     note: str = ""
-    """The checkpoint, signed; empty before the first of a shard."""
+    """The checkpoint, signed: a shard begins with the one of the empty tree."""
     time_us: int = 0
     """When it was signed. Never goes back."""
     beat_us: int = 0
@@ -205,12 +205,29 @@ class LogStore:
         old = list(self._segments)
         self._forget(Growing(RightEdge(), []))
         self._roll(shard)
-        self.state = msgspec.structs.replace(
-            self.state, shard=shard, size=0, root=EMPTY_ROOT.hex(), note="", time_us=time_us
-        )
-        self.files.replace(STATE, encode_state(self.state))
+        self._start(shard, time_us)
         for _, path in old:
             self.files.remove(path)
+
+    def reshard(self, shard: str, time_us: int) -> None:
+        """Open a shard beside one that cannot go on: its files stay as they are. What was read of
+        the sources counts as far as the state says, where it can be read.
+        """
+        try:
+            self.state = decode_state(self.files.read(STATE) or b"")
+        except StoreCorrupt:
+            self.state = LogState()
+        self._forget(Growing(RightEdge(), []))
+        self._roll(shard)
+        self._start(shard, time_us)
+
+    def _start(self, shard: str, time_us: int) -> None:
+        note = self._sign(shard, 0, EMPTY_ROOT).decode()
+        self.state = msgspec.structs.replace(
+            self.state, shard=shard, size=0, root=EMPTY_ROOT.hex(), note=note, time_us=time_us
+        )
+        self.files.replace(STATE, encode_state(self.state))
+        self.publish(note.encode())
 
     def add(self, entries: list[bytes]) -> int:
         """Add entries behind all others; the index of the first. Nothing is written yet."""

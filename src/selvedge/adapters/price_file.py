@@ -17,7 +17,6 @@ from typing import Final
 import msgspec
 from ruamel.yaml.error import YAMLError
 
-from selvedge.adapters.fleet_config import one_line, read_yaml
 from selvedge.adapters.release_store import write_atomically
 from selvedge.adapters.signed_files import (
     WatchedFile,
@@ -26,6 +25,7 @@ from selvedge.adapters.signed_files import (
     is_signed,
     signature_of,
 )
+from selvedge.adapters.yaml_text import one_line, read_yaml
 from selvedge.fabric import BadRelease
 from selvedge.ledger import BadPriceBook, PriceBook
 

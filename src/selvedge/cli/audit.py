@@ -6,6 +6,7 @@ import click
 
 from selvedge.cli.audit_keys import keys
 from selvedge.cli.audit_prove import prove
+from selvedge.cli.audit_residency import check, residency
 from selvedge.cli.audit_verify import verify
 
 
@@ -14,5 +15,5 @@ def audit() -> None:
     """Prove that receipts were logged, and check such proofs."""
 
 
-for command in (prove, verify, keys):
+for command in (prove, verify, keys, residency, check):
     audit.add_command(command)

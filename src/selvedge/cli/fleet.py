@@ -10,12 +10,14 @@ import msgspec
 from rich.table import Table
 
 from selvedge.adapters import (
+    LOG_KEY_FILE,
     FleetConfig,
     default_cache_dir,
     open_release,
     operator_public_key,
     read_config,
     read_prices,
+    rotate_log_key,
     rotate_peer_identity,
 )
 from selvedge.cli.control import load_control
@@ -26,10 +28,12 @@ from selvedge.control import (
     Home,
     collector_key_file,
     has_control_extra,
+    log_directory,
     seeding_of,
     weights_digests,
     written_collectors,
     written_control,
+    written_logs,
 )
 from selvedge.fabric import BadRelease, Release, SelvedgeError
 from selvedge.residency import Rules
@@ -71,8 +75,17 @@ fleet.add_command(load)
 @json_option
 def check(config: Path, as_json: bool) -> None:
     """Check a fleet file; the first thing wrong is one line and exit code 1."""
-    found = read_config(config)
-    facts = {"fleet": found.fleet, "pops": len(found.pops), "tenants": len(found.tenants)}
+    remarks: list[str] = []
+    found = read_config(config, remark=remarks.append)
+    facts: dict[str, object] = {
+        "fleet": found.fleet,
+        "pops": len(found.pops),
+        "tenants": len(found.tenants),
+    }
+    if remarks:
+        facts["remarks"] = remarks
+    for words in remarks:
+        _remark(words)
     if as_json:
         click.echo(msgspec.json.encode(facts))
     else:
@@ -89,11 +102,16 @@ def check(config: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Sell by this price book from now on (default: the one published last, if any).",
 )
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Publish even where a policy leaves a data class without any place.",
+)
 @home_option
 @json_option
-def publish(config: Path, prices: Path | None, home: Path, as_json: bool) -> None:
+def publish(config: Path, prices: Path | None, force: bool, home: Path, as_json: bool) -> None:
     """Sign the next release of CONFIG, for PoPs that are run one by one."""
-    description = read_config(config)
+    description = read_config(config, force=force, remark=_remark)
     book = read_prices(prices) if prices is not None else None
     files = Home(home)
     files.lock()
@@ -108,8 +126,10 @@ def publish(config: Path, prices: Path | None, home: Path, as_json: bool) -> Non
         {},
         collectors=written_collectors(files, description),
         control=written_control(files, description),
+        logs=written_logs(files, description),
         tenancy=seeding_of(home, own),
         prices=book,
+        force=force,
     )
     facts = {
         "release": release.version,
@@ -121,11 +141,16 @@ def publish(config: Path, prices: Path | None, home: Path, as_json: bool) -> Non
         "keys": {name: files.keys()[name] for name in description.keys},
         "control": release.control.url if release.control is not None else None,
         "collectors": {one.zone: one.url for one in release.collectors},
+        "logs": {one.id: one.url for one in release.logs},
         "key_files": _key_files(files, description),
         "priced": release.priced,
     }
     text = msgspec.json.encode(facts)
     click.echo(text if as_json else msgspec.json.format(text))
+
+
+def _remark(words: str) -> None:
+    click.echo(f"look at this: {words}", err=True)
 
 
 def _key_files(files: Home, config: FleetConfig) -> dict[str, str]:
@@ -135,6 +160,9 @@ def _key_files(files: Home, config: FleetConfig) -> dict[str, str]:
         for zone, one in config.collectors.items()
         if one.public_key is None
     }
+    for name, one in config.logs.items():
+        if not one.public_keys:
+            found[f"logs.{name}"] = log_directory(files, name) / LOG_KEY_FILE
     if config.control is not None and config.control.public_key is None:
         found["control"] = files.directory / "control.key"
     return {name: str(path.resolve()) for name, path in found.items()}
@@ -142,22 +170,26 @@ def _key_files(files: Home, config: FleetConfig) -> dict[str, str]:
 
 @fleet.command()
 @click.argument("pop")
+@click.option("--log-key", is_flag=True, help="Of the key of its transparency log instead.")
 @home_option
-def rotate(pop: str, home: Path) -> None:
+def rotate(pop: str, log_key: bool, home: Path) -> None:
     """Prepare the next release of a change of POP's certificate for peers; three make one."""
     files = Home(home)
     files.lock()
     if not files.pop(pop).is_dir():
         raise SelvedgeError(f"no PoP {pop!r} under {home}; 'selvedge fleet publish' makes them")
-    step = rotate_peer_identity(files.pop(pop), pop)
-    click.echo(f"step {step} of 3: {_ROTATION[step - 1]}")
+    directory = files.pop(pop)
+    step = rotate_log_key(directory) if log_key else rotate_peer_identity(directory, pop)
+    now, following = ("log.key", "log-next.key") if log_key else ("peer.pem", "peer-next.pem")
+    words = _ROTATION[step - 1].format(now=now, following=following)
+    click.echo(f"step {step} of 3: {words}")
 
 
 _ROTATION: Final = (
-    "bring peer-next.pem to the PoP's state_dir, then publish; wait until all PoPs serve by it, "
+    "bring {following} to the PoP's state_dir, then publish; wait until all PoPs serve by it, "
     "and run this again",
     "publish; wait until all PoPs serve by it, and run this again",
-    "publish; the PoP may forget what is not in its peer.pem here",
+    "publish; the PoP may forget what is not in its {now} here",
 )
 
 

@@ -46,6 +46,12 @@ from selvedge.control.home_collectors import (
 from selvedge.control.home_control import (
     written_control,
 )
+from selvedge.control.home_logs import (
+    log_directory,
+    log_folders,
+    plan_logs,
+    written_logs,
+)
 from selvedge.control.invoice_checks import (
     InvoicesChecked,
     check_invoices,
@@ -59,15 +65,30 @@ from selvedge.control.invoicing import (
     book_of,
     make_again,
 )
+from selvedge.control.kept_releases import (
+    KeptReleases,
+    public_key_of,
+)
 from selvedge.control.local import (
     LocalFabric,
     free_port,
     weights_digests,
 )
+from selvedge.control.log_process import (
+    LogSettings,
+    run_log,
+    run_witness,
+)
 from selvedge.control.reconcile import (
     Finding,
     Reconciled,
     reconcile,
+)
+from selvedge.control.residency_reports import (
+    Logs,
+    Reporting,
+    Wish,
+    sources_for_report,
 )
 from selvedge.control.roles import (
     ROLES,
@@ -90,6 +111,9 @@ from selvedge.control.spend_forecasts import (
     TenantForecast,
     forecasts_of,
 )
+from selvedge.control.witness import (
+    WitnessSettings,
+)
 
 __all__ = [
     "CONTROL_ENV_PREFIX",
@@ -104,14 +128,20 @@ __all__ = [
     "InvoiceStore",
     "InvoicesChecked",
     "Invoicing",
+    "KeptReleases",
     "LocalFabric",
+    "LogSettings",
+    "Logs",
     "Receipts",
     "Reconciled",
+    "Reporting",
     "Running",
     "RunningPoP",
     "ServiceSources",
     "Snapshot",
     "TenantForecast",
+    "Wish",
+    "WitnessSettings",
     "admin_errors_table",
     "back_up",
     "book_of",
@@ -125,9 +155,13 @@ __all__ = [
     "free_port",
     "has_control_extra",
     "load_part",
+    "log_directory",
+    "log_folders",
     "make_again",
     "open_store",
     "plan_collectors",
+    "plan_logs",
+    "public_key_of",
     "publish_prices",
     "read_maintenance",
     "reconcile",
@@ -136,11 +170,15 @@ __all__ = [
     "roles_table",
     "run_collector",
     "run_control",
+    "run_log",
+    "run_witness",
     "seeding_of",
+    "sources_for_report",
     "usage_of",
     "weights_digests",
     "written_collectors",
     "written_control",
+    "written_logs",
 ]
 if TYPE_CHECKING:
     from selvedge.control.backup import back_up, restore

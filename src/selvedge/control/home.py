@@ -5,6 +5,7 @@ pepper.key        keys the hashes of API keys
 control.key       what the control process and PoPs share keys by (X25519)
 keys.json         the API keys themselves, minted here, readable by the owner alone
 release.json      the signed release that every PoP watches
+releases/         every release that was published, signed, by version and hash
 prices/           every price book that was published, signed, by version
 key-delta.json    what changed of its keys since, signed; written by the control process
 control.sqlite    the store of tenants, projects and keys, where no other is named
@@ -39,6 +40,7 @@ from selvedge.adapters import (
     keep_log_keys,
     keep_peer_identity,
     keep_secret,
+    lay_down_release,
     make_release,
     open_release,
     operator_public_key,
@@ -63,6 +65,7 @@ DEFAULT_HOME: Final = ".selvedge"
 RUN_FILE: Final = "run.json"
 CONTROL_FILE: Final = "control.json"
 ADMIN_KEY_FILE: Final = "admin.key"
+OPERATOR_KEY: Final = "operator.key"
 
 
 class RunningPoP(msgspec.Struct, frozen=True):
@@ -150,7 +153,7 @@ class Home:
 
     def operator_key(self) -> bytes:
         """The private key that signs releases; made on first use."""
-        return keep_secret(self.directory / "operator.key", os.urandom(32))
+        return keep_secret(self.directory / OPERATOR_KEY, os.urandom(32))
 
     def pepper(self) -> bytes:
         """What keys the hashes of API keys; made on first use."""
@@ -215,15 +218,17 @@ class Home:
         logs: tuple[JurisdictionLog, ...] = (),
         tenancy: Callable[[Release], Release] | None = None,
         prices: PriceBook | None = None,
+        force: bool = False,
     ) -> Release:
         """Make, check, sign and lay down the next release. Raises `BadRelease`, `BadPriceBook`.
 
         ``control`` is where PoPs ask for leases; None: nobody grants any.
         ``tenancy`` puts the store's tenants, projects and keys into it, where there is a store.
         ``prices`` are kept from now on; None: what was kept last counts, if there is any.
+        ``force`` lets a policy leave a data class without any place.
         """
         with self.publishing():
-            release = self._make(config, digests, engine_ports, listen, peer_listen)
+            release = self._make(config, digests, engine_ports, listen, peer_listen, force=force)
             release = msgspec.structs.replace(
                 release, collectors=collectors, control=control, logs=logs
             )
@@ -251,7 +256,7 @@ class Home:
     def _lay_down(self, release: Release, prices: PriceBook | None) -> None:
         if prices is not None:
             self.keep_prices(prices, release)
-        write_atomically(self.release_file, seal_release(release, self.operator_key()))
+        lay_down_release(self.release_file, seal_release(release, self.operator_key()))
 
     def keep_prices(self, prices: PriceBook, release: Release) -> None:
         """Keep a book for the fleet of this release. Raises `BadPriceBook` of what never applies
@@ -314,6 +319,8 @@ class Home:
         engine_ports: Mapping[str, int],
         listen: Mapping[str, str],
         peer_listen: Mapping[str, str],
+        *,
+        force: bool,
     ) -> Release:
         pepper = self.pepper()
         operator = self.operator_key()
@@ -337,6 +344,7 @@ class Home:
             peer_listen=peer_listen,
             certificates={pop_id: self._certificates(pop_id) for pop_id in config.pops},
             log_keys={pop_id: tuple(keep_log_keys(self.pop(pop_id))) for pop_id in config.pops},
+            force=force,
         )
         return make_release(config, facts)
 

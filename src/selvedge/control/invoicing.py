@@ -96,6 +96,12 @@ class Receipts:
             yield from snapshot.rows()
         yield from self._journals()
 
+    def rows_outside_parts(self) -> Iterator[UsageRow]:
+        """Receipts that are in no partition: of collectors' logs, and of journals."""
+        for snapshot in self.snapshots:
+            yield from snapshot.rows_of_log()
+        yield from self._journals()
+
     def _journals(self) -> Iterator[UsageRow]:
         for pop in self.pops:
             yield from (row for row in rows_of_journals(pop) if row.zone not in self._collected)

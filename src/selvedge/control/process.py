@@ -86,7 +86,13 @@ def open_rooms(settings: ControlSettings, store: Store) -> Rooms:
     store.open(release.fleet)
     adopt(store, Home(Path(settings.home)))
     inside = settings.webhooks_inside
-    return Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher, inside)
+    return Rooms(
+        store,
+        Tenancy(store, publisher.zones, publisher.check_tenant),
+        Grants(store),
+        publisher,
+        inside,
+    )
 
 
 def open_desk(

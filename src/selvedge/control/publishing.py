@@ -21,6 +21,7 @@ from selvedge.adapters import (
     DELTA_FILE,
     RELEASE_BYTES_MAX,
     Held,
+    lay_down_release,
     open_delta,
     open_release,
     operator_public_key,
@@ -47,6 +48,7 @@ from selvedge.fabric import (
     widened,
 )
 from selvedge.ledger import BadPriceBook, PriceBook, day_of, is_due
+from selvedge.residency import strandings
 
 REVOKED_US: Final = 30 * 86_400 * 1_000_000
 """So long a revocation is in every delta, whatever releases there are."""
@@ -108,6 +110,18 @@ class Publisher:
         release = self.release
         return None if release is None else frozenset(zone.id for zone in release.zones)
 
+    def check_tenant(self, tenant: Tenant) -> None:
+        """Raises `BadRelease` of a tenant that names a policy which this fleet has not, or that its
+        policy would leave without any place.
+        """
+        release = self.release
+        if release is None or all(one.policy is None for one in tenant.classes):
+            return
+        alone = msgspec.structs.replace(release, tenants=(tenant,), projects=(), keys=())
+        for one in strandings(alone):
+            if one.is_now:
+                raise BadRelease(one.field, one.why)
+
     def publish_delta(self) -> Published | None:
         """Bring the delta to the store's last act; None before the first release.
 
@@ -138,7 +152,7 @@ class Publisher:
                 note_release(act, release)
                 if prices is not None:
                     self._home.keep_prices(prices, release)
-            write_atomically(self._home.release_file, sealed)
+            lay_down_release(self._home.release_file, sealed)
             self._read_release()
             return self._write_delta(release)
 

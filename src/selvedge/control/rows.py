@@ -10,14 +10,20 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from selvedge.control.roles import Role
-from selvedge.fabric import NO_LIMITS, DataClass, Ingress, Key, Limits, Project, Tenant
+from selvedge.fabric import NO_LIMITS, DataClass, Handling, Ingress, Key, Limits, Project, Tenant
 
 
-class ClassRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a kind of data may be processed, and where it may enter."""
+class ClassRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a kind of data may be processed, where it may enter, and how it is handled."""
 
     zone: str
     ingress: Ingress
+    policy: str | None = None
+    handling: tuple[Handling, ...] = ()
+
+    def value(self, name: str) -> DataClass:
+        """As a release has it."""
+        return DataClass(name, self.zone, self.ingress, self.policy, self.handling)
 
 
 class TenantForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,9 +95,7 @@ class TenantRow(msgspec.Struct, frozen=True):
 
     def value(self) -> Tenant:
         """As a release has it. Raises `BadRelease`."""
-        classes = tuple(
-            DataClass(name, rule.zone, rule.ingress) for name, rule in self.classes.items()
-        )
+        classes = tuple(rule.value(name) for name, rule in self.classes.items())
         return Tenant(self.id, classes, self.limits)
 
 

@@ -16,10 +16,10 @@ import msgspec
 from sqlalchemy import insert, select, update
 
 from selvedge.adapters import (
+    lay_down_release,
     open_release,
     operator_public_key,
     seal_release,
-    write_atomically,
 )
 from selvedge.control.database import Database
 from selvedge.control.home import Home
@@ -40,6 +40,7 @@ from selvedge.control.store import (
 from selvedge.control.tables import AUDIT, KEYS, PROJECTS, RELEASES, TENANTS
 from selvedge.fabric import BadRelease, Key, Project, Release, Tenant
 from selvedge.ledger import PriceBook
+from selvedge.residency import strandings
 
 FILE: Final = "file"
 WHO: Final = Actor("fleet file", "operator")
@@ -59,6 +60,12 @@ def seed(store: Store, release: Release) -> Release:
             _key(act, key)
         _drop(act, release)
         made = amend(act, release, release.version)
+        for one in strandings(made):
+            if one.is_now:  # somebody forced it
+                act.record(
+                    "release.force", f"tenant {one.tenant}/{one.data_class}: {one.why}", None, None
+                )
+                act.next()
         note_release(act, made)
         return made
 
@@ -69,7 +76,10 @@ def _tenant(act: Act, tenant: Tenant) -> None:
     kept = before is not None and _acted(act, f"tenant {tenant.id}")
     after = TenantRow(
         id=tenant.id,
-        classes={one.id: ClassRule(one.zone, one.ingress) for one in tenant.classes},
+        classes={
+            one.id: ClassRule(one.zone, one.ingress, one.policy, one.handling)
+            for one in tenant.classes
+        },
         limits=before.limits if before and kept else tenant.limits,
         origin=FILE,
         version=before.version + 1 if before else 1,
@@ -238,7 +248,7 @@ def adopt(store: Store, home: Home) -> bool:
         data = home.release_file.read_bytes()
         release = open_release(data, operator_public_key(operator)).release
         made = seed(store, msgspec.structs.replace(release, version=release.version + 1))
-        write_atomically(home.release_file, seal_release(made, operator))
+        lay_down_release(home.release_file, seal_release(made, operator))
         return True
 
 

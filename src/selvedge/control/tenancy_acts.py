@@ -42,7 +42,7 @@ from selvedge.control.store import (
     to_json,
 )
 from selvedge.control.tables import KEYS, PROJECTS, TENANTS
-from selvedge.fabric import LIMIT_MAX, NAME_PATTERN, NO_LIMITS, BadRelease
+from selvedge.fabric import LIMIT_MAX, NAME_PATTERN, NO_LIMITS, BadRelease, Tenant
 from selvedge.ledger import hash_secret, write_key
 
 SECRET_BYTES: Final = 24
@@ -58,11 +58,20 @@ Values = dict[str, Any]  # Any: what a column takes
 
 
 class Tenancy:
-    """Writes to one store. ``zones`` are those that the fleet has; None where nobody knows yet."""
+    """Writes to one store. ``zones`` are those that the fleet has; None where nobody knows yet.
 
-    def __init__(self, store: Store, zones: Callable[[], frozenset[str] | None]) -> None:
+    ``check`` raises `BadRelease` of a tenant that the fleet could not have.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        zones: Callable[[], frozenset[str] | None],
+        check: Callable[[Tenant], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._zones = zones
+        self._check = check
 
     def put_tenant(
         self, actor: Actor, tenant: str, form: TenantForm, expected: int | None = None
@@ -85,7 +94,7 @@ class Tenancy:
             )
             for name, rule in after.classes.items():
                 self._check_zones(f"classes.{name}.zone", (rule.zone,))
-            _checked(lambda: after.value())
+            _checked(lambda: self._check(after.value()))
             if before is not None:
                 _check_classes_used(act, tenant, before.classes.keys() - after.classes.keys())
             if before is not None and _same(before, after):

@@ -5,7 +5,8 @@ what the asker lacks of its digests. No moment travels: the answer says how old 
 it left, and the asker reckons by its own clock, from when the answer came, less half the round
 trip. So no PoP's clock can make a report look new, or drop all that follow.
 
-A digest of a zone class is told to PoPs of that zone class only, by the teller's own release. What
+A digest of a zone class is told to PoPs of that zone class only, by the teller's own release; where
+a policy decides within it, to those alone that may keep something by that rule. What
 does not hold is refused with the reason and changes nothing. Proposal 0008 has the reasons.
 """
 
@@ -103,7 +104,7 @@ def tell(
     """The answer to a question that holds."""
     deltas: list[Delta] = []
     if question.known is not None and publications is not None:
-        deltas = publications.since(zones_of(view, question.asker), question.known)
+        deltas = publications.since(zones_of(view, question.asker, now_us), question.known)
     told = Told(
         pop=view.here.id,
         asker=question.asker,
@@ -143,31 +144,41 @@ def take(told: Told, view: FleetView, board: Board, size: int, times_us: tuple[i
             board.put_delta(delta, came_us)
 
 
-def zones_of(view: FleetView, pop: str) -> frozenset[str]:
-    """The zone classes that a PoP lies in: those whose digests it may be told."""
-    return view.zones[view.pops[pop].country]
+def zones_of(view: FleetView, pop: str, at_us: int) -> frozenset[str]:
+    """The zone classes that a PoP lies in, and the rules of a policy by which it may keep something
+    there now: those whose digests it may be told.
+    """
+    zones = view.zones[view.pops[pop].country]
+    if not view.scopes:
+        return zones
+    found = set(zones)
+    for scope, (tenant, data_class) in view.scopes.items():
+        rule = view.rules.rule(tenant, data_class, at_us)
+        if rule is not None and view.rules.holds(rule.cache, pop):
+            found.add(scope)
+    return frozenset(found)
 
 
-def nearest(view: FleetView, count: int) -> list[str]:
+def nearest(view: FleetView, count: int, at_us: int) -> list[str]:
     """The PoPs to ask: engines have they, and requests that enter here may go there.
 
     Each rule in turn names its nearest one, so that a zone far away is heard as well.
     """
     found: dict[str, None] = {}
-    for turn in zip_longest(*_lists(view)):
+    for turn in zip_longest(*_lists(view, at_us)):
         for pop in turn:
             if pop is not None and len(found) < count:
                 found[pop] = None
     return list(found)
 
 
-def _lists(view: FleetView) -> Iterator[list[str]]:
+def _lists(view: FleetView, at_us: int) -> Iterator[list[str]]:
     """Of each allowed set of this ingress, its other PoPs with engines, nearest first."""
     here = view.here.id
     seen: set[int] = set()
     for tenant in view.release.tenants:
         for one in tenant.classes:
-            allowed = view.rules.allowed(tenant.id, one.id, here)
+            allowed = view.rules.allowed(tenant.id, one.id, here, at_us)
             if isinstance(allowed, Refused) or allowed.bits in seen:
                 continue
             seen.add(allowed.bits)

@@ -7,7 +7,7 @@ from selvedge.fabric.addresses import (
     read_address,
     why_forbidden,
 )
-from selvedge.fabric.countries import COUNTRIES, GROUPS, is_country
+from selvedge.fabric.countries import COUNTRIES, GROUPS, UNKNOWN_COUNTRY, is_country
 from selvedge.fabric.errors import (
     BadProof,
     BadRelease,
@@ -105,6 +105,7 @@ __all__ = [
     "PROBE_TENANT",
     "REFUSALS",
     "TOKENS_MAX",
+    "UNKNOWN_COUNTRY",
     "Act",
     "Address",
     "Ask",

@@ -23,6 +23,8 @@ _ISO_3166_1: Final = """
     VN VU WF WS YE YT ZA ZM ZW
 """
 COUNTRIES: Final[frozenset[str]] = frozenset(_ISO_3166_1.split())
+UNKNOWN_COUNTRY: Final = "unknown"
+"""Of a site that nobody can place: it is in no group, no zone and no transfer."""
 
 _EU: Final = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from selvedge.fabric.addresses import is_inside, read_address, why_forbidden
-from selvedge.fabric.countries import is_country
+from selvedge.fabric.countries import UNKNOWN_COUNTRY, is_country
 from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.geography import WanModel
 from selvedge.fabric.logs import LOG_DOMAIN, JurisdictionLog, check_log_keys, check_logs
@@ -132,6 +132,7 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     city: str
     country: str
+    """ISO 3166-1 alpha-2, or ``unknown``: then nothing that is bound to a place comes here."""
     latitude: float
     longitude: float
     url: str
@@ -152,7 +153,8 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         check_name("pops", self.id)
-        _check_country(f"pops.{self.id}.country", self.country)
+        if self.country != UNKNOWN_COUNTRY:
+            _check_country(f"pops.{self.id}.country", self.country)
         if not (-90 <= self.latitude <= 90 and -180 <= self.longitude <= 180):
             raise BadRelease(f"pops.{self.id}", "latitude is -90..90, longitude -180..180 degrees")
         if not _ADDRESS.fullmatch(self.peer):
@@ -286,7 +288,12 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     raise BadRelease(f"entities.{one.id}.parent", words)
                 seen.add(parent)
                 parent = entities[parent]
-        rules = {one.rule for one in self.policy.rules} if self.policy is not None else set()
+        rules = set()
+        for row in self.policy.rules if self.policy is not None else ():
+            rules.add(row.rule)
+            if row.bits.bit_length() > len(self.pops):
+                words = f"allows more PoPs than the {len(self.pops)} there are"
+                raise BadRelease(f"policy.rules.{row.rule}", words)
         for tenant in self.tenants:
             for kind in tenant.classes:
                 if kind.policy is not None and kind.policy not in rules:

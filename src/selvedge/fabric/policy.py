@@ -32,7 +32,8 @@ class Entity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A legal entity that operates sites: where it is established, and who owns it.
 
     ``remote_access`` are countries from which its people may reach its sites, beside its own.
-    ``certificates`` are those a transfer instrument may ask for, as ``dpf``.
+    ``certificates`` are those a transfer instrument may ask for, as ``dpf``; ``sectors`` are what
+    it works in, as ``commercial``.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Entity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parent: str | None = None
     remote_access: tuple[str, ...] = ()
     certificates: tuple[str, ...] = ()
+    sectors: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.id or len(self.id) > 128:
@@ -71,6 +73,14 @@ class CompiledRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for act in ACTS:
             if not _BITS.fullmatch(getattr(self, act)):
                 raise BadRelease(f"policy.rules.{self.rule}.{act}", "is a bitset in hex digits")
+
+    @property
+    def bits(self) -> int:
+        """Every PoP at which it allows anything."""
+        found = 0
+        for act in ACTS:
+            found |= int(getattr(self, act) or "0", 16)
+        return found
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

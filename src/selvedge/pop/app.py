@@ -305,7 +305,7 @@ class App:
             self._refuse(inbound, admitted)
             return None
         here, zones = view.here.id, admitted.zones
-        allowed = view.rules.allowed(admitted.tenant, admitted.data_class, here, zones)
+        allowed = view.rules.allowed(admitted.tenant, admitted.data_class, here, now_us(), zones)
         if isinstance(allowed, Refused):
             self._refuse(inbound, allowed)
             return None

@@ -241,6 +241,7 @@ class Metrics:
         words = "Tenants, projects and keys whose limits are counted now, over the workers."
         yield gauge("selvedge_quota_levels", words, self.quota_levels.total())
         yield from self._collect_unshipped()
+        yield from self._collect_log()
         words = "What reports and digests cost to hear, over the last minute."
         yield gauge("selvedge_hearing_bytes_per_second", words, self._shared.hearing.total())
         words = "PoPs whose report is fresh, this one's own among them, by the worker with fewest."
@@ -259,6 +260,20 @@ class Metrics:
                 "When the request of the oldest of them ended, Unix time; none where none waits."
             )
             yield gauge("selvedge_receipts_unshipped_oldest_timestamp_seconds", words, since)
+
+    def _collect_log(self) -> Iterator[Metric]:
+        shared = self._shared  # of one process, who writes the log
+        words = "Entries of the open shard of this PoP's transparency log."
+        yield gauge("selvedge_log_size", words, shared.log_size.total())
+        words = "Whether the log is closed until the operator opens a new shard: an alarm."
+        yield gauge("selvedge_log_closed", words, shared.log_closed.total())
+        signed, told = shared.log_signed.total(), shared.log_told.total()
+        if signed:
+            words = "When the newest checkpoint was signed, Unix time; at least twice a minute."
+            yield gauge("selvedge_log_checkpoint_timestamp_seconds", words, signed)
+        if told:
+            words = "When the jurisdiction's log last took a checkpoint, Unix time."
+            yield gauge("selvedge_log_told_timestamp_seconds", words, told)
 
 
 class TlsCounters:

@@ -50,8 +50,11 @@ from selvedge.pop.http_server import Server, start_server
 from selvedge.pop.key_watch import KeyWatch
 from selvedge.pop.lease_client import LeaseClient
 from selvedge.pop.limits import allow_files, client_settings, server_settings
+from selvedge.pop.log_keeping import LogKeeping
+from selvedge.pop.log_writer import PopLog
 from selvedge.pop.peer_door import listen_for_peers
 from selvedge.pop.settings import Settings
+from selvedge.pop.shared import Shared
 from selvedge.pop.shipping import Shipping
 from selvedge.pop.state import PopState
 from selvedge.pop.stream_clock import SWEEP_S
@@ -213,10 +216,7 @@ async def run_pop(
             *([tls.watch()] if tls is not None else []),
         ]
         if part is None:  # else the keeper ships
-            shipping = Shipping(
-                settings, client, keeper.identity, keeper.release, shared=worker.shared
-            )
-            watches.append(shipping.watch())
+            watches += _beside(settings, client, keeper, worker.shared)
         else:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)
@@ -225,6 +225,22 @@ async def run_pop(
     finally:
         await client.close()
         book.close()
+
+
+def _beside(
+    settings: Settings, client: HttpClient, keeper: ReleaseKeeper, shared: Shared
+) -> list[Coroutine[None, None, None]]:
+    """What a process that is the whole PoP does beside serving: ship receipts, and log them."""
+    keeping = LogKeeping(settings, client, PopLog(settings), shared=shared)
+    shipping = Shipping(
+        settings,
+        client,
+        keeper.identity,
+        keeper.release,
+        shared=shared,
+        may_drop=keeping.may_drop,
+    )
+    return [shipping.watch(), keeping.watch(keeper.release)]
 
 
 def _store(settings: Settings) -> ReleaseStore:

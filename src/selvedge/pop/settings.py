@@ -87,6 +87,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     wan_emulated: Annotated[
         bool, _help("Say on `/health` that links to peers are emulated; changes nothing else.")
     ] = False
+    core_dumps: Annotated[
+        bool,
+        _help(
+            "Let a crash leave an image of memory, prompts and keys in it, and let others of the "
+            "same user look into the process; for debugging with made-up data alone."
+        ),
+    ] = False
     body_bytes_max: Annotated[Count, _help("Largest request body, in bytes.")] = 10_000_000
     bodies_bytes_max: Annotated[
         Count, _help("Largest sum of request bodies held at once, in bytes; above it 503.")
@@ -196,6 +203,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(ge=0),
         _help("Receipt files that every collector has are dropped after so many days; 0: never."),
     ] = 0
+    log_tell_ms: Annotated[
+        int,
+        Meta(ge=100, le=3_600_000),
+        _help("How often the jurisdiction's log is told the newest checkpoint of this PoP's, ms."),
+    ] = 10_000
     connections_max: Annotated[Count, _help("Client and peer connections at once.")] = 10_000
     workers: Annotated[
         int, Meta(ge=1, le=64), _help("Processes that serve; limits hold for all together.")

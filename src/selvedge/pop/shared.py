@@ -31,8 +31,13 @@ GAUGES: Final = (
     "unshipped",
     "unshipped_bytes",
     "unshipped_since",
+    "log_size",
+    "log_signed",
+    "log_told",
+    "log_closed",
 )
-GAUGES_WIDTH: Final = 16 + 2 * PLACES_MAX
+GAUGES_MAX: Final = 24
+GAUGES_WIDTH: Final = GAUGES_MAX + 2 * PLACES_MAX
 
 
 def bytes_for(rows: int) -> int:
@@ -66,6 +71,10 @@ class Shared:
             self.unshipped,
             self.unshipped_bytes,
             self.unshipped_since,
+            self.log_size,
+            self.log_signed,
+            self.log_told,
+            self.log_closed,
         ) = (self.gauges.cell(column) for column in range(len(GAUGES)))
 
     @classmethod
@@ -107,4 +116,4 @@ class Shared:
 
     def counts(self) -> SharedCounts:
         """Requests and tokens on their way, for the book of load."""
-        return SharedCounts(self.gauges, 16, self.places, PLACES_MAX)
+        return SharedCounts(self.gauges, GAUGES_MAX, self.places, PLACES_MAX)

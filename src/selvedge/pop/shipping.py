@@ -94,8 +94,11 @@ class Shipping:
         clock_s: Callable[[], float] = time.monotonic,
         *,
         shared: Shared | None = None,
+        may_drop: Callable[[int, FileJournal], int] | None = None,
     ) -> None:
+        """``may_drop``: of a journal and its number, the segment before which all may leave."""
         self._shared = shared
+        self._may_drop = may_drop
         self._settings = settings
         self._client = client
         self._identity = identity
@@ -159,6 +162,8 @@ class Shipping:
         before_s = self._settings.receipts_kept_days * 86_400.0
         for number, journal in self.journals.items():
             upto = acknowledged(self.routes, number)
+            if self._may_drop is not None:
+                upto = min(upto, self._may_drop(number, journal))
             for segment in drop_shipped(journal, upto, self.routes.keys(), before_s, time.time()):
                 log.info("segment %d of journal %d is dropped: it is shipped", segment, number)
 

@@ -10,6 +10,8 @@ from typing import Final
 from selvedge.adapters import HttpClient, open_release
 from selvedge.fabric import BadRelease, Release
 from selvedge.pop.limits import client_settings
+from selvedge.pop.log_keeping import LogKeeping
+from selvedge.pop.log_writer import PopLog
 from selvedge.pop.settings import Settings
 from selvedge.pop.shared import Shared
 from selvedge.pop.shipping import Shipping
@@ -53,13 +55,22 @@ class KeptRelease:
 
 
 async def ship_beside(settings: Settings, identity: bytes, shared: Shared) -> None:
-    """Ship the receipts of all workers until cancelled."""
+    """Ship and log the receipts of all workers until cancelled."""
     client = HttpClient(client_settings(settings))
     kept = KeptRelease(settings)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(kept.watch())
-            shipping = Shipping(settings, client, identity, kept.release, shared=shared)
+            keeping = LogKeeping(settings, client, PopLog(settings), shared=shared, serves=False)
+            shipping = Shipping(
+                settings,
+                client,
+                identity,
+                kept.release,
+                shared=shared,
+                may_drop=keeping.may_drop,
+            )
             group.create_task(shipping.watch())
+            group.create_task(keeping.watch(kept.release))
     finally:
         await client.close()

@@ -1,25 +1,34 @@
 """Rules compiled to bitsets: which PoPs may process a tenant's data of one class.
 
-A rule is (tenant, data class) -> a set of countries and an ingress mode. Compiled once per release
-to an integer with one bit per PoP, in the release's order; the hot path is a dictionary look-up and
-a bitwise AND. Default is deny: what has no rule has no PoP, and there is no default region.
+A rule is (tenant, data class) -> a set of countries, an ingress mode and, where the class names
+one, a row of the release's policy. Compiled once per release to integers with one bit per PoP, in
+the release's order; the hot path is a dictionary look-up, a look at the clock and a bitwise AND.
+Default is deny: what has no rule has no PoP, and there is no default region.
 This module refuses to know engines and load: it says where a request *may* go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final
 
-from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant
+from selvedge.fabric import UNKNOWN_COUNTRY, DataClass, Handling, PoP, Refused, Release
 from selvedge.fabric.value import Value
+from selvedge.residency.rows import FOREVER_US, Row, nothing, rows_of
 
+DOORS_MAX: Final = 3
+"""Base URLs that a refusal names."""
 NARROWED_MAX: Final = 1024
 """Rules kept as narrowed by keys; more than those of all kinds of keys."""
 
 
 class Rule(Value, frozen=True):
-    """One compiled rule. ``allowed`` has bit *i* set where ``Release.pops[i]`` may process."""
+    """One compiled rule, from one moment to another.
+
+    ``allowed`` has bit *i* set where ``Release.pops[i]`` may process; ``enter``, where a request
+    may come in; ``cache``, where its answer or its prefix may be kept.
+    """
 
     name: str
     zone: str
@@ -28,8 +37,18 @@ class Rule(Value, frozen=True):
     allowed: int
     pops: tuple[str, ...]
     """Ids of the allowed PoPs that have engines, in the release's order: what a ticket names."""
+    enter: int
+    cache: int
     narrowed: tuple[str, ...] = ()
     """Zones of the key to which the rule is narrowed."""
+    policy: str | None = None
+    """Version of the policy that decided inside the zone; None: the zone alone did."""
+    policy_rule: str | None = None
+    """Which rule of that policy."""
+    handling: tuple[Handling, ...] = ()
+    """What every engine that processes it must honour."""
+    from_us: int = 0
+    until_us: int = FOREVER_US
 
     @property
     def scope(self) -> str:
@@ -51,28 +70,62 @@ class Allowed(Value, frozen=True):
 
 
 class Rules:
-    """All rules of a release, and the PoPs they count over. Immutable after build."""
+    """All rules of a release, and the PoPs they count over.
 
-    __slots__ = ("_index", "_members", "_narrowed", "_pops", "_rules", "_zones")
+    What holds changes with the clock alone (a policy's rows), and by `stop`, which only takes away.
+    """
+
+    __slots__ = (
+        "_classes",
+        "_everywhere",
+        "_hosts",
+        "_in_countries",
+        "_index",
+        "_members",
+        "_narrowed",
+        "_pops",
+        "_rows",
+        "_rules",
+        "_stopped",
+        "_version",
+        "_with_engines",
+        "_zones",
+    )
 
     def __init__(self, release: Release) -> None:
         self._pops = release.pops
         self._index: Mapping[str, int] = {pop.id: bit for bit, pop in enumerate(release.pops)}
-        zones = {zone.id: frozenset(zone.countries) for zone in release.zones}
-        self._zones = zones
+        self._zones = {zone.id: frozenset(zone.countries) for zone in release.zones}
+        self._in_countries: dict[str, int] = {}
+        self._with_engines = 0
+        for bit, pop in enumerate(release.pops):
+            self._in_countries[pop.country] = self._in_countries.get(pop.country, 0) | 1 << bit
+            self._with_engines |= (1 << bit) if pop.engines else 0
+        # Where a site lies in a country that nobody knows, nothing enters either.
+        self._everywhere = self._within(self._in_countries.keys() - {UNKNOWN_COUNTRY})
+        policy = release.policy
+        self._version: str | None = policy.version if policy is not None else None
+        self._rows: Mapping[str, tuple[Row, ...]] = rows_of(policy) if policy is not None else {}
+        self._hosts: dict[tuple[int, int], str] = {}
+        self._stopped: set[str] = set()
         self._narrowed: dict[tuple[str, tuple[str, ...]], Rule] = {}
-        self._rules = {
-            (tenant.id, one.id): _compile(tenant, one, zones[one.zone], release.pops)
-            for tenant in release.tenants
-            for one in tenant.classes
+        self._members: dict[int, tuple[PoP, ...]] = {}
+        self._classes = {
+            (tenant.id, one.id): one for tenant in release.tenants for one in tenant.classes
         }
-        # Rules share few sets: each is unfolded once.
-        self._members = {
-            rule.allowed: tuple(self._unfold(rule.allowed)) for rule in self._rules.values()
-        }
+        self._rules: dict[tuple[str, str], Rule] = {}
+        made: dict[tuple[object, ...], Rule] = {}
+        for (tenant, data_class), one in self._classes.items():
+            name = f"{tenant}/{data_class}"
+            self._rules[tenant, data_class] = self._compile(name, one, release.made_us, made)
 
     def allowed(
-        self, tenant: str, data_class: str, ingress: str, zones: tuple[str, ...] = ()
+        self,
+        tenant: str,
+        data_class: str,
+        ingress: str,
+        at_us: int,
+        zones: tuple[str, ...] = (),
     ) -> Allowed | Refused:
         """Where this tenant's data of this class may be processed when it enters at ``ingress``.
 
@@ -82,47 +135,117 @@ class Rules:
         if rule is None:
             name = f"{tenant}/{data_class}"
             return Refused("residency_no_allowed_pop", f"No rule {name!r} exists.", rule=name)
+        if at_us >= rule.until_us or at_us < rule.from_us:
+            rule = self._at(rule, tenant, data_class, at_us)
         if not rule.allowed:
-            return Refused(
-                "residency_no_allowed_pop",
-                f"Rule {rule.name!r} (zone {rule.zone!r}) allows no PoP of this fleet.",
-                rule=rule.name,
-            )
+            return self._nowhere(rule)
         if zones:
             rule = self._narrow(rule, zones)
             if not rule.allowed:
                 words = f"The key is for zones {', '.join(zones)} alone, where rule {rule.name!r} "
                 return Refused("key_scope", words + "allows no PoP; use another key.")
-        inside = self.holds(rule.allowed, ingress)
-        if ingress not in self._index or (rule.ingress_in_zone and not inside):
+        bit = self._index.get(ingress)
+        if bit is None or not rule.enter >> bit & 1:
             return self._wrong_ingress(rule, ingress)
-        return Allowed(rule, rule.allowed, transit=not inside)
+        return Allowed(rule, rule.allowed, self._pops[bit].country not in rule.countries)
+
+    def rule(self, tenant: str, data_class: str, at_us: int) -> Rule | None:
+        """The rule of this class as it holds then; None where there is none."""
+        rule = self._rules.get((tenant, data_class))
+        if rule is not None and not rule.from_us <= at_us < rule.until_us:
+            rule = self._at(rule, tenant, data_class, at_us)
+        return rule
+
+    def stop(self, policy_rule: str) -> None:
+        """From now on this rule of the policy allows nothing, until another release."""
+        self._stopped.add(policy_rule)
+        self._narrowed.clear()
+        for (tenant, data_class), rule in list(self._rules.items()):
+            if rule.policy_rule == policy_rule:
+                name, one = rule.name, self._classes[tenant, data_class]
+                self._rules[tenant, data_class] = self._compile(name, one, rule.from_us, {})
+
+    @property
+    def stopped(self) -> frozenset[str]:
+        """The rules of the policy that `stop` was asked for."""
+        return frozenset(self._stopped)
+
+    def row(self, policy_rule: str, at_us: int) -> Row:
+        """What the policy's rule says then, whatever zones say; nothing where it has no row."""
+        for row in self._rows.get(policy_rule, ()):
+            if row.from_us <= at_us < row.until_us:
+                return row
+        rows = self._rows.get(policy_rule)
+        return nothing(0, rows[0].from_us if rows else FOREVER_US)
+
+    def _at(self, rule: Rule, tenant: str, data_class: str, at_us: int) -> Rule:
+        """The same rule at another moment; kept where that is a later one."""
+        found = self._compile(rule.name, self._classes[tenant, data_class], at_us, {})
+        if found.from_us > rule.from_us:
+            self._rules[tenant, data_class] = found
+        return found
+
+    def _nowhere(self, rule: Rule) -> Refused:
+        words = f"Rule {rule.name!r} (zone {rule.zone!r}) allows no PoP of this fleet."
+        if rule.policy_rule is not None:
+            words = f"{words[:-1]} by policy {rule.policy_rule!r}, version {rule.policy}."
+        return Refused("residency_no_allowed_pop", words, rule=rule.name)
 
     def _wrong_ingress(self, rule: Rule, ingress: str) -> Refused:
-        hosts = [f"{pop.url}/v1" for pop in self.members(rule.allowed) if pop.engines]
-        hosts = hosts or [f"{pop.url}/v1" for pop in self.members(rule.allowed)]
+        hosts = self._doors(rule)
+        if not hosts:
+            words = f"Rule {rule.name!r} lets requests enter at no PoP of this fleet."
+            return Refused("residency_no_allowed_pop", words, rule=rule.name)
+        where = f"only inside zone {rule.zone!r}" if rule.ingress_in_zone else "only at some PoPs"
+        if rule.policy_rule is not None:
+            where = f"only where policy {rule.policy_rule!r} permits it"
         return Refused(
             "residency_ingress",
-            f"Rule {rule.name!r} lets requests enter only inside zone {rule.zone!r}; "
-            f"PoP {ingress!r} is outside: use {' or '.join(hosts[:3])} as base_url.",
+            f"Rule {rule.name!r} lets requests enter {where}; "
+            f"PoP {ingress!r} is outside: use {hosts} as base_url.",
             rule=rule.name,
         )
+
+    def _doors(self, rule: Rule) -> str:
+        """Where its requests may enter: up to three base URLs, of PoPs with engines if any."""
+        found = self._hosts.get((rule.enter, rule.allowed))
+        if found is None:
+            enter = rule.enter & rule.allowed or rule.enter
+            pops = islice(self._unfold(enter & self._with_engines or enter), DOORS_MAX)
+            found = self._hosts[rule.enter, rule.allowed] = " or ".join(
+                f"{pop.url}/v1" for pop in pops
+            )
+        return found
 
     def _narrow(self, rule: Rule, zones: tuple[str, ...]) -> Rule:
         """The rule within these zones; made when first asked for."""
         found = self._narrowed.get((rule.name, zones))
-        if found is None:
+        if found is None or found.from_us != rule.from_us:
             inside: frozenset[str] = frozenset()
             for zone in zones:
                 inside |= self._zones.get(zone, frozenset())
-            countries = rule.countries & inside
-            found = _rule(
-                (rule.name, rule.zone), countries, self._pops, rule.ingress_in_zone, zones
+            within = self._within(inside)
+            allowed = rule.allowed & within
+            found = Rule(
+                name=rule.name,
+                zone=rule.zone,
+                countries=rule.countries & inside,
+                ingress_in_zone=rule.ingress_in_zone,
+                allowed=allowed,
+                pops=self._serving(allowed),
+                enter=rule.enter & within if rule.ingress_in_zone else rule.enter,
+                cache=rule.cache & within,
+                narrowed=zones,
+                policy=rule.policy,
+                policy_rule=rule.policy_rule,
+                handling=rule.handling,
+                from_us=rule.from_us,
+                until_us=rule.until_us,
             )
             if len(self._narrowed) >= NARROWED_MAX:
                 self._narrowed.clear()
             self._narrowed[rule.name, zones] = found
-            self._members.setdefault(found.allowed, tuple(self._unfold(found.allowed)))
+            self._members.setdefault(allowed, tuple(self._unfold(allowed)))
         return found
 
     def zone(self, tenant: str, data_class: str) -> str | None:
@@ -131,7 +254,7 @@ class Rules:
         return rule.zone if rule is not None else None
 
     def all(self) -> Iterator[Rule]:
-        """Every rule, in the release's order."""
+        """Every rule, in the release's order, as it held when last asked for."""
         return iter(self._rules.values())
 
     def bits(self, pop_ids: Iterable[str]) -> int:
@@ -154,28 +277,68 @@ class Rules:
             yield self._pops[lowest.bit_length() - 1]
             bits ^= lowest
 
+    def _serving(self, bits: int) -> tuple[str, ...]:
+        return tuple(pop.id for pop in self._unfold(bits & self._with_engines))
 
-def _compile(
-    tenant: Tenant, one: DataClass, countries: frozenset[str], pops: tuple[PoP, ...]
-) -> Rule:
-    name = f"{tenant.id}/{one.id}"
-    return _rule((name, one.zone), countries, pops, one.ingress == "in-zone")
+    def _within(self, countries: Iterable[str]) -> int:
+        found = 0
+        for country in countries:
+            found |= self._in_countries.get(country, 0)
+        return found
+
+    def _compile(
+        self, name: str, one: DataClass, at_us: int, made: dict[tuple[object, ...], Rule]
+    ) -> Rule:
+        """The rule of a class at a moment. ``made`` has those of like classes."""
+        alike = (one.zone, one.ingress, one.policy, one.handling)
+        known = made.get(alike)
+        if known is not None:
+            return _renamed(known, name)
+        countries = self._zones[one.zone]
+        in_zone = one.ingress == "in-zone"
+        within = self._within(countries)
+        allowed, enter, cache = within, within if in_zone else self._everywhere, within
+        from_us, until_us = 0, FOREVER_US
+        if one.policy is not None:
+            row = self.row(one.policy, at_us)
+            from_us, until_us = row.from_us, row.until_us
+            if one.policy in self._stopped:
+                row = nothing(from_us, until_us)
+            allowed, enter, cache = allowed & row.process, enter & row.entry, cache & row.cache
+        if allowed not in self._members:  # rules share few sets: each is unfolded once
+            self._members[allowed] = tuple(self._unfold(allowed))
+        rule = Rule(
+            name=name,
+            zone=one.zone,
+            countries=countries,
+            ingress_in_zone=in_zone,
+            allowed=allowed,
+            pops=self._serving(allowed),
+            enter=enter,
+            cache=cache,
+            policy=self._version if one.policy is not None else None,
+            policy_rule=one.policy,
+            handling=one.handling,
+            from_us=from_us,
+            until_us=until_us,
+        )
+        made[alike] = rule
+        return rule
 
 
-def _rule(
-    named: tuple[str, str],
-    countries: frozenset[str],
-    pops: tuple[PoP, ...],
-    ingress_in_zone: bool,
-    narrowed: tuple[str, ...] = (),
-) -> Rule:
-    allowed = sum(1 << bit for bit, pop in enumerate(pops) if pop.country in countries)
+def _renamed(rule: Rule, name: str) -> Rule:
     return Rule(
-        name=named[0],
-        zone=named[1],
-        countries=countries,
-        ingress_in_zone=ingress_in_zone,
-        allowed=allowed,
-        pops=tuple(pop.id for bit, pop in enumerate(pops) if allowed >> bit & 1 and pop.engines),
-        narrowed=narrowed,
+        name=name,
+        zone=rule.zone,
+        countries=rule.countries,
+        ingress_in_zone=rule.ingress_in_zone,
+        allowed=rule.allowed,
+        pops=rule.pops,
+        enter=rule.enter,
+        cache=rule.cache,
+        policy=rule.policy,
+        policy_rule=rule.policy_rule,
+        handling=rule.handling,
+        from_us=rule.from_us,
+        until_us=rule.until_us,
     )

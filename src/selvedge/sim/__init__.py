@@ -3,6 +3,7 @@
 from selvedge.sim.account import Account
 from selvedge.sim.atlas import Atlas
 from selvedge.sim.batching import BatchingEngine, BatchingModel, Timing
+from selvedge.sim.border import Law, Permits
 from selvedge.sim.calibrate import (
     CannotFit,
     Held,
@@ -21,12 +22,16 @@ from selvedge.sim.description import Description, Site, TenantPart, ZonePart, ch
 from selvedge.sim.engines import EngineModel, Work
 from selvedge.sim.fleet import example_flows, example_release, example_scenario
 from selvedge.sim.hardware import HARDWARE, Hardware
-from selvedge.sim.interpreter import simulate
+from selvedge.sim.interpreter import (
+    simulate,
+    with_keys_of_simulation,
+)
 from selvedge.sim.journal import WriteFault
 from selvedge.sim.mooncake import BadTrace, read_mooncake
 from selvedge.sim.playing import play
 from selvedge.sim.pool import Pool, Timed, round_robin
 from selvedge.sim.report import Figures, Quantiles, Report
+from selvedge.sim.rolling import Cut, Rollout, play_rollout
 from selvedge.sim.scenario import Outage, Scenario
 from selvedge.sim.sessions import Client, read_clients
 from selvedge.sim.summary import Summary
@@ -52,6 +57,7 @@ __all__ = [
     "Client",
     "Columns",
     "Course",
+    "Cut",
     "Description",
     "EngineModel",
     "Figures",
@@ -60,13 +66,16 @@ __all__ = [
     "Headline",
     "Held",
     "Interval",
+    "Law",
     "Line",
     "Observed",
     "Outage",
     "Outcome",
+    "Permits",
     "Pool",
     "Quantiles",
     "Report",
+    "Rollout",
     "Scenario",
     "Shape",
     "Shares",
@@ -94,6 +103,7 @@ __all__ = [
     "lines",
     "pause_us",
     "play",
+    "play_rollout",
     "policy_names",
     "read_cities",
     "read_clients",
@@ -103,4 +113,5 @@ __all__ = [
     "run",
     "simulate",
     "together",
+    "with_keys_of_simulation",
 ]

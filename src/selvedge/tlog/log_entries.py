@@ -19,7 +19,7 @@ LEAF_BYTES: Final = 32
 _HEARTBEAT: Final = re.compile(rb"selvedge/heartbeat/v1\n(0|[1-9][0-9]{0,18})\n")
 _ACCESS: Final = re.compile(rb"selvedge/access/v1\n([0-9a-f]{64})\n")
 SHARD_PATTERN: Final = re.compile(
-    r"(?P<month>[0-9]{4}-(?:0[1-9]|1[0-2]))(?:\.(?P<number>[1-9][0-9]{0,5}))?"
+    r"(?P<month>[0-9]{4}-(?:0[1-9]|1[0-2]))(?:\.(?P<number>[1-9][0-9]{0,3}))?"
 )
 
 

@@ -1,0 +1,228 @@
+"""Cedar, the language of policies: text into clauses, and what it says when it is asked.
+
+The only module that knows the engine (`cedarpy`). A policy is checked against the schema below
+before anything is asked of it, so that no attribute is mistyped; where the engine cannot evaluate a
+policy all the same, that is a denial.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import cedarpy
+import msgspec
+
+from selvedge.fabric import ACTS, BadRelease
+from selvedge.residency import Answer, Clause, Question, Site, Written
+
+POLICY_BYTES_MAX: Final = 1024 * 1024
+CLAUSES_MAX: Final = 4096
+_ACTIONS: Final = ", ".join(ACTS)
+SCHEMA: Final = f"""\
+entity Rule;
+entity Site {{
+  country: String,
+  groups: Set<String>,
+  entity: String,
+  entityCountry: String,
+  parents: Set<String>,
+  parentCountries: Set<String>,
+  reach: Set<String>,
+  transfers: Set<String>,
+  certificates: Set<String>,
+}};
+action {_ACTIONS} appliesTo {{ principal: [Rule], resource: [Site] }};
+"""
+Node = Any  # a piece of Cedar's JSON form: dicts and lists as deep as the policy nests
+
+
+def read_policies(text: str) -> Written:
+    """A policy's text, checked, as clauses, with who decides by it. Raises `BadRelease`."""
+    if len(text.encode()) > POLICY_BYTES_MAX:
+        raise BadRelease("policies", f"exceed {POLICY_BYTES_MAX} bytes")
+    try:
+        found = json.loads(cedarpy.policies_to_json_str(text))
+    except (ValueError, RecursionError) as error:
+        raise BadRelease("policies", f"are no Cedar: {_first(str(error))}") from error
+    if found.get("templates") or found.get("templateLinks"):
+        raise BadRelease("policies", "hold a template (?principal, ?resource); write it out")
+    written: dict[str, Node] = found["staticPolicies"]
+    if len(written) > CLAUSES_MAX:
+        raise BadRelease("policies", f"are {len(written)}; {CLAUSES_MAX} is the most")
+    names = _names(written)
+    validated = cedarpy.validate_policies(text, SCHEMA)
+    for wrong in validated.errors:
+        where = f"policies.{names.get(wrong.policy_id, wrong.policy_id)}".rstrip(".")
+        raise BadRelease(where, _first(wrong.error))
+    if not validated.validation_passed:
+        raise BadRelease("policies", "do not hold against the schema")
+    clauses = tuple(_clause(names[id_], one) for id_, one in written.items())
+    bodies = dict(zip(names.values(), written.values(), strict=True))
+    return Written(text, clauses, CedarDecider(clauses, bodies))
+
+
+class CedarDecider:
+    """Asks Cedar. One handle a rule, of the clauses that can concern it; for one thread at a time.
+
+    A policy whose principal is another rule never applies: leaving it out changes no answer.
+    """
+
+    def __init__(self, clauses: Sequence[Clause], bodies: Mapping[str, Node]) -> None:
+        self._clauses = clauses
+        self._bodies = bodies
+        self._sets: dict[str, cedarpy.PolicySet] = {}
+
+    def __call__(self, questions: Sequence[Question]) -> list[Answer]:
+        """The answers, in order."""
+        answers: list[Answer] = []
+        for batch in _batches(questions):
+            answers += self._ask(batch)
+        return answers
+
+    def _ask(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        seen = {one.name: one.site for one in questions}
+        entities = cedarpy.Entities.from_json_str(
+            json.dumps([_entity(name, site) for name, site in seen.items()])
+        )
+        asked = [
+            {
+                "principal": {"type": "Rule", "id": one.rule},
+                "action": {"type": "Action", "id": one.act},
+                "resource": {"type": "Site", "id": one.name},
+            }
+            for one in questions
+        ]
+        found = cedarpy.is_authorized_batch(asked, self._of(questions[0].rule), entities)
+        for one in found:
+            said = one.diagnostics
+            # Reasons are Cedar's names of policies, which in a handle of our making are ours.
+            yield Answer(one.allowed and not said.errors, tuple(sorted(said.reasons)))
+
+    def _of(self, rule: str) -> cedarpy.PolicySet:
+        found = self._sets.get(rule)
+        if found is None:
+            bodies = {
+                one.name: self._bodies[one.name] for one in self._clauses if one.concerns(rule)
+            }
+            whole = {"staticPolicies": bodies, "templates": {}, "templateLinks": []}
+            found = self._sets[rule] = cedarpy.PolicySet.from_json_str(json.dumps(whole))
+        return found
+
+
+def _batches(questions: Sequence[Question]) -> Iterator[Sequence[Question]]:
+    """Runs of one rule in which no site is seen in two ways."""
+    first = 0
+    seen: dict[str, Site] = {}
+    for place, one in enumerate(questions):
+        other = seen.setdefault(one.name, one.site)
+        if one.rule != questions[first].rule or (other is not one.site and other != one.site):
+            yield questions[first:place]
+            first, seen = place, {one.name: one.site}
+    if questions:
+        yield questions[first:]
+
+
+def _entity(name: str, site: Site) -> Node:
+    return {
+        "uid": {"type": "Site", "id": name},
+        "attrs": msgspec.to_builtins(site),
+        "parents": [],
+    }
+
+
+def _names(written: Mapping[str, Node]) -> dict[str, str]:
+    """What each policy is called, by Cedar's name for it: its ``@id`` where it has one."""
+    names: dict[str, str] = {}
+    for id_, one in written.items():
+        name = one.get("annotations", {}).get("id") or id_
+        if name in names.values():
+            raise BadRelease(f"policies.{name}", "is the @id of two policies; give each its own")
+        names[id_] = name
+    return names
+
+
+def _clause(name: str, one: Node) -> Clause:
+    named = list(_entities(one))
+    return Clause(
+        name=name,
+        permits=one["effect"] == "permit",
+        rules=_scope(one["principal"]),
+        acts=_scope(one["action"]),
+        mentions=frozenset(id_ for type_, id_ in named if type_ == "Rule"),
+        sites=frozenset(id_ for type_, id_ in named if type_ == "Site"),
+        attributes=frozenset(_attributes(one["conditions"])),
+        words=frozenset(_words(one["conditions"])),
+        hash=hashlib.sha256(json.dumps([name, one], sort_keys=True).encode()).hexdigest(),
+    )
+
+
+def _scope(scope: Node) -> frozenset[str] | None:
+    """The ids that a scope is limited to; None: it is not limited to ids."""
+    if scope["op"] not in ("==", "in"):
+        return None
+    entities = [scope["entity"]] if "entity" in scope else scope["entities"]
+    return frozenset(one["id"] for one in entities)
+
+
+def _entities(node: Node) -> Iterator[tuple[str, str]]:
+    """Every entity that is named anywhere below: its type and its id."""
+    for one in _nodes(node):
+        if one.keys() == {"type", "id"} and isinstance(one["id"], str):
+            yield str(one["type"]), one["id"]
+
+
+def _attributes(node: Node) -> Iterator[str]:
+    for one in _nodes(node):
+        for operator in (".", "has"):
+            inner = one.get(operator)
+            if isinstance(inner, dict) and isinstance(inner.get("attr"), str):
+                yield inner["attr"]
+
+
+_COMPARISONS: Final = ("==", "!=", "contains", "containsAll", "containsAny")
+
+
+def _words(node: Node) -> Iterator[tuple[str, str]]:
+    for one in _nodes(node):
+        for operator in _COMPARISONS:
+            inner = one.get(operator)
+            if isinstance(inner, dict) and "left" in inner and "right" in inner:
+                for a, b in (("left", "right"), ("right", "left")):
+                    for attribute in _own_attributes(inner[a]):
+                        for word in _literals(inner[b]):
+                            yield attribute, word
+
+
+def _own_attributes(node: Node) -> Iterator[str]:
+    inner = node.get(".") if isinstance(node, dict) else None
+    if isinstance(inner, dict) and inner.get("left") == {"Var": "resource"}:
+        yield inner["attr"]
+
+
+def _literals(node: Node) -> Iterator[str]:
+    if isinstance(node, dict):
+        parts = node["Set"] if isinstance(node.get("Set"), list) else [node]
+        for one in parts:
+            if isinstance(one, dict) and isinstance(one.get("Value"), str):
+                yield one["Value"]
+
+
+def _nodes(node: Node) -> Iterator[dict[str, Node]]:
+    """Every dict below, itself included; no recursion, whatever the depth."""
+    left = [node]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            yield one
+            left.extend(one.values())
+        elif isinstance(one, list):
+            left.extend(one)
+
+
+def _first(words: str) -> str:
+    """A foreign error's first line that says something, without its end."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    return (lines[0] if lines else "not valid").rstrip(".")[:300]
