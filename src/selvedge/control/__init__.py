@@ -68,13 +68,20 @@ from selvedge.control.local import (
     free_port,
     weights_digests,
 )
+from selvedge.control.pop_logs import (
+    LogSources,
+    logs_are_kept,
+    note_access,
+)
+from selvedge.control.proving import (
+    Proving,
+)
 from selvedge.control.reconcile import (
     Finding,
     Reconciled,
     reconcile,
 )
 from selvedge.control.residency_reports import (
-    Logs,
     Reporting,
     Wish,
     sources_for_report,
@@ -116,7 +123,8 @@ __all__ = [
     "Invoicing",
     "KeptReleases",
     "LocalFabric",
-    "Logs",
+    "LogSources",
+    "Proving",
     "Receipts",
     "Reconciled",
     "Reporting",
@@ -139,7 +147,9 @@ __all__ = [
     "free_port",
     "has_control_extra",
     "load_part",
+    "logs_are_kept",
     "make_again",
+    "note_access",
     "open_store",
     "plan_collectors",
     "public_key_of",

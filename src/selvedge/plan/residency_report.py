@@ -122,6 +122,10 @@ class LogSeen(msgspec.Struct, frozen=True, order=True):
     first_us: int
     last_us: int
     longest_gap_us: int
+    silence_count: int
+    """How often it said nothing for longer than a log that lives does."""
+    silences: tuple[tuple[int, int], ...]
+    """From and until when, microseconds; the first of them."""
 
 
 class Completeness(msgspec.Struct, frozen=True):
