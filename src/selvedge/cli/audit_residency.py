@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -245,4 +246,4 @@ def _verdicts(report: ResidencyReport) -> Iterator[str]:
         drawn = len(report.sample.drawn)
         yield f"sample of {drawn} receipts by {report.sample.seed}; they are in the JSON"
     for note in report.notes:
-        yield f"note: {note}"
+        yield from textwrap.wrap(f"note: {note}", WIDTH)
