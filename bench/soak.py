@@ -220,7 +220,7 @@ class Soak:
                 sampled = self._sampled[pop]
                 sampled.at_s.append(at_s)
                 sampled.rss.append(_rss(process.pid))
-                sampled.fds.append(len(os.listdir(f"/proc/{process.pid}/fd")))
+                sampled.fds.append(_descriptors(process.pid))
             for task in tasks:
                 if task.done():
                     task.result()  # a client that died says why
@@ -293,6 +293,14 @@ def _thirds(values: list[int]) -> tuple[float, float]:
     if not third:
         return 0.0, 0.0
     return median(values[third : 2 * third]), median(values[2 * third :])
+
+
+def _descriptors(pid: int) -> int:
+    """How many are open; 0 where this user may not look into a process that leaves no core."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except PermissionError:
+        return 0
 
 
 def _rss(pid: int) -> int:

@@ -35,9 +35,12 @@ from bench.ledger_loop import BARS as LEDGER_BARS
 from bench.soak import Plan as SoakPlan
 from bench.soak_clients import Score
 from bench.torture_ledger import run_database, run_ledger
+from bench.torture_residency import run_residency
 from selvedge.sim import example_release, example_scenario, simulate
 
 SIM_BATCH = 50_000
+SIM_REQUESTS = 1_000_000
+RESIDENCY_REQUESTS = 10_000_000
 SHOWN_MAX = 5
 KILL_BARS = (
     "lost",
@@ -52,6 +55,7 @@ KILL_BARS = (
     "reconcile_difference",
     *LEDGER_BARS,
 )
+SIMULATED = ("torture-sim", "torture-residency")
 SIM_BARS = ("out_of_zone", "laws_broken")  # Engines fail there, as the scenario says.
 
 
@@ -201,13 +205,29 @@ def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
 @click.argument(
     "part",
     type=click.Choice(
-        ["all", "kill", "collect", "ledger", "database", "sim", "attack", "overload", "soak"]
+        [
+            "all",
+            "kill",
+            "collect",
+            "ledger",
+            "database",
+            "sim",
+            "residency",
+            "attack",
+            "overload",
+            "soak",
+        ]
     ),
     default="all",
 )
 @click.option("--rounds", default=200, show_default=True, help="Deaths of the PoP.")
 @click.option("--clients", default=12, show_default=True, help="Clients at once.")
-@click.option("--requests", default=1_000_000, show_default=True, help="Requests to simulate.")
+@click.option(
+    "--requests",
+    type=int,
+    default=None,
+    help="Requests to simulate (default: 1,000,000; 'residency' 10,000,000).",
+)
 @click.option("--minutes", default=15.0, show_default=True, help="Length of the soak.")
 @click.option(
     "--seconds",
@@ -230,7 +250,7 @@ def main(
     part: str,
     rounds: int,
     clients: int,
-    requests: int,
+    requests: int | None,
     seed: int,
     *,
     workers: int,
@@ -242,7 +262,7 @@ def main(
 ) -> None:
     """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill, collect
     (collectors die as well), ledger (the control process too), database (it is stopped, slow and
-    full), sim, attack, overload or soak."""
+    full), sim, residency (4,100 PoPs in the midst of a rollout), attack, overload or soak."""
     console = Console(stderr=True, highlight=False)
     holds = True
     if part == "overload":
@@ -251,6 +271,8 @@ def main(
         figures, judged = run_database(seconds, seed, keep, console)
         met = _give_with("torture-database", "a database at fault", figures, judged, as_json_)
         sys.exit(0 if met else 1)
+    if part == "residency":
+        sys.exit(0 if _residency(requests or RESIDENCY_REQUESTS, seed, console, as_json_) else 1)
     if part == "soak":
         plan = SoakPlan(minutes=minutes, clients=2 * clients, seed=seed)
         sys.exit(0 if run_soak(plan, keep, console, as_json_) else 1)
@@ -273,7 +295,7 @@ def main(
         _give("torture", f"{rounds} deaths", {**figures, **before, "bars_met": met}, as_json_)
     if part in ("all", "sim"):
         before = circumstances()
-        figures, met = run_sim(requests, seed, console)
+        figures, met = run_sim(requests or SIM_REQUESTS, seed, console)
         holds &= met
         words = "simulated requests"
         _give("torture-sim", words, {**figures, **before, "bars_met": met}, as_json_)
@@ -286,12 +308,19 @@ def main(
     sys.exit(0 if holds else 1)
 
 
+def _residency(requests: int, seed: int, console: Console, as_json_: bool) -> bool:
+    before = circumstances()
+    figures, met = run_residency(requests, seed, console)
+    _give("torture-residency", "residency", {**figures, **before, "bars_met": met}, as_json_)
+    return met
+
+
 def _give(name: str, title: str, figures: Figures, as_json_: bool) -> None:
     path = write_figures(name, figures)
     if as_json_:
         click.echo(as_json(figures), nl=False)
     else:
-        show(title, figures, SIM_BARS if name == "torture-sim" else KILL_BARS)
+        show(title, figures, SIM_BARS if name in SIMULATED else KILL_BARS)
         click.echo(f"written to {os.path.relpath(path)}", err=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import time
@@ -358,3 +359,32 @@ def test_an_embedder_answers_like_openai(tmp_path: Path) -> None:
         status, refused = post(engine, "/v1/embeddings", {"input": "word " * 600})
         assert (status, refused["error"]["type"]) == (500, "server_error")
         assert post(engine, "/v1/embeddings", {"input": []})[0] == 400
+
+
+def test_a_prompt_is_forgotten_with_its_answer(tmp_path: Path) -> None:
+    """Nothing of it is used again, also by one who asks for that; nor is memory ever dumped."""
+    prompt = [{"role": "user", "content": LONG_PROMPT[:600]}]
+    with running_engine(tmp_path, "--zero-retention", "--slots", "1") as engine:
+        for cache_prompt in (None, True):
+            wish = {} if cache_prompt is None else {"cache_prompt": cache_prompt}
+            for _ in range(2):
+                status, said = chat(engine, messages=prompt, **wish)
+                assert status == 200
+                assert said["timings"]["cache_n"] == 0
+                wait_erased(engine)
+        status, _ = post(engine, "/slots/0?action=save", {"filename": "slot"})
+        assert status == 500
+        limits = Path(f"/proc/{engine.process.pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits)
+
+
+def wait_erased(engine: RunningEngine) -> None:
+    """Erasing again, and finding nothing, tells that it was done."""
+    deadline = time.monotonic() + CANCEL_S_MAX
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(engine.url + "/slots", timeout=60) as answer:
+            (slot,) = json.load(answer)
+        if not slot.get("n_prompt_tokens"):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not erased: {slot}")

@@ -163,3 +163,21 @@ def test_a_parent_that_was_gone_before_the_call(parent: str | None, code: int) -
     )
     assert late.returncode == code
     assert (late.stdout == b"") == bool(code)
+
+
+PRIVATE = """
+import os, resource, ctypes
+from selvedge.adapters.processes import leave_no_core
+leave_no_core()
+print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)
+os.abort()
+"""
+
+
+def test_a_process_leaves_no_core(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PRIVATE], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.stdout.strip() == "(0, 0) 0"
+    assert done.returncode == -signal.SIGABRT
+    assert list(tmp_path.iterdir()) == []

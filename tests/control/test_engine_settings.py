@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from selvedge.adapters import FleetConfig
+from selvedge.adapters import FleetConfig, forgets
 from selvedge.adapters.embedded_engine import EngineSettings, parse
 from selvedge.control.local import embedded_argv
 from tests.adapters.test_model_catalogue import config_of
@@ -48,3 +49,29 @@ def test_the_engine_refuses_what_it_does_not_take(kind: str) -> None:
     argv = ["--model", "m", "--alias", "m", "--port", "9000", "--speculation", kind]
     with pytest.raises(Exception, match="needs --draft-model"):
         parse([*argv, "--draft-model", "/w/tiny.gguf"])
+
+
+@pytest.mark.parametrize("said", [None, True, False])
+@pytest.mark.parametrize("asked", [False, True])
+def test_zero_retention_reaches_the_engine_and_is_what_it_honours(
+    said: bool | None, asked: bool, tmp_path: Path
+) -> None:
+    config = with_model()
+    sin = config.pops["sin"]
+    one = sin.engines["sin-chat"]
+    assert one.embedded is not None
+    embedded = msgspec.structs.replace(one.embedded, zero_retention=said)
+    engines = sin.engines | {"sin-chat": msgspec.structs.replace(one, embedded=embedded)}
+    pops = config.pops | {"sin": msgspec.structs.replace(sin, engines=engines)}
+    if asked:
+        (name, tenant), *_ = config.tenants.items()
+        classes = {
+            each: msgspec.structs.replace(rule, handling=["zero-retention"])
+            for each, rule in tenant.classes.items()
+        }
+        changed = msgspec.structs.replace(tenant, classes=classes)
+        config = msgspec.structs.replace(config, tenants=config.tenants | {name: changed})
+    config = msgspec.structs.replace(config, pops=pops)
+    forgets_all = asked if said is None else said
+    assert settings_of(config, tmp_path).zero_retention is forgets_all
+    assert forgets(config, embedded) is forgets_all

@@ -329,6 +329,19 @@ def test_engines_that_can_are_asked_to_count_as_they_go() -> None:
         assert out["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
 
 
+def test_an_engine_that_may_keep_nothing_is_told_so() -> None:
+    def forgetting(body: str, profile: Profile) -> Any:
+        ask = parse(Route.CHAT, body.encode())
+        assert isinstance(ask, Ask)
+        return json.loads(engine_body(ask, body.encode(), profile, "m", keeps=False))
+
+    for wish in ("", ',"cache_prompt":true'):
+        assert forgetting(chat(wish), LLAMA)["cache_prompt"] is False
+    assert forgetting(chat(',"store":true'), OPENAI)["store"] is False
+    assert set(forgetting(chat(), OPENAI)) == {"model", "messages"}
+    assert "cache_prompt" not in json.loads(sent(chat(), LLAMA, "m"))
+
+
 def test_an_engine_that_cannot_tell_usage_in_a_stream_is_not_asked() -> None:
     out = json.loads(sent(chat(',"stream":true'), Profile("x", usage_in_stream=False), "m"))
     assert out["stream"] is True

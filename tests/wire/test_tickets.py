@@ -87,6 +87,8 @@ OTHERS: dict[str, object] = {
     "hop": 2,
     "v": 2,
     "patience_us": 1,
+    "handling": ("no-training",),
+    "zones": ("eea",),
 }
 
 

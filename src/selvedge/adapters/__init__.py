@@ -38,7 +38,7 @@ from selvedge.adapters.engine_probe import (
 from selvedge.adapters.entropy import (
     Entropy,
 )
-from selvedge.adapters.fleet_config import make_release, read_config
+from selvedge.adapters.fleet_config import forgets, make_release, read_config
 from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
 from selvedge.adapters.http_client import (
     Call,
@@ -192,6 +192,7 @@ from selvedge.adapters.processes import (
     ChildFailed,
     ChildProcess,
     die_with_parent,
+    leave_no_core,
 )
 from selvedge.adapters.public_data import (
     DataMissing,
@@ -250,6 +251,7 @@ from selvedge.adapters.shared_tickets import (
     SharedTickets,
 )
 from selvedge.adapters.signed_files import (
+    WatchedFile,
     hash_of,
     is_signed,
     signature_of,
@@ -367,6 +369,7 @@ __all__ = [
     "TransportFailed",
     "Unlogged",
     "Vault",
+    "WatchedFile",
     "Way",
     "accepting_context",
     "accepting_shell",
@@ -395,6 +398,7 @@ __all__ = [
     "find_receipts",
     "find_sealed",
     "fold_parts",
+    "forgets",
     "has_duckdb",
     "has_reportlab",
     "hash_of",
@@ -408,6 +412,7 @@ __all__ = [
     "keep_secret",
     "keep_whole",
     "lay_down_release",
+    "leave_no_core",
     "log_place",
     "make_release",
     "model_digest",

@@ -14,6 +14,8 @@ These settings differ from llama.cpp's own:
 - 64 HTTP threads: each request holds one while it waits, and with the dozen of the default a
   queue of prompts leaves none for `/health`;
 - 256 MiB for the prompt cache, where llama.cpp would take 8 GiB at an edge site;
+- with `--zero-retention` no prompt cache, and what a slot holds is erased when it has answered
+  (`SlotEraser`);
 - no log at all: from verbosity 2 on a malformed body is quoted in the log, from 1 on every error
   that a client provokes is a line, and at 0 a JSON schema is still quoted (`_fall_silent`).
 
@@ -39,7 +41,8 @@ from selvedge.adapters.bundled_models import (
     default_cache_dir,
     model_path,
 )
-from selvedge.adapters.processes import die_with_parent
+from selvedge.adapters.processes import die_with_parent, leave_no_core
+from selvedge.adapters.slot_eraser import NO_FILES, SlotEraser
 from selvedge.adapters.speculation import NO_SPECULATION, TOKENS_MAX
 from selvedge.fabric import SelvedgeError
 
@@ -92,6 +95,10 @@ class EngineSettings:
     lookup_tokens: int = NO_SPECULATION.lookup_tokens
     draft_model: str | None = None
     """The name of a bundled model or the path of a GGUF file, as `model`."""
+    zero_retention: bool = False
+    """Whether nothing of a prompt outlives its answer: no cache, and slots are erased when idle."""
+    core_dumps: bool = False
+    """Whether a crash may leave an image of memory, prompts and all."""
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -122,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         guesser = None
         if settings.draft_model is not None:
             guesser = _find(settings.draft_model, settings.cache_dir, None, option="draft-model")
+        if not settings.core_dumps:
+            leave_no_core()
         _serve(settings, path, guesser)
     except (EngineRefused, ModelUnavailable) as error:
         print(f"selvedge engine: {error}", file=sys.stderr, flush=True)
@@ -155,6 +164,10 @@ def parse(argv: Sequence[str]) -> EngineSettings:
     parser.add_argument("--draft-tokens", type=int, default=NO_SPECULATION.draft_tokens)
     parser.add_argument("--lookup-tokens", type=int, default=NO_SPECULATION.lookup_tokens)
     parser.add_argument("--draft-model", help="bundled model's name, or a GGUF file")
+    words = "forget each prompt with its answer"
+    parser.add_argument("--zero-retention", action="store_true", help=words)
+    words = "a crash may leave an image of memory, with prompts in it"
+    parser.add_argument("--core-dumps", action="store_true", help=words)
     values = vars(parser.parse_args(argv))
     if values["context_per_slot"] is None:
         embeds = values["embeddings"]
@@ -235,8 +248,10 @@ def _serve(settings: EngineSettings, path: Path, guesser: Path | None) -> None:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = settings.threads
     params.n_threads_http = HTTP_THREADS
     params.embedding = settings.embeddings
-    params.cont_batching = params.cache_prompt = True
-    params.cache_ram_mib = settings.cache_ram_mib
+    params.cont_batching = True
+    params.cache_prompt = not settings.zero_retention
+    params.cache_ram_mib = 0 if settings.zero_retention else settings.cache_ram_mib
+    params.slot_save_path = NO_FILES if settings.zero_retention else ""
     params.endpoint_metrics = params.endpoint_slots = True
     params.endpoint_props = params.ui = params.cors_credentials = False
     params.cors_origins = ""  # no web page may read what an engine on this machine answers
@@ -248,6 +263,8 @@ def _serve(settings: EngineSettings, path: Path, guesser: Path | None) -> None:
         raise EngineRefused(f"{path} cannot be served ({error}).") from error
     print(f"selvedge engine: {settings.alias} at {server.listening_address}", flush=True)
     _fall_silent()
+    if settings.zero_retention:
+        SlotEraser(server.listening_address).start()
     threading.Event().wait()
 
 

@@ -18,6 +18,7 @@ from ruamel.yaml.error import YAMLError
 
 from selvedge.adapters.fleet_form import (
     ClassConfig,
+    EmbeddedEngine,
     EngineConfig,
     EntityConfig,
     Facts,
@@ -337,5 +338,13 @@ def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: 
         serves=(Served(model, model),),
         in_flight_max=one.in_flight_max,
         prefill_tokens_per_s=one.prefill_tokens_per_s or 100,
-        honours=HANDLINGS,
+        honours=HANDLINGS if forgets(config, one.embedded) else ("no-training",),
     )
+
+
+def forgets(config: FleetConfig, one: EmbeddedEngine) -> bool:
+    """Whether an embedded engine is started so that it keeps nothing of a prompt."""
+    if one.zero_retention is not None:
+        return one.zero_retention
+    classes = [each for tenant in config.tenants.values() for each in tenant.classes.values()]
+    return any("zero-retention" in each.handling for each in classes)

@@ -59,6 +59,10 @@ class EmbeddedEngine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Count = 1
     prompt_batch_tokens: Count = 64
     port: Port | None = None
+    zero_retention: bool | None = None
+    """Whether it forgets every prompt at once, which costs what a prefix would have saved; None:
+    where a data class of this file asks for zero retention.
+    """
 
 
 class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,7 +77,9 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api_key_env: str | None = None
     plain_http_outside: bool = False
     honours: list[Handling] = []
-    """What it keeps to of data classes' handling; an embedded engine keeps to all of it."""
+    """What it keeps to of data classes' handling, by its operator's word. An embedded engine trains
+    nothing; `embedded.zero_retention` says the rest.
+    """
 
 
 class PoPConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

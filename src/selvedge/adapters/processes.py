@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import sys
 import time
@@ -27,6 +28,7 @@ POLL_INTERVAL_MS = 50
 PROBE_TIMEOUT_MS = 2_000
 LOG_TAIL_BYTES = 2_000
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 
 
 class ChildFailed(SelvedgeError):
@@ -50,6 +52,21 @@ def die_with_parent() -> None:
         raise OSError(number, os.strerror(number))
     if str(os.getppid()) != (expected or before):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def leave_no_core() -> None:
+    """Have the kernel write no image of this process's memory, however it ends.
+
+    The limit alone is not asked where a program takes the images (``core_pattern`` with a pipe), so
+    the process is made undumpable too: nobody but root may then look into its memory.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 class ChildProcess:

@@ -133,6 +133,10 @@ def _path(question: Question, answer: Answer, receipt: Receipt | None) -> list[t
         rows.append(("receipt", answer.receipt_id or "none: the key is not known"))
         return rows
     rows.append(("rule", f"{receipt.rule} (zone {receipt.zone or '-'})"))
+    if receipt.policy is not None:
+        rows.append(("policy", receipt.policy))
+    if receipt.handling:
+        rows.append(("handling", ", ".join(receipt.handling)))
     if receipt.served_pop:
         engine = f"{receipt.served_pop}/{receipt.served_engine or '*'}"
         rows.append(("served by", engine))

@@ -16,14 +16,10 @@ from selvedge.adapters import (
 )
 from selvedge.cli.audit_verify import read_keys
 from selvedge.cli.home_option import home_option
-from selvedge.control import Home, Proving
-from selvedge.fabric import (
-    SelvedgeError,
-)
+from selvedge.control import Home, Proving, home_log_of
+from selvedge.fabric import SelvedgeError
 from selvedge.ledger import Sealed
-from selvedge.tlog import (
-    Trust,
-)
+from selvedge.tlog import Trust
 
 LOG_FOLDER = "log"
 
@@ -43,7 +39,7 @@ LOG_FOLDER = "log"
     "--log",
     "home_log",
     metavar="DIR|URL",
-    help="The jurisdiction's log (default: where the release says).",
+    help="The jurisdiction's log (default: on this disk, or where the release says).",
 )
 @click.option(
     "--keys",
@@ -68,7 +64,7 @@ def prove(receipt: str, out: Path | None, home: Path, **places: str | Path | Non
     extra = read_keys(Path(keys_file)) if keys_file is not None else Trust()
     proving = Proving(release, sealed, extra, files.operator_key())
     pop_log = places["pop_log"] or files.pop(proving.said.ingress_pop) / LOG_FOLDER
-    home_log = places["home_log"] or proving.log.url
+    home_log = places["home_log"] or home_log_of(files, proving.log)
     data = proving.bundle(log_place(str(pop_log)), log_place(str(home_log)))
     path = out or Path(f"{proving.said.id}.bundle.json")
     write_atomically(path, data)

@@ -15,7 +15,7 @@ from typing import Final
 import click
 import uvloop
 
-from selvedge.adapters import die_with_parent
+from selvedge.adapters import die_with_parent, leave_no_core
 from selvedge.pop import load_settings, run_keeper, run_pop, take_part
 
 GC_THRESHOLD: Final = (20_000, 20, 50)
@@ -55,6 +55,8 @@ def pop(
     part = take_part(os.environ)
     flags = {"listen": listen, "state_dir": state_dir, "workers": workers}
     settings = load_settings(file, os.environ, flags)
+    if not settings.core_dumps:
+        leave_no_core()
     if part is None and settings.workers > 1:
         argv = [sys.executable, "-m", "selvedge", *sys.argv[1:]]
         running = run_keeper(settings, argv, os.environ)

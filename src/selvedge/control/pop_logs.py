@@ -16,7 +16,7 @@ from selvedge.adapters import LeafJoin, LogPlace, log_place
 from selvedge.control.accounts import pop_directories
 from selvedge.control.home import Home
 from selvedge.control.kept_releases import KeptReleases
-from selvedge.control.proving import Proving
+from selvedge.control.proving import Proving, home_log_of
 from selvedge.fabric import BadProof, Release, SelvedgeError, StoreFailed, pop_origin
 from selvedge.ledger import Sealed
 from selvedge.plan import LogSeen, ReportAsked, SampledReceipt
@@ -171,7 +171,7 @@ class PopLogs:
             raise SelvedgeError(f"no release here has PoP {sampled.pop!r}")
         sealed = Sealed(sampled.receipt, sampled.salt)
         proving = Proving(release, sealed, self._sources.trust, self._home.operator_key())
-        place = self._sources.homes.get(proving.log.id, proving.log.url)
+        place = self._sources.homes.get(proving.log.id) or home_log_of(self._home, proving.log)
         data = proving.bundle(log_place(str(self._place(sampled.pop))), log_place(place))
         return msgspec.Raw(data.rstrip(b"\n"))
 

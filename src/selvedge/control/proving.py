@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from selvedge.adapters import LogPlace, operator_public_key
+from selvedge.control.home import Home
+from selvedge.control.home_logs import JURISDICTIONS
 from selvedge.fabric import JurisdictionLog, Receipt, Release, SelvedgeError, log_of
 from selvedge.ledger import Sealed
 from selvedge.tlog import (
@@ -82,3 +84,9 @@ def _log_of(release: Release, pop_id: str) -> JurisdictionLog:
             "'logs:' of the fleet file and publish"
         )
     return log
+
+
+def home_log_of(files: Home, log: JurisdictionLog) -> str:
+    """Where a jurisdiction's log is read: on this machine's disk, or where it is served."""
+    folder = files.directory / JURISDICTIONS / log.id
+    return str(folder) if folder.is_dir() else log.url

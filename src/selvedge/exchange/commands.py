@@ -13,7 +13,17 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from selvedge.cache import Candidate, Scope
-from selvedge.fabric import Ask, Attestation, Attested, Head, Personal, Receipt, Refused, Usage
+from selvedge.fabric import (
+    Ask,
+    Attestation,
+    Attested,
+    Handling,
+    Head,
+    Personal,
+    Receipt,
+    Refused,
+    Usage,
+)
 from selvedge.ledger import Level
 from selvedge.routing import Attempt
 
@@ -67,6 +77,14 @@ class Job(msgspec.Struct, frozen=True):
     for_peer: bool = False
     levels: tuple[Level, ...] = ()
     """Those of the key that have limits: the answer says what is left of them here."""
+    handling: tuple[Handling, ...] = ()
+    """What the data class asks of whoever processes it."""
+    policy: str | None = None
+    """The version of the policy that decided."""
+    zones: tuple[str, ...] = ()
+    """Those that the key is narrowed to."""
+    scope: str = ""
+    """Within which the prefix of its prompt may be told of; empty: it is not kept here."""
 
 
 class Relay(msgspec.Struct, frozen=True):

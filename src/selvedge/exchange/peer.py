@@ -26,19 +26,22 @@ from selvedge.exchange.commands import (
     Tally,
     Vouched,
 )
-from selvedge.exchange.story import RETRY_AFTER_MS, Story, read_ask, relay_in_turn
-from selvedge.exchange.view import FleetView
+from selvedge.exchange.story import RETRY_AFTER_MS, Story, may_keep, read_ask, relay_in_turn
+from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
+    HANDLINGS,
     NAME_PATTERN,
     Ask,
     Attestation,
     BadTicket,
+    Handling,
     Head,
     Outcome,
     PoP,
     Refused,
     Usage,
 )
+from selvedge.residency import Allowed
 from selvedge.wire import (
     ImageUrls,
     Ticket,
@@ -84,9 +87,11 @@ def serve_ticket(
 
     Its own door for a simulation, which knows of most of its tickets that they hold.
     """
-    denied = _denied(ticket, view, head.received_us)
-    if denied is not None:
-        return Refuse(denied, receipt=False)
+    allowed = _allowed(ticket, view, head.received_us)
+    if isinstance(allowed, Refused):
+        return Refuse(allowed, receipt=False)
+    handling = _both(ticket.handling, allowed.rule.handling)
+    keeps = may_keep(view, allowed, handling)
 
     arrived = yield ReadBody(body_bytes_max)
     if isinstance(arrived, BodyRefused):
@@ -96,7 +101,7 @@ def serve_ticket(
     if body_hash(arrived.body) != ticket.body_sha256:
         yield Tally("ticket_refused")
         return Refuse(Refused("ticket_refused", "The body is not the ticket's."), receipt=False)
-    ask = read_ask(head, arrived, view, ticket.tenant, image_urls)
+    ask = read_ask(head, arrived, view, ticket.tenant, image_urls, keeps=keeps)
     if isinstance(ask, Refused):
         return Refuse(ask, receipt=False)
 
@@ -108,11 +113,21 @@ def serve_ticket(
         now_us=arrived.at_us,
         states=view.states,
         patience_us=ticket.patience_us,
+        handling=handling,
     )
     if isinstance(plan, Refused):
         return Refuse(plan, receipt=False)
     job = Job(
-        head, ask, arrived.body, ticket.tenant, ticket.data_class, ticket.rule, (), for_peer=True
+        head,
+        ask,
+        arrived.body,
+        ticket.tenant,
+        ticket.data_class,
+        ticket.rule,
+        (),
+        for_peer=True,
+        handling=handling,
+        scope=prefix_scope(allowed.rule) if keeps else "",
     )
     ended, _ = yield from relay_in_turn(plan, job)
     attestation = _attestation(ticket, named, view, ask, ended)
@@ -136,9 +151,10 @@ def _checked(head: Head, written: str, view: FleetView, book: TicketBook) -> Tic
     return ticket
 
 
-def _denied(ticket: Ticket, view: FleetView, at_us: int) -> Refused | None:
-    """What this PoP's own release has against the request."""
-    allowed = view.rules.allowed(ticket.tenant, ticket.data_class, ticket.ingress, at_us)
+def _allowed(ticket: Ticket, view: FleetView, at_us: int) -> Allowed | Refused:
+    """What this PoP's own release says of the request, where the ticket's says the same."""
+    named = ticket.tenant, ticket.data_class, ticket.ingress
+    allowed = view.rules.allowed(*named, at_us, ticket.zones)
     if isinstance(allowed, Refused):
         return allowed
     here = view.here.id
@@ -148,7 +164,14 @@ def _denied(ticket: Ticket, view: FleetView, at_us: int) -> Refused | None:
             f"PoP {here!r} may not process for rule {ticket.rule!r} by both releases.",
             rule=ticket.rule,
         )
-    return None
+    return allowed
+
+
+def _both(one: tuple[Handling, ...], other: tuple[Handling, ...]) -> tuple[Handling, ...]:
+    """What either release asks for, in one order."""
+    if one == other:
+        return one
+    return tuple([each for each in HANDLINGS if each in one or each in other])
 
 
 def _attestation(

@@ -21,15 +21,18 @@ FINGERPRINT_BYTES: Final = 16
 WAIT_MS: Final = 1000
 
 
-def claim(head: Head, admitted: Admitted, body: bytes, draft: Receipt) -> Claim:
+def claim(
+    head: Head, admitted: Admitted, body: bytes, draft: Receipt, *, keeps: bool = True
+) -> Claim:
     """The claim of a request that came with a key: of its route, data class and body.
 
-    An answer for a request that entered outside its zone is not kept there.
+    An answer for a request that entered outside its zone is not kept there, nor one of which
+    nothing may be kept (not ``keeps``).
     """
     asked = hashlib.blake2b(head.route.value.encode(), digest_size=FINGERPRINT_BYTES)
     asked.update(b"\n" + admitted.data_class.encode() + b"\n" + body)
     key = (admitted.tenant, admitted.project, head.idempotency_key or "")
-    return Claim(key, asked.digest(), head.receipt_id, keeps=not draft.transit)
+    return Claim(key, asked.digest(), head.receipt_id, keeps=keeps and not draft.transit)
 
 
 def why_not(reply: Reply) -> Refused | None:

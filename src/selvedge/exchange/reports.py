@@ -5,7 +5,8 @@ what the asker lacks of its digests. No moment travels: the answer says how old 
 it left, and the asker reckons by its own clock, from when the answer came, less half the round
 trip. So no PoP's clock can make a report look new, or drop all that follow.
 
-A digest of a zone class is told to PoPs of that zone class only, by the teller's own release. What
+A digest of a zone class is told to PoPs of that zone class only, by the teller's own release; where
+a policy decides within it, to those alone that may keep something by that rule. What
 does not hold is refused with the reason and changes nothing. Proposal 0008 has the reasons.
 """
 
@@ -103,7 +104,7 @@ def tell(
     """The answer to a question that holds."""
     deltas: list[Delta] = []
     if question.known is not None and publications is not None:
-        deltas = publications.since(zones_of(view, question.asker), question.known)
+        deltas = publications.since(zones_of(view, question.asker, now_us), question.known)
     told = Told(
         pop=view.here.id,
         asker=question.asker,
@@ -143,9 +144,19 @@ def take(told: Told, view: FleetView, board: Board, size: int, times_us: tuple[i
             board.put_delta(delta, came_us)
 
 
-def zones_of(view: FleetView, pop: str) -> frozenset[str]:
-    """The zone classes that a PoP lies in: those whose digests it may be told."""
-    return view.zones[view.pops[pop].country]
+def zones_of(view: FleetView, pop: str, at_us: int) -> frozenset[str]:
+    """The zone classes that a PoP lies in, and the rules of a policy by which it may keep something
+    there now: those whose digests it may be told.
+    """
+    zones = view.zones[view.pops[pop].country]
+    if not view.scopes:
+        return zones
+    found = set(zones)
+    for scope, (tenant, data_class) in view.scopes.items():
+        rule = view.rules.rule(tenant, data_class, at_us)
+        if rule is not None and view.rules.holds(rule.cache, pop):
+            found.add(scope)
+    return frozenset(found)
 
 
 def nearest(view: FleetView, count: int, at_us: int) -> list[str]:

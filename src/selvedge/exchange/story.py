@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from selvedge.cache import Scope, admits, judge
+from selvedge.cache import CacheStatus, Scope, admits, judge
 from selvedge.exchange import repeats
 from selvedge.exchange.commands import (
     BodyRead,
@@ -40,10 +40,11 @@ from selvedge.exchange.commands import (
     Tally,
 )
 from selvedge.exchange.quota import Taken, spent, take
-from selvedge.exchange.view import FleetView
+from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     PROBE_TENANT,
     Ask,
+    Handling,
     Head,
     Outcome,
     Personal,
@@ -89,12 +90,15 @@ def serve(
     )
     if isinstance(allowed, Refused):
         return (yield from _refuse(head, draft, allowed, head.received_us))
+    rule = allowed.rule
     draft = msgspec.structs.replace(
         draft,
-        rule=allowed.rule.name,
-        zone=allowed.rule.zone,
+        rule=rule.name,
+        zone=rule.zone,
         transit=allowed.transit,
         allowed_pops=allowed.bits.bit_count(),
+        policy=rule.policy,
+        handling=rule.handling,
     )
 
     arrived = yield ReadBody(body_bytes_max)
@@ -102,7 +106,8 @@ def serve(
         return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
     if not isinstance(arrived, BodyRead):
         return (yield from _left(head, draft, arrived.at_us))
-    ask = read_ask(head, arrived, view, admitted.tenant, image_urls)
+    keeps = may_keep(view, allowed, rule.handling)
+    ask = read_ask(head, arrived, view, admitted.tenant, image_urls, keeps=keeps)
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
     draft = _asked(draft, ask, view)
@@ -110,14 +115,14 @@ def serve(
     if barred is not None:
         return (yield from _refuse(head, draft, barred, arrived.at_us, ask))
 
-    again = yield from _again(head, draft, ask, admitted, arrived.body)
+    again = yield from _again(head, draft, ask, admitted, arrived.body, keeps=keeps)
     if again is not None:
         return again
 
     taken = take(view, admitted, ask, arrived.at_us)
     if isinstance(taken, Refused):
         return (yield from _refuse(head, draft, taken, arrived.at_us, ask, levels=levels))
-    case = _Case(head, ask, arrived.body, admitted, allowed, taken)
+    case = _Case(head, ask, arrived, admitted, allowed, taken, keeps)
     try:
         return (yield from _answer_case(case, draft, view))
     finally:
@@ -130,10 +135,12 @@ class _Case(Value, frozen=True):
 
     head: Head
     ask: Ask
-    body: bytes
+    arrived: BodyRead
     admitted: Admitted
     allowed: Allowed
     taken: Taken | None
+    keeps: bool
+    """Whether anything of it may be kept here for later."""
 
 
 def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
@@ -141,14 +148,18 @@ def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
     head, ask, admitted, allowed = case.head, case.ask, case.admitted, case.allowed
     taken = case.taken
     scope = Scope(admitted.tenant, admitted.data_class, allowed.rule.scope)
-    recalled = yield Recall(scope, ask)
-    cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
+    cached: CacheStatus = "off"
+    at_us = case.arrived.at_us
+    if case.keeps:
+        recalled = yield Recall(scope, ask)
+        at_us = recalled.at_us
+        cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
     if cached != draft.cache:
         draft = msgspec.structs.replace(draft, cache=cached)
 
-    plan = _plan(head, ask, view, allowed, recalled.at_us)
+    plan = _plan(head, ask, view, allowed, at_us)
     if isinstance(plan, Refused):
-        return (yield from _refuse(head, draft, plan, recalled.at_us, ask, taken=taken))
+        return (yield from _refuse(head, draft, plan, at_us, ask, taken=taken))
     draft = msgspec.structs.replace(
         draft,
         planned=tuple(one.pop for one in plan.attempts),
@@ -160,21 +171,37 @@ def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
         refused = _unwritable(intended)
         return (yield from _refuse(head, draft, refused, intended.at_us, ask, taken=taken))
 
-    job = _job(head, ask, case.body, admitted, allowed)
-    ended, tried = yield from relay_in_turn(plan, job)
-    if admits(ask, cached) and isinstance(ended, Relayed):
+    ended, tried = yield from relay_in_turn(plan, _job(case))
+    if case.keeps and admits(ask, cached) and isinstance(ended, Relayed):
         yield Remember(scope, ask)
     return (yield from _settle(draft, case, ended, tried))
 
 
+def may_keep(view: FleetView, allowed: Allowed, handling: tuple[Handling, ...]) -> bool:
+    """Whether this PoP may keep an answer or a prefix for later, in memory too."""
+    if handling and "zero-retention" in handling:
+        return False
+    return view.rules.holds(allowed.rule.cache, view.here.id)
+
+
 def read_ask(
-    head: Head, arrived: BodyRead, view: FleetView, tenant: str, image_urls: ImageUrls
+    head: Head,
+    arrived: BodyRead,
+    view: FleetView,
+    tenant: str,
+    image_urls: ImageUrls,
+    *,
+    keeps: bool = True,
 ) -> Ask | Refused:
-    """The facts of a body, with the fingerprints of its prompt where it is long enough for any."""
-    if arrived.ask is not None:
-        return arrived.ask
+    """The facts of a body, with the fingerprints of its prompt where it is long enough for any.
+
+    Where this PoP may keep nothing of it there are none: nobody can remember or tell them.
+    """
+    known = arrived.ask
+    if known is not None:
+        return known if keeps else msgspec.structs.replace(known, prefix=())
     ask = parse(head.route, arrived.body, image_urls)
-    if isinstance(ask, Refused) or ask.prompt_bytes <= BLOCK_BYTES:
+    if isinstance(ask, Refused) or ask.prompt_bytes <= BLOCK_BYTES or not keeps:
         return ask
     salt = view.salts.get(tenant)
     if salt is None:
@@ -185,7 +212,8 @@ def read_ask(
 
 def _plan(head: Head, ask: Ask, view: FleetView, allowed: Allowed, at_us: int) -> Plan | Refused:
     """The attempts among the allowed PoPs, by what is known of them now."""
-    return view.routes.rank(
+    rule = allowed.rule
+    plan = view.routes.rank(
         ask,
         view.rules.members(allowed.bits),
         view.load,
@@ -193,7 +221,12 @@ def _plan(head: Head, ask: Ask, view: FleetView, allowed: Allowed, at_us: int) -
         signals=view.signals,
         states=view.states,
         wait_ms_max=head.wait_ms_max,
+        handling=rule.handling,
     )
+    if isinstance(plan, Refused) and plan.code == "residency_handling":
+        words = f"Rule {rule.name!r}: {plan.message}"
+        return Refused(plan.code, words, param=plan.param, rule=rule.name)
+    return plan
 
 
 def relay_in_turn(
@@ -316,12 +349,12 @@ def _refuse(
 
 
 def _again(
-    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, body: bytes
+    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, body: bytes, *, keeps: bool
 ) -> Generator[Command, Reply, Ending | None]:
     """The ending of a request whose `Idempotency-Key` stands for one already, with its receipt."""
     if head.idempotency_key is None:
         return None
-    claimed = yield repeats.claim(head, admitted, body, draft)
+    claimed = yield repeats.claim(head, admitted, body, draft, keeps=keeps)
     draft = msgspec.structs.replace(draft, repeats=repeats.read(claimed).first)
     barred = repeats.why_not(claimed)
     if barred is not None:
@@ -430,14 +463,19 @@ def _personal(head: Head, ask: Ask | None) -> Personal:
     return Personal(head.client_ip, ask.end_user if ask else None, head.client_request_id)
 
 
-def _job(head: Head, ask: Ask, body: bytes, admitted: Admitted, allowed: Allowed) -> Job:
+def _job(case: _Case) -> Job:
+    admitted, rule = case.admitted, case.allowed.rule
     return Job(
-        head,
-        ask,
-        body,
+        case.head,
+        case.ask,
+        case.arrived.body,
         admitted.tenant,
         admitted.data_class,
-        allowed.rule.name,
-        allowed.rule.pops,
+        rule.name,
+        rule.pops,
         levels=admitted.levels,
+        policy=rule.policy,
+        handling=rule.handling,
+        zones=rule.narrowed,
+        scope=prefix_scope(rule) if case.keeps else "",
     )

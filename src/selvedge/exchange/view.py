@@ -9,7 +9,7 @@ import msgspec
 
 from selvedge.fabric import Engine, Model, PoP, Release
 from selvedge.ledger import Holder, Keyring
-from selvedge.residency import Rules
+from selvedge.residency import Rule, Rules
 from selvedge.routing import Catalogue, EngineStates, FleetMap, Load, Policy, Signals
 from selvedge.wire import prefix_salt
 
@@ -49,6 +49,8 @@ class FleetView(msgspec.Struct, frozen=True):
     """Of prompt fingerprints, by tenant; a tenant without one has no fingerprints."""
     zones: Mapping[str, frozenset[str]] = {}
     """The zone classes that a country lies in."""
+    scopes: Mapping[str, tuple[str, str]] = {}
+    """Of each rule of a policy within a zone, by `scope_of`, a tenant and class under it."""
     signals: Signals | None = None
     """What other PoPs report; None where nobody does."""
     states: EngineStates | None = None
@@ -72,6 +74,7 @@ class Compiled(msgspec.Struct, frozen=True):
     catalogue: Catalogue
     salts: Mapping[str, bytes]
     zones: Mapping[str, frozenset[str]]
+    scopes: Mapping[str, tuple[str, str]]
 
 
 def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compiled:
@@ -86,7 +89,24 @@ def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compi
         catalogue=Catalogue(release),
         salts={one.id: prefix_salt(one.id, pepper) for one in release.tenants},
         zones=_zones(release),
+        scopes={
+            scope_of(one.zone, one.policy): (tenant.id, one.id)
+            for tenant in release.tenants
+            for one in tenant.classes
+            if one.policy is not None
+        },
     )
+
+
+def scope_of(zone: str, policy_rule: str | None) -> str:
+    """Under which name prefixes are told of: their zone class, within it the rule of a policy."""
+    return zone if policy_rule is None else f"{zone}/{policy_rule}"
+
+
+def prefix_scope(rule: Rule) -> str:
+    """The same of one rule. Where a key narrows it, it is a name that nobody is told by."""
+    scope = scope_of(rule.zone, rule.policy_rule)
+    return "/".join((scope, "", *rule.narrowed)) if rule.narrowed else scope
 
 
 def _zones(release: Release) -> dict[str, frozenset[str]]:
@@ -146,6 +166,7 @@ def view_at(
         pair_keys=pair_keys,
         salts=compiled.salts,
         zones=compiled.zones,
+        scopes=compiled.scopes,
         signals=signals,
         states=states,
     )

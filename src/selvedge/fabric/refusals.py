@@ -60,6 +60,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("residency_no_allowed_pop", 451, perm, "policy", False, "the rule allows no PoP"),
         ("residency_ingress", 451, perm, "policy", False, "the rule forbids entry at this PoP"),
         ("residency_model", 451, perm, "policy", False, "the model is served outside the rule"),
+        ("residency_handling", 451, perm, "policy", False, "no engine keeps to the handling"),
         ("ticket_refused", 403, perm, "policy", False, "a peer's ticket did not hold"),
         ("key_scope", 403, perm, "policy", False, "the key is not for this model, route or zone"),
         ("rate_limit_exceeded", 429, rate, "policy", True, "a minute's limit is used up here"),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from selvedge.adapters import Call
 from selvedge.exchange import Kept, Served
-from selvedge.fabric import Attested, Head, Refused
+from selvedge.fabric import Attested, Handling, Head, Refused
 from selvedge.ledger import Holder, Level, Shown
 from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Inbound
@@ -29,11 +29,14 @@ from selvedge.wire import (
 )
 
 Headers = list[tuple[str, str]]
+_Under: TypeAlias = tuple[str | None, tuple[Handling, ...]]
+_Key: TypeAlias = tuple[str, str | None, bool, bool, bool, tuple[int, ...], _Under]
 
 JSON_TYPE = ("content-type", "application/json")
 _DURATION: Final = re.compile(r"([a-z]+);dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
 TEMPLATES_MAX: Final = 4096
 SSE_TYPE = ("content-type", "text/event-stream; charset=utf-8")
+_NONE: Final[_Under] = (None, ())
 PING: Final = b": ping\n\n"
 _STREAM_HEADERS: Final = [SSE_TYPE, ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 
@@ -48,9 +51,7 @@ class Templates:
 
     def __init__(self, pop: str) -> None:
         self.pop = pop
-        self._made: dict[
-            tuple[str, str | None, bool, bool, bool, tuple[int, ...]], ResponseTemplate
-        ] = {}
+        self._made: dict[_Key, ResponseTemplate] = {}
 
     def of(
         self,
@@ -60,14 +61,15 @@ class Templates:
         for_peer: bool,
         attested: bool = False,
         limits: tuple[int, ...] = (),
+        under: _Under = _NONE,
     ) -> ResponseTemplate:
         """The head of an answer by ``served``; ``limits`` are the kinds that it tells of."""
-        key = (served.pop, served.engine, stream, for_peer, attested, limits)
+        key = (served.pop, served.engine, stream, for_peer, attested, limits, under)
         template = self._made.get(key)
         if template is None:
             if len(self._made) >= TEMPLATES_MAX:  # engine names of peers are the peers' own
                 self._made.clear()
-            template = self._make(served, stream, for_peer, attested, limits)
+            template = self._make(served, stream, for_peer, attested, limits, under=under)
             self._made[key] = template
         return template
 
@@ -78,6 +80,8 @@ class Templates:
         for_peer: bool,
         attested: bool,
         limits: tuple[int, ...],
+        *,
+        under: _Under,
     ) -> ResponseTemplate:
         fixed = [*_STREAM_HEADERS] if stream else [JSON_TYPE]
         place = f"{served.pop}/{served.engine}" if served.engine else served.pop
@@ -85,6 +89,7 @@ class Templates:
             ("selvedge-pop", self.pop),
             ("selvedge-served-by", place),
             ("selvedge-processed-in", served.country),
+            *_of_rule(under),
         ]
         names = ["x-request-id", "openai-processing-ms", "server-timing"]
         if for_peer:
@@ -117,6 +122,8 @@ class Downstream:
         self.quotas: Holder | None = None
         self.levels: tuple[Level, ...] = ()
         """Levels with limits, of which an answer tells what is left here."""
+        self.under: _Under = _NONE
+        """The version of the policy that decided, and what the data class asks for."""
         self._call: Call | None = None
         inbound.on_gone = self._gone
         inbound.on_pause = self._pause
@@ -144,7 +151,9 @@ class Downstream:
         if self._inbound.started:
             return
         kinds, told = self._limits()
-        template = self._templates.of(served, stream=True, for_peer=self._for_peer, limits=kinds)
+        template = self._templates.of(
+            served, stream=True, for_peer=self._for_peer, limits=kinds, under=self.under
+        )
         self._inbound.start_by(template, self._values(engine_us) + told)
 
     @property
@@ -183,6 +192,7 @@ class Downstream:
             for_peer=self._for_peer,
             attested=attested is not None,
             limits=kinds,
+            under=self.under,
         )
         values = self._values(now_us() - self.relay_started_us)
         if attested is not None:
@@ -278,6 +288,14 @@ class Downstream:
     def _resume(self) -> None:
         if self._call is not None:
             self._call.resume()
+
+
+def _of_rule(under: _Under) -> Headers:
+    policy, handling = under
+    headers = [("selvedge-policy", policy)] if policy is not None else []
+    if handling:
+        headers.append(("selvedge-handling", ", ".join(handling)))
+    return headers
 
 
 def _attested_headers(attested: Attested | None) -> Headers:

@@ -95,7 +95,7 @@ class Hearing:
         view = self._state.view
         if view is None:
             return
-        if view.release_hash != self._hash:
+        if view.release_hash != self._hash or self._has_moved(view, at_us):
             self._meet(view, at_us)
         if self._state.own.engines:
             self._engines.turn(at_us)
@@ -110,10 +110,14 @@ class Hearing:
         shared.hearing.set(self.board.bytes_per_s(at_us))
         shared.heard.set(self.board.fresh(at_us, HEARD_US))
 
+    def _has_moved(self, view: FleetView, at_us: int) -> bool:
+        """Whether a policy lets this PoP hear of something else than it did, by the clock."""
+        return bool(view.scopes) and reports.zones_of(view, self._here, at_us) != self._zones
+
     def _meet(self, view: FleetView, at_us: int) -> None:
         """A new release: other peers, perhaps other zones."""
         self._hash = view.release_hash
-        zones = reports.zones_of(view, self._here)
+        zones = reports.zones_of(view, self._here, at_us)
         if zones != self._zones:
             self._zones, self.board = zones, Board(zones)
             self._state.hear(None)

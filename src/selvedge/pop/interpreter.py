@@ -214,6 +214,8 @@ class Interpreter:
         self._asked = job.ask
         if job.levels:
             self._down.quotas, self._down.levels = self._view.quotas, job.levels
+        if not job.for_peer:
+            self._down.under = (job.policy, job.handling)
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)
@@ -277,10 +279,8 @@ class Interpreter:
         tokens, taken_us = relaying.prompt_timing()
         if tokens:
             own.learn_rate(engine, tokens, taken_us)
-        if ask.prefix:
-            zone = self._view.rules.zone(job.tenant, job.data_class)
-            if zone is not None:
-                own.hold(engine, ask.model, zone, ask.prefix)
+        if ask.prefix and job.scope:
+            own.hold(engine, ask.model, job.scope, ask.prefix)
 
     def _new_relaying(
         self, attempt: Attempt, job: Job, on_end: Callable[[Ended], None], prompt_tokens: int
@@ -334,7 +334,8 @@ class Interpreter:
             return
         relaying.pools.append(where)
         name = engine.name_of(job.ask.model) or job.ask.model
-        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name)
+        zero = bool(job.handling) and "zero-retention" in job.handling
+        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=not zero)
         way = self._state.engine_way(engine, job.ask.route)
         relaying.begin(self._state.client.post(way, body, relaying))
 
@@ -357,6 +358,8 @@ class Interpreter:
             deadline_ms=max(1, (self._head.deadline_us - at_us) // 1000),
             issued_us=at_us,
             patience_us=attempt.patience_us,
+            handling=job.handling,
+            zones=job.zones,
         )
         return issue(ticket, self._view.pair_keys[attempt.pop])
 

@@ -53,6 +53,8 @@ _HEADERS: Final = {
     "selvedge-repeats": "Receipt of the first request under this Idempotency-Key.",
     "selvedge-served-by": "PoP and engine that answered.",
     "selvedge-processed-in": "Country in which it was processed.",
+    "selvedge-policy": "Version of the residency policy that decided, where one did.",
+    "selvedge-handling": "What the data class asks of the engine, where it asks for anything.",
     "server-timing": "Milliseconds at the PoP, on the way and at the engine (W3C).",
     "openai-processing-ms": "Milliseconds until the answer began.",
     "x-ratelimit-limit-requests": "This PoP's share of the key's tightest limit a minute.",

@@ -87,6 +87,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     wan_emulated: Annotated[
         bool, _help("Say on `/health` that links to peers are emulated; changes nothing else.")
     ] = False
+    core_dumps: Annotated[
+        bool,
+        _help(
+            "Let a crash leave an image of memory, prompts and keys in it, and let others of the "
+            "same user look into the process; for debugging with made-up data alone."
+        ),
+    ] = False
     body_bytes_max: Annotated[Count, _help("Largest request body, in bytes.")] = 10_000_000
     bodies_bytes_max: Annotated[
         Count, _help("Largest sum of request bodies held at once, in bytes; above it 503.")

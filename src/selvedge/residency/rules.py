@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from selvedge.fabric import UNKNOWN_COUNTRY, DataClass, PoP, Refused, Release
+from selvedge.fabric import UNKNOWN_COUNTRY, DataClass, Handling, PoP, Refused, Release
 from selvedge.fabric.value import Value
 from selvedge.residency.rows import FOREVER_US, Row, nothing, rows_of
 
@@ -45,7 +45,7 @@ class Rule(Value, frozen=True):
     """Version of the policy that decided inside the zone; None: the zone alone did."""
     policy_rule: str | None = None
     """Which rule of that policy."""
-    handling: tuple[str, ...] = ()
+    handling: tuple[Handling, ...] = ()
     """What every engine that processes it must honour."""
     from_us: int = 0
     until_us: int = FOREVER_US

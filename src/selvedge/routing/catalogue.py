@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from selvedge.fabric import Engine, PoP, Release, WanModel
+from selvedge.fabric import Engine, Handling, PoP, Release, WanModel
 from selvedge.routing.attempts import Candidate, seed_of
 
 LISTS_MAX: Final = 256
@@ -43,7 +43,7 @@ class Seen:
 class Catalogue:
     """Who serves which model, of a whole release: one is enough for any number of PoPs."""
 
-    __slots__ = ("_lists", "models", "pops", "seen", "serving", "wan")
+    __slots__ = ("_kept_to", "_lists", "models", "pops", "seen", "serving", "wan")
 
     def __init__(self, release: Release) -> None:
         self.models = {model.id: model for model in release.models}
@@ -55,6 +55,8 @@ class Catalogue:
         self.seen: dict[str, Seen] = {}
         # By model and PoP: the engines that serve it.
         self.serving: dict[str, dict[str, Offer]] = {}
+        # Of those, what honours a handling, found when it is first asked for: they are few.
+        self._kept_to: dict[tuple[str, tuple[Handling, ...]], str] = {}
         # As `Seen.lists`: an allowed set may be most of a fleet, and few serve.
         self._lists: dict[int, tuple[Iterable[PoP], dict[str, list[Offer]]]] = {}
         for pop in release.pops:
@@ -77,6 +79,19 @@ class Catalogue:
             found = [serving[pop.id] for pop in allowed if pop.id in serving]
             known[1][model] = found
         return found
+
+    def kept_to(self, model: str, handling: tuple[Handling, ...]) -> str:
+        """Under which name the engines are found that serve the model and honour this handling."""
+        name = self._kept_to.get((model, handling))
+        if name is None:
+            name = self._kept_to[model, handling] = "\n".join((model, *handling))
+            self.serving[name] = offers = {}
+            for pop_id, one in self.serving[model].items():
+                wanted = set(handling)
+                engines = tuple(each for each in one.engines if wanted.issubset(each.honours))
+                if engines:
+                    offers[pop_id] = Offer(one.pop, engines)
+        return name
 
     def rtt_us(self, here: str, there: str) -> int:
         """Predicted round trip between two PoPs, in microseconds; 0 within one."""

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from selvedge.fabric import Ask, PoP, Refused, Release, Route
+from selvedge.fabric import Ask, Handling, PoP, Refused, Release, Route
 from selvedge.routing.attempts import ATTEMPTS_MAX, Attempt, Candidate, Plan, Seat
 from selvedge.routing.catalogue import LISTS_MAX, Catalogue, Offer
 from selvedge.routing.engines import is_cooling, rank_engines
@@ -58,34 +58,40 @@ class FleetMap:
         states: EngineStates | None = None,
         wait_ms_max: int | None = None,
         patience_us: int = 0,
+        handling: tuple[Handling, ...] = (),
     ) -> Plan | Refused:
         """The attempts for ``ask`` among ``allowed``, or why there is none.
 
         Who just failed comes last, it is not left out: a plan must not be empty because of a
         guess. ``local_only`` is the serving side of a forwarded request, and ``patience_us`` the
-        ingress's (`Attempt.patience_us`).
+        ingress's (`Attempt.patience_us`). An engine that does not honour all of ``handling`` is no
+        candidate anywhere.
         """
         unfit = self._unfit(ask)
         if unfit is not None:
             return unfit
+        model = ask.model
+        if handling:
+            model = self._catalogue.kept_to(model, handling)
         found: list[Attempt] = []
         here: Candidate | None
         if local_only:
-            here = self._here_among(ask.model, allowed)
+            here = self._here_among(model, allowed)
             if here is not None:
                 found = rank_engines(Case(ask, signals, load, now_us), here, states)
         else:
-            shortlist = self._shortlist(ask.model, allowed)
+            shortlist = self._shortlist(model, allowed)
             if not shortlist:
-                words = f"Model {ask.model!r} is served, but at no PoP that may process this "
-                return Refused("residency_model", f"{words}request.", param="model")
+                return self._nowhere(ask.model, allowed, handling)
             found = self._order(ask, shortlist, signals, load, now_us)
             at = _at(found, self._here)
             if at >= 0:
-                here = self._candidates[ask.model][self._here]
+                here = self._candidates[model][self._here]
                 engines = rank_engines(Case(ask, signals, load, now_us), here, states)
                 found = self._seat(found, at, engines, load)
         if not found and local_only:
+            if handling and self._here_among(ask.model, allowed) is not None:
+                return _unkept(ask.model, handling)
             words = f"No engine of this PoP serves model {ask.model!r}."
             return Refused("no_engine_available", words, "model", RETRY_AFTER_MS)
         if not found:
@@ -135,6 +141,15 @@ class FleetMap:
         if found is None:
             found = known[1][model] = self._list(model, allowed)
         return found
+
+    def _nowhere(
+        self, model: str, allowed: Iterable[PoP], handling: tuple[Handling, ...]
+    ) -> Refused:
+        """Why a model that is served has no candidate."""
+        if handling and self._shortlist(model, allowed):
+            return _unkept(model, handling)
+        words = f"Model {model!r} is served, but at no PoP that may process this request."
+        return Refused("residency_model", words, param="model")
 
     def _list(self, model: str, allowed: Iterable[PoP]) -> list[Candidate]:
         made = self._candidates.setdefault(model, {})
@@ -222,6 +237,12 @@ def _at(found: list[Attempt], pop: str) -> int:
         if found[at].pop == pop:
             return at
     return -1
+
+
+def _unkept(model: str, handling: tuple[Handling, ...]) -> Refused:
+    words = f"No engine that may process this request honours {' and '.join(handling)} for model "
+    words += f"{model!r}; ask for another model, or use a key of another data class."
+    return Refused("residency_handling", words, param="model")
 
 
 def _too_busy(found: list[Attempt], wait_ms_max: int) -> Refused:

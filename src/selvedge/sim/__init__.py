@@ -3,6 +3,7 @@
 from selvedge.sim.account import Account
 from selvedge.sim.atlas import Atlas
 from selvedge.sim.batching import BatchingEngine, BatchingModel, Timing
+from selvedge.sim.border import Law, Permits
 from selvedge.sim.calibrate import (
     CannotFit,
     Held,
@@ -30,6 +31,7 @@ from selvedge.sim.mooncake import BadTrace, read_mooncake
 from selvedge.sim.playing import play
 from selvedge.sim.pool import Pool, Timed, round_robin
 from selvedge.sim.report import Figures, Quantiles, Report
+from selvedge.sim.rolling import Cut, Rollout, play_rollout
 from selvedge.sim.scenario import Outage, Scenario
 from selvedge.sim.sessions import Client, read_clients
 from selvedge.sim.summary import Summary
@@ -55,6 +57,7 @@ __all__ = [
     "Client",
     "Columns",
     "Course",
+    "Cut",
     "Description",
     "EngineModel",
     "Figures",
@@ -63,13 +66,16 @@ __all__ = [
     "Headline",
     "Held",
     "Interval",
+    "Law",
     "Line",
     "Observed",
     "Outage",
     "Outcome",
+    "Permits",
     "Pool",
     "Quantiles",
     "Report",
+    "Rollout",
     "Scenario",
     "Shape",
     "Shares",
@@ -97,6 +103,7 @@ __all__ = [
     "lines",
     "pause_us",
     "play",
+    "play_rollout",
     "policy_names",
     "read_cities",
     "read_clients",

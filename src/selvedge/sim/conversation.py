@@ -41,6 +41,7 @@ class Wants:
 
     __slots__ = (
         "ask",
+        "asked",
         "body",
         "body_us",
         "ingress",
@@ -63,6 +64,7 @@ class Wants:
         watch_tokens: int | None = None,
         ask: Ask | None = None,
         sealed: bool = True,
+        asked: tuple[str, int] = ("", 0),
     ) -> None:
         self.key = key
         self.ingress = ingress
@@ -73,6 +75,8 @@ class Wants:
         self.watch_tokens = watch_tokens
         self.ask = ask
         self.sealed = sealed
+        self.asked = asked
+        """By which release, and when, it was let in."""
 
     def at_peer(self) -> Wants:
         """As a serving PoP sees them: the ingress closes the line when its client leaves."""
@@ -84,6 +88,7 @@ class Wants:
             watch_tokens=self.watch_tokens,
             ask=self.ask,
             sealed=self.sealed,
+            asked=self.asked,
         )
 
 
@@ -131,11 +136,14 @@ class Conversation:
         "story",
         "tallied",
         "unwritten",
+        "view",
         "word",
     )
 
     def __init__(self, pop: VirtualPoP, caller: Caller, head: Head, story: Story) -> None:
         self.pop = pop
+        self.view = pop.view
+        """The release by which it began: it ends by that one, whatever the PoP serves by then."""
         self.caller = caller
         self.head = head
         self.story = story
@@ -157,7 +165,9 @@ class Client(Caller):
 
     __slots__ = ()
 
-    def __init__(self, arrival: Arrival, sealed: bool = True) -> None:
+    def __init__(
+        self, arrival: Arrival, sealed: bool = True, asked: tuple[str, int] = ("", 0)
+    ) -> None:
         leaves = arrival.leaves_after_us
         self.wants = Wants(
             arrival.key,
@@ -169,6 +179,7 @@ class Client(Caller):
             watch_tokens=arrival.leaves_after_tokens,
             ask=arrival.ask,
             sealed=sealed,
+            asked=asked,
         )
 
     def began(self, answering: Answering | BatchedAnswering) -> None:

@@ -243,7 +243,9 @@ class ModelledEngine:
             self._alarm.cancel()
             self._alarm = None
         if due:
-            self._alarm = self._clock.at(now_us - (-(due[0][0] - work) // pace), self._ring)
+            # What came in this very microsecond may have slowed the axis: not before now.
+            at_us = max(now_us, now_us - (-(due[0][0] - work) // pace))
+            self._alarm = self._clock.at(at_us, self._ring)
 
     def _ring(self) -> None:
         """Tell listeners which tokens have come. They may ask and cancel here meanwhile."""

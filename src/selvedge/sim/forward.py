@@ -94,7 +94,7 @@ class Forward(Relaying):
         return word.usage
 
     def _pair_key(self) -> bytes:
-        return self.conversation.pop.view.pair_keys[self.attempt.pop]
+        return self.conversation.view.pair_keys[self.attempt.pop]
 
     def _arrive(self) -> None:
         head, now_us = self.conversation.head, self.world.clock.now_us
@@ -120,7 +120,7 @@ class Forward(Relaying):
         return (self.conversation.head.deadline_us - self._started_us) // 1000
 
     def _ticket(self) -> Ticket:
-        head, job, view = self.conversation.head, self.job, self.conversation.pop.view
+        head, job, view = self.conversation.head, self.job, self.conversation.view
         return Ticket(
             id=f"{head.request_id}-{self._started_us}-{self.attempt.pop}",
             request_id=head.request_id,
@@ -138,6 +138,8 @@ class Forward(Relaying):
             deadline_ms=self._deadline_ms(),
             issued_us=self._started_us,
             patience_us=self.attempt.patience_us,
+            handling=job.handling,
+            zones=job.zones,
         )
 
 

@@ -29,6 +29,7 @@ from selvedge.exchange import (
     Command,
     Compiled,
     Ending,
+    FleetView,
     Intend,
     NotWritten,
     ReadBody,
@@ -51,7 +52,7 @@ from selvedge.fabric import Attested, Head, PoP, Receipt, Refused, Release
 from selvedge.ledger import hash_secret, write_key
 from selvedge.routing import EngineStates, LoadBook, Policy, Signals, place
 from selvedge.sim.batching import BatchingEngine, BatchingModel
-from selvedge.sim.border import Border
+from selvedge.sim.border import Border, Law
 from selvedge.sim.clock import Clock
 from selvedge.sim.columns import Columns
 from selvedge.sim.conversation import Caller, Client, Conversation, VirtualPoP
@@ -110,7 +111,9 @@ class Interpreter(World):
         wiring: Wiring | None = None,
         *,
         takes: Callable[[Receipt], None] | None = None,
+        laws: Mapping[str, Law] | None = None,
     ) -> None:
+        """``laws`` are the witness's, by release, where several are in flight: see `swap`."""
         self._wiring = wiring
         self._takes = takes
         self.clock = Clock(scenario.start_us)
@@ -118,7 +121,7 @@ class Interpreter(World):
         self._compiled = compiled
         jitter = Random(f"{seed}/links")
         self.links = Links(release, scenario.jitter_us, jitter, distances)
-        self.border = Border(release)
+        self.border = Border(release, laws)
         self.pops: dict[str, VirtualPoP] = {}
         self._scenario = scenario
         self._seed = seed
@@ -146,16 +149,7 @@ class Interpreter(World):
         known = self.pops.get(pop_id)
         if known is None:
             load = LoadBook()
-            wiring = self._wiring
-            view = view_at(
-                self._compiled,
-                pop_id,
-                PairKeys(pop_id, self._compiled.pops),
-                load.view,
-                policy=wiring.policy(pop_id) if wiring else None,
-                signals=wiring.signals(pop_id) if wiring else None,
-                states=wiring.states(pop_id) if wiring else None,
-            )
+            view = self._view(pop_id, self._compiled, load)
             scenario = self._scenario
             journal = Journal(
                 pop_id, scenario.write_faults, keeps=scenario.keeps, takes=self._takes
@@ -163,6 +157,23 @@ class Interpreter(World):
             tickets = TicketBook(pop_id, self._scenario.start_us)
             known = self.pops[pop_id] = VirtualPoP(view, load, journal, tickets)
         return known
+
+    def swap(self, pop_id: str, compiled: Compiled) -> None:
+        """A PoP serves by another release from now on; what is under way ends by its own."""
+        known = self.pop(pop_id)
+        known.view = self._view(pop_id, compiled, known.load)
+
+    def _view(self, pop_id: str, compiled: Compiled, load: LoadBook) -> FleetView:
+        wiring = self._wiring
+        return view_at(
+            compiled,
+            pop_id,
+            PairKeys(pop_id, compiled.pops),
+            load.view,
+            policy=wiring.policy(pop_id) if wiring else None,
+            signals=wiring.signals(pop_id) if wiring else None,
+            states=wiring.states(pop_id) if wiring else None,
+        )
 
     def engine(self, pop: str, engine: str) -> ModelledEngine | BatchingEngine:
         """An engine of the fleet; raises `KeyError` where the release has none such."""
@@ -225,7 +236,8 @@ class Interpreter(World):
         )
         pop.load.warm(self.clock.now_us)
         story = serve(head, pop.view, self._scenario.body_bytes_max)
-        client = Client(arrival, number % self._scenario.sealed_every == 0)
+        asked = (pop.view.release_hash, arrival.at_us)
+        client = Client(arrival, number % self._scenario.sealed_every == 0, asked)
         self._begin(Conversation(pop, client, head, story))
 
     def _begin(self, conversation: Conversation) -> Conversation:
@@ -273,7 +285,7 @@ class Interpreter(World):
             case Attest(attestation=attestation, ingress=ingress):
                 attested = UNSEALED
                 if conversation.caller.wants.sealed:
-                    attested = attest(attestation, pop.view.pair_keys[ingress])
+                    attested = attest(attestation, conversation.view.pair_keys[ingress])
                 conversation.word = attestation
                 fault = pop.journal.attest(attested)
                 return NotWritten(fault, now_us) if fault else Vouched(attested, now_us)

@@ -85,7 +85,7 @@ class Relaying(ABC):
             return self.failed(_too_late())
         if leaves_us is not None and leaves_us <= clock.now_us:
             return self._gone()
-        self.world.border.cross(wants.key, wants.ingress, self.attempt.pop)
+        self._cross()
         self.conversation.pop.load.enter(self._place, self._tokens, clock.now_us)
         refused = self.open()
         if refused is not None:
@@ -95,6 +95,15 @@ class Relaying(ABC):
             self._timers.append(clock.at(leaves_us, self.leave))
         self.conversation.relay = self
         return None
+
+    def _cross(self) -> None:
+        """Tell the witness where bytes go from here, and by which releases."""
+        talk, attempt = self.conversation, self.attempt
+        wants, engine = talk.caller.wants, attempt.engine if attempt.pop == talk.pop.id else None
+        served = (talk.view.release_hash, talk.head.received_us)
+        self.world.border.cross(
+            wants.key, wants.ingress, attempt.pop, engine, asked=wants.asked, served=served
+        )
 
     def token(self, count: int) -> None:
         """A token that is waited for has come from the engine."""
@@ -214,7 +223,7 @@ class LocalRelay(Relaying):
     def token(self, count: int) -> None:
         """The engine's answer has begun, or has come as far as was asked."""
         if self.served is None:
-            view = self.conversation.pop.view
+            view = self.conversation.view
             here, digest = view.here, view.models[self.job.ask.model].digest
             self.served = Served(here.id, self.attempt.engine, here.country, here.entity, digest)
         super().token(count)

@@ -21,6 +21,7 @@ class Profile(msgspec.Struct, frozen=True):
     ``stream_extras``: top-level fields added to streaming requests, as raw JSON.
     ``caller_words``: parts of messages by which the engine says that an input is too long, where it
     gives no code to tell it by.
+    ``forgets``: top-level fields by which it is told to keep nothing of a request, as raw JSON.
     ``usage_in_stream``: understands ``stream_options.include_usage``.
     ``usage_options``: more of ``stream_options``, as raw JSON, by which it counts as it answers.
     ``load_path``: where it says how loaded it is, beside ``/v1``; empty where it does not.
@@ -30,6 +31,7 @@ class Profile(msgspec.Struct, frozen=True):
     name: str
     always_stream: bool = False
     stream_extras: Mapping[str, bytes] = {}
+    forgets: Mapping[str, bytes] = {}
     usage_in_stream: bool = True
     usage_options: Mapping[str, bytes] = {}
     caller_words: tuple[str, ...] = ()
@@ -49,6 +51,7 @@ def _rows() -> Mapping[str, Profile]:
             # A progress event per prompt batch: the only moment at which the server looks whether
             # its client is still there before the first token. And its count with every chunk.
             stream_extras={"return_progress": b"true", "timings_per_token": b"true"},
+            forgets={"cache_prompt": b"false"},
             # An embedding input over the context is a 500 without a code.
             caller_words=("is too large to process",),
             load_path="/slots",

@@ -212,15 +212,16 @@ def engine_streams(ask: Ask, profile: Profile) -> bool:
     return ask.route is not Route.EMBEDDINGS and (ask.stream or profile.always_stream)
 
 
-def engine_body(ask: Ask, body: bytes, profile: Profile, name: str) -> bytes:
+def engine_body(ask: Ask, body: bytes, profile: Profile, name: str, *, keeps: bool = True) -> bytes:
     """The body for one engine: the client's bytes, changed only where it must be.
 
     Usage is always asked of the engine in a stream; the engine's own name replaces the model's.
     Untouched bytes are returned as they are; otherwise the top level alone is rebuilt. No key
-    comes twice: such a body was refused when it was parsed.
+    comes twice: such a body was refused when it was parsed. Where the engine may not keep anything
+    (not ``keeps``) it is told so, whatever the client says: `store` is OpenAI's own field.
     """
     streams = engine_streams(ask, profile)
-    if not streams and name == ask.model:
+    if keeps and not streams and name == ask.model:
         return body
     fields = _fields_decoder.decode(body)
     if name != ask.model:
@@ -231,6 +232,11 @@ def engine_body(ask: Ask, body: bytes, profile: Profile, name: str) -> bytes:
             fields["stream_options"] = _with_usage(fields.get("stream_options"), profile)
         for key, value in profile.stream_extras.items():
             fields.setdefault(key, msgspec.Raw(value))
+    if not keeps:
+        if "store" in fields:
+            fields["store"] = msgspec.Raw(b"false")
+        for key, value in profile.forgets.items():
+            fields[key] = msgspec.Raw(value)
     return _encoder.encode(fields)
 
 

@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from selvedge.fabric import Attestation, Attested, BadTicket, Route
+from selvedge.fabric import Attestation, Attested, BadTicket, Handling, Route
 
 SKEW_US_MAX: Final = 30_000_000
 """How far ``issued_us`` may lie from the serving PoP's clock."""
@@ -54,6 +54,10 @@ class Ticket(msgspec.Struct, frozen=True):
     v: int = VERSION
     patience_us: int = 0
     """See `routing.Attempt`."""
+    handling: tuple[Handling, ...] = ()
+    """What the data class asks of the engine, by the ingress's release."""
+    zones: tuple[str, ...] = ()
+    """Those that the key is narrowed to; none: all."""
 
 
 _decoder: Final = msgspec.json.Decoder(Ticket)
