@@ -22,6 +22,7 @@ from selvedge.exchange import (
     Refuse,
     Relay,
     Remember,
+    Tally,
     Vouched,
     serve,
     serve_peer,
@@ -205,6 +206,23 @@ def test_what_a_policy_does_not_let_be_kept_is_not_kept_there() -> None:
         job = talk.expect(Relay, relayed()).job
         assert bool(job.ask.prefix) is keeps
         assert job.policy == receipt.policy
+
+
+@pytest.mark.parametrize("act", ["enter", "receipts", "keys", "log"])
+def test_a_pop_that_may_keep_no_receipt_refuses_without_one(act: str) -> None:
+    """Counted, as a request of nobody is; where only entry is forbidden there is a receipt."""
+    free = Tenant("free", (DataClass("default", "world", "transit-allowed", policy="clinic"),))
+    tenants = (*make_release().tenants[:-1], free)
+    pops = (make_pop("sin"), make_pop("fra"), CGK)
+    made = make_release(tenants=tenants, pops=pops, policy=policy(**{act: "6"}))  # bit 0 is sin
+    talk = begin(made, here="sin")
+    if act == "enter":
+        assert talk.expect(Record, WRITTEN).receipt.code == "residency_ingress"
+    else:
+        assert talk.expect(Tally, WRITTEN) == Tally("residency_ingress")
+    ending = talk.end()
+    assert isinstance(ending, Refuse)
+    assert (ending.refused.kind.status, ending.receipt) == (451, act == "enter")
 
 
 # The serving side.
