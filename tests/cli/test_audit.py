@@ -16,7 +16,8 @@ import pytest
 from selvedge.adapters import FolderFiles, LogStore, keep_log_keys
 from selvedge.control import Home
 from selvedge.fabric import jurisdiction_origin, pop_origin
-from selvedge.ledger import Sealed, seal
+from selvedge.ledger import Entry, Sealed, SegmentHeader, seal, write_line
+from selvedge.pop.access_record import access_file
 from selvedge.tlog import COSIGNATURE, Checkpoint, Signer, month_of, sign_checkpoint
 from tests.ledger.test_receipts import RECEIPT, SALT
 from tests.support.fabric import EXAMPLE, Site
@@ -111,6 +112,23 @@ def test_a_receipt_is_proved_and_verified(site: Site, bundle: Path) -> None:
     told = site.call("audit", "verify", str(bundle), "--json")
     assert told.json["holds"] is True
     assert all(one["good"] for one in told.json["findings"])
+
+
+def test_a_receipt_is_found_by_its_id_and_the_read_is_written_down(
+    site: Site, bundle: Path, tmp_path: Path
+) -> None:
+    journal = site.home / "pops" / "cgk" / "receipts" / "receipts-00000001.log"
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    records: list[Entry] = [SegmentHeader("cgk", 1, {}), receipt_of(416), receipt_of(417)]
+    journal.write_bytes(b"".join(map(write_line, records)))
+    out = tmp_path / "by-id.json"
+    receipt = receipt_of(417).decode()
+    told = site.call("audit", "prove", receipt.id, "-o", str(out))
+    assert told.code == 0, told.err
+    assert out.read_bytes() == bundle.read_bytes()
+    (line,) = access_file(site.home / "pops" / "cgk").read_text().splitlines()
+    assert json.loads(line)["what"] == "selvedge audit prove"
+    assert json.loads(line)["of"] == receipt.id
 
 
 def test_others_verify_with_the_keys_that_are_printed(

@@ -28,6 +28,7 @@ from selvedge.fabric import (
     log_of,
 )
 from selvedge.ledger import Sealed
+from selvedge.pop import write_access
 from selvedge.tlog import (
     Note,
     PublishedLog,
@@ -173,6 +174,7 @@ def _find(files: Home, receipt: str) -> Sealed:
         for number in journals_of(pop):
             sealed = find_sealed(journal_of(pop, number) / "receipts", receipt)
             if sealed is not None:
+                write_access(pop, "selvedge audit prove", receipt)
                 return sealed
     raise SelvedgeError(
         f"no receipt {receipt!r} at the PoPs under {files.directory}; give the file that "
