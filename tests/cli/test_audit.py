@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -13,7 +14,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from selvedge.adapters import FolderFiles, LogStore, keep_log_keys
+from selvedge.adapters import (
+    FolderFiles,
+    LogStore,
+    keep_log_keys,
+    open_release,
+    operator_public_key,
+    rotate_log_key,
+)
 from selvedge.control import Home
 from selvedge.fabric import jurisdiction_origin, pop_origin
 from selvedge.ledger import Entry, Sealed, SegmentHeader, seal, write_line
@@ -35,8 +43,10 @@ logs:
 """
 
 
-def receipt_of(number: int, pop: str = "cgk") -> Sealed:
-    said = msgspec.structs.replace(RECEIPT, id=f"rcpt_{number:032x}", ingress_pop=pop)
+def receipt_of(number: int, pop: str = "cgk", release: str = "") -> Sealed:
+    said = msgspec.structs.replace(
+        RECEIPT, id=f"rcpt_{number:032x}", ingress_pop=pop, release=1, release_hash=release
+    )
     return seal(said, number, SALT, None)
 
 
@@ -58,8 +68,8 @@ class Logs:
             return sign_checkpoint(Checkpoint(name, size, root), [Signer(name, seed)])
 
         store = LogStore(FolderFiles(folder / below), sign)
-        store.open()
-        store.begin(SHARD, NOW_US)
+        if not store.open().shard:
+            store.begin(SHARD, NOW_US)
         return store
 
     def log(self, *sealed: Sealed) -> None:
@@ -129,6 +139,36 @@ def test_a_receipt_is_found_by_its_id_and_the_read_is_written_down(
     (line,) = access_file(site.home / "pops" / "cgk").read_text().splitlines()
     assert json.loads(line)["what"] == "selvedge audit prove"
     assert json.loads(line)["of"] == receipt.id
+
+
+def test_receipts_from_before_a_change_of_keys(site: Site, bundle: Path, tmp_path: Path) -> None:
+    moved = Site(tmp_path / "home")
+    shutil.copytree(site.home, moved.home)
+    home = Home(moved.home)
+    held = open_release(home.release_file.read_bytes(), operator_public_key(home.operator_key()))
+    logs = Logs(moved)
+    logs.log(sealed := receipt_of(5_000, release=held.hash))
+    old = (tmp_path / "old.txt", moved.call("audit", "keys").out)
+    for _ in range(3):
+        rotate_log_key(home.pop("cgk"))
+    told = moved.call("fleet", "publish", str(site.home.parent / "fleet.yaml"))
+    assert told.code == 0, told.err
+    new = (tmp_path / "new.txt", moved.call("audit", "keys").out)
+    assert old[1] != new[1]
+    (receipt := tmp_path / "receipt.json").write_bytes(msgspec.json.encode(sealed))
+    out = tmp_path / "out.json"
+    told = moved.call("audit", "prove", str(receipt), "-o", str(out))
+    assert told.code == 0, told.err
+    assert moved.call("audit", "verify", str(out)).code == 0
+    for (path, text), code in ((old, 0), (new, 1)):
+        path.write_text(text)
+        told = moved.call("audit", "verify", str(out), "--keys", str(path))
+        assert told.code == code, told.out
+    shutil.rmtree(moved.home / "releases")
+    told = moved.call("audit", "prove", str(receipt), "-o", str(out))
+    assert "none of the keys that are trusted" in told.err
+    told = moved.call("audit", "prove", str(receipt), "-o", str(out), "--keys", str(old[0]))
+    assert told.code == 0, told.err
 
 
 def test_others_verify_with_the_keys_that_are_printed(
