@@ -38,6 +38,7 @@ from selvedge.control.home import (
 )
 from selvedge.control.home_collectors import (
     collector_commands,
+    collector_directories,
     collector_directory,
     collector_key_file,
     plan_collectors,
@@ -158,6 +159,7 @@ __all__ = [
     "burn_now",
     "check_invoices",
     "collector_commands",
+    "collector_directories",
     "collector_directory",
     "collector_key_file",
     "credits_of",
