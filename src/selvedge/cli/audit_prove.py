@@ -46,6 +46,7 @@ from selvedge.tlog import (
 )
 
 LOG_FOLDER = "log"
+JURISDICTIONS = "jurisdictions"
 
 
 @click.command()
@@ -63,7 +64,7 @@ LOG_FOLDER = "log"
     "--log",
     "home_log",
     metavar="DIR|URL",
-    help="The jurisdiction's log (default: where the release says).",
+    help="The jurisdiction's log (default: on this disk, or where the release says).",
 )
 @click.option(
     "--keys",
@@ -88,7 +89,7 @@ def prove(receipt: str, out: Path | None, home: Path, **places: str | Path | Non
     extra = read_keys(Path(keys_file)) if keys_file is not None else Trust()
     proving = _Proving(release, sealed, extra, files.operator_key())
     pop_log = places["pop_log"] or files.pop(proving.said.ingress_pop) / LOG_FOLDER
-    home_log = places["home_log"] or proving.log.url
+    home_log = places["home_log"] or _home_log(files, proving.log)
     data = proving.bundle(log_place(str(pop_log)), log_place(str(home_log)))
     path = out or Path(f"{proving.said.id}.bundle.json")
     write_atomically(path, data)
@@ -140,6 +141,12 @@ class _Proving:
     def _names(self) -> tuple[Note, Verifier]:
         text = release_policy(self._release, self.log, pops=[self.said.ingress_pop])
         return sign_note(text, [self._operator]), self._operator.verifier
+
+
+def _home_log(files: Home, log: JurisdictionLog) -> str:
+    """Where the jurisdiction's log is read: on this machine's disk, or where it is served."""
+    folder = files.directory / JURISDICTIONS / log.id
+    return str(folder) if folder.is_dir() else log.url
 
 
 def _log_of(release: Release, pop_id: str) -> JurisdictionLog:

@@ -46,6 +46,12 @@ from selvedge.control.home_collectors import (
 from selvedge.control.home_control import (
     written_control,
 )
+from selvedge.control.home_logs import (
+    log_directory,
+    log_folders,
+    plan_logs,
+    written_logs,
+)
 from selvedge.control.invoice_checks import (
     InvoicesChecked,
     check_invoices,
@@ -67,6 +73,11 @@ from selvedge.control.local import (
     LocalFabric,
     free_port,
     weights_digests,
+)
+from selvedge.control.log_process import (
+    LogSettings,
+    run_log,
+    run_witness,
 )
 from selvedge.control.reconcile import (
     Finding,
@@ -100,6 +111,9 @@ from selvedge.control.spend_forecasts import (
     TenantForecast,
     forecasts_of,
 )
+from selvedge.control.witness import (
+    WitnessSettings,
+)
 
 __all__ = [
     "CONTROL_ENV_PREFIX",
@@ -116,6 +130,7 @@ __all__ = [
     "Invoicing",
     "KeptReleases",
     "LocalFabric",
+    "LogSettings",
     "Logs",
     "Receipts",
     "Reconciled",
@@ -126,6 +141,7 @@ __all__ = [
     "Snapshot",
     "TenantForecast",
     "Wish",
+    "WitnessSettings",
     "admin_errors_table",
     "back_up",
     "book_of",
@@ -139,9 +155,12 @@ __all__ = [
     "free_port",
     "has_control_extra",
     "load_part",
+    "log_directory",
+    "log_folders",
     "make_again",
     "open_store",
     "plan_collectors",
+    "plan_logs",
     "public_key_of",
     "publish_prices",
     "read_maintenance",
@@ -151,12 +170,15 @@ __all__ = [
     "roles_table",
     "run_collector",
     "run_control",
+    "run_log",
+    "run_witness",
     "seeding_of",
     "sources_for_report",
     "usage_of",
     "weights_digests",
     "written_collectors",
     "written_control",
+    "written_logs",
 ]
 if TYPE_CHECKING:
     from selvedge.control.backup import back_up, restore

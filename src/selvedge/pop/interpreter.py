@@ -212,6 +212,11 @@ class Interpreter:
         (attempt,) = command.attempts
         job = command.job
         self._asked = job.ask
+        shadow = self._state.shadow
+        shadow.left -= 1
+        if shadow.left <= 0:
+            named = (job.tenant, job.data_class)
+            shadow.take(self._view, named, attempt.pop, job.head.received_us)
         if job.levels:
             self._down.quotas, self._down.levels = self._view.quotas, job.levels
         if not job.for_peer:
