@@ -37,7 +37,7 @@ from selvedge.tlog import EMPTY_ROOT, TILE_WIDTH, ReadPath, RightEdge, Tile, sha
 STATE: Final = "state.json"
 PUBLIC: Final = "public"
 CHECKPOINT: Final = "checkpoint"
-SEGMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+SEGMENT_BYTES_MAX: Final = 1024 * 1024
 PENDING_MAX: Final = 65_536
 """Entries between two checkpoints."""
 PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
