@@ -48,6 +48,7 @@ from selvedge.control.home_control import (
     written_control,
 )
 from selvedge.control.home_logs import (
+    log_commands,
     log_directory,
     log_folders,
     plan_logs,
@@ -157,6 +158,7 @@ __all__ = [
     "free_port",
     "has_control_extra",
     "load_part",
+    "log_commands",
     "log_directory",
     "log_folders",
     "make_again",
