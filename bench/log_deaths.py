@@ -135,7 +135,7 @@ class Lives:
         if pid == 0:
             try:
                 self._child(dies_at, Random(seed))
-            except BaseException:
+            except Exception:  # noqa: BLE001 (its end is told by its status)
                 traceback.print_exc()
             finally:
                 os._exit(1)

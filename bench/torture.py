@@ -268,8 +268,9 @@ def main(
     as_json_: bool,
 ) -> None:
     """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill, collect
-    (collectors die as well), ledger (the control process too), log (logs and
-    witness), database (it is stopped, slow and full), sim, residency (4,100 PoPs in the midst of a rollout), attack, overload or soak."""
+    (collectors die as well), ledger (the control process too), log (its log and a witness),
+    database (it is stopped, slow and full), sim, residency (4,100 PoPs in the midst of a rollout),
+    attack, overload or soak."""
     console = Console(stderr=True, highlight=False)
     holds = True
     if part == "overload":

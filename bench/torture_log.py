@@ -46,7 +46,7 @@ def run_log(plan: Plan, keep: Path | None, console: Console) -> tuple[Figures, b
             figures, all_met = runner.run(measure_loop(loop))
         except KillLoopFailed as error:
             raise click.ClickException(str(error)) from error
-    for words in [*loop.watch.contradictions, *loop.watch.inconsistent()][:SHOWN_MAX]:
-        console.print(f"[red]log[/red] {escape(words)}")
+        for words in [*loop.watch.contradictions, *loop.watch.inconsistent()][:SHOWN_MAX]:
+            console.print(f"[red]log[/red] {escape(words)}")
     at_writes = {f"at_writes_{name}": value for name, value in alone.items()}
     return {**at_writes, **figures, **before}, met and all_met
