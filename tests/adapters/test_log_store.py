@@ -252,3 +252,37 @@ def test_files_on_a_real_disk(tmp_path: Path) -> None:
     store.settle(store.unsettled)
     partial = sorted(one.name for one in (tmp_path / "public" / SHARD / "tile").rglob("*.p"))
     assert partial == ["000.p", "011.p", "011.p"]
+
+
+def test_more_than_fits_between_two_checkpoints_is_due_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("selvedge.adapters.log_store.PENDING_MAX", 100)
+    monkeypatch.setattr("selvedge.adapters.log_store.PENDING_BYTES_MAX", 10_000)
+    store = new_store(LogDisk(Random(1)))
+    store.open()
+    store.begin(SHARD, 1)
+    store.add([leaf_of(number) for number in range(99)])
+    assert not store.full
+    store.add([leaf_of(99)])
+    assert store.full
+    store.commit(2)
+    assert not store.full
+    store.add([bytes(9_999)])
+    assert not store.full
+    store.add([b"x"])
+    assert store.full
+
+
+def test_tiles_that_wait_for_their_sync_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selvedge.adapters.log_store.UNSETTLED_MAX", 10)
+    store = new_store(LogDisk(Random(1)), segment_bytes_max=2_000)
+    store.open()
+    store.begin(SHARD, 1)
+    for turn in range(6):
+        store.add([leaf_of(turn * 1_000 + number) for number in range(1_000)])
+        store.commit(turn + 2)
+        assert store.unsettled <= 10
+    store.settle(store.unsettled)
+    assert store.unsettled == 0
+    assert len(store.files.names("tail")) <= 2

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from selvedge.adapters import Outgoing, decode_state
-from selvedge.tlog import read_checkpoint
+from selvedge.tlog import (
+    Checkpoint,
+    Signer,
+    Submission,
+    partial_tiles,
+    read_checkpoint,
+    sign_checkpoint,
+)
 from tests.support import run
 from tests.support.log_pops import DAY_US, DOMAIN
 from tests.support.log_world import LogWorld, back_up, bring_back
@@ -342,3 +349,78 @@ def test_two_logs_do_not_share_a_folder(tmp_path: Path) -> None:
                 await world.begin_log()
 
     run(play())
+
+
+async def _post(world: LogWorld, body: bytes) -> tuple[int, bytes]:
+    asked = Outgoing("127.0.0.1", world.ports["log"], "POST", "/add-pop-checkpoint", (), body)
+    answer = await world.client.fetch(asked)
+    return answer.status, answer.body
+
+
+def test_what_is_no_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
+    async def play() -> None:
+        world = LogWorld(tmp_path)
+        place = world.places["sin"]
+        async with world.running():
+            place.write(5)
+            await world.second()
+            note = place.log.state.note.encode()
+            size = place.log.state.size
+            good = Submission(size, (), note).encode()
+            assert (await _post(world, good))[0] == 200  # told once more, nothing is added
+            before = world.taken(NOVEMBER)
+            wrong_key = sign_checkpoint(
+                Checkpoint(_origin("sin"), size + 1, bytes(32)), [Signer(_origin("sin"), bytes(32))]
+            )
+            stranger = sign_checkpoint(
+                Checkpoint(_origin("fra"), 1, bytes(32)), [Signer(_origin("fra"), bytes(32))]
+            )
+            cases = [
+                (b"", 400, b"old"),
+                (good[: len(good) // 2], 400, b""),
+                (good[:-3], 400, b""),
+                (Submission(size, (), wrong_key).encode(), 403, b"signed by none"),
+                (Submission(0, (), stranger).encode(), 404, b"is not known here"),
+                (Submission(size + 1, (), note).encode(), 400, b"above the new"),
+                (Submission(size - 1, (), note).encode(), 409, b"%d\n" % size),
+                (b"x" * 80_000, 413, b"too_large"),
+            ]
+            for body, status, words in cases:
+                found = await _post(world, body)
+                assert found[0] == status, (body[:60], found)
+                assert words in found[1]
+            assert world.taken(NOVEMBER) == before
+
+    run(play())
+
+
+def test_a_damaged_tile_of_a_pop_is_named_and_its_log_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def play() -> None:
+        world = LogWorld(tmp_path)
+        place = world.places["sin"]
+        async with world.running():
+            place.write(300)
+            await world.second()
+            keeping = world.keepings["sin"]
+            place.write(5)
+            place.ticks += 2
+            await keeping.turn()
+            await keeping.turn()
+            size = place.log.state.size
+            (tile, *_) = partial_tiles(size)
+            path = tmp_path / "sin" / "log" / "public" / NOVEMBER / tile.path
+            whole = path.read_bytes()
+            path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+            await world.tell()
+            assert keeping.closed is None
+            assert world.taken(NOVEMBER)[_origin("sin")] < size
+            for _ in range(2):
+                place.write(5)  # the next checkpoint has tiles of its own
+                keeping._tell_s = 0.0
+                await world.second()
+            assert world.taken(NOVEMBER)[_origin("sin")] == place.log.state.size > size
+
+    run(play())
+    assert "a file of the log is damaged: tile/0/" in caplog.text
