@@ -251,6 +251,7 @@ from selvedge.adapters.shared_tickets import (
     SharedTickets,
 )
 from selvedge.adapters.signed_files import (
+    WatchedFile,
     hash_of,
     is_signed,
     signature_of,
@@ -368,6 +369,7 @@ __all__ = [
     "TransportFailed",
     "Unlogged",
     "Vault",
+    "WatchedFile",
     "Way",
     "accepting_context",
     "accepting_shell",

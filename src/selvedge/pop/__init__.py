@@ -1,5 +1,8 @@
 """Floor 4: the PoP process. HTTP server, command interpreter, settings, start and stop."""
 
+from selvedge.pop.access_record import (
+    write_access,
+)
 from selvedge.pop.keeper import run_keeper
 from selvedge.pop.process import run_pop
 from selvedge.pop.settings import (
@@ -22,4 +25,5 @@ __all__ = [
     "run_pop",
     "settings_table",
     "take_part",
+    "write_access",
 ]
