@@ -281,6 +281,8 @@ def check(course: Course, directory: Path) -> None:
         assert not found_in(path.read_bytes(), FORMS), path
         assert not path.name.startswith("core"), path
     assert seen > 20
+    for pop in POPS:
+        assert b"most recent call first" in fabric.log(pop).read_bytes(), "its stacks, on demand"
     assert b"selvedge_requests_total" in course.metrics
     for name in (b"asean", *(key.encode() for key in KEYS)):
         assert name not in course.metrics

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from selvedge.fabric import DataClass, Handling, Release, Tenant
+from selvedge.fabric import ACTS, CompiledRule, DataClass, Handling, Policy, Release, Tenant
 from selvedge.pop.answered import Answered
 from tests.pop.test_residency_live import ENTRY, FRA, STREAM, ask, text_of
-from tests.support import Script, run
+from tests.support import Drop, Reset, Script, Status, run
 from tests.support.fleets import bearer
 from tests.support.policies import under_policy
 from tests.support.pops import Amend, rig
@@ -124,5 +125,63 @@ def test_a_serving_pop_whose_release_asks_for_more_refuses(tmp_path: Path) -> No
             assert fabric.engines["sin"].connections == []
             (receipt,) = fabric.pop("cgk").receipts()
             assert [one.pop for one in receipt.attempts] == ["sin", "fra"]
+
+    run(main())
+
+
+def ruled(process: str) -> Amend:
+    """The release in which tenant `free` is under a policy that lets these sites process.
+
+    Bits are in the release's order: sin, fra, cgk.
+    """
+
+    def amend(_: str, release: Release) -> Release:
+        bits = dict.fromkeys(ACTS, "7") | {"process": process}
+        policy = Policy("", "{}", "list", "sha256:" + "0" * 64, (CompiledRule("r", 0, **bits),))
+        free = Tenant("free", (DataClass("default", "world", "transit-allowed", policy="r"),))
+        others = tuple(one for one in release.tenants if one.id != "free")
+        return msgspec.structs.replace(release, tenants=(*others, free), policy=policy)
+
+    return amend
+
+
+@STREAM
+@pytest.mark.parametrize("how", ["dropped", "reset", "500", "engine away", "pop away"])
+@pytest.mark.parametrize("by", ["handling", "policy"])
+def test_every_allowed_pop_fails(by: str, how: str, stream: bool, tmp_path: Path) -> None:
+    """503 as designed, and not one connection is made to who may not process it."""
+    amend = honouring("fra") if by == "handling" else ruled("2")
+    replies = {"dropped": Drop(), "reset": Reset(), "500": Status(500)}
+
+    async def main() -> None:
+        async with rig(tmp_path, fra=Script(replies.get(how, FRA)), amend=amend) as fabric:
+            if how == "engine away":
+                await fabric.engines["fra"].refuse()
+            if how == "pop away":
+                await fabric.pop("fra").refuse()
+            response = await ask(fabric, "cgk", "free", stream)
+            assert (response.status, response.error["code"]) == (503, "no_engine_available")
+            (receipt,) = fabric.pop("cgk").receipts()
+            assert receipt.planned == ("fra",)
+            assert receipt.policy == ("list/" + "0" * 16 if by == "policy" else None)
+            assert fabric.untouched("sin")
+
+    run(main())
+
+
+@STREAM
+@ENTRY
+def test_a_policy_that_allows_nobody_leaves_nothing(
+    entry: str, stream: bool, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with rig(tmp_path, amend=ruled("")) as fabric:
+            response = await ask(fabric, entry, "free", stream)
+            assert (response.status, response.error["code"]) == (451, "residency_no_allowed_pop")
+            (receipt,) = fabric.pop(entry).receipts()
+            assert receipt.status == 451
+            others = {"sin", "fra", "cgk"} - {entry}
+            assert all(fabric.untouched(one) for one in others)
+            assert fabric.engines["sin"].connections == fabric.engines["fra"].connections == []
 
     run(main())
