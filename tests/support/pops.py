@@ -210,6 +210,7 @@ class RunningPop:
         for server in self._servers():
             server.close()
             await server.drain(1)
+        self.state.shadow.close()
         await self._client.close()
         self._book.close()
 

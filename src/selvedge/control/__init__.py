@@ -80,13 +80,21 @@ from selvedge.control.log_process import (
     run_log,
     run_witness,
 )
+from selvedge.control.pop_logs import (
+    LogSources,
+    logs_are_kept,
+    note_access,
+)
+from selvedge.control.proving import (
+    Proving,
+    home_log_of,
+)
 from selvedge.control.reconcile import (
     Finding,
     Reconciled,
     reconcile,
 )
 from selvedge.control.residency_reports import (
-    Logs,
     Reporting,
     Wish,
     sources_for_report,
@@ -132,7 +140,9 @@ __all__ = [
     "KeptReleases",
     "LocalFabric",
     "LogSettings",
+    "LogSources",
     "Logs",
+    "Proving",
     "Receipts",
     "Reconciled",
     "Reporting",
@@ -156,10 +166,13 @@ __all__ = [
     "forecasts_of",
     "free_port",
     "has_control_extra",
+    "home_log_of",
     "load_part",
     "log_directory",
     "log_folders",
+    "logs_are_kept",
     "make_again",
+    "note_access",
     "open_store",
     "plan_collectors",
     "plan_logs",

@@ -212,6 +212,11 @@ class Interpreter:
         (attempt,) = command.attempts
         job = command.job
         self._asked = job.ask
+        shadow = self._state.shadow
+        shadow.left -= 1
+        if shadow.left <= 0:
+            named = (job.tenant, job.data_class)
+            shadow.take(self._view, named, attempt.pop, job.head.received_us)
         if job.levels:
             self._down.quotas, self._down.levels = self._view.quotas, job.levels
         if not job.for_peer:
@@ -334,8 +339,8 @@ class Interpreter:
             return
         relaying.pools.append(where)
         name = engine.name_of(job.ask.model) or job.ask.model
-        zero = bool(job.handling) and "zero-retention" in job.handling
-        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=not zero)
+        keeps = bool(job.scope)  # else nothing of it may stay here, at an engine neither
+        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=keeps)
         way = self._state.engine_way(engine, job.ask.route)
         relaying.begin(self._state.client.post(way, body, relaying))
 

@@ -140,6 +140,16 @@ class Metrics:
         )
         self.faults = Counter(row, "selvedge_internal_faults", "Faults of ours.")
         self.tls = TlsCounters(row, self._shared.certificate_end)
+        self.shadow_checks = Counter(
+            row,
+            "selvedge_residency_shadow_checks",
+            "Decisions of residency that were asked again of Cedar.",
+        )
+        self.shadow_mismatches = Counter(
+            row,
+            "selvedge_residency_shadow_mismatches",
+            "Those on which bits and policy differ: an alarm; the rule allows nothing from then.",
+        )
         self._lay_out_signals(row)
 
     def _lay_out_signals(self, row: Row) -> None:
@@ -227,6 +237,8 @@ class Metrics:
         yield self.key_deltas_refused.collect()
         yield self.store_failures.collect()
         yield self.faults.collect()
+        yield self.shadow_checks.collect()
+        yield self.shadow_mismatches.collect()
         yield from self.tls.collect()
         yield from self._collect_signals()
         info = GaugeMetricFamily("selvedge_pop", "This PoP.", labels=("pop",))

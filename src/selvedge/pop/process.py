@@ -213,6 +213,7 @@ async def run_pop(
             Hearing(state).watch(),
             leases.watch(),
             keeper.keys.watch(),
+            state.shadow.watch(),
             *([tls.watch()] if tls is not None else []),
         ]
         if part is None:  # else the keeper ships
@@ -222,6 +223,7 @@ async def run_pop(
         await _until_signal(keeper, state, *watches)
         await drain(list(doors.values()), state, settings, worker.leaves)
         await leases.leave()
+        state.shadow.close()
     finally:
         await client.close()
         book.close()

@@ -154,6 +154,17 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(ge=0, le=NEAREST_MAX),
         _help("How many of the nearest allowed PoPs are asked for reports; 0: none."),
     ] = NEAREST_MAX
+    residency_shadow_one_in: Annotated[
+        int,
+        Meta(ge=0),
+        _help(
+            "One attempt in so many is asked again of the policy itself, beside the event loop; "
+            "where that differs, an alarm, and the rule allows nothing here. 0: none."
+        ),
+    ] = 1_000
+    residency_shadow_queue_max: Annotated[
+        int, Meta(ge=1, le=65_536), _help("Such attempts that may wait; others are not asked.")
+    ] = 64
     lease_away: Annotated[
         LeaseAway,
         _help(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
@@ -22,6 +23,7 @@ from selvedge.pop.metrics import Metrics
 from selvedge.pop.peering import Peering, Peers
 from selvedge.pop.pressure import Shares
 from selvedge.pop.settings import Settings, host_and_port, is_loopback
+from selvedge.pop.shadow import ShadowCheck
 from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
 from selvedge.routing import Board, LoadBook, OwnEngines, make_policy
@@ -67,6 +69,12 @@ class PopState:
         self.shared = shared = shared or Shared.alone()
         shared.open_intents.set(book.open_intents)
         self.metrics = Metrics(settings.pop, shared)
+        self.shadow = ShadowCheck(
+            settings.residency_shadow_one_in,
+            settings.residency_shadow_queue_max,
+            self.metrics,
+            Path(settings.state_dir),
+        )
         self.bodies = BodyBudget(settings.bodies_bytes_max, shared.bodies)
         self.tickets = TicketBook(settings.pop, now_us())
         self.answered: HeldKeys = Answered(
@@ -117,6 +125,7 @@ class PopState:
             states=self.own if self.own.engines else None,
             quotas=self.quotas,
         )
+        self.shadow.serve(self.view)
         self.peering.take(peers or Peers())
         self._ways.clear()
         self.templates = Templates(here)
