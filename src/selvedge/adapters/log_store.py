@@ -45,7 +45,7 @@ from selvedge.tlog import (
 STATE: Final = "state.json"
 PUBLIC: Final = "public"
 CHECKPOINT: Final = "checkpoint"
-SEGMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+SEGMENT_BYTES_MAX: Final = 1024 * 1024
 PENDING_MAX: Final = 65_536
 """Entries between two checkpoints."""
 PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -266,11 +266,12 @@ class LogStore:
         """Write what was added, for good, and sign the checkpoint of it. Raises `StoreFailed`;
         then the store must be opened again, and what was added be added again.
         """
-        path = self._segments[-1][1]
-        batch = write_batch(self.state.size, self._pending)
-        self.files.append(path, batch)
-        self.files.sync([path])
-        self._tail_bytes += len(batch)
+        if self._pending:
+            path = self._segments[-1][1]
+            batch = write_batch(self.state.size, self._pending)
+            self.files.append(path, batch)
+            self.files.sync([path])
+            self._tail_bytes += len(batch)
         edge = self._growing.edge
         root = edge.root()
         state = LogState(

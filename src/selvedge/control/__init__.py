@@ -48,6 +48,7 @@ from selvedge.control.home_control import (
     written_control,
 )
 from selvedge.control.home_logs import (
+    log_commands,
     log_directory,
     log_folders,
     plan_logs,
@@ -168,6 +169,7 @@ __all__ = [
     "has_control_extra",
     "home_log_of",
     "load_part",
+    "log_commands",
     "log_directory",
     "log_folders",
     "logs_are_kept",

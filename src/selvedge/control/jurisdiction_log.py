@@ -53,7 +53,7 @@ from selvedge.tlog import (
 )
 
 CHECKPOINT_S: Final = 1.0
-SETTLED_EACH: Final = 64
+SETTLED_EACH: Final = 512
 SAVE_EACH: Final = 20_000
 BACK_US: Final = 1_000_000
 AGAIN_S: Final = 5.0
