@@ -61,7 +61,8 @@ def place(
     if file is None:
         return _serving(home)
     try:
-        head = file.open("rb").read(1)
+        with file.open("rb") as opened:
+            head = opened.read(1)
     except OSError as error:
         raise SelvedgeError(f"{file} cannot be read: {error.strerror}") from error
     if head == b"{":
