@@ -173,8 +173,49 @@ def test_a_state_that_is_older_than_its_tail_is_found() -> None:
     writer.step(10)
     writer.step(10)
     writer.disk.files["state.json"] = old
+    writer.disk.remove(published(SHARD))  # else it is found by that
     with pytest.raises(StoreCorrupt, match=r"state.json is older than tail/2026-11"):
         new_store(writer.disk).open()
+
+
+def test_a_state_that_is_older_than_what_was_shown_is_found() -> None:
+    """State and tail were brought back from a copy, and what the world reads was not."""
+    disk = LogDisk(Random(1))
+    _written(disk, 300)
+    kept = {path: disk.read(path) for path in ("state.json", *_tail(disk))}
+    _written_on(disk, 200)
+    for path in _tail(disk):
+        disk.remove(path)
+    for path, data in kept.items():
+        assert data is not None
+        disk.put(path, data)
+    with pytest.raises(StoreCorrupt, match=r"state.json is older than public/2026-11/checkpoint"):
+        new_store(disk).open()
+
+
+def test_a_state_of_a_month_that_has_ended_is_found_and_nothing_is_dropped() -> None:
+    disk = LogDisk(Random(1))
+    writer = _written(disk, 300)
+    state = disk.read("state.json")
+    writer.turn()
+    _written_on(disk, 200)
+    assert state is not None
+    disk.put("state.json", state)
+    before = _tail(disk)
+    with pytest.raises(StoreCorrupt, match=r"state.json is older than public/2026-12"):
+        new_store(disk).open()
+    assert _tail(disk) == before
+
+
+def _tail(disk: LogDisk) -> list[str]:
+    return [f"tail/{name}" for name in disk.names("tail")]
+
+
+def _written_on(disk: LogDisk, count: int) -> None:
+    store = new_store(disk)
+    state = store.open()
+    store.add([leaf_of(number) for number in range(count)])
+    store.publish(store.commit(state.time_us + 1).note.encode())
 
 
 def test_a_corrupted_tile_is_named_when_it_is_read() -> None:

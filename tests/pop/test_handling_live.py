@@ -11,6 +11,7 @@ from selvedge.pop.answered import Answered
 from tests.pop.test_residency_live import ENTRY, FRA, STREAM, ask, text_of
 from tests.support import Script, run
 from tests.support.fleets import bearer
+from tests.support.policies import under_policy
 from tests.support.pops import Amend, rig
 from tests.support.wires import chat
 
@@ -62,6 +63,35 @@ def test_zero_retention_goes_where_it_is_honoured_and_leaves_nothing(
                     [],
                     [0],
                 )
+
+    run(main())
+
+
+@STREAM
+@ENTRY
+def test_where_a_policy_lets_nothing_be_kept_an_engine_keeps_nothing_either(
+    entry: str, stream: bool, tmp_path: Path
+) -> None:
+    """A prompt in an engine's cache is kept as much as one in ours."""
+    text = """permit(principal == Rule::"bare", action, resource);
+    forbid(principal, action == Action::"cache", resource);"""
+
+    def amend(_: str, release: Release) -> Release:
+        return under_policy(release, text, {("free", "default"): "bare"})
+
+    async def main() -> None:
+        sin, fra = Script(FRA), Script(FRA)
+        async with rig(tmp_path, sin=sin, fra=fra, profile="llama.cpp", amend=amend) as fabric:
+            body = chat("word " * 1000, stream=stream, store=True, cache_prompt=True)
+            async with fabric.wire(entry) as wire:
+                await wire.ask(bearer("free"), body, more="idempotency-key: once\r\n")
+            (asked,) = fabric.engines["sin"].requests + fabric.engines["fra"].requests
+            assert asked.json["cache_prompt"] is False
+            assert asked.json["store"] is False
+            for pop in fabric.pops.values():
+                assert isinstance(pop.state.answered, Answered)
+                assert pop.state.answered.bytes == 0
+                assert {pop.state.own.held_blocks(one.id) for one in pop.state.own.engines} <= {0}
 
     run(main())
 

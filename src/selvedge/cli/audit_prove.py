@@ -16,9 +16,10 @@ from selvedge.adapters import (
 )
 from selvedge.cli.audit_verify import read_keys
 from selvedge.cli.home_option import home_option
-from selvedge.control import Home, Proving, home_log_of
+from selvedge.control import Home, KeptReleases, Proving, home_log_of
 from selvedge.fabric import SelvedgeError
 from selvedge.ledger import Sealed
+from selvedge.pop import write_access
 from selvedge.tlog import Trust
 
 LOG_FOLDER = "log"
@@ -56,13 +57,16 @@ def prove(receipt: str, out: Path | None, home: Path, **places: str | Path | Non
     docs/audit.md.
     """
     files = Home(home)
-    release = files.release() if home.is_dir() else None
-    if release is None:
+    serving = files.release() if home.is_dir() else None
+    if serving is None:
         raise SelvedgeError(f"no release under {home} names keys of logs; name another --home")
     sealed = _find(files, receipt)
+    said = sealed.decode()
+    kept = KeptReleases(files).find(said.release, said.release_hash)
+    releases = [serving] if kept is None else [serving, kept]
     keys_file = places["keys_file"]
     extra = read_keys(Path(keys_file)) if keys_file is not None else Trust()
-    proving = Proving(release, sealed, extra, files.operator_key())
+    proving = Proving(releases, sealed, extra, files.operator_key())
     pop_log = places["pop_log"] or files.pop(proving.said.ingress_pop) / LOG_FOLDER
     home_log = places["home_log"] or home_log_of(files, proving.log)
     data = proving.bundle(log_place(str(pop_log)), log_place(str(home_log)))
@@ -85,6 +89,7 @@ def _find(files: Home, receipt: str) -> Sealed:
         for number in journals_of(pop):
             sealed = find_sealed(journal_of(pop, number) / "receipts", receipt)
             if sealed is not None:
+                write_access(pop, "selvedge audit prove", receipt)
                 return sealed
     raise SelvedgeError(
         f"no receipt {receipt!r} at the PoPs under {files.directory}; give the file that "

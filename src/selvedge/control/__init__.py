@@ -38,6 +38,7 @@ from selvedge.control.home import (
 )
 from selvedge.control.home_collectors import (
     collector_commands,
+    collector_directories,
     collector_directory,
     collector_key_file,
     plan_collectors,
@@ -163,6 +164,7 @@ __all__ = [
     "burn_now",
     "check_invoices",
     "collector_commands",
+    "collector_directories",
     "collector_directory",
     "collector_key_file",
     "credits_of",

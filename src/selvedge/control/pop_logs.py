@@ -170,7 +170,8 @@ class PopLogs:
         if release is None:
             raise SelvedgeError(f"no release here has PoP {sampled.pop!r}")
         sealed = Sealed(sampled.receipt, sampled.salt)
-        proving = Proving(release, sealed, self._sources.trust, self._home.operator_key())
+        releases = [release, *(one for one in self._releases.seen() if one is not release)]
+        proving = Proving(releases, sealed, self._sources.trust, self._home.operator_key())
         place = self._sources.homes.get(proving.log.id) or home_log_of(self._home, proving.log)
         data = proving.bundle(log_place(str(self._place(sampled.pop))), log_place(place))
         return msgspec.Raw(data.rstrip(b"\n"))

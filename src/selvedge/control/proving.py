@@ -16,27 +16,27 @@ from selvedge.tlog import (
     Trust,
     Verifier,
     find_receipt,
-    jurisdiction_keys,
+    keys_at,
     open_log,
     operator_verifier,
-    pop_keys,
     prove_receipt,
     release_policy,
     sign_note,
-    witness_keys,
 )
 
 
 class Proving:
     """One receipt, and the keys that may have signed for it. Raises `SelvedgeError` where no log of
-    the release is of its PoP's jurisdiction.
+    the releases is of its PoP's jurisdiction. The first release is the one that serves.
     """
 
-    def __init__(self, release: Release, sealed: Sealed, extra: Trust, operator: bytes) -> None:
+    def __init__(
+        self, releases: list[Release], sealed: Sealed, extra: Trust, operator: bytes
+    ) -> None:
         self.said: Receipt = sealed.decode()
-        self.log: JurisdictionLog = _log_of(release, self.said.ingress_pop)
-        self._release, self._sealed, self._extra = release, sealed, extra
-        name = operator_verifier(release, operator_public_key(operator)).name
+        self.log: JurisdictionLog = _log_of(releases, self.said.ingress_pop)
+        self._releases, self._sealed, self._extra = releases, sealed, extra
+        name = operator_verifier(releases[0], operator_public_key(operator)).name
         self._operator = Signer(name, operator)
 
     def bundle(self, pop_place: LogPlace, home_place: LogPlace) -> bytes:
@@ -59,31 +59,31 @@ class Proving:
             yield self._open(place, shard, f"jurisdiction/{self.log.id}")
 
     def _open(self, place: LogPlace, shard: str, log: str) -> PublishedLog:
-        origin = f"{self._release.log_domain}/{self._release.fleet}/{log}/{shard}"
+        release = self._releases[0]
+        origin = f"{release.log_domain}/{release.fleet}/{log}/{shard}"
         return open_log(place.read(shard), origin, self._keys(origin))
 
     def _keys(self, origin: str) -> list[Verifier]:
-        """All that may have signed under an origin: by the release, and by the file of keys."""
-        shard = origin.rpartition("/")[2]
-        found = pop_keys(self._release, self.said.ingress_pop, shard)
-        found += jurisdiction_keys(self._release, self.log, shard)
-        found = [key for key in found if key.name == origin]
-        witnesses = [*witness_keys(self.log), *self._extra.witnesses.values()]
-        return [*found, *self._extra.keys_of(origin), *witnesses]
+        """All that may have signed under an origin: by the releases, and by the file of keys."""
+        found = [key for release in self._releases for key in keys_at(release, origin)]
+        return [*found, *self._extra.keys_of(origin), *self._extra.witnesses.values()]
 
     def _names(self) -> tuple[Note, Verifier]:
-        text = release_policy(self._release, self.log, pops=[self.said.ingress_pop])
+        text = release_policy(self._releases, self.log.id, pops=[self.said.ingress_pop])
         return sign_note(text, [self._operator]), self._operator.verifier
 
 
-def _log_of(release: Release, pop_id: str) -> JurisdictionLog:
-    log = log_of(release.logs, release.pop(pop_id).country)
-    if log is None:
-        raise SelvedgeError(
-            f"the release names no log for the jurisdiction of {pop_id!r}; add its country under "
-            "'logs:' of the fleet file and publish"
-        )
-    return log
+def _log_of(releases: list[Release], pop_id: str) -> JurisdictionLog:
+    """The log that takes a PoP's checkpoints, by the first release that knows both."""
+    for release in releases:
+        for pop in release.pops:
+            log = log_of(release.logs, pop.country) if pop.id == pop_id else None
+            if log is not None:
+                return log
+    raise SelvedgeError(
+        f"the release names no log for the jurisdiction of {pop_id!r}; add its country under "
+        "'logs:' of the fleet file and publish"
+    )
 
 
 def home_log_of(files: Home, log: JurisdictionLog) -> str:

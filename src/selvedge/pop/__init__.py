@@ -1,6 +1,7 @@
 """Floor 4: the PoP process. HTTP server, command interpreter, settings, start and stop."""
 
 from selvedge.pop.access_record import (
+    user_here,
     write_access,
 )
 from selvedge.pop.keeper import run_keeper
@@ -25,5 +26,6 @@ __all__ = [
     "run_pop",
     "settings_table",
     "take_part",
+    "user_here",
     "write_access",
 ]

@@ -139,7 +139,8 @@ class PopLog:
             if number not in self._journals:
                 directory = journal_of(self._state_dir, number) / "receipts"
                 self._journals[number] = FileJournal(directory)
-                self._readers.setdefault(number, LeafReader())
+            # Taken up again after a failure, a log knows no reader that no checkpoint told of yet.
+            self._readers.setdefault(number, LeafReader())
         for journal in self._journals.values():
             journal.look()
 
