@@ -38,8 +38,16 @@ from selvedge.adapters.engine_probe import (
 from selvedge.adapters.entropy import (
     Entropy,
 )
-from selvedge.adapters.fleet_config import forgets, make_release, read_config
+from selvedge.adapters.fleet_config import (
+    forgets,
+    make_release,
+    read_config,
+    stand_in_release,
+)
 from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
+from selvedge.adapters.fleet_residency import (
+    lists_of,
+)
 from selvedge.adapters.http_client import (
     Call,
     ClientSettings,
@@ -183,6 +191,12 @@ from selvedge.adapters.peer_identities import (
 from selvedge.adapters.plain_files import (
     PlainFiles,
 )
+from selvedge.adapters.policy_cases import (
+    CaseConfig,
+    CasesConfig,
+    listed,
+    read_cases,
+)
 from selvedge.adapters.price_file import (
     HeldPrices,
     PriceStore,
@@ -227,6 +241,7 @@ from selvedge.adapters.release_store import (
 )
 from selvedge.adapters.report_rows import (
     numbers_around,
+    rows_between,
     rows_of_tenant,
 )
 from selvedge.adapters.service_parts import (
@@ -307,6 +322,8 @@ __all__ = [
     "BadLinks",
     "BadWebhook",
     "Call",
+    "CaseConfig",
+    "CasesConfig",
     "CedarDecider",
     "Cell",
     "CertificateFiles",
@@ -421,6 +438,8 @@ __all__ = [
     "keep_whole",
     "lay_down_release",
     "leave_no_core",
+    "listed",
+    "lists_of",
     "log_place",
     "make_release",
     "model_digest",
@@ -443,6 +462,7 @@ __all__ = [
     "published",
     "quoted",
     "read_amount",
+    "read_cases",
     "read_catalogue",
     "read_config",
     "read_holds",
@@ -458,6 +478,7 @@ __all__ = [
     "render_links",
     "rotate_log_key",
     "rotate_peer_identity",
+    "rows_between",
     "rows_of_lines",
     "rows_of_parts",
     "rows_of_tenant",
@@ -472,6 +493,7 @@ __all__ = [
     "shipped_jurisdictions",
     "signature_of",
     "sizes_around",
+    "stand_in_release",
     "sweep_drafts",
     "usage_of_parts",
     "webhook_headers",
