@@ -80,14 +80,15 @@ def serve(
         return Refuse(admitted, receipt=False)
     draft = open_receipt(head, view, admitted)
     levels = admitted.levels
-    barred = head.fault or admitted.bars(head.route) or spent(view, admitted, head.received_us)
-    if barred is not None:
-        return (yield from _refuse(head, draft, barred, head.received_us, levels=levels))
-
     here, zones = view.here.id, admitted.zones
     allowed = view.rules.allowed(
         admitted.tenant, admitted.data_class, here, head.received_us, zones
     )
+    if isinstance(allowed, Refused):
+        head = _nobody(head)
+    barred = head.fault or admitted.bars(head.route) or spent(view, admitted, head.received_us)
+    if barred is not None:
+        return (yield from _refuse(head, draft, barred, head.received_us, levels=levels))
     if isinstance(allowed, Refused):
         return (yield from _refuse(head, draft, allowed, head.received_us))
     rule = allowed.rule
@@ -457,6 +458,11 @@ def _tried(attempt: Attempt, ended: Ended) -> Tried:
         started_us=ended.started_us,
         ended_us=ended.at_us,
     )
+
+
+def _nobody(head: Head) -> Head:
+    """The head without who asks: where a request may not enter, nothing of a person is kept."""
+    return msgspec.structs.replace(head, client_ip="", client_request_id=None)
 
 
 def _personal(head: Head, ask: Ask | None) -> Personal:
