@@ -74,6 +74,7 @@ class Course:
     fabric: Captured
     statuses: list[tuple[str, int]] = field(default_factory=list)
     pages: bytes = b""
+    metrics: bytes = b""
 
     async def ask(
         self, pop: str, key: str | None, body: bytes, what: str, more: str = MORE
@@ -88,7 +89,9 @@ class Course:
         for pop in POPS:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 for path in ("/metrics", "/health", "/readyz", "/v1/models", "/openapi.json"):
-                    self.pages += await self.fabric.page(pop, path)
+                    page = await self.fabric.page(pop, path)
+                    self.pages += page
+                    self.metrics += page if path == "/metrics" else b""
 
 
 def body(stream: bool) -> bytes:
@@ -278,7 +281,9 @@ def check(course: Course, directory: Path) -> None:
         assert not found_in(path.read_bytes(), FORMS), path
         assert not path.name.startswith("core"), path
     assert seen > 20
-    assert b"selvedge_requests_total" in course.pages
+    assert b"selvedge_requests_total" in course.metrics
+    for name in (b"asean", *(key.encode() for key in KEYS)):
+        assert name not in course.metrics
     assert not found_in(course.pages, FORMS)
     # Bound to ASEAN: nothing for Frankfurt but questions for its report, and no prompt at all.
     assert b"/v1/chat/completions" not in fabric.taps["cgk->fra"].there

@@ -161,7 +161,9 @@ def make_api(
     store.open(made.fleet)
     write_atomically(home.release_file, seal_release(seed(store, made), home.operator_key()))
     publisher = Publisher(store, home)
-    rooms = Rooms(store, Tenancy(store, publisher.zones), Grants(store), publisher)
+    rooms = Rooms(
+        store, Tenancy(store, publisher.zones, publisher.check_tenant), Grants(store), publisher
+    )
     told = ControlSettings(home=str(home.directory), database_ms_max=wait_ms, **settings)
     app = AdminApi(told, rooms, Logins(told, rooms.grants.login), lambda: None).app()
     return Api(rooms, home, clock, app, database)

@@ -90,6 +90,12 @@ from selvedge.adapters.leaf_join import (
     LeafJoin,
     Unlogged,
 )
+from selvedge.adapters.legal_holds import (
+    Hold,
+    held_tenants,
+    read_holds,
+    write_hold,
+)
 from selvedge.adapters.links import (
     READY,
     BadLinks,
@@ -322,6 +328,7 @@ __all__ = [
     "Held",
     "HeldDelta",
     "HeldPrices",
+    "Hold",
     "HttpClient",
     "KeyDeltaStore",
     "KnownModel",
@@ -403,6 +410,7 @@ __all__ = [
     "has_reportlab",
     "hash_of",
     "hash_prices",
+    "held_tenants",
     "is_free",
     "is_signed",
     "journal_of",
@@ -437,6 +445,7 @@ __all__ = [
     "read_amount",
     "read_catalogue",
     "read_config",
+    "read_holds",
     "read_jurisdictions",
     "read_lines",
     "read_log_keys",
@@ -467,6 +476,7 @@ __all__ = [
     "usage_of_parts",
     "webhook_headers",
     "write_atomically",
+    "write_hold",
     "write_parquet",
     "write_partitions",
 ]

@@ -15,6 +15,7 @@ from typing import Any, Final
 import cedarpy
 import msgspec
 
+from selvedge.adapters.cedar_text import split_policies
 from selvedge.fabric import ACTS, BadRelease
 from selvedge.residency import Answer, Clause, Question, Site, Written
 
@@ -43,6 +44,7 @@ def read_policies(text: str) -> Written:
     """A policy's text, checked, as clauses, with who decides by it. Raises `BadRelease`."""
     if len(text.encode()) > POLICY_BYTES_MAX:
         raise BadRelease("policies", f"exceed {POLICY_BYTES_MAX} bytes")
+    texts = split_policies(text)
     try:
         found = json.loads(cedarpy.policies_to_json_str(text))
     except (ValueError, RecursionError) as error:
@@ -52,18 +54,22 @@ def read_policies(text: str) -> Written:
     written: dict[str, Node] = found["staticPolicies"]
     if len(written) > CLAUSES_MAX:
         raise BadRelease("policies", f"are {len(written)}; {CLAUSES_MAX} is the most")
+    if len(written) != len(texts):
+        raise BadRelease("policies", "cannot be told apart; end each with ';'")
     names = _names(written)
     validated = cedarpy.validate_policies(text, SCHEMA)
     for wrong in validated.errors:
         where = f"policies.{names.get(wrong.policy_id, wrong.policy_id)}".rstrip(".")
-        raise BadRelease(where, _first(wrong.error))
+        raise BadRelease(
+            where, _first(wrong.error.removeprefix(f"for policy `{wrong.policy_id}`, "))
+        )
     if not validated.validation_passed:
         raise BadRelease("policies", "do not hold against the schema")
     for id_, one in written.items():
         _check_reads(names[id_], one["conditions"])
-    clauses = tuple(_clause(names[id_], one) for id_, one in written.items())
-    bodies = dict(zip(names.values(), written.values(), strict=True))
-    return Written(text, clauses, CedarDecider(clauses, bodies))
+    places = [f"policy{place}" for place in range(len(texts))]  # as the engine numbers them
+    clauses = tuple(_clause(names[id_], written[id_]) for id_ in places)
+    return Written(text, clauses, CedarDecider(clauses, texts))
 
 
 class CedarDecider:
@@ -72,10 +78,10 @@ class CedarDecider:
     A policy whose principal is another rule never applies: leaving it out changes no answer.
     """
 
-    def __init__(self, clauses: Sequence[Clause], bodies: Mapping[str, Node]) -> None:
+    def __init__(self, clauses: Sequence[Clause], texts: Sequence[str]) -> None:
         self._clauses = clauses
-        self._bodies = bodies
-        self._sets: dict[str, cedarpy.PolicySet] = {}
+        self._texts = texts
+        self._sets: dict[str, tuple[cedarpy.PolicySet, Mapping[str, str]]] = {}
 
     def __call__(self, questions: Sequence[Question]) -> list[Answer]:
         """The answers, in order."""
@@ -97,20 +103,20 @@ class CedarDecider:
             }
             for one in questions
         ]
-        found = cedarpy.is_authorized_batch(asked, self._of(questions[0].rule), entities)
-        for one in found:
+        policies, names = self._of(questions[0].rule)
+        for one in cedarpy.is_authorized_batch(asked, policies, entities):
             said = one.diagnostics
-            # Reasons are Cedar's names of policies, which in a handle of our making are ours.
-            yield Answer(one.allowed and not said.errors, tuple(sorted(said.reasons)))
+            reasons = tuple(sorted(names[reason] for reason in said.reasons))
+            yield Answer(one.allowed and not said.errors, reasons)
 
-    def _of(self, rule: str) -> cedarpy.PolicySet:
+    def _of(self, rule: str) -> tuple[cedarpy.PolicySet, Mapping[str, str]]:
+        """The policies that can concern a rule, and what each is called by its place there."""
         found = self._sets.get(rule)
         if found is None:
-            bodies = {
-                one.name: self._bodies[one.name] for one in self._clauses if one.concerns(rule)
-            }
-            whole = {"staticPolicies": bodies, "templates": {}, "templateLinks": []}
-            found = self._sets[rule] = cedarpy.PolicySet.from_json_str(json.dumps(whole))
+            kept = [place for place, one in enumerate(self._clauses) if one.concerns(rule)]
+            names = {f"policy{at}": self._clauses[place].name for at, place in enumerate(kept)}
+            text = "\n".join(self._texts[place] for place in kept)
+            found = self._sets[rule] = (cedarpy.PolicySet.from_str(text), names)
         return found
 
 

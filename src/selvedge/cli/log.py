@@ -17,6 +17,7 @@ from selvedge.adapters import (
     published,
 )
 from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.log_holds import drop, hold
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
 from selvedge.control import (
@@ -160,3 +161,7 @@ def reshard(name: str, yes: bool, home: Path) -> None:
     except OSError as error:
         raise SelvedgeError(f"{folders[name]} cannot be written: {error.strerror}") from error
     click.echo(f"{name}: its process begins a new shard within seconds, or when it starts")
+
+
+log.add_command(hold)
+log.add_command(drop)

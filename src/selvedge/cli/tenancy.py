@@ -57,13 +57,27 @@ def key() -> None:
     """API keys: minted, narrowed, rotated, revoked."""
 
 
-def _class_form(text: str) -> tuple[str, dict[str, str]]:
-    found = re.fullmatch(r"([^=]+)=([^:]+):(in-zone|transit-allowed)", text)
+_CLASS: Final = "NAME=ZONE:INGRESS[:POLICY[:HANDLING,...]]"
+
+
+def _class_form(text: str) -> tuple[str, dict[str, Any]]:  # Any: JSON
+    pattern = r"([^=]+)=([^:]+):(in-zone|transit-allowed)(?::([^:]*))?(?::([^:]+))?"
+    found = re.fullmatch(pattern, text)
     if found is None:
-        raise SelvedgeError(
-            f"--class {text!r} is not NAME=ZONE:in-zone or NAME=ZONE:transit-allowed"
-        )
-    return found[1], {"zone": found[2], "ingress": found[3]}
+        words = "INGRESS is in-zone or transit-allowed"
+        raise SelvedgeError(f"--class {text!r} is not {_CLASS}; {words}")
+    made: dict[str, Any] = {"zone": found[2], "ingress": found[3]}
+    if found[4]:
+        made["policy"] = found[4]
+    if found[5]:
+        made["handling"] = found[5].split(",")
+    return found[1], made
+
+
+def _class_words(name: str, rule: Mapping[str, Any]) -> str:  # Any: JSON
+    parts = [rule["zone"], rule["ingress"], rule.get("policy") or ""]
+    parts.append(",".join(rule.get("handling", ())))
+    return f"{name}={':'.join(parts).rstrip(':')}"
 
 
 def _limits(options: Options, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -122,7 +136,7 @@ def _seconds(text: str) -> int | None:
     "classes",
     multiple=True,
     required=True,
-    metavar="NAME=ZONE:INGRESS",
+    metavar=_CLASS,
     help="A data class, as standard=eea:in-zone; may be repeated.",
 )
 @limit_options
@@ -135,7 +149,7 @@ def create_tenant(name: str, classes: tuple[str, ...], **options: Any) -> None:
 
 @tenant.command("set")
 @click.argument("name")
-@click.option("--class", "classes", multiple=True, metavar="NAME=ZONE:INGRESS")
+@click.option("--class", "classes", multiple=True, metavar=_CLASS)
 @limit_options
 @admin_command
 def set_tenant(name: str, classes: tuple[str, ...], **options: Any) -> None:
@@ -336,8 +350,7 @@ def _cell(name: str, row: Answer) -> str:
         state, end_us = state_of(row, time.time_ns() // 1000), row.get("expires_us")
         return f"{state} {moment_words(end_us)}" if state in ("ends", "ended") else state
     if name == "classes":
-        rules = row[name].items()
-        return ", ".join(f"{one}={rule['zone']}:{rule['ingress']}" for one, rule in rules)
+        return ", ".join(_class_words(one, rule) for one, rule in row[name].items())
     if name == "limits":
         return ", ".join(f"{one}={value}" for one, value in row[name].items()) or "none"
     return str(row.get(name, ""))

@@ -38,6 +38,7 @@ from selvedge.control.home import (
 )
 from selvedge.control.home_collectors import (
     collector_commands,
+    collector_directories,
     collector_directory,
     collector_key_file,
     plan_collectors,
@@ -79,13 +80,21 @@ from selvedge.control.log_process import (
     run_log,
     run_witness,
 )
+from selvedge.control.pop_logs import (
+    LogSources,
+    logs_are_kept,
+    note_access,
+)
+from selvedge.control.proving import (
+    Proving,
+    home_log_of,
+)
 from selvedge.control.reconcile import (
     Finding,
     Reconciled,
     reconcile,
 )
 from selvedge.control.residency_reports import (
-    Logs,
     Reporting,
     Wish,
     sources_for_report,
@@ -131,7 +140,9 @@ __all__ = [
     "KeptReleases",
     "LocalFabric",
     "LogSettings",
+    "LogSources",
     "Logs",
+    "Proving",
     "Receipts",
     "Reconciled",
     "Reporting",
@@ -148,16 +159,20 @@ __all__ = [
     "burn_now",
     "check_invoices",
     "collector_commands",
+    "collector_directories",
     "collector_directory",
     "collector_key_file",
     "credits_of",
     "forecasts_of",
     "free_port",
     "has_control_extra",
+    "home_log_of",
     "load_part",
     "log_directory",
     "log_folders",
+    "logs_are_kept",
     "make_again",
+    "note_access",
     "open_store",
     "plan_collectors",
     "plan_logs",
