@@ -345,18 +345,14 @@ def leaf_of(number: int) -> bytes:
     return hashlib.sha256(b"leaf %d" % number).digest()
 
 
-def measure(leaves: int) -> Figures:
-    """All of it."""
+def measure(path: Path, leaves: int) -> Figures:
+    """All of it, in an empty folder."""
     before = circumstances()
-    OUT.mkdir(parents=True, exist_ok=True)
-    figures: Figures = {}
-    with tempfile.TemporaryDirectory(prefix="log-", dir=OUT) as directory:
-        path = Path(directory)
-        figures |= throughput(Bench(path / "through"))
-        shutil.rmtree(path / "through")
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            figures |= runner.run(_paced(Bench(path / "paced")))
-        figures |= grown(path / "grown", leaves)
+    figures: Figures = throughput(Bench(path / "through"))
+    shutil.rmtree(path / "through")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        figures |= runner.run(_paced(Bench(path / "paced")))
+    figures |= grown(path / "grown", leaves)
     figures["verify_ms"] = round(verify_ms(), 2)
     figures["memory_mib_max"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return {**figures, **before}
@@ -374,9 +370,11 @@ def is_met(name: str, value: object) -> bool:
 @click.option("--json", "as_json_", is_flag=True, help="Print the figures as JSON.")
 def main(leaves: int, as_json_: bool) -> None:
     """Measure a PoP's log."""
-    figures = measure(leaves)
-    met = {name: is_met(name, figures[name]) for name in BARS}
-    path = write_figures("log", {**figures, "bars_met": all(met.values())})
+    OUT.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="log-", dir=OUT) as directory:
+        figures = measure(Path(directory), leaves)
+        met = {name: is_met(name, figures[name]) for name in BARS}
+        path = write_figures("log", {**figures, "bars_met": all(met.values())})
     if as_json_:
         click.echo(as_json(figures), nl=False)
         return

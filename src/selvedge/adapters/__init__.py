@@ -33,7 +33,6 @@ from selvedge.adapters.engine_probe import (
     Ask,
     EngineProbe,
     Heard,
-    ProbeFailed,
 )
 from selvedge.adapters.entropy import (
     Entropy,
@@ -96,7 +95,6 @@ from selvedge.adapters.key_delta_store import (
 )
 from selvedge.adapters.leaf_join import (
     LeafJoin,
-    Unlogged,
 )
 from selvedge.adapters.legal_holds import (
     Hold,
@@ -106,12 +104,10 @@ from selvedge.adapters.legal_holds import (
 )
 from selvedge.adapters.links import (
     READY,
-    BadLinks,
     Link,
     render_links,
 )
 from selvedge.adapters.log_config import (
-    LogConfig,
     named_logs,
 )
 from selvedge.adapters.log_files import (
@@ -129,7 +125,6 @@ from selvedge.adapters.log_store import (
     LogState,
     LogStore,
     decode_state,
-    encode_state,
     public_folder,
     published,
     read_path,
@@ -145,7 +140,6 @@ from selvedge.adapters.model_catalogue import (
     QUANTISATIONS,
     KnownModel,
     ModelCatalogue,
-    Quantisation,
     read_catalogue,
 )
 from selvedge.adapters.monthly_folds import (
@@ -193,7 +187,6 @@ from selvedge.adapters.plain_files import (
 )
 from selvedge.adapters.policy_cases import (
     CaseConfig,
-    CasesConfig,
     listed,
     read_cases,
 )
@@ -281,7 +274,6 @@ from selvedge.adapters.sockets import (
     no_delay,
 )
 from selvedge.adapters.speculation import (
-    NO_SPECULATION,
     Speculation,
     SpeculationKind,
 )
@@ -307,7 +299,6 @@ __all__ = [
     "DELTA_FILE",
     "LOG_KEY_FILE",
     "NAME_BYTES",
-    "NO_SPECULATION",
     "PARENT_VARIABLE",
     "PARTITIONS",
     "PEER_FILE",
@@ -319,12 +310,9 @@ __all__ = [
     "WRITTEN_BEFORE",
     "Ask",
     "BadCertificate",
-    "BadLinks",
     "BadWebhook",
     "Call",
     "CaseConfig",
-    "CasesConfig",
-    "CedarDecider",
     "Cell",
     "CertificateFiles",
     "Chain",
@@ -353,7 +341,6 @@ __all__ = [
     "LeftClaim",
     "Link",
     "Listener",
-    "LogConfig",
     "LogFiles",
     "LogPlace",
     "LogState",
@@ -373,8 +360,6 @@ __all__ = [
     "PageText",
     "PlainFiles",
     "PriceStore",
-    "ProbeFailed",
-    "Quantisation",
     "ReceiptBook",
     "ReleaseArchive",
     "ReleaseStore",
@@ -391,7 +376,6 @@ __all__ = [
     "ToStart",
     "Told",
     "TransportFailed",
-    "Unlogged",
     "Vault",
     "WatchedFile",
     "Way",
@@ -414,7 +398,6 @@ __all__ = [
     "draw_invoice",
     "draw_pages",
     "drop_days",
-    "encode_state",
     "find_data",
     "find_digests",
     "find_parts",
@@ -466,7 +449,6 @@ __all__ = [
     "read_catalogue",
     "read_config",
     "read_holds",
-    "read_jurisdictions",
     "read_lines",
     "read_log_keys",
     "read_path",
