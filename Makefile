@@ -11,7 +11,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 endif
 
 .PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-ledger bench-sim
-.PHONY: bench-compare bench-live bench-money bench-policy torture compile wheel docs clean
+.PHONY: bench-log bench-compare bench-live bench-money bench-policy torture compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -58,6 +58,9 @@ bench-ledger: compile  ## what admission and receipts cost, and what quotas keep
 
 bench-policy: compile  ## one residency decision among 4,100 PoPs, and compiling 1,000 tenants
 	@$(COMPILED) .venv/bin/python -m bench.policy $(ARGS)
+
+bench-log: compile  ## what a PoP's transparency log costs: bench/out/log.json
+	@$(COMPILED) .venv/bin/python -m bench.log $(ARGS)
 
 bench-money: setup  ## the invoice of ten million receipts: bench/out/money.json
 	@.venv/bin/python -m bench.money $(ARGS)

@@ -23,14 +23,15 @@ from rich.table import Table
 from bench.figures import OUT, Figures, bar, circumstances, print_table, write_figures
 from bench.month import DIRECTORY
 from bench.month_bill import issue_all
-from bench.month_world import MONTH, make_release
+from bench.month_logs import write_logs
+from bench.month_world import MONTH, PLACES, make_release
 from selvedge.adapters import (
     RELEASES,
     ReleaseArchive,
     operator_public_key,
     seal_release,
 )
-from selvedge.control import Home, Receipts, Reporting, Wish
+from selvedge.control import Home, LogSources, Receipts, Reporting, Wish
 from selvedge.ledger import (
     PriceBook,
     end_day,
@@ -43,6 +44,7 @@ from selvedge.plan import (
     sign_report,
 )
 from selvedge.sim import with_keys_of_simulation
+from selvedge.tlog import parse_trust, release_policy, verify_bundle
 
 BEACON = "4242:" + "5e1f" * 16
 """Stands for a round of public randomness: nobody chose it, but nobody drew it either."""
@@ -59,7 +61,9 @@ def report_all(
     directory: Path, home: Home, receipts: Receipts, console: Console
 ) -> dict[str, ResidencyReport]:
     """Everybody's report, signed, below ``reports``."""
-    reporting = Reporting(home, receipts)
+    logs = directory / "logs"
+    homes = {one.id: str(logs / "zones" / one.id) for one in make_release().logs}
+    reporting = Reporting(home, receipts, LogSources(logs / "pops", homes))
     public = operator_public_key(home.operator_key())
     seed = seed_of_beacon(BEACON)
     found = {}
@@ -76,6 +80,41 @@ def report_all(
     return found
 
 
+def logs_of(directory: Path, collectors: list[Path]) -> int:
+    """The month's logs, made where there are none yet; how many entries they have."""
+    noted = directory / "logs" / "entries"
+    if not noted.exists():
+        counts = write_logs(directory / "logs", make_release(), collectors)
+        noted.write_text(str(sum(counts.values())))
+    return int(noted.read_text())
+
+
+def leaves_of_others(reports: dict[str, ResidencyReport]) -> int:
+    """Leaves of the PoPs' logs that are no tenant's: all that are there, less all reports'."""
+    logs = {}
+    ours = 0
+    for one in reports.values():
+        for log in one.completeness.logs:
+            logs[log.origin] = log.leaves + log.others
+            ours += log.leaves
+    return sum(logs.values()) - ours
+
+
+def verify_proofs(reports: dict[str, ResidencyReport]) -> int:
+    """Every sampled receipt's bundle, by the keys of the release and a quorum of its witnesses."""
+    release, count = make_release(), 0
+    texts = {log.id: release_policy(release, log) for log in release.logs}
+    trusts = {zone: parse_trust(text) for zone, text in texts.items()}
+    for one in reports.values():
+        for sampled in one.sample.drawn if one.sample else ():
+            assert sampled.is_proved, "there are logs"
+            zone = PLACES[sampled.pop][0]
+            findings = verify_bundle(bytes(sampled.proof) + b"\n", trusts[zone])
+            assert all(found.good for found in findings), findings[-1].text
+            count += 1
+    return count
+
+
 def audit(directory: Path, console: Console) -> tuple[Figures, dict[str, ResidencyReport]]:
     """Invoice, report, compare."""
     book = msgspec.json.decode((directory / "prices.json").read_bytes(), type=PriceBook)
@@ -86,9 +125,11 @@ def audit(directory: Path, console: Console) -> tuple[Figures, dict[str, Residen
     receipts = Receipts.at(home, named)
     if not (home.directory / "invoices").is_dir():
         issue_all(receipts, home, book)
+    entries = logs_of(directory, named)
     began, cpu = time.perf_counter(), time.process_time()
     reports = report_all(directory, home, receipts, console)
     whole = [one.completeness for one in reports.values()]
+    proofs = verify_proofs(reports)
     counted = sum(one.receipts for one in reports.values())
     figures: Figures = {
         "audit_reports": len(reports),
@@ -96,6 +137,9 @@ def audit(directory: Path, console: Console) -> tuple[Figures, dict[str, Residen
         "audit_folded_by_invoices": sum(one.folded for one in whole),
         "audit_in_issued_invoices": sum(one.invoiced for one in whole),
         "audit_leaves": sum(one.leaves or 0 for one in whole),
+        "audit_log_entries": entries,
+        "audit_log_leaves_of_others": leaves_of_others(reports),
+        "audit_proofs_verified": proofs,
         "audit_difference": sum(one.difference for one in whole),
         "audit_exceptions": sum(one.exception_count for one in reports.values()),
         "audit_sampled": sum(len(one.sample.drawn) for one in reports.values() if one.sample),
@@ -131,13 +175,17 @@ def main(directory: Path) -> None:
     figures, reports = audit(directory, console)
     show(reports)
     same = {figures[name] for name in figures if name.startswith("audit_fo")}
-    same |= {figures["audit_receipts"], figures["audit_in_issued_invoices"]}
+    same |= {figures[f"audit_{one}"] for one in ("receipts", "in_issued_invoices", "leaves")}
     met = {
         "audit_receipts": len(same) == 1,
         "audit_difference": figures["audit_difference"] == 0,
         "audit_exceptions": figures["audit_exceptions"] == 0,
     }
-    words = {"audit_receipts": "as invoices fold", "audit_difference": "0", "audit_exceptions": "0"}
+    words = {
+        "audit_receipts": "= invoices = leaves",
+        "audit_difference": "0",
+        "audit_exceptions": "0",
+    }
     write_figures("month-audit", {**figures, **circumstances()}, OUT)
     rows = [
         (name, f"{value:,}", bar(met[name], words[name]) if name in met else "")

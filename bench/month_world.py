@@ -14,9 +14,12 @@ from itertools import accumulate
 
 import msgspec
 
+from selvedge.adapters import operator_public_key
 from selvedge.fabric import (
     DataClass,
     Engine,
+    Entity,
+    JurisdictionLog,
     Key,
     Model,
     PoP,
@@ -24,10 +27,12 @@ from selvedge.fabric import (
     Release,
     Served,
     Tenant,
+    Witness,
     Zone,
 )
 from selvedge.ledger.price_book import Contract, Neurons, PriceBook, PriceRow, Tier
 from selvedge.sim import HARDWARE, BatchingModel, Outage, Scenario, Timing
+from selvedge.tlog import COSIGNATURE, Signer
 
 MONTH = "2026-11"
 DAYS = 30
@@ -118,6 +123,27 @@ def _buyer(number: int) -> Buyer:
     return Buyer(tenant_name(number), tuple(uses), tuple(accumulate(shares)))
 
 
+def log_seed(name: str) -> bytes:
+    """The private key of a log or witness of this invented fleet."""
+    return hashlib.sha256(f"log of {name}".encode()).digest()
+
+
+def witness(zone: str) -> Signer:
+    """Who cosigns the checkpoints of a zone's log."""
+    return Signer(f"witness.example/{zone}", log_seed(f"witness {zone}"), COSIGNATURE)
+
+
+def _log(zone: str) -> JurisdictionLog:
+    return JurisdictionLog(
+        id=zone,
+        countries=ZONES[zone],
+        url=f"https://log-{zone}.example.net",
+        public_keys=(operator_public_key(log_seed(zone)),),
+        witnesses=(Witness(witness(zone).verifier.text, f"https://witness-{zone}.example.net"),),
+        quorum=1,
+    )
+
+
 def make_release() -> Release:
     """The fleet of the month."""
     numbers = range(TENANTS)
@@ -138,12 +164,19 @@ def make_release() -> Release:
         projects=tuple(
             Project(project, tenant_name(at)) for at in numbers for project in ("app", "tools")
         ),
+        entities=tuple(
+            Entity(f"{place[1]} Ltd", place[2], parent=f"{place[0]} holding")
+            for place in PLACES.values()
+        )
+        + tuple(Entity(f"{zone} holding", ZONES[zone][0]) for zone in ZONES),
         keys=tuple(
             Key(f"{tenant_name(at)}-{project}-{zone}", tenant_name(at), zone, no_hash, project)
             for at in numbers
             for project in ("app", "tools")
             for zone in zones_of(at)
         ),
+        log_domain="logs.example",
+        logs=tuple(_log(zone) for zone in ZONES),
     )
 
 
@@ -171,6 +204,7 @@ def _pop(name: str) -> PoP:
         peer=f"{name}.example.net:7443",
         public_key=base64.b64encode(bytes(32)).decode(),
         entity=f"{city} Ltd",
+        log_keys=(operator_public_key(log_seed(name)),),
         engines=tuple(
             Engine(
                 id=engine,

@@ -35,6 +35,7 @@ from bench.ledger_loop import BARS as LEDGER_BARS
 from bench.soak import Plan as SoakPlan
 from bench.soak_clients import Score
 from bench.torture_ledger import run_database, run_ledger
+from bench.torture_log import run_log
 from bench.torture_residency import run_residency
 from selvedge.sim import example_release, example_scenario, simulate
 
@@ -53,6 +54,11 @@ KILL_BARS = (
     "faults",
     "stuck",
     "reconcile_difference",
+    "log_lost",
+    "log_double",
+    "log_contradictions",
+    "log_inconsistent",
+    "log_untold",
     *LEDGER_BARS,
 )
 SIMULATED = ("torture-sim", "torture-residency")
@@ -210,6 +216,7 @@ def show(title: str, figures: Figures, bars: tuple[str, ...]) -> None:
             "kill",
             "collect",
             "ledger",
+            "log",
             "database",
             "sim",
             "residency",
@@ -261,8 +268,9 @@ def main(
     as_json_: bool,
 ) -> None:
     """Kill, restart and audit a PoP, and simulate; PART is all (kill and sim), kill, collect
-    (collectors die as well), ledger (the control process too), database (it is stopped, slow and
-    full), sim, residency (4,100 PoPs in the midst of a rollout), attack, overload or soak."""
+    (collectors die as well), ledger (the control process too), log (its log and a witness),
+    database (it is stopped, slow and full), sim, residency (4,100 PoPs in the midst of a rollout),
+    attack, overload or soak."""
     console = Console(stderr=True, highlight=False)
     holds = True
     if part == "overload":
@@ -283,6 +291,11 @@ def main(
         plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers, goal_max=500)
         name, figures, met = run_ledger(plan, store, keep, console)
         _give(name, "deaths", figures, as_json_)
+        sys.exit(0 if met else 1)
+    if part == "log":
+        plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
+        figures, met = run_log(plan, keep, console)
+        _give("torture-log", "deaths", {**figures, "bars_met": met}, as_json_)
         sys.exit(0 if met else 1)
     if part in ("all", "kill"):
         plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)

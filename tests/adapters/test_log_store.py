@@ -173,8 +173,49 @@ def test_a_state_that_is_older_than_its_tail_is_found() -> None:
     writer.step(10)
     writer.step(10)
     writer.disk.files["state.json"] = old
+    writer.disk.remove(published(SHARD))  # else it is found by that
     with pytest.raises(StoreCorrupt, match=r"state.json is older than tail/2026-11"):
         new_store(writer.disk).open()
+
+
+def test_a_state_that_is_older_than_what_was_shown_is_found() -> None:
+    """State and tail were brought back from a copy, and what the world reads was not."""
+    disk = LogDisk(Random(1))
+    _written(disk, 300)
+    kept = {path: disk.read(path) for path in ("state.json", *_tail(disk))}
+    _written_on(disk, 200)
+    for path in _tail(disk):
+        disk.remove(path)
+    for path, data in kept.items():
+        assert data is not None
+        disk.put(path, data)
+    with pytest.raises(StoreCorrupt, match=r"state.json is older than public/2026-11/checkpoint"):
+        new_store(disk).open()
+
+
+def test_a_state_of_a_month_that_has_ended_is_found_and_nothing_is_dropped() -> None:
+    disk = LogDisk(Random(1))
+    writer = _written(disk, 300)
+    state = disk.read("state.json")
+    writer.turn()
+    _written_on(disk, 200)
+    assert state is not None
+    disk.put("state.json", state)
+    before = _tail(disk)
+    with pytest.raises(StoreCorrupt, match=r"state.json is older than public/2026-12"):
+        new_store(disk).open()
+    assert _tail(disk) == before
+
+
+def _tail(disk: LogDisk) -> list[str]:
+    return [f"tail/{name}" for name in disk.names("tail")]
+
+
+def _written_on(disk: LogDisk, count: int) -> None:
+    store = new_store(disk)
+    state = store.open()
+    store.add([leaf_of(number) for number in range(count)])
+    store.publish(store.commit(state.time_us + 1).note.encode())
 
 
 def test_a_corrupted_tile_is_named_when_it_is_read() -> None:
@@ -211,3 +252,37 @@ def test_files_on_a_real_disk(tmp_path: Path) -> None:
     store.settle(store.unsettled)
     partial = sorted(one.name for one in (tmp_path / "public" / SHARD / "tile").rglob("*.p"))
     assert partial == ["000.p", "011.p", "011.p"]
+
+
+def test_more_than_fits_between_two_checkpoints_is_due_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("selvedge.adapters.log_store.PENDING_MAX", 100)
+    monkeypatch.setattr("selvedge.adapters.log_store.PENDING_BYTES_MAX", 10_000)
+    store = new_store(LogDisk(Random(1)))
+    store.open()
+    store.begin(SHARD, 1)
+    store.add([leaf_of(number) for number in range(99)])
+    assert not store.full
+    store.add([leaf_of(99)])
+    assert store.full
+    store.commit(2)
+    assert not store.full
+    store.add([bytes(9_999)])
+    assert not store.full
+    store.add([b"x"])
+    assert store.full
+
+
+def test_tiles_that_wait_for_their_sync_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selvedge.adapters.log_store.UNSETTLED_MAX", 10)
+    store = new_store(LogDisk(Random(1)), segment_bytes_max=2_000)
+    store.open()
+    store.begin(SHARD, 1)
+    for turn in range(6):
+        store.add([leaf_of(turn * 1_000 + number) for number in range(1_000)])
+        store.commit(turn + 2)
+        assert store.unsettled <= 10
+    store.settle(store.unsettled)
+    assert store.unsettled == 0
+    assert len(store.files.names("tail")) <= 2

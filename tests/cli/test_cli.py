@@ -199,7 +199,7 @@ def test_fleet_check(site: Site, tmp_path: Path) -> None:
     for words in (("fleet", "check", str(broken)), ("up", str(broken))):
         told = site.call(*words)
         assert (told.code, told.out) == (1, "")
-        assert told.err.startswith(f"selvedge: {broken}: zones.eea.groups: 'EAA' is not one of ")
+        assert told.err.startswith(f"selvedge: {broken}: zones.eea.groups: 'EAA' is not a group ")
         assert len(told.err.splitlines()) == 1
     assert not site.home.exists()
 

@@ -22,10 +22,12 @@ from selvedge.exchange import (
     Refuse,
     Relay,
     Remember,
+    Tally,
     Vouched,
     serve,
     serve_peer,
 )
+from selvedge.exchange.reports import zones_of
 from selvedge.fabric import (
     HANDLINGS,
     Attested,
@@ -207,6 +209,56 @@ def test_what_a_policy_does_not_let_be_kept_is_not_kept_there() -> None:
         assert job.policy == receipt.policy
 
 
+@pytest.mark.parametrize("act", ["enter", "receipts", "keys", "log"])
+def test_a_pop_that_may_keep_no_receipt_refuses_without_one(act: str) -> None:
+    """Counted, as a request of nobody is; where only entry is forbidden there is a receipt."""
+    free = Tenant("free", (DataClass("default", "world", "transit-allowed", policy="clinic"),))
+    tenants = (*make_release().tenants[:-1], free)
+    pops = (make_pop("sin"), make_pop("fra"), CGK)
+    made = make_release(tenants=tenants, pops=pops, policy=policy(**{act: "6"}))  # bit 0 is sin
+    talk = begin(made, here="sin")
+    if act == "enter":
+        assert talk.expect(Record, WRITTEN).receipt.code == "residency_ingress"
+    else:
+        assert talk.expect(Tally, WRITTEN) == Tally("residency_ingress")
+    ending = talk.end()
+    assert isinstance(ending, Refuse)
+    assert (ending.refused.kind.status, ending.receipt) == (451, act == "enter")
+
+
+def test_digests_under_a_policy_are_told_where_something_may_be_kept() -> None:
+    """By the bits of now; of a key that is narrowed nobody is told at all."""
+    ruled = DataClass("default", "world", "transit-allowed", policy="clinic")
+    tenants = (*make_release().tenants[:-1], Tenant("free", (ruled,)))
+    pops = (make_pop("sin"), make_pop("fra"), CGK)
+    first = policy(cache="3").rules[0]
+    later = msgspec.structs.replace(first, from_us=NOW_US + 50, cache="1")
+    two = msgspec.structs.replace(policy(), rules=(first, later))
+    keys = tuple(
+        msgspec.structs.replace(one, zones=("asean",)) if one.id == "free" else one
+        for one in make_release().keys
+    )
+    view = make_view("sin", make_release(tenants=tenants, pops=pops, policy=two))
+    scope = "world/clinic"
+
+    def told(at_us: int) -> set[str]:
+        return {pop for pop in ("sin", "fra", "cgk") if scope in zones_of(view, pop, at_us)}
+
+    assert told(NOW_US) == {"sin", "fra"}
+    assert told(NOW_US + 50) == {"sin"}
+    assert zones_of(view, "fra", NOW_US + 50) == {"eea", "world"}
+
+    for made, expected in (
+        (make_release(tenants=tenants, pops=pops, policy=two), scope),
+        (make_release(tenants=tenants, pops=pops, policy=two, keys=keys), f"{scope}//asean"),
+    ):
+        talk = begin(made, here="sin")
+        talk.expect(ReadBody, BodyRead(LONG, NOW_US + 10))
+        talk.expect(Recall, Recalled((), NOW_US + 20))
+        talk.expect(Intend, WRITTEN)
+        assert talk.expect(Relay, relayed()).job.scope == expected
+
+
 # The serving side.
 
 SINS = (honouring("sin", "zero-retention"), make_pop("fra"), CGK)
@@ -239,6 +291,23 @@ def test_the_serving_pop_asks_for_what_either_release_does(
     ticket = msgspec.structs.replace(TICKET, handling=tickets)
     refused = refused_by_peer(forwarded(release(own, SINS), ticket))
     assert (refused.code, refused.kind.status) == ("residency_handling", 451)
+
+
+def test_the_keys_zones_are_the_serving_pops_to_draw() -> None:
+    """Its own release has Singapore outside the zone that the key is narrowed to."""
+    zones = tuple(
+        msgspec.structs.replace(one, countries=("ID",)) if one.id == "asean" else one
+        for one in make_release().zones
+    )
+    made = release((), SINS, zones=zones)
+    for narrowed, refuses in (((), False), (("asean",), True), (("unknown",), True)):
+        talk = forwarded(made, msgspec.structs.replace(TICKET, zones=narrowed))
+        if refuses:
+            ending = talk.end()
+            assert isinstance(ending, Refuse)
+            assert ending.refused.kind.fault == "policy"
+        else:
+            assert talk.expect(ReadBody, BodyRead(BODY, NOW_US + 10))
 
 
 @pytest.mark.parametrize(

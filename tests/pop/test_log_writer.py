@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from selvedge.adapters import read_log_keys, rotate_log_key, segment_path
-from selvedge.fabric import StoreCorrupt
+from selvedge.fabric import StoreCorrupt, StoreFailed
 from selvedge.pop.access_record import access_file, write_access
 from selvedge.tlog import access_digest, heartbeat_gaps, heartbeat_time, read_checkpoint
 from tests.support.log_pops import DAY_US, NOVEMBER_US, LogPlace, digest_of
@@ -139,6 +139,20 @@ def test_damaged_lines_have_no_leaf_and_are_said(
     place.turn()
     assert len(_receipts(place.entries(NOVEMBER))) == 19
     assert "1 damaged lines of journal 0 have no leaf" in caplog.text
+
+
+def test_a_log_whose_first_checkpoint_fails_goes_on(tmp_path: Path) -> None:
+    """No checkpoint has told of its journals yet: they are read from their beginning."""
+    place = LogPlace(tmp_path)
+    place.log.open()
+    place.write(20)
+    (tmp_path / "log" / "state.json.draft").mkdir()
+    with pytest.raises(StoreFailed):
+        place.turn()
+    place.log.is_open = False
+    (tmp_path / "log" / "state.json.draft").rmdir()
+    place.turn()
+    assert _receipts(place.entries(NOVEMBER)) == place.leaves()
 
 
 def test_a_state_that_was_cut_is_refused_until_a_new_shard_is_opened(tmp_path: Path) -> None:

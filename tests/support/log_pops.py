@@ -112,7 +112,7 @@ class LogPlace:
     def tree(self, shard: str) -> TileTree:
         """What the shard's published checkpoint says, checked with the release's keys."""
         origin = self.origin(shard)
-        keys = [Verifier(origin, ED25519, _raw(one)) for one in self.keys]
+        keys = [Verifier(origin, ED25519, raw_of(one)) for one in self.keys]
         data = self.files.read(published(shard))
         assert data is not None, f"nothing is published in {public_folder(shard)}"
         found = open_checkpoint(data, origin, keys)
@@ -132,5 +132,5 @@ def digest_of(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
 
 
-def _raw(public: str) -> bytes:
+def raw_of(public: str) -> bytes:
     return base64.b64decode(public)

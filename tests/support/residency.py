@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -9,6 +10,8 @@ from random import Random
 import msgspec
 
 from selvedge.adapters import (
+    FolderFiles,
+    LogStore,
     PlainFiles,
     find_parts,
     lay_down_release,
@@ -18,8 +21,28 @@ from selvedge.adapters import (
     seal_release,
     write_partitions,
 )
-from selvedge.control import Home, Invoicing, Receipts, Reporting, Wish, collector_directory
-from selvedge.fabric import DataClass, Entity, Outcome, Receipt, Release, Tenant, Tried, Usage
+from selvedge.control import (
+    Home,
+    Invoicing,
+    LogSources,
+    Receipts,
+    Reporting,
+    Wish,
+    collector_directory,
+)
+from selvedge.fabric import (
+    DataClass,
+    Entity,
+    JurisdictionLog,
+    Outcome,
+    Receipt,
+    Release,
+    Tenant,
+    Tried,
+    Usage,
+    jurisdiction_origin,
+    pop_origin,
+)
 from selvedge.ledger import (
     CollectorLog,
     Sealed,
@@ -30,6 +53,7 @@ from selvedge.ledger import (
     us_of_day,
 )
 from selvedge.plan import ResidencyReport
+from selvedge.tlog import Checkpoint, Signer, heartbeat_entry, sign_checkpoint
 from tests.support.fleets import make_pop, make_release
 from tests.support.money import MONTH, book, write_part
 from tests.support.shipping import Collector as MemoryCollector
@@ -128,10 +152,10 @@ class Month:
         desk = Invoicing(self.home, self.receipts, book())
         desk.issue(TENANT, month, us_of_day("2027-02-05"))
 
-    def report(self, **changes: object) -> ResidencyReport:
+    def report(self, logs: LogSources | None = None, **changes: object) -> ResidencyReport:
         """The tenant's report of the month."""
         wish = Wish(TENANT, SINCE, UNTIL, "seed:of a test", 5)._replace(**changes)
-        return Reporting(self.home, self.receipts).report(wish)
+        return Reporting(self.home, self.receipts, logs).report(wish)
 
     def rewrite(self, change: Callable[[UsageRow], list[UsageRow]]) -> int:
         """Somebody with the disk changes rows of parts; how many changed."""
@@ -158,3 +182,63 @@ def rewritten(row: UsageRow, *, cleanly: bool, **facts: object) -> UsageRow:
     made = row_of_receipt(Sealed(msgspec.Raw(data), row.salt), changed)
     assert made.digest == digest(data).hex()
     return made
+
+
+def logged_release() -> Release:
+    """The same fleet, whose PoPs keep logs, and with a log of the zone's countries."""
+    release = fleet_release()
+    pops = tuple(
+        msgspec.structs.replace(pop, log_keys=(operator_public_key(log_seed(pop.id)),))
+        for pop in release.pops
+    )
+    log = JurisdictionLog(
+        id="asean",
+        countries=("SG", "ID"),
+        url="https://log.example.net",
+        public_keys=(operator_public_key(log_seed("asean")),),
+    )
+    return msgspec.structs.replace(release, pops=pops, logs=(log,))
+
+
+def log_seed(name: str) -> bytes:
+    """The private key of a log."""
+    return hashlib.sha256(name.encode()).digest()
+
+
+def write_logs(
+    month: Month, *, seeds: Callable[[str], bytes] = log_seed, twice: int = 0
+) -> LogSources:
+    """Each PoP's log of the month, with a heartbeat an hour, and the zone's log above them;
+    receipt number ``twice`` is logged again.
+    """
+    release, folder = month.release, month.home.directory / "logs"
+    notes = []
+    for pop in month.journals:
+        name = pop_origin(release.log_domain, release.fleet, pop, "")
+        leaves = [
+            (row.ended_us, Sealed(msgspec.Raw(row.receipt.encode()), row.salt).leaf())
+            for row in rows_of_parts(find_parts(month.where))
+            for _ in range(1 + (row.seq == twice))
+            if row.pop == pop
+        ]
+        hours = range(us_of_day(SINCE), us_of_day(UNTIL), 3_600_000_000)
+        beats = [(at_us, heartbeat_entry(at_us)) for at_us in hours]
+        entries = [entry for _, entry in sorted([*leaves, *beats])]
+        notes.append(_write_log(folder / "pops" / pop, name, seeds(pop), entries))
+    name = jurisdiction_origin(release.log_domain, release.fleet, "asean", "")
+    _write_log(folder / "asean", name, seeds("asean"), notes)
+    return LogSources(folder / "pops", {"asean": str(folder / "asean")})
+
+
+def _write_log(folder: Path, name: str, seed: bytes, entries: list[bytes]) -> bytes:
+    def sign(shard: str, size: int, root: bytes) -> bytes:
+        origin = f"{name}{shard}"
+        return sign_checkpoint(Checkpoint(origin, size, root), [Signer(origin, seed)])
+
+    store = LogStore(FolderFiles(folder), sign)
+    store.open()
+    store.begin(MONTH, us_of_day(SINCE))
+    store.add(entries)
+    note = store.commit(us_of_day(UNTIL)).note.encode()
+    store.publish(note)
+    return note

@@ -104,7 +104,7 @@ def test_good_bundles_hold_under_each_kind_of_trust(world: World, bundle: bytes)
 def test_what_is_said_of_a_good_bundle(world: World, bundle: bytes) -> None:
     said = [one.text for one in verify_bundle(bundle, world.trust())]
     assert said[0].startswith("receipt rcpt_sg_17 of tenant acmé hashes to leaf ")
-    assert said[1].startswith("the leaf is entry 17 of ")
+    assert said[1].startswith("the leaf is at index 17 of ")
     assert "w0.example/w at 2026-11-18 11:06:40 UTC, w1.example/w at" in said[-1]
     unwitnessed = verify_bundle(bundle, parse_trust(world.policy(0).replace("witness", "#")))
     assert "no witness is asked for" in unwitnessed[-1].text

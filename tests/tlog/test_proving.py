@@ -63,6 +63,15 @@ def test_a_leaf_is_found_wherever_the_times_point() -> None:
     assert find_receipt(pop, receipt.replace(b"rcpt", b"xxxx"), salt) is None
 
 
+def test_a_damaged_tile_that_hides_a_leaf_is_named() -> None:
+    world = World(receipts=700)
+    files = world.pops["sg"].files.files
+    files["tile/0/000"] = bytes(8_192)
+    pop = world.pops["sg"].open()
+    with pytest.raises(BadProof, match="tile/0/000: does not hash"):
+        find_receipt(pop, *receipt_of("sg", 40))
+
+
 def test_what_is_not_covered_yet_is_said() -> None:
     world = World()
     sg = world.pops["sg"]

@@ -101,6 +101,7 @@ def test_every_proof_from_tiles_is_that_of_the_definition(steps: list[int], rng:
         assert verify_inclusion(leaf, index, size, proof, root=tree.root)
         assert tree.entry(index) == entries[index]
         assert tree.find(leaf, 0, size) == entries.index(entries[index])
+        assert tree.find(leaf, 0, size, checked=False) == entries.index(entries[index])
     for old in {1, size // 2, size, rng.randint(0, size)} - {0} if size else set():
         proof = tree.consistency_proof(old)
         assert proof == slow_proof(old, entries)
@@ -180,6 +181,18 @@ def test_a_damaged_tile_is_named(
         with pytest.raises(BadProof, match=r"damaged|do not give the root") as error:
             tree.inclusion_proof(proved)
         assert error.value.what == named
+
+
+def test_a_leaf_that_is_only_in_a_damaged_tile_is_not_found(log: MemoryLog) -> None:
+    path = "tile/0/003"
+    planted = leaf_hash(b"planted")
+    files = {**log.files, path: log.files[path][:64] + planted + log.files[path][96:]}
+    tree = TileTree(70_000, log.edge.root(), files.get)
+    for checked in (True, False):
+        with pytest.raises(BadProof, match="tile/0/003: does not hash"):
+            tree.find(planted, 0, 70_000, checked=checked)
+    straddling = log.files[path][16:48]
+    assert TileTree(70_000, log.edge.root(), log.files.get).find(straddling, 0, 70_000) is None
 
 
 def test_missing_and_short_tiles_are_named(log: MemoryLog) -> None:

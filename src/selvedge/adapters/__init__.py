@@ -90,6 +90,12 @@ from selvedge.adapters.leaf_join import (
     LeafJoin,
     Unlogged,
 )
+from selvedge.adapters.legal_holds import (
+    Hold,
+    held_tenants,
+    read_holds,
+    write_hold,
+)
 from selvedge.adapters.links import (
     READY,
     BadLinks,
@@ -251,6 +257,7 @@ from selvedge.adapters.shared_tickets import (
     SharedTickets,
 )
 from selvedge.adapters.signed_files import (
+    WatchedFile,
     hash_of,
     is_signed,
     signature_of,
@@ -321,6 +328,7 @@ __all__ = [
     "Held",
     "HeldDelta",
     "HeldPrices",
+    "Hold",
     "HttpClient",
     "KeyDeltaStore",
     "KnownModel",
@@ -368,6 +376,7 @@ __all__ = [
     "TransportFailed",
     "Unlogged",
     "Vault",
+    "WatchedFile",
     "Way",
     "accepting_context",
     "accepting_shell",
@@ -401,6 +410,7 @@ __all__ = [
     "has_reportlab",
     "hash_of",
     "hash_prices",
+    "held_tenants",
     "is_free",
     "is_signed",
     "journal_of",
@@ -435,6 +445,7 @@ __all__ = [
     "read_amount",
     "read_catalogue",
     "read_config",
+    "read_holds",
     "read_jurisdictions",
     "read_lines",
     "read_log_keys",
@@ -465,6 +476,7 @@ __all__ = [
     "usage_of_parts",
     "webhook_headers",
     "write_atomically",
+    "write_hold",
     "write_parquet",
     "write_partitions",
 ]

@@ -65,6 +65,8 @@ def read_policies(text: str) -> Written:
         )
     if not validated.validation_passed:
         raise BadRelease("policies", "do not hold against the schema")
+    for id_, one in written.items():
+        _check_reads(names[id_], one["conditions"])
     places = [f"policy{place}" for place in range(len(texts))]  # as the engine numbers them
     clauses = tuple(_clause(names[id_], written[id_]) for id_ in places)
     return Written(text, clauses, CedarDecider(clauses, texts))
@@ -148,6 +150,25 @@ def _names(written: Mapping[str, Node]) -> dict[str, str]:
             raise BadRelease(f"policies.{name}", "is the @id of two policies; give each its own")
         names[id_] = name
     return names
+
+
+def _check_reads(name: str, conditions: Node) -> None:
+    """What a policy sees is the site that it is asked about. Were it to read another one, by name,
+    its answer would depend on what is not in the question; and what no site has is a typo.
+    """
+    for one in _nodes(conditions):
+        for operator in (".", "has"):
+            inner = one.get(operator)
+            if not isinstance(inner, dict) or not isinstance(inner.get("attr"), str):
+                continue
+            attribute = inner["attr"]
+            if inner.get("left") != {"Var": "resource"}:
+                words = f"reads {attribute!r} of something other than resource; a policy sees the"
+                raise BadRelease(f"policies.{name}", f"{words} site that it is asked about alone")
+            if attribute not in Site.__struct_encode_fields__:
+                known = ", ".join(Site.__struct_encode_fields__)
+                words = f"asks for {attribute!r}; a site has {known}"
+                raise BadRelease(f"policies.{name}", words)
 
 
 def _clause(name: str, one: Node) -> Clause:

@@ -36,7 +36,8 @@ class FileJournal:
         stands = self._seen
         try:
             seen = {}
-            for one in os.scandir(self._directory):
+            # Listed first: a segment that has a follower here has its last size when it is asked.
+            for one in list(os.scandir(self._directory)):
                 digits = one.name.removeprefix(_PREFIX).removesuffix(".log")
                 if one.name == f"{_PREFIX}{digits}.log" and digits.isdecimal():
                     seen[int(digits)] = one.stat().st_size

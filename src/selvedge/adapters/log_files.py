@@ -10,11 +10,13 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
 
 from selvedge.fabric import StoreFailed
 
+SYNCED_TOGETHER: Final = 8
 _DRAFT: Final = ".draft"
 
 
@@ -53,6 +55,8 @@ class FolderFiles:
         self.folder = folder
         self._open_path = ""
         self._fd = -1
+        self._known_folders: set[Path] = set()
+        """Those whose own names are on disk for good."""
 
     def read(self, path: str) -> bytes | None:
         """A whole file; None where there is none."""
@@ -116,36 +120,35 @@ class FolderFiles:
                 view = view[os.write(self._fd, view) :]
 
     def sync(self, paths: Iterable[str]) -> None:
-        """These files, and their names, survive a loss of power."""
-        folders = set()
-        for path in paths:
-            target = self.folder / path
-            with _named(target):
-                if path == self._open_path:
-                    os.fdatasync(self._fd)
-                    continue
-                fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
-                folders.add(target.parent)
+        """These files, and their names, survive a loss of power. Many are synced beside each
+        other: the file system writes its own log for all of them at once.
+        """
+        wanted = list(paths)
+        own = [one for one in wanted if one == self._open_path]
+        for path in own:
+            with _named(self.folder / path):
+                os.fdatasync(self._fd)
+        others = [self.folder / one for one in wanted if one != self._open_path]
+        if len(others) > SYNCED_TOGETHER:
+            with ThreadPoolExecutor(SYNCED_TOGETHER, "log-sync") as pool:
+                list(pool.map(_sync_file, others))
+        else:
+            for target in others:
+                _sync_file(target)
         with _named(self.folder):
-            self._sync_folders(folders)
+            self._sync_folders({one.parent for one in others})
 
     def _sync_folders(self, folders: Iterable[Path]) -> None:
-        """Each, and those above it: a new folder is a name in another."""
+        """Each, and the first time those above it: a new folder is a name in another."""
         wanted = set(folders)
         for one in list(wanted):
-            while one != self.folder:
-                one = one.parent
-                wanted.add(one)
+            above = one
+            while one not in self._known_folders and above != self.folder:
+                above = above.parent
+                wanted.add(above)
         for one in wanted:
-            fd = os.open(one, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            _sync_path(one, os.O_RDONLY | os.O_DIRECTORY)
+        self._known_folders |= wanted
 
     def cut(self, path: str, size: int) -> None:
         """Drop what is behind ``size``, and sync."""
@@ -180,6 +183,19 @@ class FolderFiles:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         self._fd = os.open(target, flags, 0o600)
         self._open_path = path
+
+
+def _sync_file(target: Path) -> None:
+    with _named(target):
+        _sync_path(target, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _sync_path(target: Path, flags: int) -> None:
+    fd = os.open(target, flags)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class _named(contextlib.AbstractContextManager["_named"]):

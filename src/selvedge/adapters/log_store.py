@@ -31,13 +31,21 @@ from selvedge.adapters.log_tail import (
     write_batch,
     write_head,
 )
-from selvedge.fabric import StoreCorrupt
-from selvedge.tlog import EMPTY_ROOT, TILE_WIDTH, ReadPath, RightEdge, Tile, shard_order
+from selvedge.fabric import BadProof, StoreCorrupt
+from selvedge.tlog import (
+    EMPTY_ROOT,
+    TILE_WIDTH,
+    ReadPath,
+    RightEdge,
+    Tile,
+    read_checkpoint,
+    shard_order,
+)
 
 STATE: Final = "state.json"
 PUBLIC: Final = "public"
 CHECKPOINT: Final = "checkpoint"
-SEGMENT_BYTES_MAX: Final = 4 * 1024 * 1024
+SEGMENT_BYTES_MAX: Final = 1024 * 1024
 PENDING_MAX: Final = 65_536
 """Entries between two checkpoints."""
 PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -141,8 +149,23 @@ class LogStore:
             return self.state
         self.state = decode_state(data)
         if self.state.shard:
+            self._check_shown()
             self._replay()
         return self.state
+
+    def _check_shown(self) -> None:
+        """What was shown was in the state before: a state that says less is an older copy."""
+        state = self.state
+        for shard in self.shards():
+            if shard_order(shard) > shard_order(state.shard):
+                raise StoreCorrupt(f"{STATE} is older than {public_folder(shard)}; {_REMEDY}")
+        path = published(state.shard)
+        try:
+            shown, _ = read_checkpoint(self.files.read(path) or b"")
+        except BadProof:
+            return  # it is not there yet, or is damaged: it is shown anew
+        if shown.size > state.size or (shown.size == state.size and shown.root.hex() != state.root):
+            raise StoreCorrupt(f"{STATE} is older than {path}, or another; {_REMEDY}")
 
     def _replay(self) -> None:
         """Make the tree anew from the tail, and every tile that may not be on disk."""
@@ -243,11 +266,12 @@ class LogStore:
         """Write what was added, for good, and sign the checkpoint of it. Raises `StoreFailed`;
         then the store must be opened again, and what was added be added again.
         """
-        path = self._segments[-1][1]
-        batch = write_batch(self.state.size, self._pending)
-        self.files.append(path, batch)
-        self.files.sync([path])
-        self._tail_bytes += len(batch)
+        if self._pending:
+            path = self._segments[-1][1]
+            batch = write_batch(self.state.size, self._pending)
+            self.files.append(path, batch)
+            self.files.sync([path])
+            self._tail_bytes += len(batch)
         edge = self._growing.edge
         root = edge.root()
         state = LogState(

@@ -30,7 +30,14 @@ Prove = Callable[[int], Sequence[bytes]]
 
 
 class NotTold(SelvedgeError):
-    """No answer, or none that takes the checkpoint; it is to be told again later."""
+    """No answer, or none that takes the checkpoint; it is to be told again later.
+
+    ``status`` is the answer's; 0 where there was none.
+    """
+
+    def __init__(self, words: str, status: int = 0) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 class SetBack(SelvedgeError):
@@ -82,7 +89,7 @@ class Listener:
             raise SetBack(f"{words}: this log was set back and has gone on, or its key is used")
         size = read_size(said) if status == 409 else None
         if size is None:
-            raise NotTold(f"{self.url} answers {status}: {said}")
+            raise NotTold(f"{self.url} answers {status}: {said}", status)
         if size > told.size:
             words = f"{self.url} knows {told.origin} at {size}, and here it ends at {told.size}"
             raise SetBack(f"{words}: this log was set back to an older copy")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from selvedge.adapters.legal_holds import held_tenants
 from selvedge.fabric import SelvedgeError, StoreCorrupt, StoreFailed
 from selvedge.ledger import (
     Sealed,
@@ -271,12 +272,14 @@ def write_parquet(path: Path, columns: Mapping[str, str], rows: Sequence[object]
 def drop_days(directory: Path, before: str) -> list[str]:
     """Drop the partitions of the days before this one (``YYYY-MM-DD``); which they were.
 
-    A partition is moved aside first: no reader finds half of one.
+    A partition is moved aside first: no reader finds half of one. One that holds a receipt of a
+    tenant under a legal hold stays.
     """
+    held = held_tenants(directory)
     dropped = []
     try:
         for path in sorted(directory.glob(f"{PARTITIONS}/zone=*/day=*")):
-            if path.name.removeprefix("day=") < before:
+            if path.name.removeprefix("day=") < before and not _holds(path, held):
                 aside = path.with_name(f".dropped-{path.name}")
                 path.rename(aside)
                 dropped.append(path.name.removeprefix("day="))
@@ -285,3 +288,21 @@ def drop_days(directory: Path, before: str) -> list[str]:
     except OSError as error:
         raise StoreFailed(f"{directory}: days cannot be dropped: {error.strerror}") from error
     return dropped
+
+
+def _holds(partition: Path, tenants: frozenset[str]) -> bool:
+    """Whether a partition has a receipt of one of these tenants."""
+    if not tenants:
+        return False
+    import duckdb  # noqa: PLC0415 (an extra)
+
+    with connect() as connection:
+        try:
+            found = connection.execute(
+                "SELECT 1 FROM read_parquet(?) WHERE list_contains(?, tenant) LIMIT 1",
+                [str(partition / "*.parquet"), sorted(tenants)],
+            ).fetchone()
+        except duckdb.Error as error:
+            words = "and nothing is dropped while a tenant is held"
+            raise StoreFailed(f"{partition} cannot be read ({error}), {words}") from error
+    return found is not None

@@ -32,7 +32,8 @@ def keys(log_id: str | None, shard: str, operator: bool, home: Path) -> None:
         key = operator_verifier(release, operator_public_key(files.operator_key()))
         click.echo(f"operator {key.text}")
         return
-    click.echo(release_policy(release, find_log(release, log_id), shard=shard), nl=False)
+    log = find_log(release, log_id)
+    click.echo(release_policy([release], log.id, shard=shard), nl=False)
 
 
 def find_log(release: Release, log_id: str | None) -> JurisdictionLog:

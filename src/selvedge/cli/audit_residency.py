@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,19 @@ from selvedge.adapters import (
     operator_public_key,
     write_atomically,
 )
+from selvedge.cli.audit_verify import read_keys
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
-from selvedge.control import Home, Reporting, Wish, sources_for_report
+from selvedge.control import (
+    Home,
+    LogSources,
+    Reporting,
+    Wish,
+    logs_are_kept,
+    note_access,
+    sources_for_report,
+)
 from selvedge.fabric import SelvedgeError, StoreCorrupt
 from selvedge.plan import (
     ResidencyReport,
@@ -32,6 +42,7 @@ from selvedge.plan import (
     tables_of,
     tables_of_completeness,
 )
+from selvedge.tlog import Trust
 
 EXIT_FOUND: Final = 3
 """The report is made, and says that something should not have happened, or is missing."""
@@ -53,6 +64,25 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--sample", default=20, show_default=True, help="So many receipts are drawn.")
 @click.option("--provider", default="Selvedge", show_default=True, help="Whose report it is.")
 @click.option(
+    "--pop-logs",
+    type=_DIRECTORY,
+    help="A folder with a log for each PoP by name. Default: each PoP's own under --home.",
+)
+@click.option(
+    "--log",
+    "places",
+    multiple=True,
+    metavar="ID=DIR|URL",
+    help="A jurisdiction's log, for proofs; may be repeated. Default: where the release says.",
+)
+@click.option(
+    "--keys",
+    "keys_file",
+    type=_FILE,
+    help="Keys of logs that no release names any more (c2sp.org/tlog-policy).",
+)
+@click.option("--no-logs", is_flag=True, help="Read no log: the report says that none was.")
+@click.option(
     "--collected",
     multiple=True,
     type=_DIRECTORY,
@@ -71,6 +101,10 @@ def residency(
     beacon: str | None,
     sample: int,
     provider: str,
+    pop_logs: Path | None,
+    places: tuple[str, ...],
+    keys_file: Path | None,
+    no_logs: bool,
     collected: tuple[Path, ...],
     home: Path,
     as_json: bool,
@@ -81,7 +115,13 @@ def residency(
     """
     files = Home(home)
     wish = Wish(tenant, since, until, _seed(seed, beacon), sample)
-    report = Reporting(files, sources_for_report(files, collected)).report(wish)
+    logs = None
+    if not no_logs and (pop_logs is not None or logs_are_kept(files)):
+        trust = read_keys(keys_file) if keys_file is not None else Trust()
+        logs = LogSources(pop_logs, dict(map(_place, places)), trust)
+    receipts = sources_for_report(files, collected)
+    note_access(files, f"tenant {tenant}, {since} to {until}")
+    report = Reporting(files, receipts, logs).report(wish)
     private = files.operator_key()
     data = sign_report(report, private, operator_public_key(private))
     if out is not None:
@@ -94,6 +134,13 @@ def residency(
     else:
         show_report(report)
     sys.exit(EXIT_FOUND if report.exception_count or report.completeness.difference else 0)
+
+
+def _place(given: str) -> tuple[str, str]:
+    name, _, place = given.partition("=")
+    if not name or not place:
+        raise SelvedgeError(f"--log {given!r} is not ID=DIR or ID=URL")
+    return name, place
 
 
 def _seed(seed: str | None, beacon: str | None) -> str | None:
@@ -199,4 +246,4 @@ def _verdicts(report: ResidencyReport) -> Iterator[str]:
         drawn = len(report.sample.drawn)
         yield f"sample of {drawn} receipts by {report.sample.seed}; they are in the JSON"
     for note in report.notes:
-        yield f"note: {note}"
+        yield from textwrap.wrap(f"note: {note}", WIDTH)

@@ -12,14 +12,16 @@ import msgspec
 from selvedge.adapters import operator_public_key
 from selvedge.cli.home_option import home_option, json_option
 from selvedge.cli.terminal import printable
-from selvedge.control import Home
-from selvedge.fabric import SelvedgeError
+from selvedge.control import Home, KeptReleases
+from selvedge.fabric import BadProof, Release, SelvedgeError
 from selvedge.tlog import (
     BUNDLE_BYTES_MAX,
     Trust,
     jurisdiction_of,
+    log_named,
     operator_verifier,
     parse_trust,
+    read_bundle,
     release_policy,
     verify_bundle,
 )
@@ -63,19 +65,37 @@ def read_keys(path: Path) -> Trust:
 
 
 def _trust_of_home(home: Path, data: bytes) -> Trust:
-    """What the release here names for the jurisdiction that the bundle says it is of.
+    """What the releases here name for the jurisdiction that the bundle says it is of: the one that
+    serves, and the one that the receipt names.
 
-    Where no log is named like that, the operator's key alone: then the bundle's own list counts.
+    Where they name no such log, the operator's key alone: then the bundle's own list counts.
     """
     files = Home(home)
-    release = files.release() if home.is_dir() else None
-    if release is None:
+    serving = files.release() if home.is_dir() else None
+    if serving is None:
         raise SelvedgeError(
             f"no release under {home} says whom to trust; give --keys FILE, as from "
             "'selvedge audit keys' of the operator or of your own choice"
         )
-    log = jurisdiction_of(release, data)
-    if log is None:
-        key = operator_verifier(release, operator_public_key(files.operator_key()))
+    releases, log_id = [serving, *_release_of(files, data)], jurisdiction_of(data)
+    if log_id is None or not any(log_named(one, log_id) for one in releases):
+        key = operator_verifier(serving, operator_public_key(files.operator_key()))
         return Trust(operators=(key,))
-    return parse_trust(release_policy(release, log))
+    return parse_trust(release_policy(releases, log_id))
+
+
+class _Named(msgspec.Struct):
+    """By which release a receipt was written."""
+
+    release: int
+    release_hash: str
+
+
+def _release_of(files: Home, data: bytes) -> list[Release]:
+    """The release that the bundle's receipt names, where it is kept here."""
+    try:
+        said = msgspec.json.decode(read_bundle(data).receipt, type=_Named)
+    except (BadProof, msgspec.MsgspecError):
+        return []
+    found = KeptReleases(files).find(said.release, said.release_hash)
+    return [] if found is None else [found]

@@ -10,12 +10,14 @@ import msgspec
 from rich.table import Table
 
 from selvedge.adapters import (
+    LOG_KEY_FILE,
     FleetConfig,
     default_cache_dir,
     open_release,
     operator_public_key,
     read_config,
     read_prices,
+    rotate_log_key,
     rotate_peer_identity,
 )
 from selvedge.cli.control import load_control
@@ -26,10 +28,12 @@ from selvedge.control import (
     Home,
     collector_key_file,
     has_control_extra,
+    log_directory,
     seeding_of,
     weights_digests,
     written_collectors,
     written_control,
+    written_logs,
 )
 from selvedge.fabric import BadRelease, Release, SelvedgeError
 from selvedge.residency import Rules
@@ -122,6 +126,7 @@ def publish(config: Path, prices: Path | None, force: bool, home: Path, as_json:
         {},
         collectors=written_collectors(files, description),
         control=written_control(files, description),
+        logs=written_logs(files, description),
         tenancy=seeding_of(home, own),
         prices=book,
         force=force,
@@ -136,6 +141,7 @@ def publish(config: Path, prices: Path | None, force: bool, home: Path, as_json:
         "keys": {name: files.keys()[name] for name in description.keys},
         "control": release.control.url if release.control is not None else None,
         "collectors": {one.zone: one.url for one in release.collectors},
+        "logs": {one.id: one.url for one in release.logs},
         "key_files": _key_files(files, description),
         "priced": release.priced,
     }
@@ -154,6 +160,9 @@ def _key_files(files: Home, config: FleetConfig) -> dict[str, str]:
         for zone, one in config.collectors.items()
         if one.public_key is None
     }
+    for name, one in config.logs.items():
+        if not one.public_keys:
+            found[f"logs.{name}"] = log_directory(files, name) / LOG_KEY_FILE
     if config.control is not None and config.control.public_key is None:
         found["control"] = files.directory / "control.key"
     return {name: str(path.resolve()) for name, path in found.items()}
@@ -161,22 +170,26 @@ def _key_files(files: Home, config: FleetConfig) -> dict[str, str]:
 
 @fleet.command()
 @click.argument("pop")
+@click.option("--log-key", is_flag=True, help="Of the key of its transparency log instead.")
 @home_option
-def rotate(pop: str, home: Path) -> None:
+def rotate(pop: str, log_key: bool, home: Path) -> None:
     """Prepare the next release of a change of POP's certificate for peers; three make one."""
     files = Home(home)
     files.lock()
     if not files.pop(pop).is_dir():
         raise SelvedgeError(f"no PoP {pop!r} under {home}; 'selvedge fleet publish' makes them")
-    step = rotate_peer_identity(files.pop(pop), pop)
-    click.echo(f"step {step} of 3: {_ROTATION[step - 1]}")
+    directory = files.pop(pop)
+    step = rotate_log_key(directory) if log_key else rotate_peer_identity(directory, pop)
+    now, following = ("log.key", "log-next.key") if log_key else ("peer.pem", "peer-next.pem")
+    words = _ROTATION[step - 1].format(now=now, following=following)
+    click.echo(f"step {step} of 3: {words}")
 
 
 _ROTATION: Final = (
-    "bring peer-next.pem to the PoP's state_dir, then publish; wait until all PoPs serve by it, "
+    "bring {following} to the PoP's state_dir, then publish; wait until all PoPs serve by it, "
     "and run this again",
     "publish; wait until all PoPs serve by it, and run this again",
-    "publish; the PoP may forget what is not in its peer.pem here",
+    "publish; the PoP may forget what is not in its {now} here",
 )
 
 

@@ -20,6 +20,7 @@ from selvedge.cli.documents import docs
 from selvedge.cli.engine import engine
 from selvedge.cli.fleet import fleet
 from selvedge.cli.invoice import invoice
+from selvedge.cli.log import log, witness
 from selvedge.cli.model import model
 from selvedge.cli.pop import pop
 from selvedge.cli.price import price
@@ -57,6 +58,7 @@ for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
     *(tenant, project, key, control, usage, reconcile),
     *(price, invoice, sla, alert, forecast, audit),
+    *(log, witness),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

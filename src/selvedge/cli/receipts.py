@@ -19,6 +19,7 @@ from selvedge.cli.terminal import printable
 from selvedge.control import Home
 from selvedge.fabric import Receipt, SelvedgeError
 from selvedge.ledger import Sealed, receipts_of
+from selvedge.pop import write_access
 
 FOLLOW_S = 0.3
 
@@ -44,6 +45,7 @@ def receipts() -> None:
 def tail(pop_id: str | None, count: int, follow: bool, home: Path, as_json: bool) -> None:
     """Show the last receipts, oldest first."""
     pops = _pops(Home(home), pop_id)
+    _note_access(Home(home), pops, "selvedge receipts tail", f"the last {count}")
     found = [sealed.decode() for one in pops for sealed in _read(one)]
     found.sort(key=lambda receipt: receipt.ended_us)
     _show(found[-count:] if count else [], as_json=as_json)
@@ -69,6 +71,7 @@ def show(receipt_id: str, home: Path, as_json: bool) -> None:
     for directory in _pops(Home(home), None):
         sealed = find_sealed(directory, receipt_id)
         if sealed is not None:
+            _note_access(Home(home), [directory], "selvedge receipts show", receipt_id)
             facts = {
                 "receipt": sealed.receipt,
                 "salt": sealed.salt,
@@ -94,6 +97,13 @@ def _pops(home: Home, pop_id: str | None) -> list[Path]:
         which = f"PoP {pop_id!r}" if pop_id else "PoP"
         raise SelvedgeError(f"no receipts of any {which} under {home.directory}")
     return found
+
+
+def _note_access(home: Home, journals: list[Path], what: str, of: str) -> None:
+    """Write down that receipts are read, at each PoP whose they are. Raises `StoreFailed`."""
+    root = home.directory / "pops"
+    for pop in sorted({one.relative_to(root).parts[0] for one in journals}):
+        write_access(root / pop, what, of)
 
 
 def _read(directory: Path) -> Iterator[Sealed]:

@@ -44,6 +44,11 @@ EXAMPLE = Path("examples/three-pops/fleet.yaml")
     default=None,
     help="Run a control process; by default where its extra is installed.",
 )
+@click.option(
+    "--prove",
+    is_flag=True,
+    help="Run the logs of the file as well; where it names none, one log and a witness.",
+)
 @click.option("--any-port", is_flag=True, help="Let PoPs listen on free ports, not the file's.")
 @home_option
 @json_option
@@ -55,6 +60,7 @@ def up(
     via: str | None,
     tenant: str | None,
     any_port: bool,
+    prove: bool,
     with_control: bool | None,
     home: Path,
     as_json: bool,
@@ -63,7 +69,14 @@ def up(
     description = read_config(config or _example())
     wanted = has_control_extra() if with_control is None else with_control
     own = load_control(None, home=str(home.resolve())) if wanted else None
-    fabric = LocalFabric(Home(home), description, wan=wan == "on", any_port=any_port, control=own)
+    fabric = LocalFabric(
+        Home(home),
+        description,
+        wan=wan == "on",
+        any_port=any_port,
+        control=own,
+        proves=prove,
+    )
     wish = Wish(once, tenant, via) if once is not None else None
     for name, known in ((tenant, description.keys), (via, description.pops)):
         if wish is not None and name is not None and name not in known:

@@ -38,6 +38,7 @@ from selvedge.control.home import (
 )
 from selvedge.control.home_collectors import (
     collector_commands,
+    collector_directories,
     collector_directory,
     collector_key_file,
     plan_collectors,
@@ -45,6 +46,13 @@ from selvedge.control.home_collectors import (
 )
 from selvedge.control.home_control import (
     written_control,
+)
+from selvedge.control.home_logs import (
+    log_commands,
+    log_directory,
+    log_folders,
+    plan_logs,
+    written_logs,
 )
 from selvedge.control.invoice_checks import (
     InvoicesChecked,
@@ -68,13 +76,26 @@ from selvedge.control.local import (
     free_port,
     weights_digests,
 )
+from selvedge.control.log_process import (
+    LogSettings,
+    run_log,
+    run_witness,
+)
+from selvedge.control.pop_logs import (
+    LogSources,
+    logs_are_kept,
+    note_access,
+)
+from selvedge.control.proving import (
+    Proving,
+    home_log_of,
+)
 from selvedge.control.reconcile import (
     Finding,
     Reconciled,
     reconcile,
 )
 from selvedge.control.residency_reports import (
-    Logs,
     Reporting,
     Wish,
     sources_for_report,
@@ -100,6 +121,9 @@ from selvedge.control.spend_forecasts import (
     TenantForecast,
     forecasts_of,
 )
+from selvedge.control.witness import (
+    WitnessSettings,
+)
 
 __all__ = [
     "CONTROL_ENV_PREFIX",
@@ -116,7 +140,10 @@ __all__ = [
     "Invoicing",
     "KeptReleases",
     "LocalFabric",
+    "LogSettings",
+    "LogSources",
     "Logs",
+    "Proving",
     "Receipts",
     "Reconciled",
     "Reporting",
@@ -126,22 +153,31 @@ __all__ = [
     "Snapshot",
     "TenantForecast",
     "Wish",
+    "WitnessSettings",
     "admin_errors_table",
     "back_up",
     "book_of",
     "burn_now",
     "check_invoices",
     "collector_commands",
+    "collector_directories",
     "collector_directory",
     "collector_key_file",
     "credits_of",
     "forecasts_of",
     "free_port",
     "has_control_extra",
+    "home_log_of",
     "load_part",
+    "log_commands",
+    "log_directory",
+    "log_folders",
+    "logs_are_kept",
     "make_again",
+    "note_access",
     "open_store",
     "plan_collectors",
+    "plan_logs",
     "public_key_of",
     "publish_prices",
     "read_maintenance",
@@ -151,12 +187,15 @@ __all__ = [
     "roles_table",
     "run_collector",
     "run_control",
+    "run_log",
+    "run_witness",
     "seeding_of",
     "sources_for_report",
     "usage_of",
     "weights_digests",
     "written_collectors",
     "written_control",
+    "written_logs",
 ]
 if TYPE_CHECKING:
     from selvedge.control.backup import back_up, restore

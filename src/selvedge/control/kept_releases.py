@@ -47,6 +47,17 @@ class KeptReleases:
         known = (one.release.fleet for one in self._judges.values() if one is not None)
         return next(known, None)
 
+    def seen(self) -> list[Release]:
+        """The release that serves, and those that receipts named last; newest first."""
+        found = [one.release for one in self._judges.values() if one is not None]
+        serving = self._home.release()
+        found += [serving] if serving is not None else []
+        return sorted(found, key=lambda one: one.version, reverse=True)
+
+    def with_pop(self, pop: str) -> Release | None:
+        """The newest of them that has this PoP."""
+        return next((one for one in self.seen() if any(pop == had.id for had in one.pops)), None)
+
     def find(self, version: int, release_hash: str) -> Release | None:
         """A release; None where it is nowhere. Raises `StoreCorrupt` where it is damaged."""
         judge = self._judge(version, release_hash)

@@ -38,6 +38,7 @@ from selvedge.control.extra import seeding_of
 from selvedge.control.home import Home, Running, RunningPoP
 from selvedge.control.home_collectors import collector_commands, plan_collectors
 from selvedge.control.home_control import named_control
+from selvedge.control.home_logs import Commands, log_commands, plan_logs
 from selvedge.control.settings import ControlSettings
 from selvedge.fabric import Collector, Release, SelvedgeError, WanModel
 
@@ -60,9 +61,14 @@ class LocalFabric:
         any_port: bool,
         settings: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
         control: ControlSettings | None = None,
+        proves: bool = False,
     ) -> None:
-        """``control`` are a control process's settings; None: none is started, nothing stored."""
+        """``control`` are a control process's settings; None: none is started, nothing stored.
+
+        ``proves``: whether logs of jurisdictions, and a witness, run as well.
+        """
         self._home = home
+        self._proves = proves
         self._control = control
         self._settings = settings
         self._config = config
@@ -96,6 +102,8 @@ class LocalFabric:
         release = self._publish(digests, ports, collectors)
         say(f"release {release.version} signed")
         await self._start_collectors(collectors, say)
+        if self._proves:
+            await self._start_services(log_commands(self._home, release.logs), say)
         await self._start_engines(ports, cache_dir, say)
         addresses = await self._start_links(release, say)
         await self._start_pops(release, addresses, say)
@@ -138,6 +146,7 @@ class LocalFabric:
         collectors: tuple[Collector, ...],
     ) -> Release:
         tenancy = seeding_of(self._home.directory, self._control)
+        logs = plan_logs(self._home, self._config, self._new_port) if self._proves else ()
         return self._home.publish(
             self._config,
             digests,
@@ -146,6 +155,7 @@ class LocalFabric:
             self._peer_listen,
             collectors=collectors,
             control=named_control(self._home, self._control),
+            logs=logs,
             tenancy=tenancy,
         )
 
@@ -195,10 +205,10 @@ class LocalFabric:
         }
 
     async def _start_collectors(self, collectors: tuple[Collector, ...], say: Say) -> None:
-        started = [
-            (await self._spawn(name, argv), url)
-            for name, argv, url in collector_commands(self._home, collectors)
-        ]
+        await self._start_services(collector_commands(self._home, collectors), say)
+
+    async def _start_services(self, commands: Commands, say: Say) -> None:
+        started = [(await self._spawn(name, argv), url) for name, argv, url in commands]
         for child, url in started:
             await child.wait_ready(url, deadline_s=POP_READY_S)
             say(child.name)
@@ -275,6 +285,7 @@ class LocalFabric:
             "peer_addresses": addresses,
             "wan_emulated": bool(addresses),
             "drain_idle_ms": 100,
+            **({"log_tell_ms": 1_000} if self._proves else {}),
             **self._settings.get(pop_id, {}),
         }
         # JSON is YAML.

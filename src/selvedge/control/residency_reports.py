@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,6 +21,7 @@ from selvedge.control.home import Home
 from selvedge.control.invoice_store import InvoiceStore, check_tenant
 from selvedge.control.invoicing import Receipts
 from selvedge.control.kept_releases import KeptReleases
+from selvedge.control.pop_logs import LogSources, PopLogs
 from selvedge.fabric import SelvedgeError
 from selvedge.ledger import (
     BLOCK,
@@ -47,28 +48,15 @@ from selvedge.plan import (
     ResidencyFold,
     ResidencyReport,
     Sample,
-    SampledReceipt,
     StreamRuns,
     compare_numbers,
     find_gaps,
     unread_of,
     where_of,
 )
+from selvedge.tlog import month_of, shard_order
 
 SAMPLE_MAX = 1_000
-
-
-class Logs(Protocol):
-    """The PoPs' logs that a report is held against."""
-
-    def read(self, join: LeafJoin) -> tuple[LogSeen, ...]:
-        """Give every leaf to ``join`` under the log's number, its place in what is returned.
-
-        Each log is recomputed to the root that is signed. Raises `StoreCorrupt` by its name.
-        """
-
-    def prove(self, sampled: SampledReceipt) -> msgspec.Raw | None:
-        """The proof of one receipt, as `selvedge audit prove` makes it."""
 
 
 class Wish(NamedTuple):
@@ -123,28 +111,34 @@ def sources_for_report(home: Home, collected: Iterable[Path]) -> Receipts:
 class Reporting:
     """Makes residency reports from one set of sources."""
 
-    def __init__(self, home: Home, receipts: Receipts, logs: Logs | None = None) -> None:
+    def __init__(self, home: Home, receipts: Receipts, logs: LogSources | None = None) -> None:
+        """Without ``logs`` none are read."""
         self._home = home
         self._receipts = receipts
-        self._logs = logs
+        self._sources = logs
         self._releases = KeptReleases(home)
 
     def report(self, wish: Wish) -> ResidencyReport:
         """The report. Raises `SelvedgeError` where there is none to be made."""
         asked = check_wish(wish)
         draw = Draw(wish.seed, wish.tenant, wish.sample) if wish.seed is not None else None
+        logs = None
+        if self._sources is not None:
+            logs = PopLogs(self._home, self._releases, asked, self._sources)
         with contextlib.closing(LeafJoin()) as join:
             streams: dict[Origin, int] = {}
 
             def want(origin: Origin, seq: int, leaf: bytes) -> None:
-                if self._logs is not None:
+                if logs is not None:
                     join.want(streams.setdefault(origin, len(streams)), seq, leaf)
 
             fold = ResidencyFold(asked, self._releases.judge, draw, want)
             around = self._take(asked, fold)
             self._check_known(asked, fold, around)
-            whole = self._completeness(asked, fold, around, (join, list(streams)))
-        return self._made(wish, fold, whole, draw)
+            seen = _logged(fold, logs, join, streams) if logs is not None else None
+            whole = self._completeness(asked, fold, around, seen)
+        sample = _sample(fold, wish.sample, draw, logs)
+        return self._made(wish, fold, _with_proofs(whole, fold), sample)
 
     def _take(self, asked: ReportAsked, fold: ResidencyFold) -> Around:
         """Every row of the time to the fold; what is known of the numbers around it."""
@@ -195,7 +189,7 @@ class Reporting:
         asked: ReportAsked,
         fold: ResidencyFold,
         around: Around,
-        leaves: tuple[LeafJoin, list[Origin]],
+        logged: tuple[int, tuple[LogSeen, ...]] | None,
     ) -> Completeness:
         numbered = Numbered(fold.numbers, *around)
         findings = fold.findings
@@ -215,19 +209,18 @@ class Reporting:
         twice.join(_both(around.after, fold.numbers))
         _name(twice, findings, "double: it is there a second time, received at another time")
         folded = self._folded(asked, fold)
-        logs = self._logged(fold, leaves)
         for release, count in sorted(fold.unjudged.items()):
             words = "is not kept here, so its receipts cannot be judged"
             findings.add("release", f"release {release}", words, count)
         return Completeness(
             receipts=fold.receipts,
-            leaves=leaves[0].found if logs is not None else None,
+            leaves=logged[0] if logged is not None else None,
             folded=folded.count,
             invoiced=_both(cut, fold.numbers).count,
             elsewhere=unread_of(numbered),
             streams=tuple(StreamRuns(*origin, runs) for origin, runs in fold.numbers.runs()),
             invoices=seen,
-            logs=logs or (),
+            logs=logged[1] if logged is not None else (),
             differences=dict(sorted(findings.counts.items())),
             named=findings.named,
         )
@@ -248,28 +241,8 @@ class Reporting:
         compare_numbers(fold.numbers, folded, fold.findings, words)
         return folded
 
-    def _logged(
-        self, fold: ResidencyFold, leaves: tuple[LeafJoin, list[Origin]]
-    ) -> tuple[LogSeen, ...] | None:
-        """Leaves of receipts against those of logs; None where no logs are read."""
-        if self._logs is None:
-            return None
-        join, streams = leaves
-        seen = self._logs.read(join)
-        for one in join.differing():
-            words = "its leaf is in no log"
-            if one.times:
-                words = f"its leaf is logged {one.times} times"
-            fold.findings.add("leaf", where_of(streams[one.stream], one.seq), words)
-        return tuple(
-            msgspec.structs.replace(
-                one, leaves=join.found_in[number], others=one.others - join.found_in[number]
-            )
-            for number, one in enumerate(seen)
-        )
-
     def _made(
-        self, wish: Wish, fold: ResidencyFold, whole: Completeness, draw: Draw | None
+        self, wish: Wish, fold: ResidencyFold, whole: Completeness, sample: Sample | None
     ) -> ResidencyReport:
         release = self._home.release()
         fleet = release.fleet if release is not None else self._releases.fleet
@@ -293,22 +266,63 @@ class Reporting:
             exceptions=dict(sorted(fold.breaches.counts.items())),
             exceptions_named=fold.breaches.named,
             completeness=whole,
-            sample=self._sample(wish, fold, draw),
-            notes=tuple(_notes(whole, draw)),
+            sample=sample,
+            notes=tuple(_notes(whole, sample)),
         )
 
-    def _sample(self, wish: Wish, fold: ResidencyFold, draw: Draw | None) -> Sample | None:
-        if draw is None:
-            return None
-        drawn = fold.sampled()
-        if self._logs is not None:
-            drawn = tuple(
-                msgspec.structs.replace(one, proof=self._logs.prove(one)) for one in drawn
-            )
-        return Sample(SAMPLE_RULE, draw.seed, wish.sample, drawn)
+
+def _logged(
+    fold: ResidencyFold, logs: PopLogs, join: LeafJoin, streams: Mapping[Origin, int]
+) -> tuple[int, tuple[LogSeen, ...]]:
+    """Leaves of receipts against those of logs: how many are there, and the logs."""
+    seen, missing = logs.read(join, sorted({origin.pop for origin in streams}))
+    for pop, words in missing.items():
+        fold.findings.add("log", f"PoP {pop}", words)
+    origins = list(streams)
+    for one in join.differing():
+        words = f"its leaf is logged {one.times} times" if one.times else "its leaf is in no log"
+        fold.findings.add("leaf", where_of(origins[one.stream], one.seq), words)
+    counted = [
+        msgspec.structs.replace(
+            one, leaves=join.found_in[number], others=one.others - join.found_in[number]
+        )
+        for number, one in enumerate(seen)
+    ]
+    last = month_of(fold.asked.until_us - 1)
+    used = (one for one in counted if one.leaves or _month_of_log(one) <= last)
+    return join.found, tuple(used)
 
 
-def _notes(whole: Completeness, draw: Draw | None) -> Iterator[str]:
+def _month_of_log(log: LogSeen) -> str:
+    return shard_order(log.origin.rpartition("/")[2])[0]
+
+
+def _sample(
+    fold: ResidencyFold, size: int, draw: Draw | None, logs: PopLogs | None
+) -> Sample | None:
+    """What was drawn, each with its proof where there are logs."""
+    if draw is None:
+        return None
+    drawn = []
+    for one in fold.sampled():
+        if logs is not None:
+            try:
+                one = msgspec.structs.replace(one, proof=logs.prove(one))
+            except SelvedgeError as error:
+                where = where_of(Origin(one.pop, one.worker), one.seq)
+                fold.findings.add("proof", where, f"it cannot be proved: {error}")
+        drawn.append(one)
+    return Sample(SAMPLE_RULE, draw.seed, size, tuple(drawn))
+
+
+def _with_proofs(whole: Completeness, fold: ResidencyFold) -> Completeness:
+    """With what was found while the sample was proved."""
+    findings = fold.findings
+    counts = dict(sorted(findings.counts.items()))
+    return msgspec.structs.replace(whole, differences=counts, named=findings.named)
+
+
+def _notes(whole: Completeness, sample: Sample | None) -> Iterator[str]:
     """What the report does not say, in words."""
     yield (
         "A report is as true as the receipts that PoPs wrote: it shows that nothing was left out "
@@ -316,7 +330,13 @@ def _notes(whole: Completeness, draw: Draw | None) -> Iterator[str]:
     )
     if whole.leaves is None:
         yield "No transparency log was read: that receipts were not changed is not shown here."
-    if draw is None:
+    silences = sum(one.silence_count for one in whole.logs)
+    if silences:
+        yield (
+            f"Logs were silent {silences:,} times for longer than a log that lives is; what a PoP "
+            "does while its log is silent is in its receipts alone."
+        )
+    if sample is None:
         yield "No sample was drawn: the auditor gave no seed."
     if whole.elsewhere:
         yield (

@@ -26,7 +26,8 @@ from selvedge.exchange.commands import (
     Tally,
     Vouched,
 )
-from selvedge.exchange.story import RETRY_AFTER_MS, Story, may_keep, read_ask, relay_in_turn
+from selvedge.exchange.keeping import may_keep, read_ask
+from selvedge.exchange.story import RETRY_AFTER_MS, Story, relay_in_turn
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     HANDLINGS,

@@ -39,12 +39,12 @@ from selvedge.exchange.commands import (
     Reply,
     Tally,
 )
+from selvedge.exchange.keeping import may_keep, read_ask
 from selvedge.exchange.quota import Taken, spent, take
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     PROBE_TENANT,
     Ask,
-    Handling,
     Head,
     Outcome,
     Personal,
@@ -57,7 +57,7 @@ from selvedge.fabric.value import Value
 from selvedge.ledger import Admitted, Level
 from selvedge.residency import Allowed
 from selvedge.routing import Attempt, Plan
-from selvedge.wire import BLOCK_BYTES, ImageUrls, fingerprint, is_callers_fault, parse
+from selvedge.wire import ImageUrls, is_callers_fault
 
 Story: TypeAlias = Generator[Command, Reply, Ending]
 
@@ -82,14 +82,14 @@ def serve(
     levels = admitted.levels
     barred = head.fault or admitted.bars(head.route) or spent(view, admitted, head.received_us)
     if barred is not None:
-        return (yield from _refuse(head, draft, barred, head.received_us, levels=levels))
+        return (yield from _refuse_entry(head, draft, barred, view, levels))
 
     here, zones = view.here.id, admitted.zones
     allowed = view.rules.allowed(
         admitted.tenant, admitted.data_class, here, head.received_us, zones
     )
     if isinstance(allowed, Refused):
-        return (yield from _refuse(head, draft, allowed, head.received_us))
+        return (yield from _refuse_entry(head, draft, allowed, view))
     rule = allowed.rule
     draft = msgspec.structs.replace(
         draft,
@@ -175,39 +175,6 @@ def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
     if case.keeps and admits(ask, cached) and isinstance(ended, Relayed):
         yield Remember(scope, ask)
     return (yield from _settle(draft, case, ended, tried))
-
-
-def may_keep(view: FleetView, allowed: Allowed, handling: tuple[Handling, ...]) -> bool:
-    """Whether this PoP may keep an answer or a prefix for later, in memory too."""
-    if handling and "zero-retention" in handling:
-        return False
-    return view.rules.holds(allowed.rule.cache, view.here.id)
-
-
-def read_ask(
-    head: Head,
-    arrived: BodyRead,
-    view: FleetView,
-    tenant: str,
-    image_urls: ImageUrls,
-    *,
-    keeps: bool = True,
-) -> Ask | Refused:
-    """The facts of a body, with the fingerprints of its prompt where it is long enough for any.
-
-    Where this PoP may keep nothing of it there are none: nobody can remember or tell them.
-    """
-    known = arrived.ask
-    if known is not None:
-        return known if keeps else msgspec.structs.replace(known, prefix=())
-    ask = parse(head.route, arrived.body, image_urls)
-    if isinstance(ask, Refused) or ask.prompt_bytes <= BLOCK_BYTES or not keeps:
-        return ask
-    salt = view.salts.get(tenant)
-    if salt is None:
-        return ask
-    prefix = fingerprint(head.route, ask.model, arrived.body, salt)
-    return msgspec.structs.replace(ask, prefix=prefix) if prefix else ask
 
 
 def _plan(head: Head, ask: Ask, view: FleetView, allowed: Allowed, at_us: int) -> Plan | Refused:
@@ -345,7 +312,32 @@ def _refuse(
     recorded = yield Record(receipt, _personal(head, ask))
     if isinstance(recorded, NotWritten):
         return Refuse(_unwritable(recorded), receipt=False)
-    return Refuse(refused, levels=levels if refused.kind.status == 429 else ())
+    return Refuse(refused, levels=_shown_levels(refused, levels))
+
+
+def _refuse_entry(
+    head: Head,
+    draft: Receipt,
+    refused: Refused,
+    view: FleetView,
+    levels: tuple[Level, ...] = (),
+) -> Story:
+    """Refuse at the door. Where a policy lets this PoP keep no receipts of the class it is counted,
+    as a request of nobody is.
+    """
+    rules, at_us = view.rules, head.received_us
+    rule = rules.rule(draft.tenant, draft.data_class, at_us)
+    if rule is not None and rule.policy_rule is not None:
+        row = rules.row(rule.policy_rule, at_us)
+        if not rules.holds(row.receipts & row.keys & row.log, view.here.id):
+            yield Tally(refused.code)
+            return Refuse(refused, receipt=False, levels=_shown_levels(refused, levels))
+    return (yield from _refuse(head, draft, refused, at_us, levels=levels))
+
+
+def _shown_levels(refused: Refused, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    """The levels that an answer tells of: where one of them refused."""
+    return levels if refused.kind.status == 429 else ()
 
 
 def _again(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -11,7 +12,7 @@ import msgspec
 
 from selvedge.fabric import StoreCorrupt
 from selvedge.ledger.collected import BEGINNING, Place, payload_of_line
-from selvedge.ledger.records import Sealed, leaf
+from selvedge.ledger.records import LEAF_DOMAIN, Sealed
 from selvedge.ledger.shipper import Journal
 
 READ_BYTES: Final = 64 * 1024
@@ -64,14 +65,25 @@ class LeafReader:
 
     def _leaves(self, data: bytes) -> list[bytes]:
         found = []
-        for line in data.splitlines():
-            if line[:2] != b"R ":
-                continue
-            try:
-                sealed = _sealed.decode(payload_of_line(line))
-                salt = base64.b64decode(sealed.salt, validate=True)
-            except (StoreCorrupt, msgspec.MsgspecError, UnicodeDecodeError, binascii.Error):
+        at = 0 if data.startswith(b"R ") else data.find(b"\nR ") + 1
+        while data.startswith(b"R ", at):
+            end = data.find(b"\n", at)
+            one = _leaf(data[at:end])
+            if one is not None:
+                found.append(one)
+            else:
                 self.damaged += 1
-                continue
-            found.append(leaf(bytes(sealed.receipt), salt))
+            at = end + 1 if data.startswith(b"R ", end + 1) else data.find(b"\nR ", end) + 1 or end
         return found
+
+
+def _leaf(line: bytes) -> bytes | None:
+    """The leaf of a sealed receipt's line; None where the line does not hold."""
+    try:
+        sealed = _sealed.decode(payload_of_line(line))
+        salt = base64.b64decode(sealed.salt, validate=True)
+    except (StoreCorrupt, msgspec.MsgspecError, UnicodeDecodeError, binascii.Error):
+        return None
+    hashed = hashlib.sha256(LEAF_DOMAIN + salt)
+    hashed.update(sealed.receipt)
+    return hashed.digest()

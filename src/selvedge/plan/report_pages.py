@@ -130,7 +130,7 @@ def _sample(report: ResidencyReport) -> Iterator[Element]:
     yield PageHeading("Sample")
     yield PageText(f"Seed: {report.sample.seed}. Rule: {report.sample.rule}.")
     rows = [
-        (f"{one.pop}/{one.worker}/{one.seq}", one.leaf, "proved" if one.proof else "not read")
+        (f"{one.pop}/{one.worker}/{one.seq}", one.leaf, "proved" if one.is_proved else "not read")
         for one in report.sample.drawn
     ]
     yield PageTable(("PoP/worker/number", "leaf", "proof"), list(_cut(rows)), 1, (24, 62, 14))

@@ -14,6 +14,7 @@ import msgspec
 from selvedge.fabric import StoreCorrupt
 
 VERSION: Final = 1
+NO_PROOF: Final = msgspec.Raw(b"null")
 NAMED_MAX: Final = 200
 """So many breaches and differences of one kind are named; all are counted."""
 
@@ -122,6 +123,10 @@ class LogSeen(msgspec.Struct, frozen=True, order=True):
     first_us: int
     last_us: int
     longest_gap_us: int
+    silence_count: int
+    """How often it said nothing for longer than a log that lives does."""
+    silences: tuple[tuple[int, int], ...]
+    """From and until when, microseconds; the first of them."""
 
 
 class Completeness(msgspec.Struct, frozen=True):
@@ -158,8 +163,13 @@ class SampledReceipt(msgspec.Struct, frozen=True):
     leaf: str
     salt: str
     receipt: msgspec.Raw
-    proof: msgspec.Raw | None = None
-    """A bundle as `selvedge audit prove` makes it; None: no logs were read."""
+    proof: msgspec.Raw = NO_PROOF
+    """A bundle as `selvedge audit prove` makes it; null: no logs were read."""
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether it has one."""
+        return bytes(self.proof) != bytes(NO_PROOF)
 
 
 class Sample(msgspec.Struct, frozen=True):

@@ -1,5 +1,9 @@
 """Floor 4: the PoP process. HTTP server, command interpreter, settings, start and stop."""
 
+from selvedge.pop.access_record import (
+    user_here,
+    write_access,
+)
 from selvedge.pop.keeper import run_keeper
 from selvedge.pop.process import run_pop
 from selvedge.pop.settings import (
@@ -22,4 +26,6 @@ __all__ = [
     "run_pop",
     "settings_table",
     "take_part",
+    "user_here",
+    "write_access",
 ]

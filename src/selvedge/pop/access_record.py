@@ -43,7 +43,7 @@ def write_access(state_dir: Path, what: str, of: str, who: str | None = None) ->
 
     ``who`` is a user of this machine, where it is not given.
     """
-    line = msgspec.json.encode(Access(now_us(), who or _user(), what, of))
+    line = msgspec.json.encode(Access(now_us(), who or user_here(), what, of))
     path = access_file(state_dir)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -64,7 +64,8 @@ def write_access(state_dir: Path, what: str, of: str, who: str | None = None) ->
     return hashlib.sha256(line).hexdigest()
 
 
-def _user() -> str:
+def user_here() -> str:
+    """Who runs this process, by the name that this machine has for them."""
     name = os.environ.get("SUDO_USER")
     return f"{name} as {getpass.getuser()}" if name else getpass.getuser()
 

@@ -339,8 +339,8 @@ class Interpreter:
             return
         relaying.pools.append(where)
         name = engine.name_of(job.ask.model) or job.ask.model
-        zero = bool(job.handling) and "zero-retention" in job.handling
-        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=not zero)
+        keeps = bool(job.scope)  # else nothing of it may stay here, at an engine neither
+        body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=keeps)
         way = self._state.engine_way(engine, job.ask.route)
         relaying.begin(self._state.client.post(way, body, relaying))
 

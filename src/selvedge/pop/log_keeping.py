@@ -36,7 +36,7 @@ from selvedge.fabric import (
 from selvedge.pop.log_writer import PopLog, is_away, read_before
 from selvedge.pop.settings import Settings
 from selvedge.pop.shared import Shared
-from selvedge.tlog import TileTree, read_checkpoint
+from selvedge.tlog import TileTree, read_checkpoint, shard_order
 
 LOOK_S: Final = 0.1
 """What is seen at one look may be read after the next: a leaf waits for two, and a checkpoint."""
@@ -44,6 +44,7 @@ SHARE: Final = 4
 """Where a process serves as well, reading has one part in so many of a thread's time."""
 BACK_OFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 TARGET: Final = "add-pop-checkpoint"
+FORBIDDEN: Final = 403
 
 log: Final = logging.getLogger("selvedge.log")
 
@@ -78,6 +79,11 @@ class LogKeeping:
         self._due_s = self._tell_s = 0.0
         self._said = ""
 
+    @property
+    def may_sign(self) -> bool:
+        """Whether what was signed before is confirmed, and nothing speaks against it."""
+        return self._is_confirmed and self.closed is None and self.own.is_open
+
     def may_drop(self, number: int, journal: FileJournal) -> int:
         """The segments of a journal before this one are in the log, where this PoP keeps one."""
         if self._release is None:
@@ -94,23 +100,23 @@ class LogKeeping:
                 await asyncio.sleep(LOOK_S)
                 try:
                     release = release_of()
-                    if release is None or not await self._ready(release):
+                    if release is None or not await self.ready(release):
                         continue
                     if telling is None or telling.done():
                         telling = self._begin_telling()
-                    if self._is_confirmed and self.closed is None:
+                    if self.may_sign:
                         await self.turn()
                 except (StoreFailed, StoreCorrupt) as error:
-                    self._failed(error)
+                    self.failed(error)
                 except Exception as error:
                     log.exception("a fault of ours: the log")
-                    self._failed(StoreFailed(str(error)))
+                    self.failed(StoreFailed(str(error)))
         finally:
             if telling is not None:
                 telling.cancel()
                 await asyncio.gather(telling, return_exceptions=True)
 
-    async def _ready(self, release: Release) -> bool:
+    async def ready(self, release: Release) -> bool:
         """Whether the log is open, or could be opened."""
         if self._release is None or release.version != self._release.version:
             why = await asyncio.to_thread(self.own.key, release)
@@ -144,9 +150,8 @@ class LogKeeping:
 
     def _begin(self) -> None:
         """The log is open: what was signed before is to be confirmed first."""
-        shards = [one for one in self.own.store.shards() if one != self.own.state.shard]
         if not self._is_confirmed:
-            self._behind = shards[-1:]
+            self._behind = self._shard_before()
         log.info("the log is open: shard %s, size %d", self.own.state.shard, self.own.state.size)
 
     async def _reshard(self) -> None:
@@ -177,9 +182,10 @@ class LogKeeping:
         self._show()
 
     def _shard_before(self) -> list[str]:
-        if self._jurisdiction is None:
-            return []
-        return [one for one in self.own.store.shards() if one != self.own.state.shard][-1:]
+        """The one that ended with its month; one that the operator left is not told any more."""
+        now = shard_order(self.own.state.shard)
+        before = [one for one in self.own.store.shards() if shard_order(one) < now][-1:]
+        return [one for one in before if shard_order(one)[0] < now[0]] if self._listener else []
 
     def _begin_telling(self) -> asyncio.Task[None] | None:
         """Tell the jurisdiction's log in the background, where it is time to."""
@@ -189,12 +195,15 @@ class LogKeeping:
         origin = self.own.origin(state.shard)
         if listener.knows(origin) == state.size and not self._behind:
             return None
-        return asyncio.get_running_loop().create_task(self._tell(listener))
+        return asyncio.get_running_loop().create_task(self.tell())
 
-    async def _tell(self, listener: Listener) -> None:
+    async def tell(self) -> None:
+        """Tell the jurisdiction's log what it has not confirmed. Raises nothing."""
+        listener = self._listener
+        assert listener is not None, "the release names a log for this PoP"
         try:
             while self._behind:
-                await self._tell_shard(listener, self._behind[0], None)
+                await self._tell_end(listener, self._behind[0])
                 self._behind.pop(0)
             state = self.own.state
             await self._tell_shard(listener, state.shard, state.note.encode())
@@ -223,6 +232,15 @@ class LogKeeping:
             if self._shared is not None:
                 self._shared.log_told.set(int(time.time()))
 
+    async def _tell_end(self, listener: Listener, shard: str) -> None:
+        """The last checkpoint of a shard that is closed, where it can still be told."""
+        try:
+            await self._tell_shard(listener, shard, None)
+        except (NotTold, SetBack) as error:
+            if isinstance(error, NotTold) and error.status != FORBIDDEN:
+                raise
+            log.error("the end of shard %s is not taken any more: %s", shard, error)
+
     async def _tell_shard(self, listener: Listener, shard: str, note: bytes | None) -> None:
         files = FolderFiles(self.own.folder)
         if note is None:
@@ -243,7 +261,7 @@ class LogKeeping:
         log.critical("the log is closed: %s; see 'selvedge log reshard'", why)
         self._show()
 
-    def _failed(self, error: SelvedgeError) -> None:
+    def failed(self, error: SelvedgeError) -> None:
         """Take the log up again later from its disk; at once nothing of it is in memory."""
         self.own.is_open = False
         if isinstance(error, StoreCorrupt) or not is_away(error):

@@ -42,8 +42,9 @@ from selvedge.tlog import (
 
 LOG_FOLDER: Final = "log"
 RESHARD_FILE: Final = "reshard"
-CHECKPOINT_S: Final = 1.0
-SETTLED_EACH: Final = 64
+CHECKPOINT_S: Final = 0.8
+"""From the beginning of one to the next: with what reading takes, about one a second."""
+SETTLED_EACH: Final = 512
 """Tiles that are synced after a checkpoint."""
 BACK_US: Final = 1_000_000
 """A clock that is so far behind the newest checkpoint was moved."""
@@ -139,7 +140,8 @@ class PopLog:
             if number not in self._journals:
                 directory = journal_of(self._state_dir, number) / "receipts"
                 self._journals[number] = FileJournal(directory)
-                self._readers.setdefault(number, LeafReader())
+            # Taken up again after a failure, a log knows no reader that no checkpoint told of yet.
+            self._readers.setdefault(number, LeafReader())
         for journal in self._journals.values():
             journal.look()
 
@@ -178,15 +180,16 @@ class PopLog:
     def commit(self) -> None:
         """Sign and publish the checkpoint of what was taken in; a new month is a new shard."""
         time_us, beat_us = self._now(), 0
+        begun_s = self._monotonic_s()
         if self._is_quiet:
             beat_us = max(time_us, self.state.beat_us + 1)
             self.store.add([heartbeat_entry(beat_us)])
         state = self.store.commit(time_us, self._places(), beat_us)
         self.store.publish(state.note.encode())
         self.state = state
-        self._committed_s = self._monotonic_s()
+        self._committed_s = begun_s
         if beat_us:
-            self._beat_s = self._committed_s
+            self._beat_s = begun_s
         self.store.settle(SETTLED_EACH)
 
     def turn_month(self) -> bool:

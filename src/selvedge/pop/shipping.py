@@ -22,6 +22,7 @@ from selvedge.adapters import (
     HttpClient,
     Outgoing,
     TransportFailed,
+    held_tenants,
     journal_of,
     journals_of,
     service_key,
@@ -160,11 +161,13 @@ class Shipping:
     def _drop(self) -> None:
         """What every collector has, and is old enough."""
         before_s = self._settings.receipts_kept_days * 86_400.0
+        held = held_tenants(Path(self._settings.state_dir))
         for number, journal in self.journals.items():
             upto = acknowledged(self.routes, number)
             if self._may_drop is not None:
                 upto = min(upto, self._may_drop(number, journal))
-            for segment in drop_shipped(journal, upto, self.routes.keys(), before_s, time.time()):
+            zones = self.routes.keys()
+            for segment in drop_shipped(journal, upto, zones, before_s, time.time(), held=held):
                 log.info("segment %d of journal %d is dropped: it is shipped", segment, number)
 
     def _count(self) -> None:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from selvedge.fabric import Attestation, DataClass, Key, PoP, Receipt, Release
+from selvedge.residency.rows import Row, rows_of
 
 KINDS: Final = {
     "zone": "a country outside the zone of the rule",
@@ -52,6 +53,8 @@ class Judge:
         }
         self._keys = {(key.tenant, key.id): key for key in release.keys}
         self._owners = {one.id: one.parent for one in release.entities}
+        self._bits = {pop.id: bit for bit, pop in enumerate(release.pops)}
+        self._rows = rows_of(release.policy) if release.policy is not None else {}
 
     def owners(self, entity: str | None) -> tuple[str, ...]:
         """Who owns an entity, all the way up, as the release says."""
@@ -75,6 +78,7 @@ class Judge:
             return [Breach("rule", f"{words}, the receipt says {receipt.zone!r}")]
         allowed = self._countries(kind, self._keys.get((receipt.tenant, receipt.key)))
         found = [one for touch in touches for one in self._place(touch, allowed, kind.zone)]
+        found += self._policy(receipt, kind, touches)
         found += self._ingress(receipt, kind, allowed)
         found += self._handling(receipt, kind)
         found += _attested(receipt)
@@ -89,6 +93,7 @@ class Judge:
         if receipt.served_pop is not None and receipt.processed_in is not None:
             touch = _Touch("processed", receipt.served_pop, receipt.processed_in)
             found += self._place(touch, self._countries(kind, None), kind.zone)
+            found += self._permits(receipt, kind, [touch])
         return [*found, *self._engine(receipt, kind)]
 
     def _countries(self, kind: DataClass, key: Key | None) -> frozenset[str]:
@@ -109,6 +114,40 @@ class Judge:
             yield Breach("place", f"{words}, which its release has in {pop.country}")
             if pop.country not in allowed:
                 yield Breach("zone", f"PoP {pop.id!r} is in {pop.country}, outside zone {zone!r}")
+
+    def _policy(self, receipt: Receipt, kind: DataClass, touches: list[_Touch]) -> Iterator[Breach]:
+        policy = self.release.policy
+        version = policy.version if policy is not None and kind.policy is not None else None
+        if receipt.policy != version:
+            words = f"its release decides by policy {version or 'none'}"
+            yield Breach("policy", f"{words}, the receipt says {receipt.policy or 'none'}")
+        yield from self._permits(receipt, kind, touches)
+        if kind.policy is None:
+            return
+        row = self._row(kind.policy, receipt.received_us)
+        if row is None or not self._holds(row.entry, receipt.ingress_pop):
+            words = f"entered at PoP {receipt.ingress_pop!r}, where policy {kind.policy!r} does not"
+            yield Breach("policy", f"{words} permit it")
+
+    def _permits(
+        self, receipt: Receipt, kind: DataClass, touches: list[_Touch]
+    ) -> Iterator[Breach]:
+        """The policy, as the release has it at the moment of the request, permits processing."""
+        if kind.policy is None:
+            return
+        row = self._row(kind.policy, receipt.received_us)
+        for touch in touches:
+            if row is None or not self._holds(row.process, touch.pop):
+                words = f"{touch.what} at PoP {touch.pop!r}, where policy {kind.policy!r} does not"
+                yield Breach("policy", f"{words} permit it")
+
+    def _row(self, rule: str, at_us: int) -> Row | None:
+        rows = self._rows.get(rule, ())
+        return next((one for one in rows if one.from_us <= at_us < one.until_us), None)
+
+    def _holds(self, bits: int, pop: str) -> bool:
+        bit = self._bits.get(pop)
+        return bit is not None and bool(bits >> bit & 1)
 
     def _ingress(
         self, receipt: Receipt, kind: DataClass, allowed: frozenset[str]

@@ -67,6 +67,11 @@ class Clause(msgspec.Struct, frozen=True):
         """Whether it can have a part in what is decided for this rule."""
         return self.rules is None or rule in self.rules
 
+    @property
+    def looks_behind(self) -> bool:
+        """Whether it looks at who operates a site, not at where it stands alone."""
+        return not self.attributes.isdisjoint(_OPERATORS)
+
     def permits_act(self, act: str) -> bool:
         """Whether it can permit this act: where no clause can, nobody need be asked."""
         return self.permits and (self.acts is None or act in self.acts)
@@ -196,10 +201,11 @@ def expected(
     place = facts.sites.index(site)
     first = facts.epochs[0]
     views = list(dict.fromkeys((epoch.sites[place], first.sites[place])))
+    clauses = [one for one in written.clauses if one.concerns(rule)]
     found: dict[str, tuple[Answer, ...]] = dict.fromkeys(ACTS, ())
     for view in views:
         seen = facts.seen[view]
-        if seen.country == UNKNOWN_COUNTRY:
+        if not _is_known(seen, clauses):
             return {act: (Answer(False),) for act in ACTS}
         answers = written.decide([Question(rule, act, site, seen) for act in ACTS])
         for act, answer in zip(ACTS, answers, strict=True):
@@ -247,12 +253,12 @@ class _Asking:
             place = self._places[name]
             apart |= 1 << place
             seen = self._facts.seen[epoch.sites[place]]
-            if seen.country != UNKNOWN_COUNTRY:
+            if _is_known(seen, clauses):
                 alike[name, _glance(seen, read)] = (1 << place, name, seen)
         for view, mask in self._masks[number].items():
             mask &= ~apart
             seen = self._facts.seen[view]
-            if mask and seen.country != UNKNOWN_COUNTRY:  # nobody knows where: nothing holds
+            if mask and _is_known(seen, clauses):
                 key = (None, _glance(seen, read))
                 held = alike.get(key)
                 name = self._facts.sites[(mask & -mask).bit_length() - 1]
@@ -287,6 +293,16 @@ class _Asking:
         self.reasons.update(answer.reasons)
         if answer.allowed:
             bits[act] |= mask
+
+
+def _is_known(seen: Site, clauses: Iterable[Clause]) -> bool:
+    """Whether enough is known of a site to ask: else nothing holds there, whatever is asked for.
+
+    What reaches it from nobody knows where is no answer to who may and who may not.
+    """
+    if seen.country == UNKNOWN_COUNTRY:
+        return False
+    return UNKNOWN_COUNTRY not in seen.reach or not any(one.looks_behind for one in clauses)
 
 
 def _masks(sites: tuple[int, ...]) -> dict[int, int]:

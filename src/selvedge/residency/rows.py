@@ -33,6 +33,19 @@ class Row(Value, frozen=True):
         """
         return self.enter & self.receipts & self.keys & self.log
 
+    def both(self, other: Row) -> Row:
+        """What both allow, at this row's time."""
+        return Row(
+            self.from_us,
+            self.until_us,
+            self.enter & other.enter,
+            self.process & other.process,
+            self.cache & other.cache,
+            self.log & other.log,
+            self.receipts & other.receipts,
+            self.keys & other.keys,
+        )
+
 
 def nothing(from_us: int, until_us: int) -> Row:
     """A row that allows no act anywhere."""

@@ -73,9 +73,11 @@ class Rules:
     """All rules of a release, and the PoPs they count over.
 
     What holds changes with the clock alone (a policy's rows), and by `stop`, which only takes away.
+    A clock that is moved back behind a moment of change gives nothing back that the change took.
     """
 
     __slots__ = (
+        "_behind",
         "_classes",
         "_everywhere",
         "_hosts",
@@ -83,6 +85,7 @@ class Rules:
         "_index",
         "_members",
         "_narrowed",
+        "_passed_us",
         "_pops",
         "_rows",
         "_rules",
@@ -108,7 +111,11 @@ class Rules:
         self._rows: Mapping[str, tuple[Row, ...]] = rows_of(policy) if policy is not None else {}
         self._hosts: dict[tuple[int, int], str] = {}
         self._stopped: set[str] = set()
-        self._narrowed: dict[tuple[str, tuple[str, ...]], Rule] = {}
+        self._narrowed: dict[tuple[str, tuple[str, ...]], tuple[Rule, Rule]] = {}
+        self._passed_us = 0
+        """The latest moment of change that the clock has passed, at publication or since."""
+        self._behind: dict[tuple[str, str], Rule] = {}
+        """Rules as they hold at moments before that one, to which the clock was moved back."""
         self._members: dict[int, tuple[PoP, ...]] = {}
         self._classes = {
             (tenant.id, one.id): one for tenant in release.tenants for one in tenant.classes
@@ -118,6 +125,7 @@ class Rules:
         for (tenant, data_class), one in self._classes.items():
             name = f"{tenant}/{data_class}"
             self._rules[tenant, data_class] = self._compile(name, one, release.made_us, made)
+        self._passed_us = max([one.from_us for one in self._rules.values()], default=0)
 
     def allowed(
         self,
@@ -135,7 +143,7 @@ class Rules:
         if rule is None:
             name = f"{tenant}/{data_class}"
             return Refused("residency_no_allowed_pop", f"No rule {name!r} exists.", rule=name)
-        if at_us >= rule.until_us or at_us < rule.from_us:
+        if at_us >= rule.until_us or at_us < rule.from_us or at_us < self._passed_us:
             rule = self._at(rule, tenant, data_class, at_us)
         if not rule.allowed:
             return self._nowhere(rule)
@@ -152,7 +160,9 @@ class Rules:
     def rule(self, tenant: str, data_class: str, at_us: int) -> Rule | None:
         """The rule of this class as it holds then; None where there is none."""
         rule = self._rules.get((tenant, data_class))
-        if rule is not None and not rule.from_us <= at_us < rule.until_us:
+        if rule is None:
+            return None
+        if at_us >= rule.until_us or at_us < rule.from_us or at_us < self._passed_us:
             rule = self._at(rule, tenant, data_class, at_us)
         return rule
 
@@ -160,6 +170,7 @@ class Rules:
         """From now on this rule of the policy allows nothing, until another release."""
         self._stopped.add(policy_rule)
         self._narrowed.clear()
+        self._behind.clear()
         for (tenant, data_class), rule in list(self._rules.items()):
             if rule.policy_rule == policy_rule:
                 name, one = rule.name, self._classes[tenant, data_class]
@@ -178,11 +189,31 @@ class Rules:
         rows = self._rows.get(policy_rule)
         return nothing(0, rows[0].from_us if rows else FOREVER_US)
 
+    def _row_and_later(self, policy_rule: str, at_us: int) -> Row:
+        """The row of a moment, without what rows took since that the clock has passed already."""
+        row = self.row(policy_rule, at_us)
+        for later in self._rows.get(policy_rule, ()):
+            if row.from_us < later.from_us <= self._passed_us:
+                row = row.both(later)
+        return row
+
     def _at(self, rule: Rule, tenant: str, data_class: str, at_us: int) -> Rule:
-        """The same rule at another moment; kept where that is a later one."""
-        found = self._compile(rule.name, self._classes[tenant, data_class], at_us, {})
+        """The same rule at another moment."""
+        one = self._classes[tenant, data_class]
+        if one.policy is None:
+            return rule
+        if at_us < self._passed_us:
+            known = self._behind.get((tenant, data_class))
+            if known is None or not known.from_us <= at_us < known.until_us:
+                known = self._compile(rule.name, one, at_us, {})
+                self._behind[tenant, data_class] = known
+            return known
+        found = self._compile(rule.name, one, at_us, {})
         if found.from_us > rule.from_us:
             self._rules[tenant, data_class] = found
+        if found.from_us > self._passed_us:
+            self._passed_us = found.from_us
+            self._behind.clear()
         return found
 
     def _nowhere(self, rule: Rule) -> Refused:
@@ -219,8 +250,8 @@ class Rules:
 
     def _narrow(self, rule: Rule, zones: tuple[str, ...]) -> Rule:
         """The rule within these zones; made when first asked for."""
-        found = self._narrowed.get((rule.name, zones))
-        if found is None or found.from_us != rule.from_us:
+        of, found = self._narrowed.get((rule.name, zones), (None, None))
+        if found is None or of is not rule:
             inside: frozenset[str] = frozenset()
             for zone in zones:
                 inside |= self._zones.get(zone, frozenset())
@@ -244,7 +275,7 @@ class Rules:
             )
             if len(self._narrowed) >= NARROWED_MAX:
                 self._narrowed.clear()
-            self._narrowed[rule.name, zones] = found
+            self._narrowed[rule.name, zones] = rule, found
             self._members.setdefault(allowed, tuple(self._unfold(allowed)))
         return found
 
@@ -300,7 +331,7 @@ class Rules:
         allowed, enter, cache = within, within if in_zone else self._everywhere, within
         from_us, until_us = 0, FOREVER_US
         if one.policy is not None:
-            row = self.row(one.policy, at_us)
+            row = self._row_and_later(one.policy, at_us)
             from_us, until_us = row.from_us, row.until_us
             if one.policy in self._stopped:
                 row = nothing(from_us, until_us)

@@ -131,14 +131,14 @@ def _verify(bundle: Bundle, trust: Trust) -> Iterator[str]:
     if pop.id != receipt.ingress_pop:
         raise BadProof(pop.what, f"is of PoP {pop.id!r}; the receipt is {receipt.ingress_pop!r}'s")
     pop.check_signatures(bundle.keys.pop)
-    yield f"the leaf is entry {pop.index:,} of {pop.size:,} in {pop.origin}, signed by the PoP"
+    yield f"the leaf is at index {pop.index:,} of {pop.size:,} in {pop.origin}, signed by the PoP"
     home = _Logged(bundle.jurisdiction, "jurisdiction's log", _JURISDICTION)
     home.check_inclusion(pop.checkpoint_bytes, "the PoP's checkpoint")
     if home.fleet != pop.fleet:
         raise BadProof(home.what, f"is of the fleet {home.fleet!r} and not of {pop.fleet!r}")
     signers = home.check_signatures((*bundle.keys.jurisdiction, *bundle.keys.witnesses))
     yield (
-        f"the PoP's checkpoint is entry {home.index:,} of {home.size:,} in {home.origin}, "
+        f"the PoP's checkpoint is at index {home.index:,} of {home.size:,} in {home.origin}, "
         "signed by the jurisdiction's log"
     )
     cosigners = signers[len(bundle.keys.jurisdiction) :]
