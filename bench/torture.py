@@ -310,10 +310,7 @@ def main(
         words = "simulated requests"
         _give("torture-sim", words, {**figures, **before, "bars_met": met}, as_json_)
     if part == "attack":
-        before = circumstances()
-        figures, holds = run_attack(console, show=not as_json_)
-        path = write_figures("attack", {**figures, **before, "bars_met": holds})
-        click.echo(path.read_text() if as_json_ else f"written to {os.path.relpath(path)}")
+        holds = _attack(console, as_json_)
     sys.exit(0 if holds else 1)
 
 
@@ -321,6 +318,14 @@ def _residency(requests: int, seed: int, console: Console, as_json_: bool) -> bo
     before = circumstances()
     figures, met = run_residency(requests, seed, console)
     _give("torture-residency", "residency", {**figures, **before, "bars_met": met}, as_json_)
+    return met
+
+
+def _attack(console: Console, as_json_: bool) -> bool:
+    before = circumstances()
+    figures, met = run_attack(console, show=not as_json_)
+    path = write_figures("attack", {**figures, **before, "bars_met": met})
+    click.echo(path.read_text() if as_json_ else f"written to {os.path.relpath(path)}")
     return met
 
 
