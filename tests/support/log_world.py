@@ -150,6 +150,7 @@ class LogWorld:
             place = self.places[pop]
             place.now_us = max(place.now_us, self.now_us)
             place.ticks += 1.000_001
+            keeping._asked_s = float("-inf")
             try:
                 if await keeping.ready(self.release) and keeping.may_sign:
                     await keeping.turn()

@@ -12,7 +12,7 @@ from selvedge.adapters.bundled_models import (
     model_path,
 )
 from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
-from selvedge.adapters.cedar import CedarDecider, read_policies
+from selvedge.adapters.cedar import read_policies
 from selvedge.adapters.certificates import (
     BadCertificate,
     CertificateFiles,
@@ -85,7 +85,7 @@ from selvedge.adapters.journals import (
     journals_of,
     keep_whole,
 )
-from selvedge.adapters.jurisdiction_files import read_jurisdictions, shipped_jurisdictions
+from selvedge.adapters.jurisdiction_files import shipped_jurisdictions
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
     HeldDelta,

@@ -40,6 +40,8 @@ from selvedge.tlog import TileTree, read_checkpoint, shard_order
 
 LOOK_S: Final = 0.1
 """What is seen at one look may be read after the next: a leaf waits for two, and a checkpoint."""
+ASKED_EACH_S: Final = 1.0
+"""How often it is looked whether the operator asks for a new shard."""
 SHARE: Final = 4
 """Where a process serves as well, reading has one part in so many of a thread's time."""
 BACK_OFF_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -77,6 +79,7 @@ class LogKeeping:
         self._keyless: str | None = None
         self._failures = self._untold = 0
         self._due_s = self._tell_s = 0.0
+        self._asked_s = float("-inf")
         self._said = ""
 
     @property
@@ -127,8 +130,10 @@ class LogKeeping:
             return False
         if time.monotonic() < self._due_s:
             return False
-        if await asyncio.to_thread(lambda: self.own.is_to_reshard):
-            await self._reshard()
+        if time.monotonic() >= self._asked_s + ASKED_EACH_S:
+            self._asked_s = time.monotonic()
+            if await asyncio.to_thread(lambda: self.own.is_to_reshard):
+                await self._reshard()
         if self.closed is not None:
             return False
         if not self.own.is_open:
@@ -164,20 +169,17 @@ class LogKeeping:
 
     async def turn(self) -> None:
         """Take in what there is, and sign it where it is time to."""
-        own = self.own
-        await asyncio.to_thread(own.look)
-        while True:
-            begun = time.perf_counter()
-            if not await asyncio.to_thread(own.read):
-                break
+        own, begun = self.own, time.perf_counter()
+        read = await asyncio.to_thread(own.look_and_read)
+        while read and not own.is_due:
             if self._serves:
                 await asyncio.sleep((SHARE - 1) * (time.perf_counter() - begun))
-            if own.is_due:
-                break
+            begun = time.perf_counter()
+            read = await asyncio.to_thread(own.read)
         if own.is_due:
             await asyncio.to_thread(own.commit)
             self._went_well()
-        if await asyncio.to_thread(own.turn_month):
+        if own.is_month_over and await asyncio.to_thread(own.turn_month):
             self._behind = [*self._behind, *self._shard_before()]
         self._show()
 

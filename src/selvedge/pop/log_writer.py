@@ -145,6 +145,11 @@ class PopLog:
         for journal in self._journals.values():
             journal.look()
 
+    def look_and_read(self) -> int:
+        """Both, in one go to a thread."""
+        self.look()
+        return self.read()
+
     def read(self) -> int:
         """Take in a little more of what may be read; bytes, 0 where there is no more."""
         if self.store.full:
@@ -191,6 +196,11 @@ class PopLog:
         if beat_us:
             self._beat_s = begun_s
         self.store.settle(SETTLED_EACH)
+
+    @property
+    def is_month_over(self) -> bool:
+        """Whether the clock is in a later month than the open shard."""
+        return shard_at(self.state.shard, self._clock_us()) != self.state.shard
 
     def turn_month(self) -> bool:
         """Open the month's shard where it has begun; whether it has. Nothing may be pending."""
