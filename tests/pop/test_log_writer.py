@@ -206,6 +206,20 @@ def test_every_read_of_receipts_is_an_entry(tmp_path: Path) -> None:
     assert b'"who":"alice"' in lines[0]
 
 
+def test_a_record_of_reads_that_was_set_back_hides_no_later_read(tmp_path: Path) -> None:
+    place = LogPlace(tmp_path)
+    for number in range(3):
+        write_access(tmp_path, "audit prove", f"receipt {number}")
+    place.turn()
+    path = access_file(tmp_path)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    place.turn()
+    later = write_access(tmp_path, "audit prove", "another")
+    place.turn()
+    found = [access_digest(one) for one in place.entries(NOVEMBER)]
+    assert later in found
+
+
 def test_an_access_that_was_half_written_does_not_join_the_next(tmp_path: Path) -> None:
     place = LogPlace(tmp_path)
     write_access(tmp_path, "receipts show", "rcpt_1", "alice")
