@@ -27,6 +27,7 @@ from bench.month_world import (
     DAYS,
     FAULTS,
     MONTH,
+    PERMITS,
     SERVES,
     START_US,
     TENANTS,
@@ -60,7 +61,8 @@ def play_month(traffic: Iterator[Arrival], seed: int, books: Books, console: Con
                     progress.update(task, completed=done_s, description=f"{number:,} requests")
                 yield arrival
 
-        return play(make_release(), make_scenario(), seed, watched(), books.take)
+        release, scenario = make_release(), make_scenario()
+        return play(release, scenario, seed, watched(), books.take, permits=PERMITS)
 
 
 def check(books: Books, report: Report) -> dict[tuple[str, ...], Sums]:

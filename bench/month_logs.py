@@ -42,12 +42,12 @@ def write_logs(directory: Path, release: Release, collectors: Iterable[Path]) ->
     order = {pop: sorted(found) for pop, found in leaves.items()}
     for hour in range(1, HOURS + 1):
         now_us = START_US + hour * HOUR_US
+        notes: dict[str, list[bytes]] = {zone: [] for zone in homes}
         for pop, log in logs.items():
             log.commit(_entries(order.get(pop, []), now_us - HOUR_US, now_us), now_us)
-            home = homes[PLACES[pop][0]]
-            home.store.add([log.note])
+            notes[PLACES[pop][0]].append(log.note)
         for zone, home in homes.items():
-            home.commit([], now_us, zone)
+            home.commit(notes[zone], now_us, zone)
     return {pop: log.count for pop, log in logs.items()}
 
 
@@ -69,15 +69,9 @@ class _Log:
         """Add, sign, publish; with the witness's word where it is a zone's log."""
         shard = month_of(now_us - 1)
         if self.store.state.shard != shard:
-            pending = self.store.pending
-            if pending:
-                self._publish(now_us, zone)
             self.store.begin(shard, now_us)
         self.store.add(entries)
         self.count += len(entries)
-        self._publish(now_us, zone)
-
-    def _publish(self, now_us: int, zone: str | None) -> None:
         self.note = self.store.commit(now_us).note.encode()
         shown = self.note if zone is None else _cosigned(self.note, zone, now_us)
         self.store.publish(shown)

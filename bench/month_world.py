@@ -14,11 +14,14 @@ from itertools import accumulate
 
 import msgspec
 
-from selvedge.adapters import operator_public_key
+from selvedge.adapters import operator_public_key, read_policies, shipped_jurisdictions
 from selvedge.fabric import (
+    ACTS,
+    HANDLINGS,
     DataClass,
     Engine,
     Entity,
+    Handling,
     JurisdictionLog,
     Key,
     Model,
@@ -31,7 +34,8 @@ from selvedge.fabric import (
     Zone,
 )
 from selvedge.ledger.price_book import Contract, Neurons, PriceBook, PriceRow, Tier
-from selvedge.sim import HARDWARE, BatchingModel, Outage, Scenario, Timing
+from selvedge.residency import Fleet, compile_policy
+from selvedge.sim import HARDWARE, BatchingModel, Outage, Permits, Scenario, Timing
 from selvedge.tlog import COSIGNATURE, Signer
 
 MONTH = "2026-11"
@@ -144,8 +148,54 @@ def _log(zone: str) -> JurisdictionLog:
     )
 
 
+POLICIES = """
+@id("eu-only")
+permit (principal == Rule::"eu-only", action, resource)
+when { resource.groups.contains("EEA") && resource.transfers.contains("gdpr/art45") };
+
+@id("apac-only")
+permit (principal == Rule::"apac-only", action, resource)
+when { ["JP", "SG"].containsAll(resource.reach) };
+
+@id("apac-only-cache")
+forbid (principal == Rule::"apac-only", action == Action::"cache", resource)
+unless { resource.country == "SG" };
+"""
+"""Every zone but ``us`` has a rule, for every other of its tenants."""
+HANDLED: Mapping[int, tuple[Handling, ...]] = {
+    3: ("no-training",),
+    5: ("zero-retention",),
+    8: ("no-training", "zero-retention"),
+}
+
+
+PERMITS: Permits = {
+    **{("eu-only", act): ((0, frozenset({"fra", "ams"})),) for act in ACTS},
+    **{("apac-only", act): ((0, frozenset({"sin", "nrt"})),) for act in ACTS},
+    ("apac-only", "cache"): ((0, frozenset({"sin"})),),
+}
+"""The same by hand, for the simulator's witness, which asks neither Cedar nor bitsets."""
+
+
+def _class_of(number: int, zone: str) -> DataClass:
+    rule = f"{zone}-only" if zone != "us" and number % 2 else None
+    return DataClass(zone, zone, "in-zone", policy=rule, handling=HANDLED.get(number, ()))
+
+
 def make_release() -> Release:
-    """The fleet of the month."""
+    """The fleet of the month, its policy compiled as of the first day."""
+    fleet = _make_fleet()
+    tenants = tuple(
+        Tenant(tenant_name(at), tuple(_class_of(at, zone) for zone in zones_of(at)))
+        for at in range(TENANTS)
+    )
+    known = Fleet(fleet.pops, fleet.entities, tenants)
+    made = compile_policy(read_policies(POLICIES), known, shipped_jurisdictions(), fleet.made_us)
+    return msgspec.structs.replace(fleet, policy=made.policy, tenants=tenants)
+
+
+def _make_fleet() -> Release:
+    """Before anybody wrote a rule: zones alone decide."""
     numbers = range(TENANTS)
     no_hash = "0" * 64
     return Release(
@@ -212,6 +262,7 @@ def _pop(name: str) -> PoP:
                 profile="openai",
                 serves=tuple(Served(model, model) for model in SERVES[engine]),
                 in_flight_max=1024,
+                honours=HANDLINGS,
                 prefill_tokens_per_s=_HARDWARE[engine].prefill_tokens_per_s,
             )
             for engine in _engines_at(name)

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -271,6 +272,7 @@ def main(
     (collectors die as well), ledger (the control process too), log (logs and a witness), database
     (stopped, slow, full), sim, residency (4,100 PoPs amid a rollout), attack, overload, soak."""
     console = Console(stderr=True, highlight=False)
+    plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
     holds = True
     if part == "overload":
         sys.exit(0 if run_overload(seconds, as_json_) else 1)
@@ -281,21 +283,17 @@ def main(
     if part == "residency":
         sys.exit(0 if _residency(requests or RESIDENCY_REQUESTS, seed, console, as_json_) else 1)
     if part == "soak":
-        plan = SoakPlan(minutes=minutes, clients=2 * clients, seed=seed)
-        sys.exit(0 if run_soak(plan, keep, console, as_json_) else 1)
+        soaked = SoakPlan(minutes=minutes, clients=2 * clients, seed=seed)
+        sys.exit(0 if run_soak(soaked, keep, console, as_json_) else 1)
     if part == "collect":
-        plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
         sys.exit(0 if run_collect(plan, keep, console, as_json_) else 1)
     if part == "ledger":
-        plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers, goal_max=500)
-        name, figures, met = run_ledger(plan, store, keep, console)
+        name, figures, met = run_ledger(replace(plan, goal_max=500), store, keep, console)
         _give(name, "deaths", figures, as_json_)
         sys.exit(0 if met else 1)
     if part == "log":
-        plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
         sys.exit(0 if _log(plan, keep, console, as_json_) else 1)
     if part in ("all", "kill"):
-        plan = Plan(rounds=rounds, clients=clients, seed=seed, workers=workers)
         before = circumstances()
         try:
             figures, met = run_kill(plan, keep, console)
@@ -310,15 +308,8 @@ def main(
         words = "simulated requests"
         _give("torture-sim", words, {**figures, **before, "bars_met": met}, as_json_)
     if part == "attack":
-        holds = _attack(console, as_json_)
+        holds &= _attack(console, as_json_)
     sys.exit(0 if holds else 1)
-
-
-def _residency(requests: int, seed: int, console: Console, as_json_: bool) -> bool:
-    before = circumstances()
-    figures, met = run_residency(requests, seed, console)
-    _give("torture-residency", "residency", {**figures, **before, "bars_met": met}, as_json_)
-    return met
 
 
 def _attack(console: Console, as_json_: bool) -> bool:
@@ -326,6 +317,13 @@ def _attack(console: Console, as_json_: bool) -> bool:
     figures, met = run_attack(console, show=not as_json_)
     path = write_figures("attack", {**figures, **before, "bars_met": met})
     click.echo(path.read_text() if as_json_ else f"written to {os.path.relpath(path)}")
+    return met
+
+
+def _residency(requests: int, seed: int, console: Console, as_json_: bool) -> bool:
+    before = circumstances()
+    figures, met = run_residency(requests, seed, console)
+    _give("torture-residency", "residency", {**figures, **before, "bars_met": met}, as_json_)
     return met
 
 

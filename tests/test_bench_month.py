@@ -15,6 +15,7 @@ from bench.month_traffic import WINDOWS, Curve, Lengths, Shapes, arrivals
 from bench.month_world import (
     DAYS,
     FAULTS,
+    PERMITS,
     SERVES,
     START_US,
     TENANTS,
@@ -94,7 +95,8 @@ def test_what_is_collected_is_what_was_played(tmp_path: Path) -> None:
     pytest.importorskip("duckdb")
     books = Books(tmp_path)
     traffic = arrivals(make_buyers(), shapes(), 2_000, 1, (START_US, DAYS))
-    report = play(make_release(), make_scenario(), 1, traffic, books.take)
+    release, scenario = make_release(), make_scenario()
+    report = play(release, scenario, 1, traffic, books.take, permits=PERMITS)
     books.close()
     assert books.receipts == report.figures.arrived
     assert [one.name for one in books.directories] == ["apac", "eu", "us"]

@@ -15,6 +15,7 @@ from bench.month_books import Books
 from bench.month_traffic import arrivals
 from bench.month_world import (
     DAYS,
+    PERMITS,
     START_US,
     make_buyers,
     make_price_book,
@@ -31,7 +32,7 @@ REQUESTS = 3_000
 def test_invoices_are_the_fold_of_the_receipts(tmp_path: Path) -> None:
     books = Books(tmp_path)
     traffic = arrivals(make_buyers(), shapes(), REQUESTS, 3, (START_US, DAYS))
-    play(make_release(), make_scenario(), 3, traffic, books.take)
+    play(make_release(), make_scenario(), 3, traffic, books.take, permits=PERMITS)
     books.close()
     (tmp_path / "prices.json").write_bytes(msgspec.json.encode(make_price_book()))
     figures, invoices = month_bill.bill(tmp_path, Console(file=StringIO()))

@@ -27,7 +27,7 @@ DAY: Final = date(2027, 3, 1)
 MADE_US: Final = day_us(DAY) + 12_345_678
 RULES: Final = ["one", "two", "three"]
 
-days = st.one_of(st.none(), st.integers(-500, 500).map(lambda number: DAY + timedelta(days=number)))
+days = st.one_of(st.none(), st.integers(-100, 450).map(lambda number: DAY + timedelta(days=number)))
 
 
 @st.composite
@@ -38,13 +38,16 @@ def spans(draw: st.DrawFn) -> tuple[date | None, date | None]:
     return since, until
 
 
+_COUNTRY: Final = st.sampled_from(COUNTRIES)
+
+
 @st.composite
 def lists(draw: st.DrawFn) -> Jurisdictions:
     groups: dict[str, Group] = {}
     for name in GROUPS:
         members = [
             Member((country,), None, *draw(spans()))
-            for country in draw(st.lists(st.sampled_from(COUNTRIES), unique=True, max_size=4))
+            for country in draw(st.lists(_COUNTRY, unique=True, min_size=1, max_size=5))
         ]
         members += [
             Member((), inner, *draw(spans()))
@@ -53,7 +56,7 @@ def lists(draw: st.DrawFn) -> Jurisdictions:
         ]
         groups[name] = Group(tuple(members) or (Member(("IS",)),))
     transfers: dict[tuple[object, ...], Transfer] = {}
-    for _ in range(draw(st.integers(0, 5))):
+    for _ in range(draw(st.integers(1, 6))):
         since, until = draw(spans())
         row = Transfer(
             regime="gdpr",
@@ -92,7 +95,7 @@ def fleets(draw: st.DrawFn) -> Fleet:
         )
     pops = tuple(
         _pop(number, draw(st.sampled_from([*COUNTRIES, "unknown"])), draw(_ENTITY))
-        for number in range(draw(st.integers(1, 12)))
+        for number in range(draw(st.integers(3, 12)))
     )
     return Fleet(pops, tuple(entities), (Tenant("t", (DataClass("c", "z", "in-zone"),)),))
 
@@ -207,4 +210,19 @@ def clauses(draw: st.DrawFn) -> str:
     return f"{effect}({principal}, {action}, {resource}) {kind} {{ {draw(conditions)} }};"
 
 
-policies = st.lists(clauses(), min_size=1, max_size=6).map("\n".join)
+@st.composite
+def _plain(draw: st.DrawFn) -> str:
+    """A permit that follows the list, day by day."""
+    rule = draw(st.sampled_from(RULES))
+    name = draw(st.sampled_from(["groups", "transfers"]))
+    word = draw(st.sampled_from(_SET[name]))
+    kind = draw(st.sampled_from(["when", "when", "unless"]))
+    return (
+        f'permit(principal == Rule::"{rule}", action, resource) '
+        f'{kind} {{ resource.{name}.contains("{word}") }};'
+    )
+
+
+policies = st.tuples(
+    st.lists(_plain(), min_size=1, max_size=3), st.lists(clauses(), max_size=5)
+).map(lambda two: "\n".join((*two[0], *two[1])))

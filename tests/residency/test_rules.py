@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selvedge.fabric import DataClass, PoP, Refused, Release, Tenant, Zone
+from selvedge.fabric import BadRelease, DataClass, PoP, Refused, Release, Tenant, Zone
 from selvedge.residency import Allowed, Rules
 from selvedge.residency.rules import NARROWED_MAX
 from tests.support.fleets import NOW_US, make_pop, make_release
@@ -172,3 +172,10 @@ def test_rules_narrowed_by_keys_have_a_limit() -> None:
     for number in range(NARROWED_MAX + 5):
         rules.allowed("free", "default", "sin", NOW_US, ("eea", f"z{number}"))
     assert len(rules._narrowed) <= NARROWED_MAX
+
+
+def test_a_model_named_like_another_with_a_handling_is_refused() -> None:
+    """Engines that honour a handling are found under such a name."""
+    (first, *_) = make_release().models
+    with pytest.raises(BadRelease, match="1 to 128 printable characters"):
+        msgspec.structs.replace(first, id=f"{first.id}\nzero-retention")

@@ -102,6 +102,22 @@ def served(pop: str = "sin", country: str = "SG", **facts: object) -> dict[str, 
     return given | facts
 
 
+REFUSED_AT_THE_DOOR: dict[str, object] = {
+    "outcome": Outcome.REFUSED,
+    "status": 451,
+    "code": "residency_ingress",
+    "zone": "",
+    "usage": None,
+    "planned": (),
+    "planned_in": (),
+    "attempts": (),
+    "served_pop": None,
+    "served_engine": None,
+    "served_entity": None,
+    "processed_in": None,
+}
+
+
 class Month:
     """Two PoPs of one zone, their collector, a release, all in one home."""
 

@@ -15,6 +15,7 @@ from selvedge.fabric import BadProof
 from selvedge.ledger import Sealed
 from selvedge.ledger.records import LEAF_DOMAIN as LEDGER_DOMAIN
 from selvedge.tlog import (
+    Finding,
     Note,
     Signer,
     TlogProof,
@@ -325,6 +326,14 @@ def test_a_fork_of_equal_size_is_refused_by_the_quorum() -> None:
     keys = [witness.verifier.text for witness in forked.witnesses]
     stuffed = changed(stuffed, lambda b: b["keys"].update(witnesses=keys))
     assert "the signature of 'w0.example/w' does not hold" in fails(stuffed, forked.trust())
+
+
+def test_a_time_that_no_calendar_has_is_told_as_it_is() -> None:
+    world = World()
+    world.home.sign((world.witnesses[0], 2**62))
+    said = verify_bundle(world.prove("sg", 17), world.trust(quorum=1))[-1]
+    assert said == Finding(True, said.text)
+    assert f"by w0.example/w at {2**62} s" in said.text
 
 
 def test_one_witness_is_not_two(world: World, bundle: bytes) -> None:

@@ -19,12 +19,12 @@ from selvedge.tlog import (
     partial_tiles,
     read_entries,
     root_of,
+    tiles,
     tiles_between,
     verify_consistency,
     verify_inclusion,
     write_entries,
 )
-from selvedge.tlog.tiles import TILES_KEPT
 from tests.tlog.trees import MemoryLog, slow_path, slow_proof, slow_root
 
 
@@ -139,8 +139,6 @@ def test_five_levels_without_holding_the_leaves() -> None:
     assert edge.root() == root_of(block * 3 + block[:7])
     assert tree.find(block[0], edge.size - 1, edge.size + 9) == edge.size - 1
     assert tree.find(b"\1" * 32, 0, edge.size) is None
-    for index in range(0, 256 * (TILES_KEPT // 2), 256):
-        tree.leaf(index)  # more tiles than are kept would need the third level; all stay right
     assert tree.leaf(5) == block[0]
 
 
@@ -213,6 +211,21 @@ def test_missing_and_short_tiles_are_named(log: MemoryLog) -> None:
         TileTree(70_000, root, log.files.get).root_at(70_001)
     with pytest.raises(BadProof):
         RightEdge.restore(70_000, b"\0" * 32, log.files.get)
+
+
+def test_few_tiles_are_kept_however_many_are_read(
+    log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiles, "TILES_KEPT", 3)
+    tree = log.tree()
+    for index in (*range(0, 70_000, 997), 5):
+        assert tree.leaf(index) == leaf_hash(log.entries[index])
+
+
+def test_the_largest_tree() -> None:
+    names = list(tiles_between(2**63 - 2, 2**63 - 1))
+    assert [name.width for name in names] == [255]
+    assert len(partial_tiles(2**63 - 1)) == 8
 
 
 def test_where_a_partial_tile_is_gone_the_full_one_serves() -> None:

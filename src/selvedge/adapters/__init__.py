@@ -12,7 +12,7 @@ from selvedge.adapters.bundled_models import (
     model_path,
 )
 from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
-from selvedge.adapters.cedar import CedarDecider, read_policies
+from selvedge.adapters.cedar import read_policies
 from selvedge.adapters.certificates import (
     BadCertificate,
     CertificateFiles,
@@ -33,13 +33,20 @@ from selvedge.adapters.engine_probe import (
     Ask,
     EngineProbe,
     Heard,
-    ProbeFailed,
 )
 from selvedge.adapters.entropy import (
     Entropy,
 )
-from selvedge.adapters.fleet_config import forgets, make_release, read_config
+from selvedge.adapters.fleet_config import (
+    forgets,
+    make_release,
+    read_config,
+    stand_in_release,
+)
 from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
+from selvedge.adapters.fleet_residency import (
+    lists_of,
+)
 from selvedge.adapters.http_client import (
     Call,
     ClientSettings,
@@ -78,7 +85,7 @@ from selvedge.adapters.journals import (
     journals_of,
     keep_whole,
 )
-from selvedge.adapters.jurisdiction_files import read_jurisdictions, shipped_jurisdictions
+from selvedge.adapters.jurisdiction_files import shipped_jurisdictions
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
     HeldDelta,
@@ -88,7 +95,6 @@ from selvedge.adapters.key_delta_store import (
 )
 from selvedge.adapters.leaf_join import (
     LeafJoin,
-    Unlogged,
 )
 from selvedge.adapters.legal_holds import (
     Hold,
@@ -98,12 +104,10 @@ from selvedge.adapters.legal_holds import (
 )
 from selvedge.adapters.links import (
     READY,
-    BadLinks,
     Link,
     render_links,
 )
 from selvedge.adapters.log_config import (
-    LogConfig,
     named_logs,
 )
 from selvedge.adapters.log_files import (
@@ -121,7 +125,6 @@ from selvedge.adapters.log_store import (
     LogState,
     LogStore,
     decode_state,
-    encode_state,
     public_folder,
     published,
     read_path,
@@ -137,7 +140,6 @@ from selvedge.adapters.model_catalogue import (
     QUANTISATIONS,
     KnownModel,
     ModelCatalogue,
-    Quantisation,
     read_catalogue,
 )
 from selvedge.adapters.monthly_folds import (
@@ -183,6 +185,11 @@ from selvedge.adapters.peer_identities import (
 from selvedge.adapters.plain_files import (
     PlainFiles,
 )
+from selvedge.adapters.policy_cases import (
+    CaseConfig,
+    listed,
+    read_cases,
+)
 from selvedge.adapters.price_file import (
     HeldPrices,
     PriceStore,
@@ -227,6 +234,7 @@ from selvedge.adapters.release_store import (
 )
 from selvedge.adapters.report_rows import (
     numbers_around,
+    rows_between,
     rows_of_tenant,
 )
 from selvedge.adapters.service_parts import (
@@ -266,7 +274,6 @@ from selvedge.adapters.sockets import (
     no_delay,
 )
 from selvedge.adapters.speculation import (
-    NO_SPECULATION,
     Speculation,
     SpeculationKind,
 )
@@ -292,7 +299,6 @@ __all__ = [
     "DELTA_FILE",
     "LOG_KEY_FILE",
     "NAME_BYTES",
-    "NO_SPECULATION",
     "PARENT_VARIABLE",
     "PARTITIONS",
     "PEER_FILE",
@@ -304,10 +310,9 @@ __all__ = [
     "WRITTEN_BEFORE",
     "Ask",
     "BadCertificate",
-    "BadLinks",
     "BadWebhook",
     "Call",
-    "CedarDecider",
+    "CaseConfig",
     "Cell",
     "CertificateFiles",
     "Chain",
@@ -336,7 +341,6 @@ __all__ = [
     "LeftClaim",
     "Link",
     "Listener",
-    "LogConfig",
     "LogFiles",
     "LogPlace",
     "LogState",
@@ -356,8 +360,6 @@ __all__ = [
     "PageText",
     "PlainFiles",
     "PriceStore",
-    "ProbeFailed",
-    "Quantisation",
     "ReceiptBook",
     "ReleaseArchive",
     "ReleaseStore",
@@ -374,7 +376,6 @@ __all__ = [
     "ToStart",
     "Told",
     "TransportFailed",
-    "Unlogged",
     "Vault",
     "WatchedFile",
     "Way",
@@ -397,7 +398,6 @@ __all__ = [
     "draw_invoice",
     "draw_pages",
     "drop_days",
-    "encode_state",
     "find_data",
     "find_digests",
     "find_parts",
@@ -421,6 +421,8 @@ __all__ = [
     "keep_whole",
     "lay_down_release",
     "leave_no_core",
+    "listed",
+    "lists_of",
     "log_place",
     "make_release",
     "model_digest",
@@ -443,10 +445,10 @@ __all__ = [
     "published",
     "quoted",
     "read_amount",
+    "read_cases",
     "read_catalogue",
     "read_config",
     "read_holds",
-    "read_jurisdictions",
     "read_lines",
     "read_log_keys",
     "read_path",
@@ -458,6 +460,7 @@ __all__ = [
     "render_links",
     "rotate_log_key",
     "rotate_peer_identity",
+    "rows_between",
     "rows_of_lines",
     "rows_of_parts",
     "rows_of_tenant",
@@ -472,6 +475,7 @@ __all__ = [
     "shipped_jurisdictions",
     "signature_of",
     "sizes_around",
+    "stand_in_release",
     "sweep_drafts",
     "usage_of_parts",
     "webhook_headers",

@@ -140,9 +140,29 @@ def check_config(
     config: FleetConfig, *, force: bool = False, remark: Callable[[str], None] = _silent
 ) -> None:
     """Make a release with stand-ins for keys, weights and ports. Raises `BadRelease`."""
+    _check_listen(config)
+    check_logs_config(config.logs)
+    try:
+        # Groups and instruments are those of today.
+        now_us = time.time_ns() // 1000
+        msgspec.json.encode(stand_in_release(config, now_us, force=force, remark=remark))
+    except UnicodeEncodeError as error:
+        raise BadRelease("fleet", f"holds a character that is none: {error.reason}") from error
+
+
+def stand_in_release(
+    config: FleetConfig,
+    made_us: int,
+    *,
+    force: bool = False,
+    remark: Callable[[str], None] = _silent,
+) -> Release:
+    """What a file would make if it were published then, with stand-ins for keys, weights and
+    ports. Raises `BadRelease`.
+    """
     stand_ins = Facts(
         version=1,
-        made_us=time.time_ns() // 1000,  # groups and instruments are those of today
+        made_us=made_us,
         key_hashes=dict.fromkeys(config.keys, _ANY_HASH),
         public_keys=dict.fromkeys(config.pops, _ANY_PUBLIC_KEY),
         digests={},
@@ -159,12 +179,7 @@ def check_config(
         force=force,
         remark=remark,
     )
-    _check_listen(config)
-    check_logs_config(config.logs)
-    try:
-        msgspec.json.encode(make_release(config, stand_ins))
-    except UnicodeEncodeError as error:
-        raise BadRelease("fleet", f"holds a character that is none: {error.reason}") from error
+    return make_release(config, stand_ins)
 
 
 def _named_control(config: FleetConfig) -> Control | None:

@@ -15,7 +15,14 @@ _FETCHED: Final = 1_000
 def rows_of_tenant(
     parts: Sequence[Path], tenant: str, since_us: int, until_us: int
 ) -> Iterator[UsageRow]:
-    """Rows of the tenant and time, conflicts too. Raises `StoreFailed`.
+    """Rows of the tenant and time, conflicts too. Raises `StoreFailed`."""
+    return rows_between(parts, since_us, until_us, tenant)
+
+
+def rows_between(
+    parts: Sequence[Path], since_us: int, until_us: int, tenant: str | None = None
+) -> Iterator[UsageRow]:
+    """Rows of a time, of one tenant or of all. Raises `StoreFailed`.
 
     Every part is looked at, whatever day its directory says: a part that lies in the wrong one
     must not hide what is in it.
@@ -25,7 +32,7 @@ def rows_of_tenant(
     with reading(parts) as database:
         query = (
             f"SELECT * FROM {as_rows(database, parts)} "
-            "WHERE tenant = ? AND received_us >= ? AND received_us < ?"
+            "WHERE coalesce(tenant = ?, true) AND received_us >= ? AND received_us < ?"
         )
         found = database.execute(query, [tenant, since_us, until_us])
         while rows := found.fetchmany(_FETCHED):

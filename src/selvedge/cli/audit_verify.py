@@ -51,7 +51,9 @@ def verify(bundle: BinaryIO, keys_file: Path | None, home: Path, as_json: bool) 
         click.echo(msgspec.json.encode({"findings": findings, "holds": holds}))
     else:
         for one in findings:
-            click.echo(printable(f"{'ok  ' if one.good else 'FAIL'}  {one.text}"))
+            # A bundle's own words must not look like a line of ours.
+            text = one.text.replace("\n", "\\n")
+            click.echo(printable(f"{'ok  ' if one.good else 'FAIL'}  {text}"))
         click.echo("the bundle holds" if holds else "the bundle does NOT hold")
     sys.exit(0 if holds else 1)
 

@@ -22,6 +22,7 @@ from selvedge.cli.fleet import fleet
 from selvedge.cli.invoice import invoice
 from selvedge.cli.log import log, witness
 from selvedge.cli.model import model
+from selvedge.cli.policy import policy
 from selvedge.cli.pop import pop
 from selvedge.cli.price import price
 from selvedge.cli.receipts import receipts
@@ -57,7 +58,7 @@ def version(as_json: bool) -> None:
 for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
     *(tenant, project, key, control, usage, reconcile),
-    *(price, invoice, sla, alert, forecast, audit),
+    *(price, invoice, sla, alert, forecast, audit, policy),
     *(log, witness),
     *(sim, doctor, docs),
 ):

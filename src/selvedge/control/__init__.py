@@ -81,6 +81,10 @@ from selvedge.control.log_process import (
     run_log,
     run_witness,
 )
+from selvedge.control.policy_simulations import (
+    at_stake,
+    simulate_change,
+)
 from selvedge.control.pop_logs import (
     LogSources,
     logs_are_kept,
@@ -155,6 +159,7 @@ __all__ = [
     "Wish",
     "WitnessSettings",
     "admin_errors_table",
+    "at_stake",
     "back_up",
     "book_of",
     "burn_now",
@@ -190,6 +195,7 @@ __all__ = [
     "run_log",
     "run_witness",
     "seeding_of",
+    "simulate_change",
     "sources_for_report",
     "usage_of",
     "weights_digests",

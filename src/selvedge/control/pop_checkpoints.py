@@ -17,6 +17,7 @@ from selvedge.tlog import (
     ED25519,
     SHARD_PATTERN,
     Accepted,
+    Note,
     Refusal,
     TileTree,
     Verifier,
@@ -97,7 +98,17 @@ class PopCheckpoints:
         size = shards[shard].size if shard in shards else -1
         if found.checkpoint.size > size and shard_order(shard) < shard_order(newest):
             return Refusal(403, f"shard {shard} of {pop} was followed by {newest} and is closed")
-        return found, found.checkpoint.size > size
+        return self._bare(found), found.checkpoint.size > size
+
+    def _bare(self, found: Accepted) -> Accepted:
+        """The checkpoint with the PoP's own signatures, each once. Whoever can reach this log can
+        add a line to somebody's note: a proof would have to name who signed it.
+        """
+        log = self._find(found.checkpoint.origin)
+        keys = log.keys if log is not None else ()
+        text = found.note.text
+        own = [one for one in found.note.signatures if any(key.verify(text, one) for key in keys)]
+        return Accepted(found.checkpoint, Note(text, tuple(dict.fromkeys(own))))
 
     def take(self, entry: bytes) -> None:
         """Know an entry of the log."""

@@ -60,8 +60,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of an adapter (LoRA): the model whose weights it is loaded upon; ``digest`` is its own."""
 
     def __post_init__(self) -> None:
-        if not self.id or len(self.id) > 128:
-            raise BadRelease("models", "a model id has 1 to 128 characters")
+        if not self.id or len(self.id) > 128 or not self.id.isprintable():
+            raise BadRelease("models", "a model id has 1 to 128 printable characters")
         if not DIGEST_PATTERN.fullmatch(self.digest):
             raise BadRelease(f"models.{self.id}.digest", "is 'unknown' or 'sha256:' and 64 digits")
         if self.context_tokens_max < 1:

@@ -9,6 +9,17 @@ from selvedge.plan.completeness import (
     unread_of,
     where_of,
 )
+from selvedge.plan.policy_explained import (
+    Asking,
+    Explained,
+    ListRow,
+    Why,
+    explain,
+)
+from selvedge.plan.policy_simulation import (
+    Affected,
+    Simulation,
+)
 from selvedge.plan.proposing import Cost, Proposed, Rule, propose, read_cost, read_costs, read_rule
 from selvedge.plan.published import Market, Published, Vendor, read_market, read_price_map
 from selvedge.plan.report_pages import (
@@ -60,6 +71,8 @@ from selvedge.plan.signed_reports import (
 
 __all__ = [
     "SAMPLE_RULE",
+    "Affected",
+    "Asking",
     "ByIngress",
     "ByRefusal",
     "ByRule",
@@ -67,9 +80,11 @@ __all__ = [
     "Completeness",
     "Cost",
     "Draw",
+    "Explained",
     "Findings",
     "InvoiceSeen",
     "Judged",
+    "ListRow",
     "LogSeen",
     "Market",
     "Mix",
@@ -89,13 +104,16 @@ __all__ = [
     "SampledReceipt",
     "Sent",
     "SignedReport",
+    "Simulation",
     "StreamRuns",
     "Vendor",
+    "Why",
     "check_report",
     "compare",
     "compare_numbers",
     "difference_ppm",
     "draw_report",
+    "explain",
     "find_gaps",
     "open_report",
     "ours_of",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from selvedge.exchange import Compiled
 from selvedge.fabric import Receipt, Release
 from selvedge.routing import EngineStates, Policy, Signals
+from selvedge.sim.border import Law, Permits
 from selvedge.sim.interpreter import Interpreter, compile_simulated
 from selvedge.sim.links import Distances
 from selvedge.sim.report import Report
@@ -24,12 +25,15 @@ def play(
     seed: int,
     traffic: Iterator[Arrival],
     takes: Callable[[Receipt], None],
+    *,
+    permits: Permits | None = None,
 ) -> Report:
     """Run to the end of the last request. ``traffic`` is in the order of time; the scenario's own
-    arrivals are not asked for.
+    arrivals are not asked for. ``permits`` are what the release's policy says, for the witness.
     """
     wiring = _Played(release, traffic)
-    return Interpreter(release, scenario, seed, wiring, takes=takes).run()
+    laws = {wiring.release_hash: Law(release, permits)} if permits is not None else None
+    return Interpreter(release, scenario, seed, wiring, takes=takes, laws=laws).run()
 
 
 class _Played:
@@ -39,6 +43,11 @@ class _Played:
         self._compiled = compile_simulated(release)
         self._distances = Distances(release, self._compiled.catalogue)
         self._traffic = traffic
+
+    @property
+    def release_hash(self) -> str:
+        """What receipts name the release by."""
+        return self._compiled.release_hash
 
     def policy(self, pop: str) -> Policy | None:
         """The policy that is used otherwise."""

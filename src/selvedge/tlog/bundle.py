@@ -245,10 +245,7 @@ def _check_names(bundle: Bundle) -> Note | None:
         if bundle.keys.operator:
             raise BadProof("keys", "name an operator, and the operator has signed nothing")
         return None
-    try:
-        note = read_note(bundle.names.encode())
-    except UnicodeEncodeError:
-        raise BadProof("names", "are not UTF-8") from None
+    note = read_note(bundle.names.encode())
     check_signatures(note, bundle.keys.operator, "names")
     return note
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
-from selvedge.fabric import BadProof, JurisdictionLog, Release, jurisdiction_origin, pop_origin
+from selvedge.fabric import (
+    BadProof,
+    JurisdictionLog,
+    Release,
+    jurisdiction_origin,
+    log_of,
+    pop_origin,
+)
 from selvedge.tlog.bundle import read_bundle
 from selvedge.tlog.checkpoints import read_checkpoint
 from selvedge.tlog.notes import COSIGNATURE, ED25519, Verifier
@@ -86,7 +93,7 @@ def release_policy(
         ids = [
             pop.id
             for pop in release.pops
-            if (pop.country in log.countries if pops is None else pop.id in pops)
+            if (log_of(release.logs, pop.country) is log if pops is None else pop.id in pops)
         ]
         found = [key for pop_id in ids for key in pop_keys(release, pop_id, shard)]
         for key in [*jurisdiction_keys(release, log, shard), *found]:
