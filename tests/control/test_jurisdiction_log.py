@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from selvedge.adapters import Outgoing, decode_state
+from selvedge.control.small_server import Answer
 from selvedge.tlog import (
     Checkpoint,
     Signer,
@@ -257,6 +259,44 @@ def test_without_a_quorum_nothing_is_published_and_it_goes_on_when_there_is_one(
             await world.second()
             sizes = {_origin(pop): one.log.state.size for pop, one in world.places.items()}
             assert world.taken(NOVEMBER) == sizes
+
+    run(play())
+
+
+def test_every_witness_that_is_there_is_heard_before_anything_is_signed(tmp_path: Path) -> None:
+    """A copy that is older than what one witness has seen, where another has seen no more."""
+
+    async def play() -> None:
+        world = LogWorld(tmp_path, witnesses=2, quorum=1)
+        async with world.running():
+            world.places["sin"].write(5)
+            await world.second()
+            back_up(world.log_folder, tmp_path / "backup")
+            await world.end_witness(1)
+            for _ in range(3):
+                world.places["sin"].write(5)
+                await world.second()
+            await world.end_log()
+            bring_back(world.log_folder, tmp_path / "backup")
+            await world.begin_witness(1)
+            heard, first, second = asyncio.Event(), world.witnesses[0], world.witnesses[1]
+
+            async def late(method: str, target: str, body: bytes) -> Answer:
+                await heard.wait()
+                for _ in range(500):  # the other's answer is there first
+                    await asyncio.sleep(0)
+                return await first.answer(method, target, body)
+
+            async def early(method: str, target: str, body: bytes) -> Answer:
+                answer = await second.answer(method, target, body)
+                heard.set()
+                return answer
+
+            first.server.answering, second.server.answering = late, early
+            log = await world.begin_log()
+            assert log.keeper.closed is not None
+            assert "set back to an older copy" in log.keeper.closed
+            heard.set()
 
     run(play())
 

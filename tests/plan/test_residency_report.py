@@ -24,6 +24,7 @@ from selvedge.plan import (
     write_report,
 )
 from selvedge.plan.signed_reports import REPORT_DOMAIN
+from selvedge.tlog import Bundle, BundleKeys, write_bundle
 from tests.support.residency import Month
 
 pytest.importorskip("duckdb")
@@ -193,3 +194,43 @@ def test_a_page_says_what_the_report_says(report: ResidencyReport, tmp_path: Pat
         "It is not legal advice",
     ):
         assert words in shown, words
+
+
+def test_numbers_that_stand_for_others_are_named(report: ResidencyReport) -> None:
+    """A receipt was left out, and another one counted twice in its place."""
+    whole = report.completeness
+    first, *others = whole.streams
+    ((low, high), *_) = first.runs
+    for runs in (((low, high - 1), (low, low)), ((low, high - 1), (high - 1, high - 1))):
+        streams = (msgspec.structs.replace(first, runs=runs), *others)
+        found = check_report(
+            replaced(report, completeness=msgspec.structs.replace(whole, streams=streams))
+        )
+        assert any("are not behind the last" in one for one in found), found
+    streams = (first, first, *others[1:])
+    twice = msgspec.structs.replace(whole, streams=streams)
+    assert "streams name a journal twice" in check_report(replaced(report, completeness=twice))
+
+
+def test_a_report_of_more_numbers_than_receipts_is_not_drawn_again(
+    report: ResidencyReport,
+) -> None:
+    whole = report.completeness
+    (first, *others) = whole.streams
+    streams = (msgspec.structs.replace(first, runs=((1, 2**62),)), *others)
+    endless = msgspec.structs.replace(whole, streams=streams)
+    found = check_report(replaced(report, completeness=endless))
+    assert "the sample is not drawn again: its numbers are not those of the receipts" in found
+
+
+def test_a_proof_of_another_receipt_is_named(report: ResidencyReport) -> None:
+    assert report.sample is not None
+    one = report.sample.drawn[0]
+    keys = BundleKeys((), (), (), ())
+    for receipt, words in ((b'{"id":"x"}', "of another receipt"), (bytes(one.receipt), None)):
+        bundle = Bundle("-", keys, None, "-", msgspec.Raw(receipt), one.salt)
+        proof = msgspec.Raw(write_bundle(bundle).rstrip())
+        drawn = (msgspec.structs.replace(one, proof=proof), *report.sample.drawn[1:])
+        sample = msgspec.structs.replace(report.sample, drawn=drawn)
+        found = check_report(replaced(report, sample=sample))
+        assert [words in text for text in found] == [True] if words else found == []

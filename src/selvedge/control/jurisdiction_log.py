@@ -226,7 +226,12 @@ class JurisdictionLogKeeper:
         self.published, self.published_us = state.size, self._now()
 
     async def _cosigned(self, state: LogState, own: JurisdictionLog) -> list[str]:
-        """The cosignatures of a quorum. Raises `NotTold`, `SetBack`."""
+        """The cosignatures of a quorum. Raises `NotTold`, `SetBack`.
+
+        Before the first each witness is heard: one that saw less than others would cosign for a log
+        that was brought back from a copy, and be a quorum where few are asked for.
+        """
+        least = own.quorum if self._is_confirmed else len(self._witnesses)
         asked = {
             asyncio.create_task(self._ask(key, listener, state))
             for key, listener in self._witnesses.items()
@@ -234,7 +239,7 @@ class JurisdictionLogKeeper:
         lines: list[str] = []
         failures: list[SelvedgeError] = []
         try:
-            while asked and len(lines) < own.quorum:
+            while asked and len(lines) < least:
                 done, asked = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
                 for one in done:
                     error = one.exception()

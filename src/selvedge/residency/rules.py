@@ -250,33 +250,34 @@ class Rules:
 
     def _narrow(self, rule: Rule, zones: tuple[str, ...]) -> Rule:
         """The rule within these zones; made when first asked for."""
-        of, found = self._narrowed.get((rule.name, zones), (None, None))
-        if found is None or of is not rule:
-            inside: frozenset[str] = frozenset()
-            for zone in zones:
-                inside |= self._zones.get(zone, frozenset())
-            within = self._within(inside)
-            allowed = rule.allowed & within
-            found = Rule(
-                name=rule.name,
-                zone=rule.zone,
-                countries=rule.countries & inside,
-                ingress_in_zone=rule.ingress_in_zone,
-                allowed=allowed,
-                pops=self._serving(allowed),
-                enter=rule.enter & within if rule.ingress_in_zone else rule.enter,
-                cache=rule.cache & within,
-                narrowed=zones,
-                policy=rule.policy,
-                policy_rule=rule.policy_rule,
-                handling=rule.handling,
-                from_us=rule.from_us,
-                until_us=rule.until_us,
-            )
-            if len(self._narrowed) >= NARROWED_MAX:
-                self._narrowed.clear()
-            self._narrowed[rule.name, zones] = rule, found
-            self._members.setdefault(allowed, tuple(self._unfold(allowed)))
+        known = self._narrowed.get((rule.name, zones))
+        if known is not None and known[0] is rule:
+            return known[1]
+        inside: frozenset[str] = frozenset()
+        for zone in zones:
+            inside |= self._zones.get(zone, frozenset())
+        within = self._within(inside)
+        allowed = rule.allowed & within
+        found = Rule(
+            name=rule.name,
+            zone=rule.zone,
+            countries=rule.countries & inside,
+            ingress_in_zone=rule.ingress_in_zone,
+            allowed=allowed,
+            pops=self._serving(allowed),
+            enter=rule.enter & within if rule.ingress_in_zone else rule.enter,
+            cache=rule.cache & within,
+            narrowed=zones,
+            policy=rule.policy,
+            policy_rule=rule.policy_rule,
+            handling=rule.handling,
+            from_us=rule.from_us,
+            until_us=rule.until_us,
+        )
+        if len(self._narrowed) >= NARROWED_MAX:
+            self._narrowed.clear()
+        self._narrowed[rule.name, zones] = (rule, found)
+        self._members.setdefault(allowed, tuple(self._unfold(allowed)))
         return found
 
     def zone(self, tenant: str, data_class: str) -> str | None:
