@@ -23,7 +23,7 @@ from rich.table import Table
 from bench.figures import OUT, Figures, bar, circumstances, print_table, write_figures
 from bench.month import DIRECTORY
 from bench.month_bill import issue_all
-from bench.month_logs import write_logs
+from bench.month_logs import PACE, Pace, write_logs
 from bench.month_world import MONTH, PLACES, make_release
 from selvedge.adapters import (
     RELEASES,
@@ -80,11 +80,11 @@ def report_all(
     return found
 
 
-def logs_of(directory: Path, collectors: list[Path]) -> int:
+def logs_of(directory: Path, collectors: list[Path], pace: Pace) -> int:
     """The month's logs, made where there are none yet; how many entries they have."""
     noted = directory / "logs" / "entries"
     if not noted.exists():
-        counts = write_logs(directory / "logs", make_release(), collectors)
+        counts = write_logs(directory / "logs", make_release(), collectors, pace)
         noted.write_text(str(sum(counts.values())))
     return int(noted.read_text())
 
@@ -103,7 +103,7 @@ def leaves_of_others(reports: dict[str, ResidencyReport]) -> int:
 def verify_proofs(reports: dict[str, ResidencyReport]) -> int:
     """Every sampled receipt's bundle, by the keys of the release and a quorum of its witnesses."""
     release, count = make_release(), 0
-    texts = {log.id: release_policy(release, log) for log in release.logs}
+    texts = {log.id: release_policy([release], log.id) for log in release.logs}
     trusts = {zone: parse_trust(text) for zone, text in texts.items()}
     for one in reports.values():
         for sampled in one.sample.drawn if one.sample else ():
@@ -115,7 +115,9 @@ def verify_proofs(reports: dict[str, ResidencyReport]) -> int:
     return count
 
 
-def audit(directory: Path, console: Console) -> tuple[Figures, dict[str, ResidencyReport]]:
+def audit(
+    directory: Path, console: Console, pace: Pace = PACE
+) -> tuple[Figures, dict[str, ResidencyReport]]:
     """Invoice, report, compare."""
     book = msgspec.json.decode((directory / "prices.json").read_bytes(), type=PriceBook)
     home = Home(directory / "home")
@@ -125,7 +127,7 @@ def audit(directory: Path, console: Console) -> tuple[Figures, dict[str, Residen
     receipts = Receipts.at(home, named)
     if not (home.directory / "invoices").is_dir():
         issue_all(receipts, home, book)
-    entries = logs_of(directory, named)
+    entries = logs_of(directory, named, pace)
     began, cpu = time.perf_counter(), time.process_time()
     reports = report_all(directory, home, receipts, console)
     whole = [one.completeness for one in reports.values()]

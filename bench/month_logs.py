@@ -12,6 +12,7 @@ import shutil
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.month_world import DAYS, PLACES, START_US, ZONES, log_seed, witness
 from selvedge.adapters import FolderFiles, LogStore, find_parts, rows_of_parts
@@ -29,22 +30,36 @@ from selvedge.tlog import (
 )
 
 HOUR_US = 3_600_000_000
-HOURS = DAYS * 24 + 2
-"""A few requests end after the month."""
+END_US = START_US + DAYS * 24 * HOUR_US
 
 
-def write_logs(directory: Path, release: Release, collectors: Iterable[Path]) -> dict[str, int]:
+class Pace(NamedTuple):
+    """How often a log says that it lives, and how often it signs."""
+
+    heartbeat_us: int
+    commit_us: int
+
+
+PACE = Pace(HEARTBEAT_US, HOUR_US)
+
+
+def write_logs(
+    directory: Path, release: Release, collectors: Iterable[Path], pace: Pace = PACE
+) -> dict[str, int]:
     """Logs of all PoPs below ``pops``, and of all zones below ``zones``; entries by PoP."""
     shutil.rmtree(directory, ignore_errors=True)
     leaves = _leaves(collectors)
     homes = {zone: _Log(directory / "zones" / zone, _home(release, zone)) for zone in ZONES}
     logs = {pop: _Log(directory / "pops" / pop, _own(release, pop)) for pop in PLACES}
     order = {pop: sorted(found) for pop, found in leaves.items()}
-    for hour in range(1, HOURS + 1):
-        now_us = START_US + hour * HOUR_US
+    # A few requests end after the month.
+    for now_us in range(START_US + pace.commit_us, END_US + 3 * pace.commit_us, pace.commit_us):
         notes: dict[str, list[bytes]] = {zone: [] for zone in homes}
         for pop, log in logs.items():
-            log.commit(_entries(order.get(pop, []), now_us - HOUR_US, now_us), now_us)
+            entries = _entries(
+                order.get(pop, []), (now_us - pace.commit_us, now_us), pace.heartbeat_us
+            )
+            log.commit(entries, now_us)
             notes[PLACES[pop][0]].append(log.note)
         for zone, home in homes.items():
             home.commit(notes[zone], now_us, zone)
@@ -101,9 +116,12 @@ def _leaves(collectors: Iterable[Path]) -> dict[str, list[tuple[int, bytes]]]:
     return found
 
 
-def _entries(order: list[tuple[int, bytes]], since_us: int, until_us: int) -> list[bytes]:
+def _entries(
+    order: list[tuple[int, bytes]], span: tuple[int, int], heartbeat_us: int
+) -> list[bytes]:
     """Leaves and heartbeats of a time, in order."""
+    since_us, until_us = span
     low, high = bisect_left(order, (since_us, b"")), bisect_left(order, (until_us, b""))
-    beats = range(-(-since_us // HEARTBEAT_US) * HEARTBEAT_US, until_us, HEARTBEAT_US)
+    beats = range(-(-since_us // heartbeat_us) * heartbeat_us, until_us, heartbeat_us)
     found = [*order[low:high], *((at_us, heartbeat_entry(at_us)) for at_us in beats)]
     return [entry for _, entry in sorted(found)]

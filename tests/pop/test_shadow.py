@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,7 @@ when { resource.groups.contains("ASEAN") && resource.reach.containsAny(["SG", "I
 permit(principal == Rule::"far", action, resource);
 """
 CLASSES = {("asean", "default"): "near", ("free", "default"): "far"}
+END = re.compile(r"^selvedge_residency_policy_end_timestamp_seconds (\S+)$", re.MULTILINE)
 ALWAYS = {"residency_shadow_one_in": 1}
 
 
@@ -164,6 +166,9 @@ def test_a_live_pop_asks_again_and_finds_nothing(tmp_path: Path) -> None:
             assert await ears["sin"].next() is None
             assert count(fabric, "shadow_checks") == 2
             assert count(fabric, "shadow_mismatches") == 0
+            shown = fabric.pop("sin").state.metrics.render().decode()
+            (end,) = re.findall(END, shown)
+            assert float(end) == (fabric.release.made_us + HORIZON_US) // 1_000_000
             assert not (tmp_path / "sin" / STOPPED_DIRECTORY).exists()
 
     run(main())

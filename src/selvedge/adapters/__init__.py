@@ -44,9 +44,7 @@ from selvedge.adapters.fleet_config import (
     stand_in_release,
 )
 from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
-from selvedge.adapters.fleet_residency import (
-    lists_of,
-)
+from selvedge.adapters.fleet_residency import lists_of
 from selvedge.adapters.http_client import (
     Call,
     ClientSettings,
@@ -64,9 +62,7 @@ from selvedge.adapters.identities import (
     read_secret,
     service_key,
 )
-from selvedge.adapters.invoice_pdf import (
-    draw_invoice,
-)
+from selvedge.adapters.invoice_pdf import draw_invoice
 from selvedge.adapters.journal_reading import (
     FileJournal,
     segment_path,
@@ -93,9 +89,7 @@ from selvedge.adapters.key_delta_store import (
     open_delta,
     seal_delta,
 )
-from selvedge.adapters.leaf_join import (
-    LeafJoin,
-)
+from selvedge.adapters.leaf_join import LeafJoin
 from selvedge.adapters.legal_holds import (
     Hold,
     held_tenants,
@@ -185,11 +179,7 @@ from selvedge.adapters.peer_identities import (
 from selvedge.adapters.plain_files import (
     PlainFiles,
 )
-from selvedge.adapters.policy_cases import (
-    CaseConfig,
-    listed,
-    read_cases,
-)
+from selvedge.adapters.policy_cases import CaseConfig, listed, read_cases
 from selvedge.adapters.price_file import (
     HeldPrices,
     PriceStore,
@@ -217,12 +207,7 @@ from selvedge.adapters.receipt_book import (
     Schedule,
     at_once,
 )
-from selvedge.adapters.release_archive import (
-    RELEASES,
-    ReleaseArchive,
-    bare,
-    lay_down_release,
-)
+from selvedge.adapters.release_archive import RELEASES, ReleaseArchive, bare, lay_down_release
 from selvedge.adapters.release_store import (
     RELEASE_BYTES_MAX,
     Held,
@@ -232,11 +217,7 @@ from selvedge.adapters.release_store import (
     sweep_drafts,
     write_atomically,
 )
-from selvedge.adapters.report_rows import (
-    numbers_around,
-    rows_between,
-    rows_of_tenant,
-)
+from selvedge.adapters.report_rows import numbers_around, rows_between, rows_of_tenant
 from selvedge.adapters.service_parts import (
     service_of_parts,
 )
@@ -264,12 +245,7 @@ from selvedge.adapters.shared_ring import (
 from selvedge.adapters.shared_tickets import (
     SharedTickets,
 )
-from selvedge.adapters.signed_files import (
-    WatchedFile,
-    hash_of,
-    is_signed,
-    signature_of,
-)
+from selvedge.adapters.signed_files import WatchedFile, hash_of, is_signed, signature_of
 from selvedge.adapters.sockets import (
     no_delay,
 )
@@ -313,6 +289,7 @@ __all__ = [
     "BadWebhook",
     "Call",
     "CaseConfig",
+    "CedarDecider",
     "Cell",
     "CertificateFiles",
     "Chain",
@@ -449,6 +426,7 @@ __all__ = [
     "read_catalogue",
     "read_config",
     "read_holds",
+    "read_jurisdictions",
     "read_lines",
     "read_log_keys",
     "read_path",

@@ -43,6 +43,7 @@ class Metrics:
         self.running = shared.running
         self.open_intents = shared.open_intents
         self.release = shared.release
+        self.policy_end = shared.policy_end
         self.quota_levels = shared.quota_levels
         row = Row(shared.counters)
         self._lay_out(row)
@@ -239,6 +240,10 @@ class Metrics:
         yield self.faults.collect()
         yield self.shadow_checks.collect()
         yield self.shadow_mismatches.collect()
+        ends = [one for one in self.policy_end.each if one]
+        if ends:
+            words = "When the release's policies end, Unix time; nothing is allowed by them then."
+            yield gauge("selvedge_residency_policy_end_timestamp_seconds", words, min(ends))
         yield from self.tls.collect()
         yield from self._collect_signals()
         info = GaugeMetricFamily("selvedge_pop", "This PoP.", labels=("pop",))

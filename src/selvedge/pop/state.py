@@ -26,6 +26,7 @@ from selvedge.pop.settings import Settings, host_and_port, is_loopback
 from selvedge.pop.shadow import ShadowCheck
 from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
+from selvedge.residency import policy_end_us
 from selvedge.routing import Board, LoadBook, OwnEngines, make_policy
 from selvedge.wire import TicketBook
 
@@ -130,6 +131,7 @@ class PopState:
         self._ways.clear()
         self.templates = Templates(here)
         self.metrics.release.set(held.release.version)
+        self.metrics.policy_end.set(policy_end_us(held.release.policy) // 1_000_000)
 
     def admit_by(self, ring: Keyring) -> None:
         """Admit by these keys from now on; running requests keep the view they began with."""

@@ -32,7 +32,7 @@ from selvedge.residency.policies import (
     expected,
     facts_of,
 )
-from selvedge.residency.rows import FOREVER_US, Row, rows_of
+from selvedge.residency.rows import FOREVER_US, Row, policy_end_us, rows_of
 from selvedge.residency.rules import Allowed, Rule, Rules
 from selvedge.residency.sites import Site, Sites
 from selvedge.residency.stranding import Stranded, strandings
@@ -91,6 +91,7 @@ __all__ = [
     "expected",
     "facts_of",
     "hash_policy",
+    "policy_end_us",
     "read_facts",
     "rows_of",
     "strandings",

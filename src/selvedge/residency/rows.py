@@ -79,3 +79,9 @@ def _rows(written: list[CompiledRule]) -> tuple[Row, ...]:
 
 def _bits(digits: str) -> int:
     return int(digits, 16) if digits else 0
+
+
+def policy_end_us(policy: Policy | None) -> int:
+    """When the last of a policy's rules ends that allows anything; 0: there is none."""
+    ends = (row.from_us for row in (policy.rules if policy is not None else ()) if not row.bits)
+    return max(ends, default=0)
