@@ -133,6 +133,7 @@ def text_styles() -> tuple[Any, Any]:  # Any: ReportLab's styles
         fontName="Helvetica",
         fontSize=8.5,
         leading=12,
+        leftIndent=-6,
         textColor=HexColor(INK),
         spaceAfter=5,
     )
@@ -192,7 +193,7 @@ def draw_table(
 def draw_pages(titles: Titles, elements: Iterable[Element]) -> bytes:
     """A document of plain elements, one below the other. Raises `SelvedgeError`."""
     check_reportlab()
-    from reportlab.platypus import Paragraph  # noqa: PLC0415 (an extra)
+    from reportlab.platypus import Paragraph, Spacer  # noqa: PLC0415 (an extra)
 
     text, heading = text_styles()
     story: list[Any] = _top(titles)  # Any: ReportLab's flowables
@@ -203,7 +204,7 @@ def draw_pages(titles: Titles, elements: Iterable[Element]) -> bytes:
             case PageText():
                 story.append(Paragraph(escaped(one.words), text))
             case PageFacts():
-                story.append(_facts(one))
+                story += [_facts(one), Spacer(1, 8)]
             case PageTable():
                 head = [name[:1].upper() + name[1:] for name in one.head]
                 widths = [share * WIDTH / 100 for share in one.shares]
@@ -238,13 +239,13 @@ def _facts(facts: PageFacts) -> Any:  # Any: a flowable
     rows = [[latin(cell) for cell in row] for row in facts.rows]
     table = Table(rows, colWidths=[72, WIDTH - 72])
     strong = [
-        ("FONT", (1, at), (1, at), "Helvetica-Bold", 8.5)
+        ("FONT", (1, at), (1, at), "Helvetica-Bold", 8)
         for at, row in enumerate(facts.rows)
         if row[0] in facts.strong
     ]
     table.setStyle(
         [
-            ("FONT", (0, 0), (-1, -1), "Helvetica", 8.5),
+            ("FONT", (0, 0), (-1, -1), "Helvetica", 8),
             *strong,
             ("TEXTCOLOR", (0, 0), (0, -1), HexColor(PALE)),
             ("TEXTCOLOR", (1, 0), (1, -1), HexColor(INK)),

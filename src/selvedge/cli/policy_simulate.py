@@ -88,7 +88,7 @@ def simulate(
         out.print(_table(rows[:ROWS_SHOWN]))
     if len(rows) > ROWS_SHOWN:
         out.print(f"and {len(rows) - ROWS_SHOWN} rows more; see --json")
-    for line in _money(money, book):
+    for line in _money(money, book, {tenant for tenant, _ in found.usage}):
         out.print(escape(printable(line)))
 
 
@@ -120,12 +120,16 @@ def _table(rows: list[Affected]) -> Table:
     return table
 
 
-def _money(money: Mapping[str, int], book: PriceBook | None) -> list[str]:
+def _money(money: Mapping[str, int], book: PriceBook | None, whose: set[str]) -> list[str]:
     if book is None:
         return ["no price book is published: money at stake is not told; give --prices"]
     total = sum(money.values())
     lines = [f"at stake, before discounts: {_amount(total)} {book.currency}"]
-    return lines + [f"  {tenant} {_amount(amount)}" for tenant, amount in sorted(money.items())]
+    lines += [f"  {tenant} {_amount(amount)}" for tenant, amount in sorted(money.items())]
+    silent = sorted(whose - money.keys())
+    if silent:
+        lines.append(f"  nothing billed, or a model without a price: {', '.join(silent)}")
+    return lines
 
 
 def _amount(micro_dollars: int) -> str:
