@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,9 @@ def test_a_held_tenants_receipts_stay_until_they_are_released(tmp_path: Path) ->
     with pytest.raises(SelvedgeError, match="nothing of 'asean' is held"):
         _run(tmp_path, "log", "hold", "release", "asean", "--reason", "none")
     _run(tmp_path, "log", "hold", "add", "asean", "--reason", "case 7")
-    assert "held asean" in _run(tmp_path, "log", "hold", "list")
+    listed = _run(tmp_path, "log", "hold", "list")
+    assert "held asean" in listed
+    assert re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC hold asean by ", listed)
     held = held_tenants(place.path)
     assert drop_shipped(journal, 9, {"asean"}, 0, 10**12, held=held) == []
     _run(tmp_path, "log", "hold", "release", "asean", "--reason", "it is over")
