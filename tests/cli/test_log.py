@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from selvedge.adapters import drop_days, held_tenants
 from selvedge.cli.main import commands
-from selvedge.fabric import SelvedgeError
+from selvedge.control.accounts import rows_of_journals
+from selvedge.fabric import SelvedgeError, StoreCorrupt
 from selvedge.pop.access_record import access_file
 from selvedge.pop.shipped import drop_shipped
 from tests.support.log_pops import DAY_US, LogPlace
@@ -124,3 +125,12 @@ def test_partitions_without_holds_are_dropped_by_day(tmp_path: Path) -> None:
     assert drop_days(tmp_path, "2026-06-01") == ["2026-01-02"]
     (tmp_path / "holds.jsonl").unlink()
     assert drop_days(tmp_path, "2026-06-01") == ["2026-01-01"]
+
+
+def test_a_damaged_journal_is_named_with_its_pop(tmp_path: Path) -> None:
+    place = _home(tmp_path)
+    (journal, *_) = sorted((place.path / "receipts").glob("*.log"))
+    data = journal.read_bytes()
+    journal.write_bytes(data.replace(b'"tenant":', b'"tenanT":'))
+    with pytest.raises(StoreCorrupt, match=r"journals of PoP sin below .* fails its checksum"):
+        list(rows_of_journals(place.path))
