@@ -134,7 +134,7 @@ BROKEN: list[tuple[str, str, tuple[str, ...]]] = [
     ("path_inflation: 1.6", "path_inflation: 0.5", ("wan", "path_inflation", "at least 1")),
     ("fleet: three-pops", "fleet: Three Pops", ("fleet", "'Three Pops' is not a name: use a-z")),
     ("fleet: three-pops", "fleet: 3", ("fleet", "Expected `str`, got `int`")),
-    ("fleet: three-pops", "fleet: 2001-99-99", ("a value is not what its form says",)),
+    ("fleet: three-pops", "fleet: 2001-99-99", ("line 4: 2001-99-99: a value is not what its",)),
     ("fleet: three-pops", "fleet: *x", ("line 4: ", "found undefined alias")),
     ("fleet: three-pops", "\tfleet: x", ("line 4: ", "cannot start any token")),
     ("fleet: three-pops", "fleet: a\n---", ("line 5: ", "another document")),

@@ -106,7 +106,7 @@ WRONG = [
     (
         "Holding: { country: SG }",
         "Holding: { country: SG, parent: Example Edge Singapore }",
-        "or owns itself",
+        "the owners are circular ('Example Edge Holding' owns itself); cut one of them",
     ),
     ("remote_access: [SG]", "remote_access: [SGP]", "'SGP' is not an ISO"),
     ("remote_access: [SG]", "remote: [SG]", "entities.Example Edge Indonesia"),
@@ -136,6 +136,7 @@ def test_a_fleet_file_that_does_not_hold(place: Path, old: str, new: str, words:
     ("old", "new", "words"),
     [
         ('contains("EEA")', 'contains("EAA")', "policies.eu-only: 'EAA' is not a group of list"),
+        ('"SG" };', '"UK" };', 'but a group: ask resource.groups.contains("UK")'),
         ('"SG" };', '"SP" };', "policies.asean-only-cache: 'SP' is not an ISO 3166-1 alpha-2"),
         ("resource.reach", "resource.reaches", "policies.asean-only: attribute `reaches`"),
         ('"eu-only", action', '"eu only", action', "is not a rule of the policies; did you mean"),

@@ -124,6 +124,17 @@ def test_a_receipt_is_proved_and_verified(site: Site, bundle: Path) -> None:
     assert all(one["good"] for one in told.json["findings"])
 
 
+def test_what_is_proved_and_the_keys_are_told_as_json(site: Site, tmp_path: Path) -> None:
+    receipt, out = tmp_path / "receipt.json", tmp_path / "out.json"
+    receipt.write_bytes(msgspec.json.encode(receipt_of(417)))
+    told = site.call("audit", "prove", str(receipt), "-o", str(out), "--json")
+    facts = {"receipt": receipt_of(417).decode().id, "bundle": str(out)}
+    assert told.json == facts | {"bytes": out.stat().st_size}
+    for options in ((), ("--operator",), ("--shard", SHARD)):
+        plain = site.call("audit", "keys", *options).out
+        assert site.call("audit", "keys", *options, "--json").json == {"keys": plain.splitlines()}
+
+
 def test_a_receipt_is_found_by_its_id_and_the_read_is_written_down(
     site: Site, bundle: Path, tmp_path: Path
 ) -> None:
@@ -330,3 +341,10 @@ def test_the_bundle_is_what_0001_says_by_hand(bundle: Path) -> None:
     body = json.dumps(r["receipt"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert body.encode() == bytes(sealed.receipt)
     assert base64.b64decode(r["salt"]) == SALT
+
+
+def test_a_hold_on_a_tenant_that_no_release_names_is_doubted(site: Site) -> None:
+    told = site.call("log", "hold", "add", "aseann", "--reason", "case 7")
+    assert told.code == 0
+    assert "'aseann' is no tenant of the release that serves" in told.err
+    assert site.call("log", "hold", "add", "asean", "--reason", "case 7").err == ""

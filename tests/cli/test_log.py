@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from click.testing import CliRunner
 
 from selvedge.adapters import drop_days, held_tenants
 from selvedge.cli.main import commands
-from selvedge.fabric import SelvedgeError
+from selvedge.control.accounts import rows_of_journals
+from selvedge.fabric import SelvedgeError, StoreCorrupt
 from selvedge.pop.access_record import access_file
 from selvedge.pop.shipped import drop_shipped
 from tests.support.log_pops import DAY_US, LogPlace
@@ -58,7 +60,9 @@ def test_a_held_tenants_receipts_stay_until_they_are_released(tmp_path: Path) ->
     with pytest.raises(SelvedgeError, match="nothing of 'asean' is held"):
         _run(tmp_path, "log", "hold", "release", "asean", "--reason", "none")
     _run(tmp_path, "log", "hold", "add", "asean", "--reason", "case 7")
-    assert "held asean" in _run(tmp_path, "log", "hold", "list")
+    listed = _run(tmp_path, "log", "hold", "list")
+    assert "held asean" in listed
+    assert re.search(r"  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC hold asean by ", listed)
     held = held_tenants(place.path)
     assert drop_shipped(journal, 9, {"asean"}, 0, 10**12, held=held) == []
     _run(tmp_path, "log", "hold", "release", "asean", "--reason", "it is over")
@@ -121,3 +125,12 @@ def test_partitions_without_holds_are_dropped_by_day(tmp_path: Path) -> None:
     assert drop_days(tmp_path, "2026-06-01") == ["2026-01-02"]
     (tmp_path / "holds.jsonl").unlink()
     assert drop_days(tmp_path, "2026-06-01") == ["2026-01-01"]
+
+
+def test_a_damaged_journal_is_named_with_its_pop(tmp_path: Path) -> None:
+    place = _home(tmp_path)
+    (journal, *_) = sorted((place.path / "receipts").glob("*.log"))
+    data = journal.read_bytes()
+    journal.write_bytes(data.replace(b'"tenant":', b'"tenanT":'))
+    with pytest.raises(StoreCorrupt, match=r"journals of PoP sin below .* fails its checksum"):
+        list(rows_of_journals(place.path))

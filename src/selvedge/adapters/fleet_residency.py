@@ -72,9 +72,11 @@ def zone_of(name: str, one: ZoneConfig, groups: Mapping[str, frozenset[str]]) ->
         codes |= groups[group]
     match one.scope:
         case "in-region" if len(one.countries) != 1 or one.groups:
-            raise BadRelease(f"zones.{name}.scope", "in-region is one country and no group")
+            words = "in-region is one country and no group; leave 'scope' out where it is more"
+            raise BadRelease(f"zones.{name}.scope", words)
         case "geo" if len(one.groups) != 1 or one.countries:
-            raise BadRelease(f"zones.{name}.scope", "geo is one group and no other country")
+            words = "geo is one group and no other country; leave 'scope' out where it is more"
+            raise BadRelease(f"zones.{name}.scope", words)
         case "global" if codes:
             words = "global is all countries; leave out 'countries' and 'groups'"
             raise BadRelease(f"zones.{name}.scope", words)
@@ -118,5 +120,6 @@ def with_policy(
         if not one.is_now or facts.force:
             facts.remark(f"{one.field}: {one.why}")
         else:
-            raise BadRelease(one.field, f"{one.why}; change the policy, or publish with --force")
+            words = f"{one.why}; 'selvedge policy check --force' tells more"
+            raise BadRelease(one.field, f"{words}; change the policy, or publish with --force")
     return release

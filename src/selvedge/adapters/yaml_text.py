@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from datetime import date
+from typing import Final
+
 import msgspec
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from selvedge.fabric import BadRelease
+
+_DAY: Final = re.compile(r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b")
 
 
 def read_yaml(text: str) -> object:
@@ -14,9 +20,21 @@ def read_yaml(text: str) -> object:
     try:
         return YAML(typ="safe", pure=True).load(text)
     except ValueError as error:
-        raise YAMLError(f"a value is not what its form says: {error}") from error
+        where = _strange_day(text)
+        raise YAMLError(f"{where}a value is not what its form says: {error}") from error
     except RecursionError as error:
         raise YAMLError("nests too deeply") from error
+
+
+def _strange_day(text: str) -> str:
+    """The line of the first thing that is written as a day and is none: the parser names none."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for day in _DAY.findall(line):
+            try:
+                date.fromisoformat(day)
+            except ValueError:
+                return f"line {number}: {day}: "
+    return ""
 
 
 def one_line(error: YAMLError | msgspec.ValidationError | BadRelease) -> str:

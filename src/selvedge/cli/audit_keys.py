@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
 from selvedge.adapters import operator_public_key
-from selvedge.cli.home_option import home_option
+from selvedge.cli.home_option import home_option, json_option
 from selvedge.control import Home
 from selvedge.fabric import JurisdictionLog, Release, SelvedgeError
 from selvedge.tlog import operator_verifier, release_policy
@@ -18,7 +19,8 @@ from selvedge.tlog import operator_verifier, release_policy
 @click.option("--shard", default="", help="Keys under the names of one month, as 2026-11.")
 @click.option("--operator", is_flag=True, help="Print the operator's key alone, as a file of keys.")
 @home_option
-def keys(log_id: str | None, shard: str, operator: bool, home: Path) -> None:
+@json_option
+def keys(*, log_id: str | None, shard: str, operator: bool, home: Path, as_json: bool) -> None:
     """Print the keys of logs and witnesses that the release names (c2sp.org/tlog-policy).
 
     Give the file to whoever is to verify, by a way they trust. Without --shard a log's key stands
@@ -30,10 +32,12 @@ def keys(log_id: str | None, shard: str, operator: bool, home: Path) -> None:
         raise SelvedgeError(f"no release under {home}; publish one, or name another --home")
     if operator:
         key = operator_verifier(release, operator_public_key(files.operator_key()))
-        click.echo(f"operator {key.text}")
-        return
-    log = find_log(release, log_id)
-    click.echo(release_policy([release], log.id, shard=shard), nl=False)
+        text = f"operator {key.text}\n"
+    else:
+        text = release_policy([release], find_log(release, log_id).id, shard=shard)
+    if as_json:
+        text = msgspec.json.encode({"keys": text.splitlines()}).decode() + "\n"
+    click.echo(text, nl=False)
 
 
 def find_log(release: Release, log_id: str | None) -> JurisdictionLog:

@@ -15,7 +15,7 @@ from selvedge.adapters import (
     write_atomically,
 )
 from selvedge.cli.audit_verify import read_keys
-from selvedge.cli.home_option import home_option
+from selvedge.cli.home_option import home_option, json_option
 from selvedge.control import Home, KeptReleases, Proving, home_log_of
 from selvedge.fabric import SelvedgeError
 from selvedge.ledger import Sealed
@@ -49,7 +49,10 @@ LOG_FOLDER = "log"
     help="Keys that the release does not name any more (c2sp.org/tlog-policy).",
 )
 @home_option
-def prove(receipt: str, out: Path | None, home: Path, **places: str | Path | None) -> None:
+@json_option
+def prove(
+    receipt: str, out: Path | None, home: Path, *, as_json: bool, **places: str | Path | None
+) -> None:
     """Write a bundle that proves, offline, that a receipt was logged, and by when.
 
     RECEIPT is an id of a PoP on this machine, or a file with what 'selvedge receipts show ID
@@ -72,6 +75,10 @@ def prove(receipt: str, out: Path | None, home: Path, **places: str | Path | Non
     data = proving.bundle(log_place(str(pop_log)), log_place(str(home_log)))
     path = out or Path(f"{proving.said.id}.bundle.json")
     write_atomically(path, data)
+    if as_json:
+        facts = {"receipt": proving.said.id, "bundle": str(path), "bytes": len(data)}
+        click.echo(msgspec.json.encode(facts))
+        return
     click.echo(f"{path}: {len(data):,} bytes; check it with 'selvedge audit verify {path}'")
 
 

@@ -161,7 +161,11 @@ def _seed(seed: str | None, beacon: str | None) -> str | None:
 def check(
     *, file: Path, key: str | None, pdf: Path | None, provider: str, home: Path, as_json: bool
 ) -> None:
-    """Check a signed report: its signature, whether it adds up, and its sample; exit code 3."""
+    """Check a signed report: its signature, whether it adds up, and its sample.
+
+    Exit code 1: the signature does not hold. Exit code 3: it does, and something in the report is
+    not as it should be.
+    """
     try:
         data = file.read_bytes()
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ def add(tenant: str, reason: str, home: Path) -> None:
     """Hold the receipts of TENANT, at every PoP and collector of this home."""
     _act(home, Hold("hold", tenant, time.time_ns() // 1000, user_here(), reason))
     click.echo(f"receipts of {tenant} are held")
+    _doubt_name(home, tenant)
 
 
 @hold.command("release")
@@ -63,7 +65,8 @@ def list_(home: Path, as_json: bool) -> None:
         held = ", ".join(sorted(held_tenants(Path(place)))) or "nobody"
         console().print(f"{printable(place)}: held {printable(held)}", markup=False)
         for one in acts:
-            words = f"{month_of(one.at_us)} {one.act} {one.tenant} by {one.who}: {one.reason}"
+            when = datetime.fromtimestamp(one.at_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+            words = f"{when} UTC {one.act} {one.tenant} by {one.who}: {one.reason}"
             console().print(f"  {printable(words)}", markup=False)
 
 
@@ -104,6 +107,14 @@ def _act(home: Path, act: Hold) -> None:
         if place.parent.name == "pops":
             write_access(place, f"selvedge log hold: {act.act}", act.tenant)
         write_hold(place, act)
+
+
+def _doubt_name(home: Path, tenant: str) -> None:
+    """Say so where the name may be mistyped. The hold stands: a tenant may be gone, and held."""
+    release = Home(home).release()
+    if release is not None and tenant not in {one.id for one in release.tenants}:
+        words = "is no tenant of the release that serves; if the name is mistyped, hold the right"
+        click.echo(f"{tenant!r} {words} one and release this: it holds nobody else", err=True)
 
 
 def _places(home: Path) -> list[Path]:

@@ -55,8 +55,16 @@ def journal_lines(pop: Path) -> Iterator[bytes]:
 
 
 def rows_of_journals(pop: Path) -> Iterator[UsageRow]:
-    """The receipts in all journals of a PoP."""
-    for sealed in receipts_of(journal_lines(pop)):
+    """The receipts in all journals of a PoP. Raises `StoreCorrupt`, which names the PoP."""
+    found = iter(receipts_of(journal_lines(pop)))
+    while True:
+        try:
+            sealed = next(found, None)
+        except StoreCorrupt as error:
+            words = f"the journals of PoP {pop.name} below {pop}: {error}"
+            raise StoreCorrupt(f"{words}; bring them back as they were") from error
+        if sealed is None:
+            return
         yield row_of_receipt(sealed, sealed.decode())
 
 

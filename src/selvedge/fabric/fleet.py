@@ -284,7 +284,9 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             parent, seen = one.parent, {one.id}
             while parent is not None:
                 if parent not in entities or parent in seen:
-                    words = f"{parent!r} is not under entities, or owns itself; name its owner"
+                    words = f"{parent!r} is not under entities; add it there"
+                    if parent in seen:
+                        words = f"the owners are circular ({parent!r} owns itself); cut one of them"
                     raise BadRelease(f"entities.{one.id}.parent", words)
                 seen.add(parent)
                 parent = entities[parent]

@@ -11,6 +11,7 @@ nothing is allowed any more.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -355,7 +356,10 @@ def _check_words(clause: Clause, lists: Jurisdictions) -> None:
             words = f"{word!r} is not a group of list {lists.version}{close(word, lists.groups)}"
             raise BadRelease(where, words)
         if attribute in _COUNTRIES and word != UNKNOWN_COUNTRY and not is_country(word):
-            words = f"{word!r} is not an ISO 3166-1 alpha-2 country code{close(word, lists.groups)}"
+            near = close(word, lists.groups)
+            if word in lists.groups:
+                near = f", but a group: ask resource.groups.contains({json.dumps(word)})"
+            words = f"{word!r} is not an ISO 3166-1 alpha-2 country code{near}"
             raise BadRelease(where, words)
 
 
