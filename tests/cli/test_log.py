@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from selvedge.adapters import drop_days, held_tenants
+from selvedge.adapters import drop_days, held_tenants, mark_closed
 from selvedge.cli.main import commands
 from selvedge.control.accounts import rows_of_journals
 from selvedge.fabric import SelvedgeError, StoreCorrupt
@@ -41,6 +41,8 @@ def test_a_log_is_shown_with_what_is_wrong_with_it(tmp_path: Path) -> None:
     )
     (place.path / "log" / "state.json").write_bytes(b"nonsense")
     assert "fails its checksum" in _run(tmp_path, "log", "show")
+    mark_closed(place.path / "log", "it was set back")
+    assert "closed: it was set back; see 'selvedge log reshard'" in _run(tmp_path, "log", "show")
 
 
 def test_a_shard_is_opened_anew_by_the_process_that_writes_it(tmp_path: Path) -> None:

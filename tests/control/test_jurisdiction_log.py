@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from selvedge.adapters import Outgoing, decode_state
+from selvedge.adapters import Outgoing, closed_why, decode_state
 from selvedge.control.small_server import Answer
 from selvedge.tlog import (
     Checkpoint,
@@ -109,10 +109,11 @@ def test_a_pop_log_brought_back_from_a_backup_is_refused_until_a_new_shard(
             again = world.begin_pop("sin", world.client)
             await world.second()
             assert again.closed is not None  # a start does not open it
+            assert closed_why(tmp_path / "sin" / "log") == again.closed
             (tmp_path / "sin" / "log" / "reshard").touch()
             for _ in range(3):
                 await world.second()
-            assert again.closed is None
+            assert again.closed is closed_why(tmp_path / "sin" / "log") is None
             assert place.log.state.shard == "2026-11.2"
             leaves = {one for one in place.entries("2026-11.2") if len(one) == 32}
             assert world.taken(NOVEMBER)[_origin("sin", "2026-11.2")] == place.log.state.size
@@ -190,6 +191,7 @@ def test_a_jurisdiction_log_brought_back_from_a_backup_is_refused_by_its_witness
             assert f"knows {DOMAIN}/example/jurisdiction/asean/{NOVEMBER} at {newest}" in (
                 log.keeper.closed
             )
+            assert closed_why(world.log_folder) == log.keeper.closed
             # Nothing was signed, nothing taken, and what was published is all there ever was.
             assert (world.log_folder / "state.json").read_bytes() == signed
             assert max(world.seen[NOVEMBER]) == newest

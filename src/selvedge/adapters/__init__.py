@@ -114,6 +114,7 @@ from selvedge.adapters.log_keys import (
     read_log_keys,
     rotate_log_key,
 )
+from selvedge.adapters.log_marks import CLOSED_FILE, RESHARD_FILE, closed_why, mark_closed
 from selvedge.adapters.log_reading import LogPlace, log_place
 from selvedge.adapters.log_store import (
     LogState,
@@ -272,6 +273,7 @@ __all__ = [
     "CLAIMS_LAYOUT",
     "CLAIM_KEY_BYTES",
     "CLAIM_NOTE_BYTES",
+    "CLOSED_FILE",
     "DELTA_FILE",
     "LOG_KEY_FILE",
     "NAME_BYTES",
@@ -282,6 +284,7 @@ __all__ = [
     "READY",
     "RELEASES",
     "RELEASE_BYTES_MAX",
+    "RESHARD_FILE",
     "STARTED",
     "WRITTEN_BEFORE",
     "Ask",
@@ -365,6 +368,7 @@ __all__ = [
     "check_peer_certificates",
     "check_webhook_url",
     "client_side_context",
+    "closed_why",
     "command_for",
     "connect",
     "decode_state",
@@ -402,6 +406,7 @@ __all__ = [
     "lists_of",
     "log_place",
     "make_release",
+    "mark_closed",
     "model_digest",
     "model_path",
     "named_logs",

@@ -11,7 +11,9 @@ import msgspec
 import uvloop
 
 from selvedge.adapters import (
+    RESHARD_FILE,
     FolderFiles,
+    closed_why,
     decode_state,
     die_with_parent,
     published,
@@ -31,7 +33,6 @@ from selvedge.control import (
 from selvedge.fabric import BadProof, SelvedgeError, StoreCorrupt
 from selvedge.tlog import read_checkpoint, shard_order
 
-RESHARD_FILE = "reshard"
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _LEVEL = click.Choice(["debug", "info", "warning"])
@@ -137,6 +138,9 @@ def _shown(name: str, folder: Path) -> Shown:
             shown.origin, shown.published = checkpoint.origin, checkpoint.size
     except (StoreCorrupt, BadProof) as error:
         shown.trouble = str(error)
+    why = closed_why(folder)
+    if why is not None:
+        shown.trouble = f"closed: {why}; see 'selvedge log reshard'"
     return shown
 
 
@@ -154,6 +158,8 @@ def reshard(name: str, yes: bool, home: Path) -> None:
         raise SelvedgeError(
             f"no log {name!r} under {home}; there is {', '.join(folders) or 'none'}"
         )
+    if closed_why(folders[name]) is None:
+        click.echo(f"selvedge: {name} is not closed as far as is known here", err=True)
     if not yes:
         click.confirm(f"begin a new shard of {name}?", abort=True)
     try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from selvedge.adapters import (
+    RESHARD_FILE,
     FolderFiles,
     HttpClient,
     Listener,
@@ -25,6 +26,7 @@ from selvedge.adapters import (
     NotTold,
     SetBack,
     Told,
+    mark_closed,
     read_log_keys,
     read_path,
 )
@@ -57,7 +59,6 @@ SETTLED_EACH: Final = 512
 SAVE_EACH: Final = 20_000
 BACK_US: Final = 1_000_000
 AGAIN_S: Final = 5.0
-RESHARD_FILE: Final = "reshard"
 TARGET: Final = "add-checkpoint"
 
 log: Final = logging.getLogger("selvedge.log")
@@ -220,6 +221,8 @@ class JurisdictionLogKeeper:
         state, own = self.state, self._own
         assert own is not None, "the release names this log"
         lines = await self._cosigned(state, own)
+        if not self._is_confirmed:
+            mark_closed(self.folder, None)
         self._is_confirmed = True
         note = state.note.encode() + "".join(lines).encode()
         await asyncio.to_thread(self.store.publish, note)
@@ -301,6 +304,7 @@ class JurisdictionLogKeeper:
             (self.folder / RESHARD_FILE).unlink(missing_ok=True)
             log.warning("shard %s is opened as the operator asks", shard)
             self.closed, self._is_open, self._is_confirmed = None, False, False
+            mark_closed(self.folder, None)
 
     async def _drop(self, error: Exception) -> None:
         """Forget what is in memory; whoever waits is told, and the disk says how it goes on."""
@@ -317,6 +321,7 @@ class JurisdictionLogKeeper:
 
     def _close(self, why: str) -> None:
         self.closed = why
+        mark_closed(self.folder, why)
         self._is_confirmed = False
         self._alarm("the log is closed: %s; see 'selvedge log reshard'", why)
 

@@ -21,6 +21,7 @@ from selvedge.adapters import (
     NotTold,
     SetBack,
     Told,
+    mark_closed,
     published,
     read_path,
 )
@@ -163,6 +164,7 @@ class LogKeeping:
         shard = await asyncio.to_thread(self.own.reshard)
         log.warning("shard %s is opened as the operator asks; the one before stays as it is", shard)
         self.closed = None
+        mark_closed(self.own.folder, None)
         self._behind = []
         self._is_confirmed = self._jurisdiction is None
         self._due_s = self._tell_s = 0.0
@@ -230,6 +232,8 @@ class LogKeeping:
                 log.warning("checkpoints are taken again by %s", listener.url)
             self._untold = 0
             self._tell_s = time.monotonic() + self._settings.log_tell_ms / 1000
+            if not self._is_confirmed:
+                mark_closed(self.own.folder, None)
             self._is_confirmed = True
             if self._shared is not None:
                 self._shared.log_told.set(int(time.time()))
@@ -259,6 +263,7 @@ class LogKeeping:
 
     def _close(self, why: str) -> None:
         self.closed = why
+        mark_closed(self.own.folder, why)
         self._is_confirmed = False
         log.critical("the log is closed: %s; see 'selvedge log reshard'", why)
         self._show()

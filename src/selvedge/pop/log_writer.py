@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from selvedge.adapters import (
+    RESHARD_FILE,
     FileJournal,
     FolderFiles,
     LogState,
@@ -41,7 +42,6 @@ from selvedge.tlog import (
 )
 
 LOG_FOLDER: Final = "log"
-RESHARD_FILE: Final = "reshard"
 CHECKPOINT_S: Final = 0.8
 """From the beginning of one to the next: with what reading takes, about one a second."""
 SETTLED_EACH: Final = 512
