@@ -102,6 +102,17 @@ def test_a_file_of_a_log_that_is_damaged_stops_the_report_by_name(month: Month, 
         month.report(logs)
 
 
+def test_a_log_that_was_set_back_is_named_by_what_its_jurisdiction_knows(month: Month) -> None:
+    """Nothing of the period's receipts is lost with it: heartbeats alone."""
+    whole = month.report(write_logs(month, lost=2)).completeness
+    assert whole.differences == {"log": 2, "proof": 5}  # nor does it lead to what is witnessed
+    named = [one for one in whole.named if one.kind == "log"]
+    assert [one.where for one in named] == ["PoP cgk", "PoP sin"]
+    assert named[0].what == (
+        "its log 2026-11 ends at 730, and its jurisdiction's knows it at 732: it was set back"
+    )
+
+
 def test_a_pop_without_a_log_is_named_with_all_its_receipts(month: Month) -> None:
     logs = write_logs(month)
     assert logs.folder is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -222,10 +223,11 @@ def log_seed(name: str) -> bytes:
 
 
 def write_logs(
-    month: Month, *, seeds: Callable[[str], bytes] = log_seed, twice: int = 0
+    month: Month, *, seeds: Callable[[str], bytes] = log_seed, twice: int = 0, lost: int = 0
 ) -> LogSources:
     """Each PoP's log of the month, with a heartbeat an hour, and the zone's log above them;
-    receipt number ``twice`` is logged again.
+    receipt number ``twice`` is logged again. Logs of PoPs lack their ``lost`` last entries, which
+    were signed once.
     """
     release, folder = month.release, month.home.directory / "logs"
     notes = []
@@ -241,6 +243,9 @@ def write_logs(
         beats = [(at_us, heartbeat_entry(at_us)) for at_us in hours]
         entries = [entry for _, entry in sorted([*leaves, *beats])]
         notes.append(_write_log(folder / "pops" / pop, name, seeds(pop), entries))
+        if lost:
+            shutil.rmtree(folder / "pops" / pop)
+            _write_log(folder / "pops" / pop, name, seeds(pop), entries[:-lost])
     name = jurisdiction_origin(release.log_domain, release.fleet, "asean", "")
     _write_log(folder / "asean", name, seeds("asean"), notes)
     return LogSources(folder / "pops", {"asean": str(folder / "asean")})

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
 
-from selvedge.fabric import StoreFailed
+from selvedge.adapters.plain_files import named_errors
 
 SYNCED_TOGETHER: Final = 8
 _DRAFT: Final = ".draft"
@@ -60,7 +60,7 @@ class FolderFiles:
 
     def read(self, path: str) -> bytes | None:
         """A whole file; None where there is none."""
-        with _named(self.folder / path):
+        with named_errors(self.folder / path):
             try:
                 return (self.folder / path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
@@ -68,7 +68,7 @@ class FolderFiles:
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder, in order."""
-        with _named(self.folder / folder):
+        with named_errors(self.folder / folder):
             try:
                 found = os.listdir(self.folder / folder)
             except FileNotFoundError:
@@ -78,13 +78,13 @@ class FolderFiles:
     def put(self, path: str, data: bytes) -> None:
         """A file, whole under its name, not synced."""
         target = self.folder / path
-        with _named(target):
+        with named_errors(target):
             self._write(target, data, synced=False)
 
     def replace(self, path: str, data: bytes) -> None:
         """A file, whole and synced under its name."""
         target = self.folder / path
-        with _named(target):
+        with named_errors(target):
             self._write(target, data, synced=True)
             self._sync_folders({target.parent})
 
@@ -113,7 +113,7 @@ class FolderFiles:
 
     def append(self, path: str, data: bytes) -> None:
         """Write behind what is there."""
-        with _named(self.folder / path):
+        with named_errors(self.folder / path):
             self._open(path)
             view = memoryview(data)
             while view:
@@ -126,7 +126,7 @@ class FolderFiles:
         wanted = list(paths)
         own = [one for one in wanted if one == self._open_path]
         for path in own:
-            with _named(self.folder / path):
+            with named_errors(self.folder / path):
                 os.fdatasync(self._fd)
         others = [self.folder / one for one in wanted if one != self._open_path]
         if len(others) > SYNCED_TOGETHER:
@@ -135,7 +135,7 @@ class FolderFiles:
         else:
             for target in others:
                 _sync_file(target)
-        with _named(self.folder):
+        with named_errors(self.folder):
             self._sync_folders({one.parent for one in others})
 
     def _sync_folders(self, folders: Iterable[Path]) -> None:
@@ -152,7 +152,7 @@ class FolderFiles:
 
     def cut(self, path: str, size: int) -> None:
         """Drop what is behind ``size``, and sync."""
-        with _named(self.folder / path):
+        with named_errors(self.folder / path):
             self._open(path)
             os.ftruncate(self._fd, size)
             os.fsync(self._fd)
@@ -162,7 +162,7 @@ class FolderFiles:
         target = self.folder / path
         if path == self._open_path:
             self.close()
-        with _named(target):
+        with named_errors(target):
             try:
                 target.unlink(missing_ok=True)
             except IsADirectoryError:
@@ -186,7 +186,7 @@ class FolderFiles:
 
 
 def _sync_file(target: Path) -> None:
-    with _named(target):
+    with named_errors(target):
         _sync_path(target, os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -196,14 +196,3 @@ def _sync_path(target: Path, flags: int) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-class _named(contextlib.AbstractContextManager["_named"]):
-    """An `OSError` inside becomes a `StoreFailed` that names the file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise StoreFailed(f"{self._path} cannot be used: {error.strerror}") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from selvedge.adapters.identities import keep_secret, operator_public_key, read_secret
-from selvedge.fabric import StoreFailed
+from selvedge.adapters.key_rotation import rotate_key
 
 LOG_KEY_FILE: Final = "log.key"
 _NEXT_FILE: Final = "log-next.key"
@@ -38,22 +38,5 @@ def read_log_keys(directory: Path) -> dict[str, bytes]:
 
 
 def rotate_log_key(directory: Path) -> int:
-    """Prepare the next of the three releases of a rotation; which one it is, 1 to 3.
-
-    First old and new are named, then new and old, then the new one alone.
-    """
-    now, following, old = (directory / name for name in _FILES)
-    try:
-        if following.exists():
-            old.unlink(missing_ok=True)  # a second name of `now`, where this was cut short
-            old.hardlink_to(now)
-            following.replace(now)
-            return 2
-        if old.exists():
-            old.unlink()
-            return 3
-    except OSError as error:
-        raise StoreFailed(f"{directory} cannot be changed: {error.strerror}") from error
-    keep_secret(now, os.urandom(32))
-    keep_secret(following, os.urandom(32))
-    return 1
+    """Prepare the next of the three releases of a rotation; which one it is, 1 to 3."""
+    return rotate_key(directory, _FILES, lambda path: keep_secret(path, os.urandom(32)))

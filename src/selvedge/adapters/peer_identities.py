@@ -22,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from selvedge.adapters.certificates import BadCertificate
 from selvedge.adapters.identities import keep_file
+from selvedge.adapters.key_rotation import rotate_key
 from selvedge.fabric import BadRelease, StoreFailed
 
 PEER_FILE: Final = "peer.pem"
@@ -74,25 +75,8 @@ def make_peer_identity(pop: str) -> bytes:
 
 
 def rotate_peer_identity(directory: Path, pop: str) -> int:
-    """Prepare the next of the three releases of a rotation; which one it is, 1 to 3.
-
-    First old and new are named, then new and old, then the new one alone.
-    """
-    now, following, old = (directory / name for name in PEER_FILES)
-    try:
-        if following.exists():
-            old.unlink(missing_ok=True)  # a second name of `now`, where this was cut short
-            old.hardlink_to(now)
-            following.replace(now)
-            return 2
-        if old.exists():
-            old.unlink()
-            return 3
-    except OSError as error:
-        raise StoreFailed(f"{directory} cannot be changed: {error.strerror}") from error
-    keep_peer_identity(now, pop)
-    keep_peer_identity(following, pop)
-    return 1
+    """Prepare the next of the three releases of a rotation; which one it is, 1 to 3."""
+    return rotate_key(directory, PEER_FILES, lambda path: keep_peer_identity(path, pop))
 
 
 def peer_certificates(directory: Path) -> dict[str, Path]:

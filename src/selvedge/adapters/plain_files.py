@@ -16,12 +16,12 @@ class PlainFiles:
         self._directory = directory
         self._name = ""
         self._fd = -1
-        with _named(directory):
+        with named_errors(directory):
             directory.mkdir(parents=True, exist_ok=True)
 
     def names(self) -> list[str]:
         """All of them, in order."""
-        with _named(self._directory):
+        with named_errors(self._directory):
             entries = list(os.scandir(self._directory))
             return sorted(
                 one.name for one in entries if one.is_file() and not one.name.startswith(".")
@@ -29,14 +29,14 @@ class PlainFiles:
 
     def read(self, name: str) -> bytes:
         """A whole file."""
-        with _named(self._directory / name):
+        with named_errors(self._directory / name):
             return (self._directory / name).read_bytes()
 
     def create(self, name: str, data: bytes) -> None:
         """A new file, whole and synced, under its name only when it is both."""
         path = self._directory / name
         draft = path.with_name(f".{name}.draft")
-        with _named(path):
+        with named_errors(path):
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 with os.fdopen(fd, "wb") as file:
@@ -52,27 +52,27 @@ class PlainFiles:
 
     def append(self, name: str, data: bytes) -> None:
         """Write behind what is there. Where it fails a part may be there."""
-        with _named(self._directory / name):
+        with named_errors(self._directory / name):
             self._open(name)
             if os.write(self._fd, data) != len(data):
                 raise OSError(0, "the disk is full")
 
     def sync(self, name: str) -> None:
         """What was written survives a loss of power."""
-        with _named(self._directory / name):
+        with named_errors(self._directory / name):
             self._open(name)
             os.fdatasync(self._fd)
 
     def cut(self, name: str, size: int) -> None:
         """Drop what is behind ``size``."""
-        with _named(self._directory / name):
+        with named_errors(self._directory / name):
             self._open(name)
             os.ftruncate(self._fd, size)
             os.fsync(self._fd)
 
     def remove(self, name: str) -> None:
         """Drop a file."""
-        with _named(self._directory / name):
+        with named_errors(self._directory / name):
             (self._directory / name).unlink(missing_ok=True)
             self._sync_directory()
 
@@ -97,7 +97,7 @@ class PlainFiles:
             os.close(fd)
 
 
-class _named(contextlib.AbstractContextManager["_named"]):
+class named_errors(contextlib.AbstractContextManager["named_errors"]):
     """An `OSError` inside becomes a `StoreFailed` that names the file."""
 
     def __init__(self, path: Path) -> None:

@@ -17,7 +17,15 @@ from selvedge.control.accounts import pop_directories
 from selvedge.control.home import Home
 from selvedge.control.kept_releases import KeptReleases
 from selvedge.control.proving import Proving, home_log_of
-from selvedge.fabric import BadProof, Release, SelvedgeError, StoreFailed, pop_origin
+from selvedge.fabric import (
+    BadProof,
+    Release,
+    SelvedgeError,
+    StoreFailed,
+    jurisdiction_origin,
+    log_of,
+    pop_origin,
+)
 from selvedge.ledger import Sealed
 from selvedge.plan import LogSeen, ReportAsked, SampledReceipt
 from selvedge.pop import write_access
@@ -28,11 +36,14 @@ from selvedge.tlog import (
     PublishedLog,
     Trust,
     Verifier,
+    find_checkpoint,
     heartbeat_time,
+    keys_at,
     leaf_hash,
     month_of,
     open_log,
     pop_keys,
+    read_checkpoint,
     shard_order,
 )
 
@@ -104,7 +115,34 @@ class PopLogs:
             for shard in self._shards(place):
                 log = self._open(release, pop, place, shard)
                 seen.append(self._read(log, pop, join, len(seen)))
+                known = self._known_beyond(release, pop, log)
+                if known is not None:
+                    missing[pop] = (
+                        f"its log {shard} ends at {log.checkpoint.size}, and its jurisdiction's "
+                        f"knows it at {known}: it was set back"
+                    )
         return LogsRead(tuple(seen), missing)
+
+    def _known_beyond(self, release: Release, pop: str, log: PublishedLog) -> int | None:
+        """At which size the jurisdiction's log knows more of a PoP's log than there is; None where
+        it does not, or cannot be asked.
+        """
+        by = log_of(release.logs, release.pop(pop).country)
+        if by is None:
+            return None
+        base = jurisdiction_origin(release.log_domain, release.fleet, by.id, "")
+        try:
+            place = log_place(self._sources.homes.get(by.id) or home_log_of(self._home, by))
+            for shard in place.shards(self._asked.since_us):
+                keys = [key for one in self._releases.seen() for key in keys_at(one, base + shard)]
+                keys += self._sources.trust.keys_of(base + shard)
+                home = open_log(place.read(shard), base + shard, keys)
+                found = find_checkpoint(home, log.origin, log.checkpoint.size)
+                if found is not None:
+                    return read_checkpoint(found[1])[0].size
+        except SelvedgeError:
+            return None  # the PoP's signature stands; proofs of the sample ask it as well
+        return None
 
     def _place(self, pop: str) -> Path:
         if self._sources.folder is not None:
