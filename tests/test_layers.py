@@ -7,6 +7,7 @@ under `selvedge`; the table below is the plan, and a room that is not in it does
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,6 +291,14 @@ def test_imports_point_down() -> None:
 
 def test_imports_go_through_the_door() -> None:
     check(reaching_in(read_house(SOURCE)))
+
+
+def test_what_a_room_exports_is_there() -> None:
+    for room in FLOORS:
+        if (SOURCE / room).is_dir():
+            door = importlib.import_module(f"selvedge.{room}")
+            missing = [name for name in getattr(door, "__all__", ()) if not hasattr(door, name)]
+            assert missing == [], room
 
 
 def test_no_import_inside_a_function() -> None:

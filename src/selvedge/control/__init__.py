@@ -146,7 +146,6 @@ __all__ = [
     "LocalFabric",
     "LogSettings",
     "LogSources",
-    "Logs",
     "Proving",
     "Receipts",
     "Reconciled",
