@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import cedarpy
 import msgspec
 
 from selvedge.adapters.cedar_text import split_policies
 from selvedge.fabric import ACTS, BadRelease
 from selvedge.residency import Answer, Clause, Question, Site, Written
+
+if TYPE_CHECKING:
+    import cedarpy
 
 POLICY_BYTES_MAX: Final = 1024 * 1024
 CLAUSES_MAX: Final = 4096
@@ -44,6 +46,8 @@ def read_policies(text: str) -> Written:
     """A policy's text, checked, as clauses, with who decides by it. Raises `BadRelease`."""
     if len(text.encode()) > POLICY_BYTES_MAX:
         raise BadRelease("policies", f"exceed {POLICY_BYTES_MAX} bytes")
+    import cedarpy  # noqa: PLC0415  # 10 MiB that only those load who ask it
+
     texts = split_policies(text)
     try:
         found = json.loads(cedarpy.policies_to_json_str(text))
@@ -91,6 +95,8 @@ class CedarDecider:
         return answers
 
     def _ask(self, questions: Sequence[Question]) -> Iterator[Answer]:
+        import cedarpy  # noqa: PLC0415
+
         seen = {one.name: one.site for one in questions}
         entities = cedarpy.Entities.from_json_str(
             json.dumps([_entity(name, site) for name, site in seen.items()])
@@ -111,6 +117,8 @@ class CedarDecider:
 
     def _of(self, rule: str) -> tuple[cedarpy.PolicySet, Mapping[str, str]]:
         """The policies that can concern a rule, and what each is called by its place there."""
+        import cedarpy  # noqa: PLC0415
+
         found = self._sets.get(rule)
         if found is None:
             kept = [place for place, one in enumerate(self._clauses) if one.concerns(rule)]

@@ -139,12 +139,10 @@ class Rules:
 
         ``zones`` are those that its key is narrowed to, none: all.
         """
-        rule = self._rules.get((tenant, data_class))
+        rule = self.rule(tenant, data_class, at_us)
         if rule is None:
             name = f"{tenant}/{data_class}"
             return Refused("residency_no_allowed_pop", f"No rule {name!r} exists.", rule=name)
-        if at_us >= rule.until_us or at_us < rule.from_us or at_us < self._passed_us:
-            rule = self._at(rule, tenant, data_class, at_us)
         if not rule.allowed:
             return self._nowhere(rule)
         if zones:
@@ -279,11 +277,6 @@ class Rules:
         self._narrowed[rule.name, zones] = (rule, found)
         self._members.setdefault(allowed, tuple(self._unfold(allowed)))
         return found
-
-    def zone(self, tenant: str, data_class: str) -> str | None:
-        """The zone class of this tenant's data; None where no rule exists."""
-        rule = self._rules.get((tenant, data_class))
-        return rule.zone if rule is not None else None
 
     def all(self) -> Iterator[Rule]:
         """Every rule, in the release's order, as it held when last asked for."""
