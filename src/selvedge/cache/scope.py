@@ -21,6 +21,9 @@ class Scope(Value, frozen=True):
     tenant: str
     data_class: str
     zone: str
+    """The zone class, with the policy's rule in it and the zones a key is narrowed to."""
+    policy: str = ""
+    """The policy's version: what was kept under another one is not found."""
 
 
 class Candidate(Value, frozen=True):

@@ -7,6 +7,7 @@ from selvedge.fabric.addresses import (
     read_address,
     why_forbidden,
 )
+from selvedge.fabric.caching import JUDGES, CacheRule, Decision
 from selvedge.fabric.countries import COUNTRIES, GROUPS, UNKNOWN_COUNTRY, is_country
 from selvedge.fabric.errors import (
     BadProof,
@@ -97,6 +98,7 @@ __all__ = [
     "COUNTRIES",
     "GROUPS",
     "HANDLINGS",
+    "JUDGES",
     "LIMIT_MAX",
     "LOG_DOMAIN",
     "LOG_KEYS_MAX",
@@ -116,10 +118,12 @@ __all__ = [
     "BadScenario",
     "BadSetting",
     "BadTicket",
+    "CacheRule",
     "Collector",
     "CompiledRule",
     "Control",
     "DataClass",
+    "Decision",
     "Engine",
     "Entity",
     "Handling",

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from selvedge.fabric.caching import CacheRule
 from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.names import check_name, check_unique
 from selvedge.fabric.policy import Handling
@@ -76,9 +77,13 @@ class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ingress: Ingress
     policy: str | None = None
     handling: tuple[Handling, ...] = ()
+    cache: CacheRule | None = None
+    """What may be answered from the cache; None: nothing is kept."""
 
     def __post_init__(self) -> None:
         check_name("classes", self.id)
+        if self.cache is not None:
+            self.cache.check(f"classes.{self.id}.cache")
 
 
 class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,67 @@
+"""What a data class lets its PoPs do with answers that were given before: the rule of its cache.
+
+Proposal 0013 has the reasons. The rule travels in the release; how it decides is the cache room's.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from selvedge.fabric.errors import BadRelease
+
+Decision = Literal["static", "verified", "bounded"]
+"""How a similar question is judged to have the same answer."""
+JUDGES: Final = ("exact", "embedding")
+"""Judges that need no engine; ``engine:MODEL`` asks a model of the fleet."""
+_TTL_S_MAX: Final = 366 * 86_400
+_BYTES_MAX: Final = 2**40
+
+
+class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Identical requests are answered from the cache; similar ones where ``semantic`` says how."""
+
+    semantic: Decision | None = None
+    """None: identical requests alone."""
+    models: tuple[str, ...] = ()
+    """Whose answers; empty: of every model."""
+    threshold: float = 0.95
+    """Of ``static``: the least cosine similarity of a hit."""
+    wrong_hits_max: float = 0.01
+    """Of ``bounded``, the largest share of hits that may be wrong; of ``verified``, of requests."""
+    confidence: float = 0.95
+    """With which ``bounded`` keeps to it."""
+    judge: str = "embedding"
+    """Who says, off the request path, whether two answers are the same."""
+    audit_one_in: int = 20
+    """One in so many hits is answered again by an engine, and judged."""
+    ttl_s: int = 86_400
+    bytes_max: int = 256 * 2**20
+    """Of one scope's answers on one PoP's disk."""
+    answer_bytes_max: int = 2**20
+
+    def check(self, what: str) -> None:
+        """Raises `BadRelease` where a value is out of range; ``what`` is the field."""
+        for name, low, high in (
+            ("threshold", 0.0, 1.0),
+            ("wrong_hits_max", 0.0001, 0.5),
+            ("confidence", 0.5, 0.9999),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise BadRelease(f"{what}.{name}", f"is from {low} to {high}")
+        for name, limit in (
+            ("audit_one_in", 10**6),
+            ("ttl_s", _TTL_S_MAX),
+            ("bytes_max", _BYTES_MAX),
+            ("answer_bytes_max", 64 * 2**20),
+        ):
+            if not 1 <= getattr(self, name) <= limit:
+                raise BadRelease(f"{what}.{name}", f"is from 1 to {limit}")
+        if self.judge not in JUDGES and not self.judge.startswith("engine:"):
+            words = f"{self.judge!r} is not of {', '.join(JUDGES)} or engine:MODEL"
+            raise BadRelease(f"{what}.judge", words)
+
+    def covers(self, model: str) -> bool:
+        """Whether answers of ``model`` are kept."""
+        return not self.models or model in self.models
