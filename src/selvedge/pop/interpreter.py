@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
+from selvedge.adapters import KeptAnswer
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -31,7 +32,6 @@ from selvedge.exchange import (
     NotWritten,
     ReadBody,
     Recall,
-    Recalled,
     Record,
     Refuse,
     Relay,
@@ -39,6 +39,7 @@ from selvedge.exchange import (
     Remember,
     Replay,
     Reply,
+    Reuse,
     Served,
     Story,
     Tally,
@@ -48,7 +49,9 @@ from selvedge.exchange import (
     spends,
     take_word,
 )
-from selvedge.fabric import Ask, Engine, Head, Refused, StoreFailed, Usage
+from selvedge.fabric import Ask, Engine, Head, Receipt, Refused, StoreFailed, Usage
+from selvedge.pop.answer_cache import Looking
+from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
@@ -89,6 +92,9 @@ class Interpreter:
         self._claim: Claim | None = None
         self._spent = False
         self._kept: Kept | None = None
+        self._looking: Looking | None = None
+        self._to_keep = False
+        self._shared: KeptAnswer | None = None
         self._done = False
 
     def run(self, story: Story) -> None:
@@ -144,6 +150,9 @@ class Interpreter:
         if self._claim is not None:
             self._state.answered.end(self._claim, spent=self._spent, kept=self._kept)
             self._claim = self._kept = None
+        if self._looking is not None:
+            self._looking.end(self._shared)
+            self._looking = self._shared = None
         # Whatever refers to each other parts here, so that no garbage collector has to find it.
         self._relaying = self._deadline = None
         self._down.let_go()
@@ -156,6 +165,11 @@ class Interpreter:
                 self._relaying.deliver(attested)
             case Replay(kept, first):
                 self._down.answer_again(kept, first)
+            case Reuse(levels=levels) if self._looking is not None:
+                if levels:
+                    self._down.quotas, self._down.levels = self._view.quotas, levels
+                self._down.under = (ending.policy, ending.handling)
+                self._kept = self._looking.give(ending, self._down)
             case Refuse(refused, receipt, attested, levels):
                 if levels:
                     self._down.quotas, self._down.levels = self._view.quotas, levels
@@ -221,6 +235,8 @@ class Interpreter:
             self._down.quotas, self._down.levels = self._view.quotas, job.levels
         if not job.for_peer:
             self._down.under = (job.policy, job.handling)
+        if self._looking is not None:
+            self._looking.missed(self._down)
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)
@@ -242,6 +258,8 @@ class Interpreter:
                 self._go_on(after)
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended, tokens)
+        if self._looking is not None and self._looking.keeps:
+            relaying.captured = Captured(self._looking.answer_bytes_max)
         self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
@@ -374,11 +392,36 @@ class Interpreter:
             self._claim = command
         return claimed
 
-    def _recall(self, _: Recall) -> Reply:
-        return Recalled((), now_us())
+    def _recall(self, command: Recall) -> None:
+        looking = Looking(self._state.cache, command, self._head, self._recalled)
+        self._looking = looking
+        self._down.on_gone = looking.client_left
+        try:
+            looking.begin()
+        except Exception as error:  # noqa: BLE001 (counted and logged; it is a miss)
+            self._inbound.report(error)
+            looking.give_up()
+
+    def _recalled(self, reply: Reply) -> None:
+        self._down.on_gone = None
+        if self._looking is not None:
+            self._down.cache_us = now_us() - self._looking.began_us
+        self._go_on(reply)
 
     def _remember(self, _: Remember) -> Reply:
-        return NotWritten("no cache", now_us())
+        self._to_keep = True  # once its receipt is written
+        return Written(now_us())
+
+    def _keep(self, receipt: Receipt) -> None:
+        """The answer is whole and its receipt written: hand it over, to be given again."""
+        if self._looking is None or self._relaying is None:
+            return
+        model = self._view.models[receipt.model or ""]
+        try:
+            answer = self._relaying.to_keep()
+            self._shared = self._looking.keep(answer, receipt, model.price)
+        except Exception as error:  # noqa: BLE001 (counted and logged; it is not kept)
+            self._inbound.report(error)
 
     def _intend(self, command: Intend) -> None:
         self._state.book.intend(command.receipt, command.personal, self._written)
@@ -388,6 +431,8 @@ class Interpreter:
             if error is None:
                 self._state.metrics.recorded(command.receipt)
                 self._spent = self._claim is not None and spends(command.receipt)
+                if self._to_keep:
+                    self._keep(command.receipt)
             self._written(error)
 
         self._state.book.record(command.receipt, command.personal, recorded)
@@ -419,12 +464,12 @@ class Interpreter:
 
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {
     Claim: Interpreter._hold_key,
-    Recall: Interpreter._recall,
     Remember: Interpreter._remember,
     Tally: Interpreter._tally,
 }
 _LATER: Final[dict[type[Command], Callable[..., None]]] = {
     ReadBody: Interpreter._read_body,
+    Recall: Interpreter._recall,
     Intend: Interpreter._intend,
     Relay: Interpreter._relay,
     Record: Interpreter._record,
