@@ -88,7 +88,7 @@ def serve(
         return Refuse(admitted, receipt=False)
     draft = open_receipt(head, view, admitted)
     levels = admitted.levels
-    barred = head.fault or admitted.bars(head.route) or spent(view, admitted, head.received_us)
+    barred = head.fault or admitted.bars(head.path) or spent(view, admitted, head.received_us)
     if barred is not None:
         return (yield from _refuse_entry(head, draft, barred, view, levels))
 
@@ -123,7 +123,8 @@ def serve(
     if barred is not None:
         return (yield from _refuse(head, draft, barred, arrived.at_us, ask))
 
-    again = yield from _again(head, draft, ask, admitted, arrived.body, keeps=keeps)
+    written = arrived.written or arrived.body
+    again = yield from _again(head, draft, ask, admitted, written, keeps=keeps)
     if again is not None:
         return again
 

@@ -72,9 +72,11 @@ from selvedge.fabric.receipt import (
 )
 from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
 from selvedge.fabric.request import (
+    DIALECT_PATHS,
     PROBE_TENANT,
     TOKENS_MAX,
     Ask,
+    Dialect,
     Head,
     Provenance,
     Purpose,
@@ -96,6 +98,7 @@ from selvedge.fabric.tenancy import (
 __all__ = [
     "ACTS",
     "COUNTRIES",
+    "DIALECT_PATHS",
     "GROUPS",
     "HANDLINGS",
     "JUDGES",
@@ -126,6 +129,7 @@ __all__ = [
     "Control",
     "DataClass",
     "Decision",
+    "Dialect",
     "Engine",
     "Entity",
     "Handling",

@@ -58,12 +58,14 @@ from selvedge.pop.state import PopState
 from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.wire import (
     PROFILES,
+    Form,
     ProtocolViolation,
     Ticket,
     attest,
     body_hash,
     engine_body,
     issue,
+    open_form,
 )
 
 TICKET_HEADER: Final = "selvedge-ticket"
@@ -79,7 +81,12 @@ class Interpreter:
         self._view = view
         self._inbound = inbound
         self._head = head
-        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer)
+        self._form: Form | None = None
+        if head.dialect is not None and not for_peer:
+            self._form = open_form(
+                head.dialect, head.receipt_id, head.request_id, state.settings.image_urls
+            )
+        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=self._form)
         self._relaying: Relaying | None = None
         self._asked: Ask | None = None
         self._held_bytes = 0
@@ -194,11 +201,19 @@ class Interpreter:
         if self._deadline is not None:
             self._deadline.cancel()
         if isinstance(came, bytes):
-            self._go_on(BodyRead(came, now_us()))
+            self._go_on(BodyRead(came, now_us()) if self._form is None else self._translated(came))
         elif isinstance(came, ClientGone):
             self._go_on(ClientLeft(now_us()))
         else:
             self._go_on(BodyRefused(self._body_refusal(came), now_us()))
+
+    def _translated(self, body: bytes) -> Reply:
+        """A body of another API's, in the chat form."""
+        assert self._form is not None
+        chat = self._form.read(body)
+        if isinstance(chat, Refused):
+            return BodyRefused(chat, now_us())
+        return BodyRead(chat, now_us(), written=body)
 
     def _body_refusal(self, fault: BodyTooLarge | ProtocolViolation) -> Refused:
         if isinstance(fault, BodyTooLarge):

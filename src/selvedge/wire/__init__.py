@@ -8,6 +8,7 @@ from selvedge.wire.answers import (
     render_error,
     write_attested,
 )
+from selvedge.wire.dialects import Form, open_form, render_refusal
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
 from selvedge.wire.engine_load import EngineLoad, read_load
 from selvedge.wire.forwarded import (
@@ -79,6 +80,7 @@ __all__ = [
     "EngineLoad",
     "Event",
     "EventTooLarge",
+    "Form",
     "ForwardedHeader",
     "HeadLimits",
     "HeaderPair",
@@ -115,6 +117,7 @@ __all__ = [
     "issue",
     "limit_names",
     "limit_values",
+    "open_form",
     "parse",
     "payload_of",
     "prefix_salt",
@@ -130,6 +133,7 @@ __all__ = [
     "render_attested",
     "render_done",
     "render_error",
+    "render_refusal",
     "render_request_head",
     "render_response_head",
     "render_stream",
