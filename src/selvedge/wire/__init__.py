@@ -8,6 +8,15 @@ from selvedge.wire.answers import (
     render_error,
     write_attested,
 )
+from selvedge.wire.dialects.dialect import (
+    NO_OPTIONS,
+    Dialect,
+    Limits,
+    Order,
+    Outgoing,
+    Translator,
+)
+from selvedge.wire.dialects.table import DIALECTS
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
 from selvedge.wire.engine_load import EngineLoad, read_load
 from selvedge.wire.forwarded import (
@@ -68,12 +77,15 @@ __all__ = [
     "BLOCKS_MAX",
     "BLOCK_BYTES",
     "CONTINUE",
+    "DIALECTS",
     "DONE",
     "LAST_CHUNK",
     "NAMED",
+    "NO_OPTIONS",
     "PROFILES",
     "AnswerFacts",
     "BodyPart",
+    "Dialect",
     "EndOfInput",
     "EndOfMessage",
     "EngineLoad",
@@ -83,7 +95,10 @@ __all__ = [
     "HeadLimits",
     "HeaderPair",
     "ImageUrls",
+    "Limits",
     "Network",
+    "Order",
+    "Outgoing",
     "Profile",
     "ProtocolViolation",
     "RequestHead",
@@ -96,6 +111,7 @@ __all__ = [
     "StreamScan",
     "Ticket",
     "TicketBook",
+    "Translator",
     "TrustedProxies",
     "UsedHere",
     "UsedTickets",
