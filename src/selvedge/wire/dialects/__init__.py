@@ -3,4 +3,8 @@
 from selvedge.wire.dialects.inward import Form
 from selvedge.wire.dialects.inward_forms import open_form, render_refusal
 
-__all__ = ["Form", "open_form", "render_refusal"]
+__all__ = [
+    "Form",
+    "open_form",
+    "render_refusal",
+]
