@@ -1,6 +1,7 @@
 """Floor 1: scopes and judgement of the answer cache. A null cache for now; its seat is taken."""
 
 from selvedge.cache.audit import Audit
+from selvedge.cache.bounded import pooled
 from selvedge.cache.deciders import decider_of
 from selvedge.cache.deciding import NEAR, Decider, Pair, Verdict
 from selvedge.cache.scope import CacheStatus, Candidate, Scope, admits, judge
@@ -17,4 +18,5 @@ __all__ = [
     "admits",
     "decider_of",
     "judge",
+    "pooled",
 ]
