@@ -7,7 +7,7 @@ from selvedge.fabric.addresses import (
     read_address,
     why_forbidden,
 )
-from selvedge.fabric.caching import JUDGES, CacheRule, Decision
+from selvedge.fabric.caching import JUDGES, NO_WISH, CacheRule, CacheWish, Decision
 from selvedge.fabric.countries import COUNTRIES, GROUPS, UNKNOWN_COUNTRY, is_country
 from selvedge.fabric.errors import (
     BadProof,
@@ -104,6 +104,7 @@ __all__ = [
     "LOG_KEYS_MAX",
     "NAME_PATTERN",
     "NO_LIMITS",
+    "NO_WISH",
     "PROBE_TENANT",
     "REFUSALS",
     "TOKENS_MAX",
@@ -119,6 +120,7 @@ __all__ = [
     "BadSetting",
     "BadTicket",
     "CacheRule",
+    "CacheWish",
     "Collector",
     "CompiledRule",
     "Control",

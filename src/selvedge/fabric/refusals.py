@@ -56,6 +56,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("unsupported_route", 400, bad, "caller", False, "the model does not serve this route"),
         ("idempotency_in_progress", 409, bad, "caller", True, "the first request still runs"),
         ("idempotency_mismatch", 422, bad, "caller", False, "the key stands for another request"),
+        ("not_cached", 504, srv, "caller", False, "`only-if-cached`, and no kept answer fits"),
         ("idempotency_finished", 409, bad, "caller", False, "answered; the answer is not kept"),
         ("residency_no_allowed_pop", 451, perm, "policy", False, "the rule allows no PoP"),
         ("residency_ingress", 451, perm, "policy", False, "the rule forbids entry at this PoP"),

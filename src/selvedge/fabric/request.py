@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from selvedge.fabric.caching import CacheWish
 from selvedge.fabric.refusals import Refused
 
 Purpose = Literal["request", "batch", "probe"]
@@ -47,6 +48,8 @@ class Head(msgspec.Struct, frozen=True):
     """The client's word for this request: sent again under it, it is not answered twice."""
     purpose: Purpose = "request"
     """What the receipt says of why it was asked; never read from a client's request."""
+    cache: CacheWish | Refused | None = None
+    """What it asks of the cache; refused, where there is one, if that cannot be read."""
 
     def __repr__(self) -> str:
         return f"Head({self.request_id})"  # Neither the key nor the person.
