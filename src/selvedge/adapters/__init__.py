@@ -4,6 +4,9 @@
 exported: importing them here would import them twice there.
 """
 
+from selvedge.adapters.answer_store import AnswerStore, Put
+from selvedge.adapters.answer_store_marks import Purge
+from selvedge.adapters.answer_store_records import KeptAnswer, Question
 from selvedge.adapters.bundled_models import (
     BUNDLED,
     ModelUnavailable,
@@ -53,6 +56,7 @@ from selvedge.adapters.http_client import (
     Outgoing,
     TransportFailed,
     Way,
+    authority_of,
 )
 from selvedge.adapters.identities import (
     keep_secret,
@@ -219,6 +223,7 @@ from selvedge.adapters.release_store import (
     write_atomically,
 )
 from selvedge.adapters.report_rows import numbers_around, rows_between, rows_of_tenant
+from selvedge.adapters.scope_keys import ScopeKeys
 from selvedge.adapters.service_parts import (
     service_of_parts,
 )
@@ -287,6 +292,7 @@ __all__ = [
     "RESHARD_FILE",
     "STARTED",
     "WRITTEN_BEFORE",
+    "AnswerStore",
     "Ask",
     "BadCertificate",
     "BadWebhook",
@@ -314,6 +320,7 @@ __all__ = [
     "HeldPrices",
     "Hold",
     "HttpClient",
+    "KeptAnswer",
     "KeyDeltaStore",
     "KnownModel",
     "LeafJoin",
@@ -339,10 +346,14 @@ __all__ = [
     "PageText",
     "PlainFiles",
     "PriceStore",
+    "Purge",
+    "Put",
+    "Question",
     "ReceiptBook",
     "ReleaseArchive",
     "ReleaseStore",
     "Schedule",
+    "ScopeKeys",
     "SetBack",
     "SharedClaims",
     "SharedCounts",
@@ -363,6 +374,7 @@ __all__ = [
     "as_rows",
     "as_table",
     "at_once",
+    "authority_of",
     "bare",
     "check_peer_certificates",
     "check_webhook_url",

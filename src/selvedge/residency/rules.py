@@ -14,7 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from selvedge.fabric import UNKNOWN_COUNTRY, DataClass, Handling, Place, PoP, Refused, Release
+from selvedge.fabric import (
+    UNKNOWN_COUNTRY,
+    CacheRule,
+    DataClass,
+    Handling,
+    Place,
+    PoP,
+    Refused,
+    Release,
+)
 from selvedge.fabric.value import Value
 from selvedge.residency.rows import FOREVER_US, Row, nothing, rows_of
 
@@ -48,13 +57,10 @@ class Rule(Value, frozen=True):
     """Which rule of that policy."""
     handling: tuple[Handling, ...] = ()
     """What every engine that processes it must honour."""
+    caching: CacheRule | None = None
+    """What may be answered from the cache, where ``cache`` lets this PoP keep anything."""
     from_us: int = 0
     until_us: int = FOREVER_US
-
-    @property
-    def scope(self) -> str:
-        """Where what is kept may be found again: its zone, and what a key narrows it to."""
-        return "/".join((self.zone, *self.narrowed)) if self.narrowed else self.zone
 
 
 class Allowed(Value, frozen=True):
@@ -273,6 +279,7 @@ class Rules:
             policy=rule.policy,
             policy_rule=rule.policy_rule,
             handling=rule.handling,
+            caching=rule.caching,
             from_us=rule.from_us,
             until_us=rule.until_us,
         )
@@ -323,7 +330,7 @@ class Rules:
         self, name: str, one: DataClass, at_us: int, made: dict[tuple[object, ...], Rule]
     ) -> Rule:
         """The rule of a class at a moment. ``made`` has those of like classes."""
-        alike = (one.zone, one.ingress, one.policy, one.handling)
+        alike = (one.zone, one.ingress, one.policy, one.handling, one.cache)
         known = made.get(alike)
         if known is not None:
             return _renamed(known, name)
@@ -353,6 +360,7 @@ class Rules:
             policy=self._version if one.policy is not None else None,
             policy_rule=one.policy,
             handling=one.handling,
+            caching=one.cache,
             from_us=from_us,
             until_us=until_us,
         )
@@ -373,6 +381,7 @@ def _renamed(rule: Rule, name: str) -> Rule:
         policy=rule.policy,
         policy_rule=rule.policy_rule,
         handling=rule.handling,
+        caching=rule.caching,
         from_us=rule.from_us,
         until_us=rule.until_us,
     )
