@@ -49,7 +49,7 @@ from selvedge.exchange import (
     spends,
     take_word,
 )
-from selvedge.fabric import Ask, Engine, Head, Refused, StoreFailed, Usage
+from selvedge.fabric import Ask, Engine, Head, Place, Refused, StoreFailed, Usage
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
@@ -252,8 +252,8 @@ class Interpreter:
                 for pool in relaying.pools:
                     self._state.shares.give_back(pool, job.tenant)
                 self._state.load.leave(where, tokens)
-                if isinstance(reply, Relayed) and attempt.engine is not None:
-                    self._learn_engine(attempt.engine, relaying, job)
+                if isinstance(reply, Relayed) and attempt.pop == self._view.here.id:
+                    self._learn_engine(attempt.engine or "", relaying, job)
                 after = self._after(reply, attempt, where, crowded=relaying.crowded)
             except Exception as error:  # noqa: BLE001 (as in `_go_on`)
                 self._break_off(error)
@@ -261,6 +261,7 @@ class Interpreter:
                 self._go_on(after)
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended, tokens)
+        relaying.is_abroad = attempt.pop in self._view.providers
         self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
@@ -286,7 +287,7 @@ class Interpreter:
             self._state.load.mend(where)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
-        if attempt.pop == self._view.here.id:
+        if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
@@ -314,7 +315,7 @@ class Interpreter:
             pop=attempt.pop,
             engine=attempt.engine,
             country=attempt.country,
-            entity=self._view.pops[attempt.pop].entity,
+            entity=self._site(attempt.pop).entity,
             model_digest=model.digest,
         )
         engine = self._engine(attempt)
@@ -330,10 +331,17 @@ class Interpreter:
         )
 
     def _engine(self, attempt: Attempt) -> Engine | None:
-        """The engine of an attempt here; None where the attempt goes to a peer."""
-        if attempt.pop != self._view.here.id or attempt.engine is None:
+        """The engine that an attempt asks from here; None where the attempt goes to a peer."""
+        if attempt.pop == self._view.here.id and attempt.engine is not None:
+            return self._view.engines[attempt.engine]
+        provider = self._view.providers.get(attempt.pop)
+        if provider is None or attempt.engine is None:
             return None
-        return self._view.engines[attempt.engine]
+        return next(one for one in provider.engines if one.id == attempt.engine)
+
+    def _site(self, name: str) -> Place:
+        provider = self._view.providers.get(name)
+        return provider if provider is not None else self._view.pops[name]
 
     def _begin(self, relaying: Relaying, attempt: Attempt, job: Job) -> None:
         engine = self._engine(attempt)

@@ -119,6 +119,8 @@ class Relaying:
         """Where this attempt holds a slot."""
         self.crowded = False
         """It got none because its tenant has its share: the engine is well."""
+        self.is_abroad = False
+        """Its engine is a provider's: what a PoP tells of its own engines does not count it."""
         self.heard = self.wrote = False
         down.on_gone = self.client_left
 
@@ -212,9 +214,9 @@ class Relaying:
         return streams and not self._down.paused
 
     def underway(self) -> Underway | None:
-        """What the engine has yet to do of it; None where the engine is another PoP's."""
+        """What the engine has yet to do of it; None where the engine is not this PoP's."""
         engine = self._served.engine
-        if self._profile is None or engine is None:
+        if self._profile is None or engine is None or self.is_abroad:
             return None
         if self._first_token_us is not None:
             return Underway(engine, self._ask, ANSWERS)
