@@ -39,6 +39,9 @@ from selvedge.wire import (
 )
 
 ID_BYTES: Final = 12
+Answer: TypeAlias = tuple[tuple[bytes, ...], bytes]
+"""Chunks of a stream, or the JSON of a whole answer; one of them is empty."""
+Report: TypeAlias = Callable[[BaseException], None]
 Key: TypeAlias = tuple[Scope, bytes]
 
 
@@ -144,8 +147,15 @@ class Looking:
 
     # What is recalled.
 
-    def begin(self) -> None:
+    def begin(self, report: Report) -> None:
         """Look; what there is at once is told at once."""
+        try:
+            self._look()
+        except Exception as error:  # noqa: BLE001 (counted and logged; it is a miss)
+            report(error)
+            self.give_up()
+
+    def _look(self) -> None:
         recall, cache = self._recall, self._cache
         if not recall.wish.reuses:
             self._go_on(search=False)
@@ -282,9 +292,22 @@ class Looking:
         return self._recall.rule.answer_bytes_max
 
     def keep(
-        self, answer: tuple[tuple[bytes, ...], bytes] | None, receipt: Receipt, price: Price | None
+        self,
+        take: Callable[[], Answer | None],
+        receipt: Receipt,
+        price: Price | None,
+        report: Report,
     ) -> KeptAnswer | None:
         """Hand a whole answer over, whose receipt is written; None where it is not to be kept."""
+        try:
+            return self._keep(take(), receipt, price)
+        except Exception as error:  # noqa: BLE001 (counted and logged; it is not kept)
+            report(error)
+            return None
+
+    def _keep(
+        self, answer: Answer | None, receipt: Receipt, price: Price | None
+    ) -> KeptAnswer | None:
         counted, recall = self._cache.counted.kept, self._recall
         if answer is None:
             counted.labels("large").inc()

@@ -19,6 +19,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Inbound
 from selvedge.wire import (
     NAMED,
+    Form,
     ResponseTemplate,
     frame,
     limit_names,
@@ -30,7 +31,7 @@ from selvedge.wire import (
 
 Headers = list[tuple[str, str]]
 _Under: TypeAlias = tuple[str | None, tuple[Handling, ...]]
-_Key: TypeAlias = tuple[str, str | None, bool, bool, bool, tuple[int, ...], _Under, str]
+_Key: TypeAlias = tuple[str, str | None, bool, bool, bool, tuple[int, ...], _Under, str, str | None]
 
 JSON_TYPE = ("content-type", "application/json")
 _DURATION: Final = re.compile(r"([a-z]+);dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
@@ -71,18 +72,26 @@ class Templates:
         limits: tuple[int, ...] = (),
         under: _Under = _NONE,
         cache: str = "",
+        dialect: str | None = None,
     ) -> ResponseTemplate:
         """The head of an answer by ``served``; ``limits`` are the kinds that it tells of.
 
         ``cache`` is `KEPT`, or the `Cache-Status` of an answer that was not.
         """
-        key = (served.pop, served.engine, stream, for_peer, attested, limits, under, cache)
+        key = (served.pop, served.engine, stream, for_peer, attested, limits, under, cache, dialect)
         template = self._made.get(key)
         if template is None:
             if len(self._made) >= TEMPLATES_MAX:  # engine names of peers are the peers' own
                 self._made.clear()
             template = self._make(
-                served, stream, for_peer, attested, limits, under=under, cache=cache
+                served,
+                stream,
+                for_peer,
+                attested,
+                limits,
+                under=under,
+                cache=cache,
+                dialect=dialect,
             )
             self._made[key] = template
         return template
@@ -97,6 +106,7 @@ class Templates:
         *,
         under: _Under,
         cache: str,
+        dialect: str | None,
     ) -> ResponseTemplate:
         fixed = [*_STREAM_HEADERS] if stream else [JSON_TYPE]
         place = f"{served.pop}/{served.engine}" if served.engine else served.pop
@@ -111,6 +121,8 @@ class Templates:
             fixed.append(("selvedge-engine", served.engine or ""))
         else:
             names.append("selvedge-receipt")
+        if dialect == "anthropic":
+            names.append("request-id")
         if cache == KEPT:
             names += CACHE_FIELDS
         elif cache:
@@ -126,10 +138,17 @@ class Downstream:
     """Answers one inbound request."""
 
     def __init__(
-        self, inbound: Inbound, head: Head, templates: Templates, *, for_peer: bool
+        self,
+        inbound: Inbound,
+        head: Head,
+        templates: Templates,
+        *,
+        for_peer: bool,
+        form: Form | None = None,
     ) -> None:
         self._inbound = inbound
         self._head = head
+        self._form = form
         self._templates = templates
         self._pop = templates.pop
         self._for_peer = for_peer
@@ -183,6 +202,7 @@ class Downstream:
             limits=kinds,
             under=self.under,
             cache=KEPT if self.reused else self.cache_status,
+            dialect=self._head.dialect,
         )
         self._inbound.start_by(template, self._values(engine_us) + told)
 
@@ -201,17 +221,17 @@ class Downstream:
             if self._for_peer:
                 return
             self._inbound.start(200, _STREAM_HEADERS + self._own(receipt=True), None)
-        self._inbound.write(PING)
+        self._inbound.write(PING if self._form is None else self._form.ping())
 
     def write(self, data: bytes) -> None:
-        """A part of the stream."""
-        self._inbound.write(data)
+        """A part of the stream, in the chat form (or its route's)."""
+        self._inbound.write(data if self._form is None else self._form.feed(data))
 
     def finish_stream(self, served: Served, tail: bytes) -> None:
         """The end of the stream, for an answer without a token also its beginning."""
         if not self.delivering:
             self.start_stream(served, now_us() - self.relay_started_us)
-        self._inbound.end(tail)
+        self._inbound.end(tail if self._form is None else self._form.feed(tail))
 
     def answer(self, served: Served, body: bytes, attested: Attested | None) -> None:
         """A whole JSON answer."""
@@ -224,10 +244,13 @@ class Downstream:
             limits=kinds,
             under=self.under,
             cache=KEPT if self.reused else self.cache_status,
+            dialect=self._head.dialect,
         )
         values = self._values(now_us() - self.relay_started_us)
         if attested is not None:
             values += (_in_header(attested),)
+        if self._form is not None:
+            body = self._form.answer(body)
         self._inbound.respond_by(template, values + told, body)
 
     def reuse(self, values: tuple[str, ...]) -> None:
@@ -247,17 +270,20 @@ class Downstream:
             ("idempotent-replayed", "true"),
             ("selvedge-repeats", first),
         ]
-        self._inbound.respond(200, headers, kept.body)
+        body = kept.body if self._form is None else self._form.answer(kept.body, first)
+        self._inbound.respond(200, headers, body)
 
     def refuse(self, refused: Refused, *, receipt: bool, attested: Attested | None = None) -> None:
         """An error: with its status while nothing has been sent, in-band afterwards.
 
         A stream that ends in an error has no ``[DONE]``: nobody may take it for a whole answer.
         """
-        body = render_error(refused)
+        form = self._form
         if self._inbound.started:
-            self._inbound.end(render_attested(attested) + frame(body))
+            last = frame(render_error(refused)) if form is None else form.broken(refused)
+            self._inbound.end(render_attested(attested) + last)
             return
+        body = render_error(refused) if form is None else form.refusal(refused)
         headers = [JSON_TYPE, *retry_headers(refused), *self._own(receipt)]
         headers += _attested_headers(attested)
         for kind, name in enumerate(NAMED):
@@ -278,13 +304,15 @@ class Downstream:
         elapsed_ms = str((pop_us + engine_us) // 1000)
         if self.reused:
             timing = f"pop;dur={pop_us / 1000:.2f}, cache;dur={self.cache_us / 1000:.2f}"
-            return (head.request_id, elapsed_ms, timing, head.receipt_id, *self.reused)
-        timing = render_timing(pop_us, engine_us, self.peer_timing)
+        else:
+            timing = render_timing(pop_us, engine_us, self.peer_timing)
         if self._for_peer:
             return (head.request_id, elapsed_ms, timing)
-        if self.cache_us:
+        if self.cache_us and not self.reused:
             timing += f", cache;dur={self.cache_us / 1000:.2f}"
-        return (head.request_id, elapsed_ms, timing, head.receipt_id)
+        values: tuple[str, ...] = (head.request_id, elapsed_ms, timing, head.receipt_id)
+        values = (*values, head.request_id) if head.dialect == "anthropic" else values
+        return (*values, *self.reused) if self.reused else values
 
     def _shown(self) -> list[Shown]:
         if self.quotas is None or not self.levels:
@@ -311,6 +339,8 @@ class Downstream:
         ]
         if receipt:
             headers.append(("selvedge-receipt", self._head.receipt_id))
+        if self._head.dialect == "anthropic":
+            headers.append(("request-id", self._head.request_id))
         return headers
 
     def let_go(self) -> None:
