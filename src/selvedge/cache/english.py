@@ -28,7 +28,7 @@ SILENT: Final = ARTICLES | _words(
     "actually also too then well ok okay kindly basically simply even quite rather pretty "
     "exactly right-away somehow anyway oh ah um hmm hi hello hey thanks thank cheers sir madam "
     "dear guys regards which who-rel own such able i me my mine myself we us our ours ourselves "
-    "you your yours yourself for by with to into onto about via through using within from-of "
+    "you your yours yourself for by with to into onto about via through using within from "
     "can could may might must should shall will would ought"
 )
 """Never compared as words; persons, modal verbs and places in the sentence are compared apart."""
@@ -39,11 +39,21 @@ WEAK: Final = SILENT | _words(
     "information detail question issue something anything everything thing somehow one some any if "
     "and or but because since when while what how where why give take keep put much more-of "
     "step process instruction find out-of out-find about-to assist assistance advise advice "
-    "recently lately guide show problem trouble attempt wish supposed appear regard concern "
+    "recently lately guide problem trouble attempt wish supposed appear regard concern "
     "certain specific particular exact apparently unfortunately figure idea reason time able "
     "proper procedure perform carry-out proceed order-to around kind sort bit lot ask wait soon"
 )
 """May stand in one text alone, unless a rival of theirs stands in the other (`RIVALS`)."""
+
+SOFT: Final = WEAK | _words(
+    "new order account app option item apply provide available access interest interested create "
+    "cause message done else accept require support allow amount request receive start mean check "
+    "stuff service someone somebody anyone anybody person correctly properly successfully real "
+    "actual fully completely additional extra charge fail payment transaction money cash old "
+    "arrive complete send fix show appear display status statement"
+)
+"""May stand in one text alone too, if the other then has nothing left, and it stands by itself:
+"in the app" tells little, "app password" is another password."""
 
 RIVALS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = tuple(
     (_words(a), _words(b))
@@ -59,7 +69,7 @@ RIVALS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = tuple(
         ("reason", "way process"),
         ("time", "way reason"),
         ("use", "make"),
-        ("ask", "tell show explain"),
+        ("ask", "tell explain"),
         ("want", "have-own"),
         ("soon", "already now"),
         ("much", "one some"),
@@ -308,3 +318,23 @@ MONTHS: Final = {
     "thurs": "thursday",
     "fri": "friday",
 }
+
+CLOSED: Final = (
+    SOFT
+    | NEGATIONS
+    | CAN
+    | MUST
+    | OUGHT
+    | frozenset(LEADS)
+    | frozenset(QUANTIFIERS)
+    | frozenset(NUMBERS)
+    | frozenset(SCALES)
+    | frozenset(ORDINALS.values())
+    | frozenset(MONTHS.values())
+    | _words(
+        "who whom whose he she they him her them his hers their theirs himself herself themselves "
+        "vs etc versus cannot unlike among amid onto upon toward towards per plus against unless "
+        "although though whether whatever whenever wherever whoever nor yes eh till"
+    )
+)
+"""Words of English that the table of plain words has not."""

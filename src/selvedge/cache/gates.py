@@ -23,8 +23,8 @@ import msgspec
 from selvedge.cache import english
 from selvedge.cache.comparing import Compared, compare
 from selvedge.cache.lexicon import lexicon
-from selvedge.cache.reading import flat, is_english, read
-from selvedge.cache.sentence import Sentence, examine
+from selvedge.cache.reading import HARD, flat, is_english, read
+from selvedge.cache.sentence import examine
 
 FORM: Final = 1
 """Raise it whenever the same text would have other slots."""
@@ -55,9 +55,10 @@ class Slots(msgspec.Struct, frozen=True, array_like=True):
 def slots_of(text: str) -> Slots:
     """What the gates compare of ``text``."""
     words = lexicon()
-    if not is_english(text, words):
+    tokens = read(text, words)
+    if not is_english(text, tokens, words):
         return Slots(FORM, flat(text))
-    found: Sentence = examine(read(text, words))
+    found = examine(tokens)
     return Slots(
         FORM,
         "",
@@ -95,16 +96,15 @@ def clash(new: Slots, kept: Slots) -> str | None:
 
 _KINDS: Final = frozenset(
     frozenset(pair.split())
-    for pair in [
+    for pair in (
         "how yes",
         "what how-much",
         "when what-time",
         "when what-day",
         "when how-long-take",
         "how-long how-long-take",
-        "how where",
         "what yes",
-    ]
+    )
 )
 """Kinds of question that may have one answer."""
 
@@ -139,7 +139,8 @@ def _duties(new: Slots, kept: Slots) -> str | None:
 def _denied(new: Slots, kept: Slots, compared: Compared) -> str | None:
     if bool(new.denied) != bool(kept.denied):
         return "only one denies something"
-    apart = set(new.denied) ^ set(kept.denied)
+    here = {compared.renamed.get(word, word) for word in new.denied}
+    apart = here ^ set(kept.denied)
     for word in apart & compared.shared:
         return f"only one denies {word!r}"
     return None
@@ -151,7 +152,7 @@ def _roles(new: Slots, kept: Slots, compared: Compared) -> str | None:
         return None
     mine, yours = {"I", "me", "my"}, {"you", "your"}
     if mine & set(a) and yours & set(a) and mine & set(b) and yours & set(b):
-        if _subjects(a) != _subjects(b):
+        if not _within(_subjects(a), _subjects(b)):
             return "who does it to whom differs"
     elif "your" in a and "my" in b and "my" not in a and "your" not in b:
         return "one speaks of yours, the other of mine"
@@ -163,13 +164,26 @@ def _roles(new: Slots, kept: Slots, compared: Compared) -> str | None:
 
 
 def _subjects(persons: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(person for person in persons if person in ("I", "me", "you"))[:2]
+    return tuple(person for person in persons if person in ("I", "me", "you"))
+
+
+def _within(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Whether the shorter comes, in its order, in the longer."""
+    if len(a) > len(b):
+        a, b = b, a
+    rest = iter(b)
+    return all(person in rest for person in a)
 
 
 def _leads(new: Slots, kept: Slots) -> str | None:
-    here = dict(new.leads)
-    for word, lead in kept.leads:
-        other = here.get(word)
-        if other is not None and frozenset((lead, other)) in english.LEAD_RIVALS:
-            return f"one says {other!r} {word!r}, the other {lead!r}"
+    here, there = dict(new.leads), dict(kept.leads)
+    for a, b, texts in ((here, there, kept), (there, here, new)):
+        for word, lead in a.items():
+            other = b.get(word)
+            if other is None:
+                loose = lead == "from" and (not word or HARD + word in texts.words)
+            else:
+                loose = frozenset((lead, other)) in english.LEAD_RIVALS
+            if loose:
+                return f"one says {lead!r} {word!r}, the other does not"
     return None

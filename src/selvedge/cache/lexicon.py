@@ -12,6 +12,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Final
 
+from selvedge.cache import english
 from selvedge.cache.phrases import PHRASES, SYNONYMS
 from selvedge.fabric.value import Value
 
@@ -256,6 +257,10 @@ class Lexicon(Value, frozen=True):
                 return base
         return word
 
+    def knows(self, word: str) -> bool:
+        """Whether it is English: a plain word, or one that binds others."""
+        return word in self.words or word in english.CLOSED or "-" in word
+
     def agree(self, a: str, b: str) -> bool:
         """Whether one may stand for the other."""
         return b in self.synonyms.get(a, ()) and b not in self.opposites.get(a, ())
@@ -295,26 +300,32 @@ def lexicon() -> Lexicon:
     """The one table."""
     synonyms: dict[str, set[str]] = {}
     opposites: dict[str, set[str]] = {}
-    words = set()
+    groups = [line.split() for line in SYNONYMS.strip().splitlines()]
+    words = {word for group in groups for word in group} | set(english.UNITS.values())
     data = pkgutil.get_data("selvedge.cache", "lexicon.txt") or b""
-    for line in data.decode().splitlines():
-        if not line.startswith("#"):
-            word, same, other = (line + "\t\t").split("\t")[:3]
-            words.add(word)
-            for table, cell in ((synonyms, same), (opposites, other)):
-                for found in cell.split():
-                    table.setdefault(word, set()).add(found)
-                    table.setdefault(found, set()).add(word)
-    for line in SYNONYMS.splitlines():
-        group = line.split()
-        for word in group:
-            synonyms.setdefault(word, set()).update(set(group) - {word})
+    lines = [line.split("\t") for line in data.decode().splitlines() if line[:1] != "#"]
+    words.update(line[0] for line in lines)
+    bare = Lexicon(frozenset(words), {}, {}, {})
+    for word, *cells in lines:
+        for table, cell in zip((synonyms, opposites), cells, strict=False):
+            for found in cell.split():
+                _both_ways(table, bare.stem(word), bare.stem(found))
+    for group in groups:
+        stems = [bare.stem(word) for word in group]
+        for at, one in enumerate(stems):
+            for other in stems[at + 1 :]:
+                _both_ways(synonyms, one, other)
     return Lexicon(
-        frozenset(words),
+        bare.words,
         {word: frozenset(found) for word, found in synonyms.items()},
         {word: frozenset(found) for word, found in opposites.items()},
         _phrases(),
     )
+
+
+def _both_ways(table: dict[str, set[str]], one: str, other: str) -> None:
+    table.setdefault(one, set()).add(other)
+    table.setdefault(other, set()).add(one)
 
 
 def _phrases() -> dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]:

@@ -145,7 +145,6 @@ how should i go about = how
 how to go about = how
 how do you go about = how
 what is the way to = how
-what is the best way to = how best
 what is the right way to = how
 what is the correct way to = how
 what is the proper way to = how
@@ -211,18 +210,18 @@ is there any way i can = how i
 is there a way i can = how i
 is there a way that i can = how i
 is there a method to = how
-is it possible to = can
+is it possible to = can i
 is it possible for me to = can i
 is it possible that =
 is it possible =  can
-would it be possible to = can
+would it be possible to = can i
 would it be possible = can
 would it be okay to = can
-is it okay to = can
-is it ok to = can
+is it okay to = can i
+is it ok to = can i
 is it okay if = can
-is it allowed to = can
-is it permitted to = can
+is it allowed to = can i
+is it permitted to = can i
 am i able to = can i
 am i allowed to = can i
 am i permitted to = can i
@@ -282,25 +281,29 @@ how long do = how-long
 how long does = how-long
 how long = how-long
 how many days does it take = how-long
-how much does it cost to = cost
-how much will it cost to = cost
-how much will it cost = cost
-how much does it cost = cost
-how much would it cost = cost
-how much is it to = cost
-how much do you charge for = cost
-how much do you charge = cost
-how much money is = cost
-what does it cost to = cost
-what does it cost = cost
-what is the cost of = cost
-what is the cost = cost
-what is the price of = cost
-what is the price = cost
-what are the costs of = cost
-what are the charges for = cost
-how much are = cost
-how much is = cost
+how much does it cost to = what does cost
+how much will it cost to = what will cost
+how much will it cost = what will cost
+how much does it cost = what does cost
+how much would it cost = what cost
+how much is it to = what is cost
+how much do you charge for = what is cost
+how much do you charge = what is cost
+how much money is = what is cost
+what does it cost to = what does cost
+what does it cost = what does cost
+what is the cost of = what is cost
+what is the cost = what is cost
+what is the price of = what is cost
+what is the price = what is cost
+what are the costs of = what is cost
+what are the charges for = what is cost
+how much are = what is cost
+how much is = what is cost
+how much was = what was cost
+how much did it cost = what did cost
+what was the price of = what was cost
+what was the cost of = what was cost
 how much = how-much
 how many times = how-often
 how many = how-many
@@ -686,6 +689,69 @@ a year = yearly
 each year = yearly
 every year = yearly
 per annum = yearly
+not go through = fail
+not going through = fail
+not gone through = fail
+not come through = fail
+not correct = wrong
+not right = wrong
+not accurate = wrong
+incorrect = wrong
+at all =
+top off = topup
+topping off = topup
+at what age = how-old
+what age = how-old
+is there a reason = why
+what might the reason be =
+what could the reason be =
+what might be the reason = why
+what are the steps in order to = how
+steps in order to = how
+what steps do i have to go through in order to = how
+is there an option to = can i
+someone stole = steal
+how do i see = where see
+how can i see = where see
+how do i find = where find
+how can i find = where find
+how do i access = where access
+where do i see = where see
+where can i see = where see
+where do i find = where find
+where can i find = where find
+where can i access = where access
+what is the best way to = how
+what's the best way to = how
+without a fee = free
+do not exist = missing
+not there = missing
+not here = missing
+not showing = missing
+not show = missing
+not shown = missing
+not appear = missing
+not appeared = missing
+not appearing = missing
+not visible = missing
+not reflect = missing
+not see = missing
+not seeing = missing
+not show up = missing
+not showing up = missing
+not shown up = missing
+not showed up = missing
+not arrive = missing
+not arrived = missing
+not arriving = missing
+not come = missing
+not came = missing
+not received = missing
+not receive = missing
+not gotten = missing
+not got = missing
+not get = missing
+not been delivered = missing
 my own =
 as it is =
 that i have =
@@ -696,7 +762,6 @@ i did =
 that you have =
 do you have =
 do you offer = is there
-do you support = support-verb
 in the world =
 of all time =
 in my case =
@@ -752,7 +817,6 @@ money cash
 arrive come delivery
 deliver delivery arrive
 ship send deliver
-receive arrive
 appear show reflect
 appear display
 show display
@@ -785,7 +849,6 @@ freeze block
 restore recover
 recover retrieve
 return getback
-update upgrade-soft
 contact reach call
 website site
 password passcode
@@ -795,7 +858,6 @@ allow permit let
 allow accept
 support accept take
 necessary need require
-need want require
 increase raise
 reduce lower decrease
 kid child
@@ -815,7 +877,6 @@ twice duplicate double
 multiple several many
 limit maximum
 maximum max
-minimum min-least
 order purchase
 item product
 merchandise goods
@@ -839,7 +900,6 @@ smallest littlest
 tallest highest
 quickest fastest
 trip journey
-town city
 house home
 apartment flat
 employee worker staff
@@ -853,7 +913,6 @@ exercise workout
 weight weigh
 height tall
 age old
-recipe cook
 laptop notebook
 monitor screen
 mistake error
@@ -901,5 +960,11 @@ currency money
 nation country
 pending processing
 freelance freelancer
-kitten cat-young
+verify check
+restriction limit restrict
+safe secure
+topup refill
+missing lost
+authorize approve authorise approval
+estimate approximate
 """

@@ -40,6 +40,8 @@ _TOKEN: Final = re.compile(
 _TRAILING: Final = ".,;:!?)'\""
 _LOUD: Final = frozenset({"it", "us", "who", "may", "will", "mark"})
 """Words that say nothing in small letters, and a name in capitals."""
+_SIGNS: Final = {sign: english.UNITS[sign] for sign in "$€£¥₹"}
+"""Written before the number or after it."""
 _QUOTED_WORDS_MAX: Final = 4
 
 
@@ -55,25 +57,17 @@ def flat(text: str) -> str:
     return " ".join(re.findall(r"\w+|[^\s\w.,;:!?¿¡。，、！？؟'\"’]", plain))
 
 
-def is_english(text: str, words: Lexicon) -> bool:
-    """Whether most words of a text are English, and all its letters are Latin."""
-    if any(c.isalpha() and not unicodedata.name(c, "").startswith("LATIN") for c in text):
+def is_english(text: str, tokens: list[str], words: Lexicon) -> bool:
+    """Whether all letters of a text are Latin, and most of its plain words English."""
+    if not text.isascii() and not all(map(_is_latin, text)):
         return False
-    found = [word.lower() for word in re.findall(r"[^\W\d_]+", text)]
-    known = sum(
-        word in words.words
-        or word in english.WEAK
-        or words.stem(word) in words.words
-        or word in english.CONTRACTED
-        or not word.isascii()
-        or word in words.synonyms
-        for word in found
-    )
-    return not found or (known >= 0.6 * len(found) and all(map(_is_plain, text)))
+    plain = [token for token in tokens if token[0].isalpha()]
+    known = sum(words.knows(token) for token in plain)
+    return known >= 0.6 * len(plain)
 
 
-def _is_plain(char: str) -> bool:
-    return char.isascii() or not char.isalpha() or unicodedata.name(char, "").startswith("LATIN")
+def _is_latin(char: str) -> bool:
+    return not char.isalpha() or char.isascii() or unicodedata.name(char, "").startswith("LATIN")
 
 
 def _split(text: str) -> list[str]:
@@ -170,9 +164,7 @@ def _exact(kind: str, token: str) -> list[str]:
 
 def _number(token: str) -> str:
     token = re.sub(r",(?=\d{3}\b)", "", token)
-    if re.fullmatch(r"-?\d+\.\d+", token):
-        token = token.rstrip("0").rstrip(".")
-    return token.lstrip("0") or "0"
+    return token.removesuffix(".00").lstrip("0") or "0"
 
 
 def _time(token: str) -> str:
@@ -191,6 +183,10 @@ def _join_numbers(found: list[str]) -> list[str]:
     while at < len(found):
         word = found[at]
         bare = word.removeprefix(HARD)
+        if word in _SIGNS and found[at + 1 : at + 2] and found[at + 1][1:2].isdigit():
+            out += [found[at + 1], _SIGNS[word]]
+            at += 2
+            continue
         value, taken = _spelt(found, at)
         if taken and not (value == 1 and taken == 1):
             out.append(f"{HARD}{value}")
@@ -213,7 +209,7 @@ def _join_numbers(found: list[str]) -> list[str]:
                     )
                 )
         else:
-            out.append(_unit(word))
+            out.append(_SIGNS.get(word) or _unit(word))
     return out
 
 

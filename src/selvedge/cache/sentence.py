@@ -28,6 +28,7 @@ ALWAYS_ASK: Final = frozenset(
 )
 """Ask wherever they stand; others only where a clause begins, because they also join clauses."""
 SOMETIMES_ASK: Final = frozenset(["who", "whom", "whose", "when", "where", "which"])
+_ANY: Final = ALWAYS_ASK | SOMETIMES_ASK
 _SAME: Final = {"whom": "who", "which": "what"}
 _TELLING: Final = frozenset(
     [
@@ -85,7 +86,7 @@ def examine(found: list[str]) -> Sentence:
     """Read folded tokens."""
     asks = _asks(found)
     return Sentence(
-        tuple(word for word in found if word not in (STOP, ",")),
+        tuple(found),
         asks,
         _tense(found),
         tuple(name for name, said in _DUTIES if any(word in said for word in found)),
@@ -99,6 +100,9 @@ def _asks(found: list[str]) -> str:
     """The kind of question; the first one's, where there are several."""
     begins = True
     first = ""
+    for at, word in enumerate(found[:-2]):
+        if word in _ANY and found[at + 1] in ("and", "or") and found[at + 2] in _ANY:
+            return " and ".join(sorted((word, found[at + 2])))
     for at, word in enumerate(found):
         if word in ALWAYS_ASK:
             return _SAME.get(word, word)
@@ -164,8 +168,12 @@ def _leads(found: list[str]) -> tuple[tuple[str, str], ...]:
             if bound:
                 lead, bound = "", False
         elif word in (STOP, ",") or word in english.SILENT:
+            if lead and not bound:
+                out.append(("", lead))
             lead, bound = "", False
         elif lead:
             out.append((word.removeprefix(HARD), lead))
             bound = True
+    if lead and not bound:
+        out.append(("", lead))
     return tuple(out)
