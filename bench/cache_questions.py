@@ -19,6 +19,7 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
+from bench.cache_embedding import embed
 from bench.figures import OUT
 
 Vectors = npt.NDArray[np.float32]
@@ -38,9 +39,7 @@ class Questions:
     def part(self, name: str, remainder: int, of: int = 2) -> Questions:
         """What is labelled with every ``of``-th label."""
         chosen = [n for n, label in enumerate(self.labels) if label % of == remainder]
-        return Questions(
-            name, [self.texts[n] for n in chosen], [self.labels[n] for n in chosen]
-        )
+        return Questions(name, [self.texts[n] for n in chosen], [self.labels[n] for n in chosen])
 
 
 def banking77(data: Path) -> Questions:
@@ -53,7 +52,7 @@ def banking77(data: Path) -> Questions:
 
 
 def quora(data: Path, seed: int = 7) -> Questions | None:
-    """As many of the pairs, drawn with the seed, as hold `QUESTIONS_MAX` questions; None: no file."""
+    """So many pairs, drawn with the seed, as hold `QUESTIONS_MAX` questions; None: no file."""
     path = data / QUORA
     if not path.is_file():
         return None
@@ -84,8 +83,6 @@ def vectors(texts: Sequence[str]) -> Vectors:
     if path.is_file():
         kept: Vectors = np.load(path)
         return kept
-    from bench.cache_embedding import embed
-
     made = embed(texts)
     OUT.mkdir(parents=True, exist_ok=True)
     np.save(path, made)

@@ -70,7 +70,9 @@ class Course:
 
     @property
     def wrong(self) -> int:
-        return sum(not right for served, right in zip(self.served, self.right, strict=True) if served)
+        return sum(
+            not right for served, right in zip(self.served, self.right, strict=True) if served
+        )
 
     @property
     def hit_rate(self) -> float:
@@ -88,7 +90,8 @@ class Course:
 
     def first(self, count: int) -> tuple[int, int]:
         """Hits and wrong hits among the first ``count``."""
-        part = [right for served, right in zip(self.served[:count], self.right) if served]
+        pairs = zip(self.served[:count], self.right[:count], strict=True)
+        part = [right for served, right in pairs if served]
         return len(part), sum(not right for right in part)
 
 
