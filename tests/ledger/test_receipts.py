@@ -91,7 +91,7 @@ GOLDEN = (
     '"ticket":"t1","usage":{"cache_read":5,"cache_write":0,"input_uncached":10,"output":20,'
     '"provenance":"reported","reasoning":3},"v":1},"mac":"bWFj"},'
     '"body_bytes":64,"cache":"off","cache_entry":null,"cache_from":null,"cache_similarity":null,'
-    '"code":null,"data_class":"default",'
+    '"code":null,"data_class":"default","dialect":null,'
     '"ended_us":1800000000001000,"finish_reason":"stop","first_token_us":1800000000000500,'
     '"handling":[],"id":"rcpt_1","ingress_country":"ID","ingress_pop":"cgk",'
     '"key":"asean","model":"chat",'
@@ -106,8 +106,10 @@ GOLDEN = (
     '"usage":{"cache_read":5,"cache_write":0,"input_uncached":10,"output":20,'
     '"provenance":"reported","reasoning":3},"v":1,"worker":0,"zone":"asean"}'
 )
-GOLDEN_LEAF = "70e549eed334b58b2a0d214becf2b9c071a64ab9f7863845f4684ee5a39d0d36"
-BEFORE_CACHE = GOLDEN.replace('"cache_entry":null,"cache_from":null,"cache_similarity":null,', "")
+GOLDEN_LEAF = "17e445a37d0b6fef29ef238e8587db5d108f7ad5f88ccdeb88596079cafca25c"
+BEFORE_CACHE = GOLDEN.replace('"dialect":null,', "").replace(
+    '"cache_entry":null,"cache_from":null,"cache_similarity":null,', ""
+)
 BEFORE_CACHE_LEAF = "5944a9849f0ad59e58487cbb8f42ce88bcf2299da18cd9ce48e884969c811bca"
 BEFORE_POLICY = BEFORE_CACHE.replace('"handling":[],', "").replace('"policy":null,', "")
 BEFORE_POLICY_LEAF = "f17c62f4467734d9186251a314a0009de96c9deb3afb31d9e62ec006ea66fbcb"

@@ -56,6 +56,7 @@ from selvedge.adapters.http_client import (
     Outgoing,
     TransportFailed,
     Way,
+    authority_of,
 )
 from selvedge.adapters.identities import (
     keep_secret,
@@ -373,6 +374,7 @@ __all__ = [
     "as_rows",
     "as_table",
     "at_once",
+    "authority_of",
     "bare",
     "check_peer_certificates",
     "check_webhook_url",

@@ -144,6 +144,8 @@ class BodyRead(msgspec.Struct, frozen=True):
     body: bytes
     at_us: int
     ask: Ask | None = None
+    written: bytes = b""
+    """The client's own bytes, where it asks in another form than the route's."""
 
 
 class BodyRefused(msgspec.Struct, frozen=True):

@@ -28,6 +28,7 @@ def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
         received_us=head.received_us,
         transit=False,
         purpose="probe" if admitted.tenant == PROBE_TENANT else head.purpose,
+        dialect=head.dialect,
     )
 
 

@@ -70,6 +70,8 @@ from selvedge.wire import ImageUrls, is_callers_fault
 Story: TypeAlias = Generator[Command, Reply, Ending]
 
 RETRY_AFTER_MS: Final = 1000
+_ELSEWHERE: Final = frozenset({"unsupported_field", "unsupported_route"})
+"""An engine cannot be told all that was asked: its client's fault only where no other can."""
 _OVER: Final = frozenset({"deadline_exceeded", "shutting_down"})
 """Not the engine's failures: no other one could do better."""
 _ENDED: Final = (Relayed, Failed, Gone)
@@ -88,7 +90,7 @@ def serve(
         return Refuse(admitted, receipt=False)
     draft = open_receipt(head, view, admitted)
     levels = admitted.levels
-    barred = head.fault or admitted.bars(head.route) or spent(view, admitted, head.received_us)
+    barred = head.fault or admitted.bars(head.path) or spent(view, admitted, head.received_us)
     if barred is not None:
         return (yield from _refuse_entry(head, draft, barred, view, levels))
 
@@ -123,7 +125,8 @@ def serve(
     if barred is not None:
         return (yield from _refuse(head, draft, barred, arrived.at_us, ask))
 
-    again = yield from _again(head, draft, ask, admitted, arrived.body, keeps=keeps)
+    written = arrived.written or arrived.body
+    again = yield from _again(head, draft, ask, admitted, written, keeps=keeps)
     if again is not None:
         return again
 
@@ -239,13 +242,18 @@ def relay_in_turn(
     """
     tried: tuple[Tried, ...] = ()
     left = list(plan.attempts)
+    failed: Failed | None = None
     while True:
         attempt = left.pop(0)
         reply = yield Relay((attempt,), job)
         ended = _answer(reply)
         tried += (_tried(attempt, ended),)
-        if not left or not isinstance(ended, Failed) or not _worth_another(ended):
+        if not isinstance(ended, Failed) or not _worth_another(ended):
             return ended, tried
+        if failed is None or ended.refused.code not in _ELSEWHERE:
+            failed = ended
+        if not left:
+            return failed, tried
 
 
 def _answer(reply: Reply) -> Ended:
@@ -257,7 +265,7 @@ def _answer(reply: Reply) -> Ended:
 def _worth_another(failed: Failed) -> bool:
     return (
         failed.tokens == 0
-        and not is_callers_fault(failed.refused)
+        and (not is_callers_fault(failed.refused) or failed.refused.code in _ELSEWHERE)
         and failed.refused.code not in _OVER
     )
 

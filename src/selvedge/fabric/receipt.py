@@ -149,6 +149,8 @@ class Receipt(msgspec.Struct, frozen=True):
     """`Policy.version` of the release, where its class names a rule of a policy."""
     handling: tuple[Handling, ...] = ()
     """Which handlings its data class asked for, all kept to by whoever processed it."""
+    dialect: str | None = None
+    """The API in whose form it was asked and answered, where that is not the route's own."""
     v: int = 1
 
 

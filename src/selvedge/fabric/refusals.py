@@ -53,6 +53,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("context_length_exceeded", 400, bad, "caller", False, "the prompt exceeds the context"),
         ("engine_rejected", 400, bad, "caller", False, "the engine found the request invalid"),
         ("model_not_found", 404, bad, "caller", False, "no such model for this key"),
+        ("unsupported_field", 400, bad, "caller", False, "no engine can be told a field of it"),
         ("unsupported_route", 400, bad, "caller", False, "the model does not serve this route"),
         ("idempotency_in_progress", 409, bad, "caller", True, "the first request still runs"),
         ("idempotency_mismatch", 422, bad, "caller", False, "the key stands for another request"),

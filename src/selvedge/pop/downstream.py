@@ -19,6 +19,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import Inbound
 from selvedge.wire import (
     NAMED,
+    Form,
     ResponseTemplate,
     frame,
     limit_names,
@@ -30,7 +31,7 @@ from selvedge.wire import (
 
 Headers = list[tuple[str, str]]
 _Under: TypeAlias = tuple[str | None, tuple[Handling, ...]]
-_Key: TypeAlias = tuple[str, str | None, bool, bool, bool, tuple[int, ...], _Under]
+_Key: TypeAlias = tuple[str, str | None, bool, bool, bool, tuple[int, ...], _Under, str | None]
 
 JSON_TYPE = ("content-type", "application/json")
 _DURATION: Final = re.compile(r"([a-z]+);dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
@@ -62,14 +63,17 @@ class Templates:
         attested: bool = False,
         limits: tuple[int, ...] = (),
         under: _Under = _NONE,
+        dialect: str | None = None,
     ) -> ResponseTemplate:
         """The head of an answer by ``served``; ``limits`` are the kinds that it tells of."""
-        key = (served.pop, served.engine, stream, for_peer, attested, limits, under)
+        key = (served.pop, served.engine, stream, for_peer, attested, limits, under, dialect)
         template = self._made.get(key)
         if template is None:
             if len(self._made) >= TEMPLATES_MAX:  # engine names of peers are the peers' own
                 self._made.clear()
-            template = self._make(served, stream, for_peer, attested, limits, under=under)
+            template = self._make(
+                served, stream, for_peer, attested, limits, under=under, dialect=dialect
+            )
             self._made[key] = template
         return template
 
@@ -82,6 +86,7 @@ class Templates:
         limits: tuple[int, ...],
         *,
         under: _Under,
+        dialect: str | None,
     ) -> ResponseTemplate:
         fixed = [*_STREAM_HEADERS] if stream else [JSON_TYPE]
         place = f"{served.pop}/{served.engine}" if served.engine else served.pop
@@ -96,6 +101,8 @@ class Templates:
             fixed.append(("selvedge-engine", served.engine or ""))
         else:
             names.append("selvedge-receipt")
+        if dialect == "anthropic":
+            names.append("request-id")
         if attested:
             names.append("selvedge-attested")
         for kind in limits:
@@ -107,10 +114,17 @@ class Downstream:
     """Answers one inbound request."""
 
     def __init__(
-        self, inbound: Inbound, head: Head, templates: Templates, *, for_peer: bool
+        self,
+        inbound: Inbound,
+        head: Head,
+        templates: Templates,
+        *,
+        for_peer: bool,
+        form: Form | None = None,
     ) -> None:
         self._inbound = inbound
         self._head = head
+        self._form = form
         self._templates = templates
         self._pop = templates.pop
         self._for_peer = for_peer
@@ -152,7 +166,12 @@ class Downstream:
             return
         kinds, told = self._limits()
         template = self._templates.of(
-            served, stream=True, for_peer=self._for_peer, limits=kinds, under=self.under
+            served,
+            stream=True,
+            for_peer=self._for_peer,
+            limits=kinds,
+            under=self.under,
+            dialect=self._head.dialect,
         )
         self._inbound.start_by(template, self._values(engine_us) + told)
 
@@ -171,17 +190,17 @@ class Downstream:
             if self._for_peer:
                 return
             self._inbound.start(200, _STREAM_HEADERS + self._own(receipt=True), None)
-        self._inbound.write(PING)
+        self._inbound.write(PING if self._form is None else self._form.ping())
 
     def write(self, data: bytes) -> None:
-        """A part of the stream."""
-        self._inbound.write(data)
+        """A part of the stream, in the chat form (or its route's)."""
+        self._inbound.write(data if self._form is None else self._form.feed(data))
 
     def finish_stream(self, served: Served, tail: bytes) -> None:
         """The end of the stream, for an answer without a token also its beginning."""
         if not self.delivering:
             self.start_stream(served, now_us() - self.relay_started_us)
-        self._inbound.end(tail)
+        self._inbound.end(tail if self._form is None else self._form.feed(tail))
 
     def answer(self, served: Served, body: bytes, attested: Attested | None) -> None:
         """A whole JSON answer."""
@@ -193,10 +212,13 @@ class Downstream:
             attested=attested is not None,
             limits=kinds,
             under=self.under,
+            dialect=self._head.dialect,
         )
         values = self._values(now_us() - self.relay_started_us)
         if attested is not None:
             values += (_in_header(attested),)
+        if self._form is not None:
+            body = self._form.answer(body)
         self._inbound.respond_by(template, values + told, body)
 
     def answer_again(self, kept: Kept, first: str) -> None:
@@ -211,17 +233,20 @@ class Downstream:
             ("idempotent-replayed", "true"),
             ("selvedge-repeats", first),
         ]
-        self._inbound.respond(200, headers, kept.body)
+        body = kept.body if self._form is None else self._form.answer(kept.body, first)
+        self._inbound.respond(200, headers, body)
 
     def refuse(self, refused: Refused, *, receipt: bool, attested: Attested | None = None) -> None:
         """An error: with its status while nothing has been sent, in-band afterwards.
 
         A stream that ends in an error has no ``[DONE]``: nobody may take it for a whole answer.
         """
-        body = render_error(refused)
+        form = self._form
         if self._inbound.started:
-            self._inbound.end(render_attested(attested) + frame(body))
+            last = frame(render_error(refused)) if form is None else form.broken(refused)
+            self._inbound.end(render_attested(attested) + last)
             return
+        body = render_error(refused) if form is None else form.refusal(refused)
         headers = [JSON_TYPE, *retry_headers(refused), *self._own(receipt)]
         headers += _attested_headers(attested)
         for kind, name in enumerate(NAMED):
@@ -243,7 +268,8 @@ class Downstream:
         elapsed_ms = str((pop_us + engine_us) // 1000)
         if self._for_peer:
             return (head.request_id, elapsed_ms, timing)
-        return (head.request_id, elapsed_ms, timing, head.receipt_id)
+        values = (head.request_id, elapsed_ms, timing, head.receipt_id)
+        return (*values, head.request_id) if head.dialect == "anthropic" else values
 
     def _shown(self) -> list[Shown]:
         if self.quotas is None or not self.levels:
@@ -270,6 +296,8 @@ class Downstream:
         ]
         if receipt:
             headers.append(("selvedge-receipt", self._head.receipt_id))
+        if self._head.dialect == "anthropic":
+            headers.append(("request-id", self._head.request_id))
         return headers
 
     def let_go(self) -> None:

@@ -8,6 +8,9 @@ from selvedge.wire.answers import (
     render_error,
     write_attested,
 )
+from selvedge.wire.dialects import Form, open_form, render_refusal
+from selvedge.wire.dialects.dialect import NO_OPTIONS, Dialect, Limits, Order, Outgoing, Translator
+from selvedge.wire.dialects.table import DIALECTS
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
 from selvedge.wire.engine_load import EngineLoad, read_load
 from selvedge.wire.forwarded import (
@@ -17,18 +20,9 @@ from selvedge.wire.forwarded import (
     client_address,
     read_address,
 )
-from selvedge.wire.http1 import (
-    EndOfInput,
-    RequestReader,
-    ResponseReader,
-)
+from selvedge.wire.http1 import EndOfInput, RequestReader, ResponseReader
 from selvedge.wire.http1_body import BodyPart, EndOfMessage
-from selvedge.wire.http1_head import (
-    HeadLimits,
-    ProtocolViolation,
-    RequestHead,
-    ResponseHead,
-)
+from selvedge.wire.http1_head import HeadLimits, ProtocolViolation, RequestHead, ResponseHead
 from selvedge.wire.http1_render import (
     CONTINUE,
     LAST_CHUNK,
@@ -68,22 +62,29 @@ __all__ = [
     "BLOCKS_MAX",
     "BLOCK_BYTES",
     "CONTINUE",
+    "DIALECTS",
     "DONE",
     "LAST_CHUNK",
     "NAMED",
+    "NO_OPTIONS",
     "PROFILES",
     "AnswerFacts",
     "BodyPart",
+    "Dialect",
     "EndOfInput",
     "EndOfMessage",
     "EngineLoad",
     "Event",
     "EventTooLarge",
+    "Form",
     "ForwardedHeader",
     "HeadLimits",
     "HeaderPair",
     "ImageUrls",
+    "Limits",
     "Network",
+    "Order",
+    "Outgoing",
     "Profile",
     "ProtocolViolation",
     "RequestHead",
@@ -96,6 +97,7 @@ __all__ = [
     "StreamScan",
     "Ticket",
     "TicketBook",
+    "Translator",
     "TrustedProxies",
     "UsedHere",
     "UsedTickets",
@@ -115,6 +117,7 @@ __all__ = [
     "issue",
     "limit_names",
     "limit_values",
+    "open_form",
     "parse",
     "payload_of",
     "prefix_salt",
@@ -130,6 +133,7 @@ __all__ = [
     "render_attested",
     "render_done",
     "render_error",
+    "render_refusal",
     "render_request_head",
     "render_response_head",
     "render_stream",
