@@ -4,6 +4,7 @@ from selvedge.cache import calibration
 from selvedge.cache.asked import Asked, read_asked
 from selvedge.cache.audit import Audit
 from selvedge.cache.bounded import pooled
+from selvedge.cache.control import Directives, age_s, cache_status, read_cache_control
 from selvedge.cache.deciders import decider_of
 from selvedge.cache.deciding import NEAR, Decider, Pair, Verdict
 from selvedge.cache.gates import Slots, clash, slots_of
@@ -18,11 +19,14 @@ __all__ = [
     "CacheStatus",
     "Candidate",
     "Decider",
+    "Directives",
     "Pair",
     "Scope",
     "Slots",
     "Verdict",
     "admits",
+    "age_s",
+    "cache_status",
     "calibration",
     "clash",
     "content_words",
@@ -31,5 +35,6 @@ __all__ = [
     "pair_of",
     "pooled",
     "read_asked",
+    "read_cache_control",
     "slots_of",
 ]

@@ -209,7 +209,8 @@ def _give_again(case: Case, draft: Receipt, found: Candidate, at_us: int) -> Sto
     recorded = yield Record(receipt, _personal(case.head, case.ask))
     if isinstance(recorded, NotWritten):
         return Refuse(_unwritable(recorded), receipt=False)
-    return Reuse(found, found.age_s(at_us))
+    rule, levels = case.allowed.rule, case.admitted.levels
+    return Reuse(found, found.age_s(at_us), levels, rule.policy, rule.handling)
 
 
 def _plan(head: Head, ask: Ask, view: FleetView, allowed: Allowed, at_us: int) -> Plan | Refused:

@@ -9,11 +9,10 @@ their own.
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.adapters import authority_of
+from selvedge.adapters import KeptAnswer, authority_of
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -32,7 +31,6 @@ from selvedge.exchange import (
     NotWritten,
     ReadBody,
     Recall,
-    Recalled,
     Record,
     Refuse,
     Relay,
@@ -40,6 +38,7 @@ from selvedge.exchange import (
     Remember,
     Replay,
     Reply,
+    Reuse,
     Served,
     Story,
     Tally,
@@ -49,13 +48,17 @@ from selvedge.exchange import (
     spends,
     take_word,
 )
-from selvedge.fabric import Ask, Engine, Head, Place, Refused, StoreFailed, Usage
+from selvedge.fabric import Ask, Engine, Head, Place, Receipt, Refused, StoreFailed, Usage
+from selvedge.pop.answer_cache import Looking
+from selvedge.pop.bodies import body_refusal
+from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
-from selvedge.pop.http_server import BodyFault, BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.relay import Relaying
 from selvedge.pop.state import PopState
+from selvedge.pop.ticketing import ticket_of
 from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.wire import (
     DIALECTS,
@@ -63,12 +66,8 @@ from selvedge.wire import (
     Dialect,
     Form,
     Order,
-    ProtocolViolation,
-    Ticket,
     attest,
-    body_hash,
     engine_body,
-    issue,
     open_form,
 )
 
@@ -100,6 +99,9 @@ class Interpreter:
         self._claim: Claim | None = None
         self._spent = False
         self._kept: Kept | None = None
+        self._looking: Looking | None = None
+        self._to_keep = False
+        self._shared: KeptAnswer | None = None
         self._done = False
 
     def run(self, story: Story) -> None:
@@ -155,6 +157,9 @@ class Interpreter:
         if self._claim is not None:
             self._state.answered.end(self._claim, spent=self._spent, kept=self._kept)
             self._claim = self._kept = None
+        if self._looking is not None:
+            self._looking.end(self._shared)
+            self._looking = self._shared = None
         # Whatever refers to each other parts here, so that no garbage collector has to find it.
         self._relaying = self._deadline = None
         self._down.let_go()
@@ -167,6 +172,11 @@ class Interpreter:
                 self._relaying.deliver(attested)
             case Replay(kept, first):
                 self._down.answer_again(kept, first)
+            case Reuse(levels=levels) if self._looking is not None:
+                if levels:
+                    self._down.quotas, self._down.levels = self._view.quotas, levels
+                self._down.under = (ending.policy, ending.handling)
+                self._kept = self._looking.give(ending, self._down)
             case Refuse(refused, receipt, attested, levels):
                 if levels:
                     self._down.quotas, self._down.levels = self._view.quotas, levels
@@ -209,7 +219,8 @@ class Interpreter:
         elif isinstance(came, ClientGone):
             self._go_on(ClientLeft(now_us()))
         else:
-            self._go_on(BodyRefused(self._body_refusal(came), now_us()))
+            bytes_max = self._state.settings.body_bytes_max
+            self._go_on(BodyRefused(body_refusal(came, bytes_max), now_us()))
 
     def _translated(self, body: bytes) -> Reply:
         """A body of another API's, in the chat form."""
@@ -218,14 +229,6 @@ class Interpreter:
         if isinstance(chat, Refused):
             return BodyRefused(chat, now_us())
         return BodyRead(chat, now_us(), written=body)
-
-    def _body_refusal(self, fault: BodyTooLarge | ProtocolViolation) -> Refused:
-        if isinstance(fault, BodyTooLarge):
-            bytes_max = self._state.settings.body_bytes_max
-            words = f"The body exceeds body_bytes_max, {bytes_max} bytes; send less."
-            return Refused("request_too_large", words)
-        code = "request_timeout" if fault.status == 408 else "invalid_header"
-        return Refused(code, f"The body cannot be read: {fault}.")
 
     def _relay(self, command: Relay) -> None:
         (attempt,) = command.attempts
@@ -240,6 +243,8 @@ class Interpreter:
             self._down.quotas, self._down.levels = self._view.quotas, job.levels
         if not job.for_peer:
             self._down.under = (job.policy, job.handling)
+        if self._looking is not None:
+            self._looking.missed(self._down)
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)
@@ -262,6 +267,8 @@ class Interpreter:
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended, tokens)
         relaying.is_abroad = attempt.pop in self._view.providers
+        if self._looking is not None and self._looking.keeps:
+            relaying.captured = Captured(self._looking.answer_bytes_max)
         self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
@@ -350,7 +357,7 @@ class Interpreter:
             if isinstance(way, Refused):
                 relaying.refuse(way)
                 return
-            self._written_ticket = self._ticket(attempt, job)
+            self._written_ticket = ticket_of(self._view, self._head, attempt, job)
             ticket = (TICKET_HEADER, self._written_ticket)
             relaying.begin(self._state.client.post(way, job.body, relaying, [ticket]))
             return
@@ -401,41 +408,34 @@ class Interpreter:
         way = self._state.provider_way(engine, made.target)
         relaying.begin(self._state.client.post(way, made.body, relaying, made.headers))
 
-    def _ticket(self, attempt: Attempt, job: Job) -> str:
-        at_us = now_us()
-        ticket = Ticket(
-            id=secrets.token_hex(16),
-            request_id=self._head.request_id,
-            ingress=self._view.here.id,
-            serving=attempt.pop,
-            tenant=job.tenant,
-            data_class=job.data_class,
-            rule=job.rule,
-            allowed=job.allowed,
-            release=self._view.release.version,
-            release_hash=self._view.release_hash,
-            route=job.ask.route,
-            model=job.ask.model,
-            body_sha256=body_hash(job.body),
-            deadline_ms=max(1, (self._head.deadline_us - at_us) // 1000),
-            issued_us=at_us,
-            patience_us=attempt.patience_us,
-            handling=job.handling,
-            zones=job.zones,
-        )
-        return issue(ticket, self._view.pair_keys[attempt.pop])
-
     def _hold_key(self, command: Claim) -> Reply:
         claimed = self._state.answered.claim(command, now_us())
         if claimed.state == "first":
             self._claim = command
         return claimed
 
-    def _recall(self, _: Recall) -> Reply:
-        return Recalled((), now_us())
+    def _recall(self, command: Recall) -> None:
+        looking = Looking(self._state.cache, command, self._head, self._recalled)
+        self._looking = looking
+        self._down.on_gone = looking.client_left
+        looking.begin(self._inbound.report)
+
+    def _recalled(self, reply: Reply) -> None:
+        self._down.on_gone = None
+        if self._looking is not None:
+            self._down.cache_us = now_us() - self._looking.began_us
+        self._go_on(reply)
 
     def _remember(self, _: Remember) -> Reply:
-        return NotWritten("no cache", now_us())
+        self._to_keep = True  # once its receipt is written
+        return Written(now_us())
+
+    def _keep(self, receipt: Receipt) -> None:
+        """The answer is whole and its receipt written: hand it over, to be given again."""
+        if self._looking is not None and self._relaying is not None:
+            price = self._view.models[receipt.model or ""].price
+            report = self._inbound.report
+            self._shared = self._looking.keep(self._relaying.to_keep, receipt, price, report)
 
     def _intend(self, command: Intend) -> None:
         self._state.book.intend(command.receipt, command.personal, self._written)
@@ -445,6 +445,8 @@ class Interpreter:
             if error is None:
                 self._state.metrics.recorded(command.receipt)
                 self._spent = self._claim is not None and spends(command.receipt)
+                if self._to_keep:
+                    self._keep(command.receipt)
             self._written(error)
 
         self._state.book.record(command.receipt, command.personal, recorded)
@@ -482,12 +484,12 @@ def _dialect(engine: Engine) -> Dialect | None:
 
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {
     Claim: Interpreter._hold_key,
-    Recall: Interpreter._recall,
     Remember: Interpreter._remember,
     Tally: Interpreter._tally,
 }
 _LATER: Final[dict[type[Command], Callable[..., None]]] = {
     ReadBody: Interpreter._read_body,
+    Recall: Interpreter._recall,
     Intend: Interpreter._intend,
     Relay: Interpreter._relay,
     Record: Interpreter._record,

@@ -14,6 +14,7 @@ from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Wa
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.fabric import Engine, Refused, Route, StoreFailed
 from selvedge.ledger import AWAY, Away, Holder, Keyring
+from selvedge.pop.answer_cache import AnswerCache
 from selvedge.pop.answered import Answered, HeldKeys
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
@@ -97,6 +98,7 @@ class PopState:
         rule = Away(AWAY.index(settings.lease_away), settings.lease_away_ms * 1000)
         self.quotas = Holder(rule, settings.output_tokens_estimate, part)
         self.deadlines = Deadlines(now_us)
+        self.cache = AnswerCache(self.deadlines, self.metrics.cache)
         self.templates = Templates(settings.pop)
         self.peering = Peering(settings)
         self.proxies = settings.proxies

@@ -34,6 +34,7 @@ from selvedge.wire.http1_render import (
     render_response_head,
 )
 from selvedge.wire.idempotency import read_idempotency_key
+from selvedge.wire.kept import answer_again, as_kept, chunks_again, new_answer_id, said
 from selvedge.wire.limits import NAMED, limit_names, limit_values
 from selvedge.wire.media import ImageUrls
 from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
@@ -101,11 +102,14 @@ __all__ = [
     "TrustedProxies",
     "UsedHere",
     "UsedTickets",
+    "answer_again",
+    "as_kept",
     "assemble",
     "attest",
     "body_hash",
     "body_schemas",
     "chunk",
+    "chunks_again",
     "client_address",
     "engine_body",
     "engine_streams",
@@ -117,6 +121,7 @@ __all__ = [
     "issue",
     "limit_names",
     "limit_values",
+    "new_answer_id",
     "open_form",
     "parse",
     "payload_of",
@@ -138,6 +143,7 @@ __all__ = [
     "render_response_head",
     "render_stream",
     "render_usage",
+    "said",
     "seal",
     "ticket_hash",
     "usage_of_events",
