@@ -219,6 +219,7 @@ from selvedge.adapters.release_store import (
     write_atomically,
 )
 from selvedge.adapters.report_rows import numbers_around, rows_between, rows_of_tenant
+from selvedge.adapters.response_store import Owner, ResponseStore
 from selvedge.adapters.service_parts import (
     service_of_parts,
 )
@@ -333,6 +334,7 @@ __all__ = [
     "NotTold",
     "Origin",
     "Outgoing",
+    "Owner",
     "PageFacts",
     "PageHeading",
     "PageTable",
@@ -342,6 +344,7 @@ __all__ = [
     "ReceiptBook",
     "ReleaseArchive",
     "ReleaseStore",
+    "ResponseStore",
     "Schedule",
     "SetBack",
     "SharedClaims",

@@ -8,7 +8,14 @@ from selvedge.wire.answers import (
     render_error,
     write_attested,
 )
-from selvedge.wire.dialects import Form, open_form, render_refusal
+from selvedge.wire.dialects import (
+    Form,
+    items_of,
+    open_form,
+    previous_of,
+    render_refusal,
+    response_of,
+)
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
 from selvedge.wire.engine_load import EngineLoad, read_load
 from selvedge.wire.forwarded import (
@@ -115,12 +122,14 @@ __all__ = [
     "is_callers_fault",
     "is_sealed",
     "issue",
+    "items_of",
     "limit_names",
     "limit_values",
     "open_form",
     "parse",
     "payload_of",
     "prefix_salt",
+    "previous_of",
     "read_address",
     "read_answer",
     "read_attested",
@@ -138,6 +147,7 @@ __all__ = [
     "render_response_head",
     "render_stream",
     "render_usage",
+    "response_of",
     "seal",
     "ticket_hash",
     "usage_of_events",
