@@ -1,5 +1,6 @@
 """Floor 1: keys, scopes and judgement of the answer cache."""
 
+from selvedge.cache import calibration
 from selvedge.cache.asked import Asked, read_asked
 from selvedge.cache.audit import Audit
 from selvedge.cache.bounded import pooled
@@ -26,6 +27,7 @@ __all__ = [
     "admits",
     "age_s",
     "cache_status",
+    "calibration",
     "clash",
     "content_words",
     "decider_of",

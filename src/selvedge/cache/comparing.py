@@ -14,7 +14,9 @@ from selvedge.fabric.value import Value
 
 _TYPO_CHARS_MIN: Final = 5
 _JOINS: Final = frozenset({"and", "or", "=vs", "vs", "versus", "difference", "between"})
-_EMPTY: Final = frozenset(["a", "an", "the", "do", "does", "did", "is", "are", "was", "were", ",", "."])
+_EMPTY: Final = frozenset(
+    ["a", "an", "the", "do", "does", "did", "is", "are", "was", "were", ",", "."]
+)
 _UNCOUNTED: Final = english.NEGATIONS | frozenset([",", "."])
 """Compared apart, or not at all."""
 _WORDS_MAX: Final = 120

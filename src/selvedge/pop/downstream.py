@@ -157,6 +157,8 @@ class Downstream:
         self.delivering = False
         """Whether something of an answer was sent; a response may have begun with a ping."""
         self.on_gone: Callable[[], None] | None = None
+        self.on_formed: Callable[[], None] | None = None
+        """Called when a whole answer is made in another API's form, before its end is sent."""
         self.quotas: Holder | None = None
         self.levels: tuple[Level, ...] = ()
         """Levels with limits, of which an answer tells what is left here."""
@@ -231,7 +233,7 @@ class Downstream:
         """The end of the stream, for an answer without a token also its beginning."""
         if not self.delivering:
             self.start_stream(served, now_us() - self.relay_started_us)
-        self._inbound.end(tail if self._form is None else self._form.feed(tail))
+        self._inbound.end(tail if self._form is None else self._formed(self._form.feed(tail)))
 
     def answer(self, served: Served, body: bytes, attested: Attested | None) -> None:
         """A whole JSON answer."""
@@ -250,7 +252,7 @@ class Downstream:
         if attested is not None:
             values += (_in_header(attested),)
         if self._form is not None:
-            body = self._form.answer(body)
+            body = self._formed(self._form.answer(body))
         self._inbound.respond_by(template, values + told, body)
 
     def reuse(self, values: tuple[str, ...]) -> None:
@@ -296,6 +298,11 @@ class Downstream:
     def drop(self) -> None:
         """Close without another byte."""
         self._inbound.abort()
+
+    def _formed(self, data: bytes) -> bytes:
+        if self.on_formed is not None:
+            self.on_formed()
+        return data
 
     def _values(self, engine_us: int) -> tuple[str, ...]:
         """What fills in a template, in the order of `Templates`."""
@@ -346,6 +353,7 @@ class Downstream:
     def let_go(self) -> None:
         """The request is over: hear no more of its connection."""
         inbound = self._inbound
+        self.on_formed = None
         self.on_gone = inbound.on_gone = inbound.on_pause = inbound.on_resume = None
 
     def _gone(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from selvedge.adapters import KeptAnswer, authority_of
+from selvedge.cache import Scope
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -38,6 +39,7 @@ from selvedge.exchange import (
     Remember,
     Replay,
     Reply,
+    Resume,
     Reuse,
     Served,
     Story,
@@ -85,10 +87,9 @@ class Interpreter:
         self._inbound = inbound
         self._head = head
         self._form: Form | None = None
+        self._keep_in: Scope | None = None
         if head.dialect is not None and not for_peer:
-            self._form = open_form(
-                head.dialect, head.receipt_id, head.request_id, state.settings.image_urls
-            )
+            self._form = open_form(head, state.settings.pop, state.settings.image_urls)
         self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=self._form)
         self._relaying: Relaying | None = None
         self._asked: Ask | None = None
@@ -185,6 +186,10 @@ class Interpreter:
                 self._down.drop()
 
     def _read_body(self, command: ReadBody) -> None:
+        if command.keep is not None and self._form is not None and self._state.responses.keeps:
+            self._keep_in = command.keep
+            self._form.keeps = True
+            self._down.on_formed = self._keep_answer
         size = self._head.content_length
         reserve = command.bytes_max if size is None else min(size, command.bytes_max)
         if not self._state.bodies.take(reserve):
@@ -228,7 +233,22 @@ class Interpreter:
         chat = self._form.read(body)
         if isinstance(chat, Refused):
             return BodyRefused(chat, now_us())
-        return BodyRead(chat, now_us(), written=body)
+        return BodyRead(chat, now_us(), written=body, refers=self._form.refers)
+
+    def _resume(self, command: Resume) -> Reply:
+        assert self._form is not None
+        bytes_max = self._state.settings.body_bytes_max
+        whole = self._state.responses.resume(
+            self._form, command.scope, command.response_id, bytes_max
+        )
+        if isinstance(whole, Refused):
+            return BodyRefused(whole, now_us())
+        return BodyRead(whole, now_us())
+
+    def _keep_answer(self) -> None:
+        """A whole answer is made: keep it before its client has it, who may go on from it then."""
+        if self._form is not None and self._keep_in is not None:
+            self._state.responses.keep(self._form, self._keep_in)
 
     def _relay(self, command: Relay) -> None:
         (attempt,) = command.attempts
@@ -485,6 +505,7 @@ def _dialect(engine: Engine) -> Dialect | None:
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {
     Claim: Interpreter._hold_key,
     Remember: Interpreter._remember,
+    Resume: Interpreter._resume,
     Tally: Interpreter._tally,
 }
 _LATER: Final[dict[type[Command], Callable[..., None]]] = {

@@ -140,6 +140,8 @@ class Metrics:
         self.store_failures = Counter(
             row, "selvedge_receipt_writes_failed", "Journal writes failed."
         )
+        words = "Answers of responses that were to be kept and could not be."
+        self.responses_lost = Counter(row, "selvedge_responses_lost", words)
         self.faults = Counter(row, "selvedge_internal_faults", "Faults of ours.")
         self.tls = TlsCounters(row, self._shared.certificate_end)
         self.shadow_checks = Counter(
@@ -240,6 +242,7 @@ class Metrics:
         yield self.key_deltas_refused.collect()
         yield self.store_failures.collect()
         yield self.faults.collect()
+        yield self.responses_lost.collect()
         yield self.shadow_checks.collect()
         yield self.shadow_mismatches.collect()
         ends = [one for one in self.policy_end.each if one]

@@ -21,6 +21,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
 from selvedge.pop.gate import Gate
+from selvedge.pop.kept_responses import KeptResponses
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.peering import Peering, Peers
 from selvedge.pop.pressure import Shares
@@ -87,6 +88,7 @@ class PopState:
             settings.idempotency_ttl_ms * 1000,
             settings.idempotency_keys_max,
         )
+        self.responses = KeptResponses(settings, self.metrics.responses_lost.inc)
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
         self.load = LoadBook(None if shared.is_alone else shared.counts())

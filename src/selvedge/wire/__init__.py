@@ -8,7 +8,14 @@ from selvedge.wire.answers import (
     render_error,
     write_attested,
 )
-from selvedge.wire.dialects import Form, open_form, render_refusal
+from selvedge.wire.dialects import (
+    Form,
+    items_of,
+    open_form,
+    previous_of,
+    render_refusal,
+    response_of,
+)
 from selvedge.wire.dialects.dialect import NO_OPTIONS, Dialect, Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.table import DIALECTS
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
@@ -119,6 +126,7 @@ __all__ = [
     "is_callers_fault",
     "is_sealed",
     "issue",
+    "items_of",
     "limit_names",
     "limit_values",
     "new_answer_id",
@@ -126,6 +134,7 @@ __all__ = [
     "parse",
     "payload_of",
     "prefix_salt",
+    "previous_of",
     "read_address",
     "read_answer",
     "read_attested",
@@ -143,6 +152,7 @@ __all__ = [
     "render_response_head",
     "render_stream",
     "render_usage",
+    "response_of",
     "said",
     "seal",
     "ticket_hash",
