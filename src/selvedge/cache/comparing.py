@@ -14,8 +14,10 @@ from selvedge.fabric.value import Value
 
 _TYPO_CHARS_MIN: Final = 5
 _JOINS: Final = frozenset({"and", "or", "=vs", "vs", "versus", "difference", "between"})
-_EMPTY: Final = frozenset("a an the do does did is are was were , .".split())
-_UNCOUNTED: Final = english.NEGATIONS | frozenset(", .".split())
+_EMPTY: Final = frozenset(
+    ["a", "an", "the", "do", "does", "did", "is", "are", "was", "were", ",", "."]
+)
+_UNCOUNTED: Final = english.NEGATIONS | frozenset([",", "."])
 """Compared apart, or not at all."""
 _WORDS_MAX: Final = 120
 """Longer texts are not compared in their order, and so do not agree."""

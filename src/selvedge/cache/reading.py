@@ -141,9 +141,9 @@ def _word(token: str, hard: bool, inside: bool) -> list[str]:
         return [HARD + low]
     if len(token) == 1 and token.isupper() and token != "I" and hard:
         return [HARD + low]
-    if hard and (low not in english.WEAK or low in _LOUD) and low not in english.QUANTIFIERS:
-        if low not in english.NEGATIONS and low not in ("i", "from"):
-            return [HARD + low]
+    plain = low in english.QUANTIFIERS or low in english.NEGATIONS or low in ("i", "from")
+    if hard and not plain and (low not in english.WEAK or low in _LOUD):
+        return [HARD + low]
     return [low]
 
 

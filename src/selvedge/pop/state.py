@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -13,12 +14,14 @@ from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Wa
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.fabric import Engine, Refused, Route, StoreFailed
 from selvedge.ledger import AWAY, Away, Holder, Keyring
+from selvedge.pop.answer_cache import AnswerCache
 from selvedge.pop.answered import Answered, HeldKeys
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
 from selvedge.pop.gate import Gate
+from selvedge.pop.kept_responses import KeptResponses
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.peering import Peering, Peers
 from selvedge.pop.pressure import Shares
@@ -28,7 +31,7 @@ from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
 from selvedge.residency import policy_end_us
 from selvedge.routing import Board, LoadBook, OwnEngines, make_policy
-from selvedge.wire import TicketBook
+from selvedge.wire import NO_OPTIONS, TicketBook
 
 JSON_BODY: Final = ("content-type", "application/json")
 
@@ -38,6 +41,8 @@ class Target(msgspec.Struct, frozen=True):
 
     origin: Origin
     path: str
+    options: Mapping[str, str] = NO_OPTIONS
+    """What the URL's query says to our dialect of the provider there."""
 
 
 class Reading(Protocol):
@@ -83,6 +88,7 @@ class PopState:
             settings.idempotency_ttl_ms * 1000,
             settings.idempotency_keys_max,
         )
+        self.responses = KeptResponses(settings, self.metrics.responses_lost.inc)
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
         self.load = LoadBook(None if shared.is_alone else shared.counts())
@@ -94,6 +100,7 @@ class PopState:
         rule = Away(AWAY.index(settings.lease_away), settings.lease_away_ms * 1000)
         self.quotas = Holder(rule, settings.output_tokens_estimate, part)
         self.deadlines = Deadlines(now_us)
+        self.cache = AnswerCache(self.deadlines, self.metrics.cache)
         self.templates = Templates(settings.pop)
         self.peering = Peering(settings)
         self.proxies = settings.proxies
@@ -109,7 +116,8 @@ class PopState:
         self.draining = False
         self.reading: set[Reading] = set()
         """Requests whose body is still on its way."""
-        self._ways: dict[tuple[str, str | None, bool, Route], Way] = {}
+        self._ways: dict[tuple[str, str | None, bool, str], Way] = {}
+        self._targets: dict[str, Target] = {}
 
     def swap(self, held: Held, secrets: Secrets, peers: Peers | None = None) -> None:
         """Serve by this release from now on; running requests keep the view they began with."""
@@ -129,6 +137,7 @@ class PopState:
         self.shadow.serve(self.view)
         self.peering.take(peers or Peers())
         self._ways.clear()
+        self._targets.clear()
         self.templates = Templates(here)
         self.metrics.release.set(held.release.version)
         self.metrics.policy_end.set(policy_end_us(held.release.policy) // 1_000_000)
@@ -150,13 +159,31 @@ class PopState:
         # By address, not by name: a request that began under an older release keeps to its own.
         way = self._ways.get((engine.url, engine.api_key_env, engine.plain_http_outside, route))
         if way is None:
-            target = parse_url(engine.url)
+            target = self.target_of(engine)
             key = self.engine_keys.get(engine.api_key_env or "")
             headers = [JSON_BODY, ("authorization", f"Bearer {key}")] if key else [JSON_BODY]
             outside = engine.plain_http_outside
             origin = msgspec.structs.replace(target.origin, plain_outside=outside)
             way = self.client.way(target.path + route.value, origin, headers)
             self._ways[engine.url, engine.api_key_env, outside, route] = way
+        return way
+
+    def target_of(self, engine: Engine) -> Target:
+        """Where an engine is; kept, because its TLS context is what its connections are kept by."""
+        target = self._targets.get(engine.url)
+        if target is None:
+            target = self._targets[engine.url] = parse_url(engine.url)
+        return target
+
+    def provider_way(self, engine: Engine, path: str) -> Way:
+        """The way to a path of a provider's own; what proves who asks goes with each request."""
+        outside = engine.plain_http_outside
+        key = (engine.url, "", outside, path)
+        way = self._ways.get(key)
+        if way is None:
+            origin = self.target_of(engine).origin
+            origin = msgspec.structs.replace(origin, plain_outside=outside)
+            way = self._ways[key] = self.client.way(path, origin, [JSON_BODY])
         return way
 
     def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way | Refused:
@@ -202,6 +229,7 @@ class PopState:
 
 def parse_url(url: str) -> Target:
     """An engine's URL as host, port, base path and TLS. A trailing ``/v1`` is understood."""
+    url, _, query = url.partition("?")
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     base = f"{slash}{path}".rstrip("/").removesuffix("/v1")
@@ -209,4 +237,5 @@ def parse_url(url: str) -> Target:
     if not colon or not port.isdigit():
         host, port = authority, "443" if scheme == "https" else "80"
     tls = ssl.create_default_context() if scheme == "https" else None
-    return Target(Origin(host.strip("[]"), int(port), tls), base)
+    options = dict(parse_qsl(query))
+    return Target(Origin(host.strip("[]"), int(port), tls), base, options)
