@@ -80,6 +80,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("engine_failed", 502, srv, "engine", True, "the engine broke before it answered"),
         ("engine_interrupted", 502, srv, "engine", True, "the engine broke during its answer"),
         ("deadline_exceeded", 504, srv, "capacity", False, "the deadline passed"),
+        ("cache_unavailable", 503, srv, "selvedge", True, "the cache's process is away"),
         ("receipt_unwritable", 503, srv, "selvedge", True, "the receipt could not be written"),
         ("shutting_down", 503, srv, "selvedge", True, "the PoP stops; `drain_ms` is over"),
         ("not_ready", 503, srv, "selvedge", True, "the PoP has no valid release yet"),

@@ -13,8 +13,8 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from selvedge.adapters import Entropy, KeptAnswer
-from selvedge.cache import Asked, Candidate, Scope, cache_status
+from selvedge.adapters import Entropy, KeptAnswer, Purge
+from selvedge.cache import Asked, Candidate, Scope, cache_status, why_not_kept
 from selvedge.exchange import (
     ClientLeft,
     Kept,
@@ -36,6 +36,7 @@ from selvedge.wire import (
     new_answer_id,
     render_done,
     render_stream,
+    said,
 )
 
 ID_BYTES: Final = 12
@@ -74,13 +75,33 @@ class Link(Protocol):
         asked: Asked,
         now_us: int,
         tell: Callable[[Similar | None], None],
+        *,
+        key: str = "",
     ) -> None:
         """Ask for the answer to a similar question; ``tell`` is called once, in time or with
         None.
         """
 
-    def remember(self, scope: Scope, rule: CacheRule, asked: Asked, kept: KeptAnswer) -> None:
+    def remember(
+        self, scope: Scope, rule: CacheRule, asked: Asked, kept: KeptAnswer, *, key: str = ""
+    ) -> None:
         """Have an answer kept; where there is no room for it now it is dropped, and counted."""
+
+    def hit(self, scope: Scope, entry: str) -> None:
+        """An entry was given again."""
+
+
+class Desk(Protocol):
+    """The part of that way that waits for an answer. All raise `StoreFailed`."""
+
+    async def report_bad(self, tenant: str, entry: str, now_us: int) -> None:
+        """An entry was wrong for what it was given to."""
+
+    async def purge(self, what: Purge, now_us: int) -> None:
+        """Make it unfindable."""
+
+    async def stats(self, tenant: str | None = None) -> bytes:
+        """What is kept, as JSON."""
 
 
 class Flight:
@@ -100,6 +121,7 @@ class AnswerCache:
         """None: nothing is found on the disk."""
         self.link: Link | None = None
         """None: nothing similar is looked for, and nothing is kept."""
+        self.desk: Desk | None = None
         self.deadlines = deadlines
         self.counted = counted
         self.flights: dict[Key, Flight] = {}
@@ -216,7 +238,7 @@ class Looking:
             return
         if wish.threshold is not None and rule.semantic == "static":
             rule = msgspec.structs.replace(rule, threshold=wish.threshold)
-        cache.link.recall(recall.scope, rule, recall.asked, now_us(), self._similar)
+        cache.link.recall(recall.scope, rule, recall.asked, now_us(), self._similar, key=recall.key)
 
     def _similar(self, found: Similar | None) -> None:
         if self._tell is None:
@@ -268,6 +290,8 @@ class Looking:
         status = cache_status("uri-miss" if shared else None, collapsed=shared, ttl_s=left_s)
         similarity = f"{found.similarity:.4f}"
         down.reuse((status, str(ending.age_s), found.id, similarity))
+        if self._cache.link is not None and not shared:
+            self._cache.link.hit(found.scope, found.id)
         counted = self._cache.counted
         counted.answers.labels(self._how).inc()
         counted.tokens_saved.inc(found.usage.total)
@@ -313,13 +337,18 @@ class Looking:
             counted.labels("large").inc()
             return None
         payloads, body = answer
+        text = recall.asked.text
+        if why_not_kept(text, said(payloads, body), receipt.finish_reason) is not None:
+            counted.labels("unfit").inc()
+            return None
         kept = _made(recall, receipt, price, self._cache.new_id())
         kept = msgspec.structs.replace(kept, payloads=payloads, body=body)
         if self._cache.link is None:
             counted.labels("down").inc()
         else:
             counted.labels("handed").inc()
-            self._cache.link.remember(recall.scope, recall.rule, recall.asked, kept)
+            scope, rule, asked = recall.scope, recall.rule, recall.asked
+            self._cache.link.remember(scope, rule, asked, kept, key=recall.key)
         return kept
 
     def end(self, kept: KeptAnswer | None) -> None:
