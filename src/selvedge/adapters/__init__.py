@@ -202,6 +202,11 @@ from selvedge.adapters.processes import (
     die_with_parent,
     leave_no_core,
 )
+from selvedge.adapters.provider_secrets import (
+    SECRETS_FILE,
+    ProviderSecrets,
+    check_secret,
+)
 from selvedge.adapters.public_data import (
     DataMissing,
     find_data,
@@ -290,6 +295,7 @@ __all__ = [
     "RELEASES",
     "RELEASE_BYTES_MAX",
     "RESHARD_FILE",
+    "SECRETS_FILE",
     "STARTED",
     "WRITTEN_BEFORE",
     "AnswerStore",
@@ -346,6 +352,7 @@ __all__ = [
     "PageText",
     "PlainFiles",
     "PriceStore",
+    "ProviderSecrets",
     "Purge",
     "Put",
     "Question",
@@ -377,6 +384,7 @@ __all__ = [
     "authority_of",
     "bare",
     "check_peer_certificates",
+    "check_secret",
     "check_webhook_url",
     "client_side_context",
     "closed_why",
