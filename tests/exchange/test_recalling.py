@@ -45,7 +45,15 @@ from selvedge.ledger import row_of, settle
 from selvedge.wire import parse
 from tests.exchange.test_story import FULL, WRITTEN, failed, relayed
 from tests.support.conversation import Conversation
-from tests.support.fleets import BODY, NOW_US, bearer, make_head, make_release, make_view
+from tests.support.fleets import (
+    BODY,
+    NOW_US,
+    bearer,
+    make_head,
+    make_provider,
+    make_release,
+    make_view,
+)
 
 EXACT = CacheRule()
 STATIC = CacheRule(semantic="static")
@@ -110,6 +118,14 @@ def test_a_hit_has_a_receipt_and_asks_no_engine() -> None:
     assert (receipt.served_pop, receipt.processed_in) == ("fra", "DE")
     assert (receipt.first_token_us, receipt.ended_us) == (None, AT_US)
     assert (row_of(receipt), settle(receipt).billed) == ("cache_hit", Usage())
+
+
+def test_what_a_provider_answered_is_given_again_while_it_is_allowed() -> None:
+    release = msgspec.structs.replace(cached(), providers=(make_provider("vendor-us", "US"),))
+    found = kept(served_pop="vendor-us", served_engine="api", country="US", entity="Vendor US")
+    assert answered(begin(release), found) == "hit"
+    moved = msgspec.structs.replace(release, providers=(make_provider("vendor-us", "CA"),))
+    assert answered(begin(moved), found) == "miss"
 
 
 def test_a_hit_that_cannot_be_written_down_is_not_given() -> None:

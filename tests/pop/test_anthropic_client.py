@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from selvedge.fabric import Outcome, Release
+from selvedge.pop.clock import now_us
 from tests.support import Answer, Cut, Gate, Reply, Script, Status, ToolCall, run
 from tests.support.fleets import bearer
 from tests.support.pops import Fabric, rig, usage_of
-from tests.support.wires import Response, Wire
+from tests.support.wires import Response, Wire, post
 
 HI: Any = [{"role": "user", "content": "hi"}]  # Any: the client wants its own TypedDicts
 TOOLS: Any = [{"name": "weather", "input_schema": {"type": "object"}}]
@@ -407,28 +408,28 @@ def test_an_answer_is_given_again(tmp_path: Path) -> None:
     run(main())
 
 
-def test_a_stream_is_kept_alive(tmp_path: Path) -> None:
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_stream_is_kept_alive(breaks: bool, tmp_path: Path) -> None:
+    body = BODY[:-1] + b',"stream":true}'
+    more = "anthropic-version: 2023-06-01\r\nanthropic-beta: some-2026\r\n"
+
     async def main() -> None:
         gate = Gate(0)
-        settings = {"sin": {"ping_ms": 50}}
-        body = BODY[:-1] + b',"stream":true}'
-        async with (
-            rig(tmp_path, sin=Script(Answer(("a",), gate=gate)), settings=settings) as fabric,
-            fabric.wire("sin") as wire,
-        ):
-            wire.send(
-                b"POST /v1/messages?beta=true HTTP/1.1\r\nhost: pop\r\n"
-                b"content-type: application/json\r\nanthropic-version: 2023-06-01\r\n"
-                b"anthropic-beta: some-2026\r\nauthorization: %b\r\ncontent-length: %d\r\n\r\n%b"
-                % (bearer("asean").encode(), len(body), body)
-            )
+        script = Script(Answer(("a",), gate=gate, cut=Cut("error") if breaks else None))
+        async with rig(tmp_path, sin=script) as fabric, fabric.wire("sin") as wire:
+            wire.send(post(bearer("asean"), body, f"{PATH}?beta=true", more))
+            await fabric.engines["sin"].until(lambda: fabric.engines["sin"].requests)
+            fabric.pop("sin").state.streams.sweep(now_us() + 16_000_000)
             status, headers = await wire.head()
             assert await wire.part() == b'event: ping\ndata: {"type":"ping"}\n\n'
             gate.open()
             rest, whole = await wire.rest()
         assert (status, whole) == (200, True)
         assert headers["request-id"] == headers["x-request-id"]
-        assert rest.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+        if breaks:
+            assert rest.startswith(b'event: error\ndata: {"type":"error","error":{"type":"')
+        else:
+            assert rest.endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
 
     run(main())
 

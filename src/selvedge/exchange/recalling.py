@@ -65,15 +65,15 @@ def found_in(reply: Reply, recall: Recall, case: Case, view: FleetView) -> Candi
 def _may_give(found: Candidate, case: Case, view: FleetView) -> bool:
     """Whether it was made where this request may be processed now, by who honours its class."""
     allowed = case.allowed
-    pop = view.pops.get(found.served_pop)
-    if pop is None or pop.country != found.country:
+    site = view.pops.get(found.served_pop) or view.providers.get(found.served_pop)
+    if site is None or site.country != found.country:
         return False
-    if not view.rules.holds(allowed.bits, pop.id):
+    if not view.rules.holds(allowed.bits, site.id):
         return False
     handling = allowed.rule.handling
     if not handling:
         return True
-    honours = {one.id: one.honours for one in pop.engines}.get(found.served_engine or "", ())
+    honours = {one.id: one.honours for one in site.engines}.get(found.served_engine or "", ())
     return set(handling) <= set(honours)
 
 

@@ -230,9 +230,11 @@ class Gate:
         counter.inc()
         self._tally(asker.tallied, at_us)
         step = self._shed % len(self._answers)
-        answers = self._of_dialect.get(inbound.head.target.partition("?")[0], self._answers)
-        head, body = answers[step]
         request_id = f"req_{at_us // 1000:012x}{self._id_tail}{self._shed & 0xFFFFFFFF:08x}\r\n"
+        asked = self._of_dialect.get(inbound.head.target.partition("?")[0])
+        head, body = self._answers[step] if asked is None else asked[step]
+        if asked is not None:
+            request_id += f"request-id: {request_id}"
         inbound.respond_ready(head + request_id.encode(), body)
         if self._too_many(asker, at_us):
             self._hold(inbound, step)
