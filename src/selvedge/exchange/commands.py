@@ -12,11 +12,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from selvedge.cache import Candidate, Scope
+from selvedge.cache import Asked, Candidate, Scope
 from selvedge.fabric import (
     Ask,
     Attestation,
     Attested,
+    CacheRule,
+    CacheWish,
     Handling,
     Head,
     Personal,
@@ -32,6 +34,15 @@ class ReadBody(msgspec.Struct, frozen=True):
     """Read the body, at most ``bytes_max``. -> `BodyRead`, `BodyRefused` or `ClientLeft`."""
 
     bytes_max: int
+    keep: Scope | None = None
+    """Where the answer may be kept for its client, should it ask for that."""
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """The whole body of a request that goes on from kept answers. -> `BodyRead`, `BodyRefused`."""
+
+    scope: Scope
+    response_id: str
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -48,9 +59,15 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Recall(msgspec.Struct, frozen=True):
-    """Search kept answers, in this scope only. -> `Recalled`."""
+    """Search kept answers, in this scope only. -> `Recalled`, or `ClientLeft` where that waited.
+
+    Until its end this request may answer others that ask the same in the same scope meanwhile.
+    """
 
     scope: Scope
+    rule: CacheRule
+    wish: CacheWish
+    asked: Asked
     ask: Ask
 
 
@@ -100,10 +117,12 @@ class Relay(msgspec.Struct, frozen=True):
 
 
 class Remember(msgspec.Struct, frozen=True):
-    """Keep the answer just given, in this scope. -> `Written` or `NotWritten`; neither matters."""
+    """Keep the answer just given for who asks so again, once its receipt is written.
 
-    scope: Scope
-    ask: Ask
+    -> `Written` or `NotWritten`; neither matters.
+    """
+
+    recall: Recall
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -126,7 +145,9 @@ class Tally(msgspec.Struct, frozen=True):
     code: str
 
 
-Command: TypeAlias = ReadBody | Claim | Recall | Intend | Relay | Remember | Record | Attest | Tally
+Command: TypeAlias = (
+    ReadBody | Resume | Claim | Recall | Intend | Relay | Remember | Record | Attest | Tally
+)
 
 
 class BodyRead(msgspec.Struct, frozen=True):
@@ -135,6 +156,10 @@ class BodyRead(msgspec.Struct, frozen=True):
     body: bytes
     at_us: int
     ask: Ask | None = None
+    written: bytes = b""
+    """The client's own bytes, where it asks in another form than the route's."""
+    refers: str | None = None
+    """The answer that it goes on from; ``body`` is not whole without it."""
 
 
 class BodyRefused(msgspec.Struct, frozen=True):
@@ -145,13 +170,13 @@ class BodyRefused(msgspec.Struct, frozen=True):
 
 
 class ClientLeft(msgspec.Struct, frozen=True):
-    """The client hung up before its request was complete."""
+    """The client hung up before anything was asked for it."""
 
     at_us: int
 
 
 class Recalled(msgspec.Struct, frozen=True):
-    """Kept answers that may fit, best first; empty without a cache."""
+    """Kept answers that may fit, best first."""
 
     candidates: tuple[Candidate, ...]
     at_us: int
@@ -301,4 +326,14 @@ class Replay(msgspec.Struct, frozen=True):
     first: str
 
 
-Ending: TypeAlias = Deliver | Refuse | Drop | Replay
+class Reuse(msgspec.Struct, frozen=True):
+    """Send the kept answer that `Recall` found: as a stream or whole, as this client asked."""
+
+    found: Candidate
+    age_s: int
+    levels: tuple[Level, ...] = ()
+    policy: str | None = None
+    handling: tuple[Handling, ...] = ()
+
+
+Ending: TypeAlias = Deliver | Refuse | Drop | Replay | Reuse

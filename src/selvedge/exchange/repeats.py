@@ -29,7 +29,7 @@ def claim(
     An answer for a request that entered outside its zone is not kept there, nor one of which
     nothing may be kept (not ``keeps``).
     """
-    asked = hashlib.blake2b(head.route.value.encode(), digest_size=FINGERPRINT_BYTES)
+    asked = hashlib.blake2b(head.path.encode(), digest_size=FINGERPRINT_BYTES)
     asked.update(b"\n" + admitted.data_class.encode() + b"\n" + body)
     key = (admitted.tenant, admitted.project, head.idempotency_key or "")
     return Claim(key, asked.digest(), head.receipt_id, keeps=keeps and not draft.transit)
@@ -75,7 +75,7 @@ def replayed(reply: Reply, draft: Receipt) -> tuple[Receipt, Replay] | None:
 def spends(receipt: Receipt) -> bool:
     """Whether a request that ended so has spent its key: it was answered, or billed for a part."""
     settled = settle(receipt)
-    return settled.row == "complete" or settled.billed.total > 0
+    return settled.row in ("complete", "cache_hit") or settled.billed.total > 0
 
 
 def read(reply: Reply) -> Claimed:

@@ -7,7 +7,7 @@ from selvedge.fabric.addresses import (
     read_address,
     why_forbidden,
 )
-from selvedge.fabric.caching import JUDGES, CacheRule, Decision
+from selvedge.fabric.caching import JUDGES, NO_WISH, CacheRule, CacheWish, Decision
 from selvedge.fabric.countries import COUNTRIES, GROUPS, UNKNOWN_COUNTRY, is_country
 from selvedge.fabric.errors import (
     BadProof,
@@ -21,13 +21,17 @@ from selvedge.fabric.errors import (
     StoreFailed,
 )
 from selvedge.fabric.fleet import (
+    PROVIDER_RTT_MS,
+    SECRET_NAME,
     Collector,
     Control,
     Engine,
     Model,
     ModelKind,
+    Place,
     PoP,
     Priced,
+    Provider,
     Release,
     Served,
     Wan,
@@ -72,9 +76,11 @@ from selvedge.fabric.receipt import (
 )
 from selvedge.fabric.refusals import REFUSALS, RefusalKind, Refused
 from selvedge.fabric.request import (
+    DIALECT_PATHS,
     PROBE_TENANT,
     TOKENS_MAX,
     Ask,
+    Dialect,
     Head,
     Provenance,
     Purpose,
@@ -96,6 +102,7 @@ from selvedge.fabric.tenancy import (
 __all__ = [
     "ACTS",
     "COUNTRIES",
+    "DIALECT_PATHS",
     "GROUPS",
     "HANDLINGS",
     "JUDGES",
@@ -104,8 +111,11 @@ __all__ = [
     "LOG_KEYS_MAX",
     "NAME_PATTERN",
     "NO_LIMITS",
+    "NO_WISH",
     "PROBE_TENANT",
+    "PROVIDER_RTT_MS",
     "REFUSALS",
+    "SECRET_NAME",
     "TOKENS_MAX",
     "UNKNOWN_COUNTRY",
     "Act",
@@ -119,11 +129,13 @@ __all__ = [
     "BadSetting",
     "BadTicket",
     "CacheRule",
+    "CacheWish",
     "Collector",
     "CompiledRule",
     "Control",
     "DataClass",
     "Decision",
+    "Dialect",
     "Engine",
     "Entity",
     "Handling",
@@ -138,12 +150,14 @@ __all__ = [
     "ModelKind",
     "Outcome",
     "Personal",
+    "Place",
     "PoP",
     "Policy",
     "Price",
     "Priced",
     "Project",
     "Provenance",
+    "Provider",
     "Purpose",
     "Receipt",
     "RefusalKind",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, Literal
 
 import msgspec
 
+from selvedge.fabric.caching import CacheWish
 from selvedge.fabric.refusals import Refused
 
 Purpose = Literal["request", "batch", "probe"]
@@ -20,6 +23,19 @@ class Route(enum.StrEnum):
     CHAT = "/v1/chat/completions"
     COMPLETIONS = "/v1/completions"
     EMBEDDINGS = "/v1/embeddings"
+
+
+Dialect = Literal["anthropic", "responses"]
+"""Another API in whose form a client asks; the story knows the chat form alone."""
+
+DIALECT_PATHS: Final[Mapping[str, tuple[Route, Dialect]]] = MappingProxyType(
+    {
+        "/v1/messages": (Route.CHAT, "anthropic"),
+        "/v1/responses": (Route.CHAT, "responses"),
+    }
+)
+"""Paths of other APIs, and what a request there is for the story."""
+_PATHS: Final = {asked: path for path, asked in DIALECT_PATHS.items()}
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -47,6 +63,15 @@ class Head(msgspec.Struct, frozen=True):
     """The client's word for this request: sent again under it, it is not answered twice."""
     purpose: Purpose = "request"
     """What the receipt says of why it was asked; never read from a client's request."""
+    cache: CacheWish | Refused | None = None
+    """What it asks of the cache; refused, where there is one, if that cannot be read."""
+    dialect: Dialect | None = None
+    """The form in which its client asks; None: the route's own."""
+
+    @property
+    def path(self) -> str:
+        """Where its client asked: what a key is narrowed to."""
+        return self.route if self.dialect is None else _PATHS[self.route, self.dialect]
 
     def __repr__(self) -> str:
         return f"Head({self.request_id})"  # Neither the key nor the person.

@@ -15,7 +15,7 @@ from selvedge.fabric.caching import CacheRule
 from selvedge.fabric.errors import BadRelease
 from selvedge.fabric.names import check_name, check_unique
 from selvedge.fabric.policy import Handling
-from selvedge.fabric.request import Route
+from selvedge.fabric.request import DIALECT_PATHS, Route
 
 Ingress = Literal["in-zone", "transit-allowed"]
 
@@ -127,7 +127,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expires_us: int | None = None
     models: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
-    """Paths, as ``/v1/chat/completions``."""
+    """Paths, as ``/v1/chat/completions``; another API's form of it is a path of its own."""
     zones: tuple[str, ...] = ()
     """Zones outside which nothing is processed, beside the rule of its data class."""
     limits: Limits = NO_LIMITS
@@ -135,7 +135,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         check_name("keys", self.id)
         check_name(f"keys.{self.id}.project", self.project)
-        known = [route.value for route in Route]
+        known = [*(route.value for route in Route), *DIALECT_PATHS]
         for route in self.routes:
             if route not in known:
                 raise BadRelease(

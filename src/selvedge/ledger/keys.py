@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from selvedge.fabric import Key, Limits, Project, Refused, Route, Tenant
+from selvedge.fabric import Key, Limits, Project, Refused, Tenant
 from selvedge.fabric.value import Value
 from selvedge.ledger.levels import Level, Levels
 
@@ -39,9 +39,9 @@ class Admitted(Value, frozen=True):
     routes: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
 
-    def bars(self, route: Route) -> Refused | None:
-        """Why the key may not be used for this route, if so."""
-        if not self.routes or route.value in self.routes:
+    def bars(self, path: str) -> Refused | None:
+        """Why the key may not be used at this path, if so."""
+        if not self.routes or path in self.routes:
             return None
         words = f"API key {self.key!r} is for {_listed(self.routes)} alone; use another key."
         return Refused("key_scope", words)

@@ -17,13 +17,17 @@ import msgspec
 
 from selvedge.adapters import Entropy
 from selvedge.exchange import FleetView, reports, serve, serve_peer
-from selvedge.fabric import BadTicket, Engine, Head, Model, Refused, Route
+from selvedge.fabric import DIALECT_PATHS, BadTicket, Engine, Head, Model, Refused, Route
+from selvedge.pop.cache_headers import read_wish
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
 from selvedge.pop.hearing import REPORT_TARGET, told
 from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
+from selvedge.pop.kept_responses import PATH as RESPONSES_PATH
+from selvedge.pop.kept_responses import allowed_methods
 from selvedge.pop.openapi import render_openapi
+from selvedge.pop.sent_key import sent_key, two_keys
 from selvedge.pop.state import PopState
 from selvedge.routing import ModelReport, place
 from selvedge.wire import (
@@ -31,7 +35,7 @@ from selvedge.wire import (
     read_idempotency_key,
     read_unverified,
     read_wait_ms,
-    render_error,
+    render_refusal,
 )
 
 DEADLINE_HEADER: Final = "selvedge-deadline-ms"
@@ -39,7 +43,8 @@ DEADLINE_FIELD: Final = DEADLINE_HEADER.encode()
 TICKET_FIELD: Final = TICKET_HEADER.encode()
 IDEMPOTENCY_FIELD: Final = b"idempotency-key"
 CLIENT_ID_CHARS_MAX: Final = 512
-_PATHS: Final = "chat/completions, completions, embeddings and models"
+MESSAGES_PATH: Final = "/v1/messages"
+_PATHS: Final = "chat/completions, completions, embeddings, messages, responses and models"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEERS_ELSEWHERE: Final = Refused(
     "ticket_refused", "Tickets are taken from peers alone, by mutual TLS on 'peer_listen'."
@@ -63,6 +68,7 @@ class App:
         self._started = time.monotonic()
         self._document = b""
         self._work = {route.value: route for route in Route}
+        self._work |= {path: route for path, (route, _) in DIALECT_PATHS.items()}
         self._pages: dict[str, Callable[[Inbound], None]] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
@@ -85,7 +91,9 @@ class App:
         if path == REPORT_TARGET and self._takes_tickets:
             self._report(inbound)
             return
-        if path in self._pages or path.startswith("/v1/models/"):
+        if path.startswith(RESPONSES_PATH):
+            self._response(inbound, path)
+        elif path in self._pages or path.startswith("/v1/models/"):
             self._page(inbound, path)
         else:
             words = (
@@ -165,13 +173,15 @@ class App:
             else:
                 words = f"Header {DEADLINE_HEADER} is a whole number of milliseconds."
                 fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
-        authorization = raw(b"authorization")
+        authorization = sent_key(inbound.head)
+        fault = two_keys(inbound.head) or fault
         repeated = raw(IDEMPOTENCY_FIELD)
         key = None if repeated is None else read_idempotency_key(repeated.decode("latin-1"))
         if isinstance(key, Refused):
             fault, key = key, None
         client_id = inbound.head.headers.get("x-client-request-id")
         prefer = raw(b"prefer")
+        asked = DIALECT_PATHS.get(inbound.head.target.partition("?")[0])
         return Head(
             request_id=new_id("req", at_us, self._state.entropy),
             receipt_id=new_id("rcpt", at_us, self._state.entropy),
@@ -185,6 +195,8 @@ class App:
             fault=fault,
             wait_ms_max=None if prefer is None else read_wait_ms(prefer.decode("latin-1")),
             idempotency_key=key,
+            cache=read_wish(raw),
+            dialect=None if asked is None else asked[1],
         )
 
     def _client_ip(self, inbound: Inbound) -> str:
@@ -292,6 +304,26 @@ class App:
         else:
             _json(inbound, 200, _model_row(found, view), self._named(inbound))
 
+    def _response(self, inbound: Inbound, path: str) -> None:
+        """An answer that is kept here for its client."""
+        method, view = inbound.head.method, self._state.view
+        if method not in allowed_methods(path):
+            self._wrong_method(inbound, ", ".join(allowed_methods(path)))
+            return
+        if view is None:
+            words = "This PoP has no valid release yet; retry."
+            self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
+            return
+        sent = sent_key(inbound.head)
+        authorization = sent.decode("latin-1") if sent else None
+        page = self._state.responses.page(view, authorization, method, unquote(path))
+        if isinstance(page, Refused):
+            if page.kind.status == 401:
+                self._state.tally(page.code)
+            self._refuse(inbound, page)
+        else:
+            inbound.respond(200, [JSON_TYPE, *self._named(inbound)], page)
+
     def _offered(self, inbound: Inbound) -> tuple[FleetView, list[Model]] | None:
         """The models that a key's rule can reach from here; None where it was refused."""
         view = self._state.view
@@ -299,7 +331,8 @@ class App:
             words = "This PoP has no valid release yet; retry."
             self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
             return None
-        admitted = view.keyring.admit(inbound.head.headers.get("authorization"), now_us())
+        sent = sent_key(inbound.head)
+        admitted = view.keyring.admit(sent.decode("latin-1") if sent else None, now_us())
         if isinstance(admitted, Refused):
             self._state.tally(admitted.code)
             self._refuse(inbound, admitted)
@@ -331,8 +364,12 @@ class App:
     def _refuse(
         self, inbound: Inbound, refused: Refused, extra: list[tuple[str, str]] | None = None
     ) -> None:
-        headers = [JSON_TYPE, *self._named(inbound), *retry_headers(refused), *(extra or [])]
-        inbound.respond(refused.kind.status, headers, render_error(refused))
+        named = self._named(inbound)
+        headers = [JSON_TYPE, *named, *retry_headers(refused), *(extra or [])]
+        if inbound.head.target.startswith(MESSAGES_PATH):
+            headers.append(("request-id", named[0][1]))
+        body = render_refusal(inbound.head.target, refused, named[0][1])
+        inbound.respond(refused.kind.status, headers, body)
 
 
 def _head_fault(inbound: Inbound) -> Refused | None:

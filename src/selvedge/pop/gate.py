@@ -17,12 +17,13 @@ from typing import Final
 
 from selvedge.adapters import Cell
 from selvedge.exchange import FleetView
-from selvedge.fabric import Refused, Route
+from selvedge.fabric import DIALECT_PATHS, Refused, Route
 from selvedge.pop.http_inbound import Inbound
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.pressure import Line, weight_of
+from selvedge.pop.sent_key import sent_key
 from selvedge.pop.settings import Settings
-from selvedge.wire import render_error
+from selvedge.wire import render_refusal
 
 CALM_US: Final = 5_000
 CALM_MAX: Final = 16
@@ -44,7 +45,6 @@ PEERS: Final = "(peers)"
 """Who asks with a ticket: one bucket, for what a ticket says is not checked before its story."""
 NOBODY: Final = "(nobody)"
 """Who asks without a key that holds: one bucket, so that their flood is nobody else's trouble."""
-AUTHORIZATION: Final = b"authorization"
 TICKET: Final = b"selvedge-ticket"
 
 REFUSED_FEW: Final = 10
@@ -92,7 +92,11 @@ class Gate:
         self._tally = tally
         self._shed_by_loop = metrics.shed.labels("loop")
         self._shed_by_count = metrics.shed.labels("running")
-        self._answers = [_answer(settings.pop, after_ms) for after_ms in RETRY_STEPS_MS]
+        self._answers = [_answer(settings.pop, "", after_ms) for after_ms in RETRY_STEPS_MS]
+        self._of_dialect = {
+            path: [_answer(settings.pop, path, after_ms) for after_ms in RETRY_STEPS_MS]
+            for path in DIALECT_PATHS
+        }
         self._id_tail = os.urandom(6).hex()
         self._shed = 0
         self._second_us = 0
@@ -200,13 +204,13 @@ class Gate:
 
     def _asker(self, inbound: Inbound, view: FleetView) -> _Asker:
         """Of a key that holds, or one of the pools. The story admits by itself, all the same."""
-        headers = inbound.head.headers
-        authorization = headers.raw(AUTHORIZATION)
+        authorization = sent_key(inbound.head)
         if view is not self._view:
             self._view = view
             self._askers.clear()
         if authorization is None:
-            return self._peers if headers.raw(TICKET) is not None else self._nobody
+            ticket = inbound.head.headers.raw(TICKET)
+            return self._peers if ticket is not None else self._nobody
         asker = self._askers.get(authorization)
         if asker is None:
             admitted = view.keyring.admit(authorization.decode("latin-1"), inbound.received_us)
@@ -226,8 +230,11 @@ class Gate:
         counter.inc()
         self._tally(asker.tallied, at_us)
         step = self._shed % len(self._answers)
-        head, body = self._answers[step]
         request_id = f"req_{at_us // 1000:012x}{self._id_tail}{self._shed & 0xFFFFFFFF:08x}\r\n"
+        asked = self._of_dialect.get(inbound.head.target.partition("?")[0])
+        head, body = self._answers[step] if asked is None else asked[step]
+        if asked is not None:
+            request_id += f"request-id: {request_id}"
         inbound.respond_ready(head + request_id.encode(), body)
         if self._too_many(asker, at_us):
             self._hold(inbound, step)
@@ -274,10 +281,11 @@ class Gate:
             asyncio.get_running_loop().call_later(RELEASE_EVERY_S, self._release)
 
 
-def _answer(pop: str, retry_after_ms: int) -> tuple[bytes, bytes]:
+def _answer(pop: str, path: str, retry_after_ms: int) -> tuple[bytes, bytes]:
     """A refusal's head, up to the value of its last header, and its body."""
     words = f"PoP {pop} is over its limit and this key above its share; retry after the time told."
-    body = render_error(Refused("overloaded", words, retry_after_ms=retry_after_ms))
+    refused = Refused("overloaded", words, retry_after_ms=retry_after_ms)
+    body = render_refusal(path, refused, "")
     lines = (
         "HTTP/1.1 503 Service Unavailable",
         "content-type: application/json",

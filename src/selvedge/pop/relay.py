@@ -16,6 +16,7 @@ import msgspec
 from selvedge.adapters import Call, TransportFailed
 from selvedge.exchange import Ended, Failed, Gone, Job, Kept, Relayed, Served
 from selvedge.fabric import Attested, Refused, Usage
+from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import Downstream, read_timing
 from selvedge.routing import ANSWERS, UNTOLD, Underway
@@ -27,6 +28,7 @@ from selvedge.wire import (
     ResponseHead,
     StreamScan,
     Translator,
+    as_kept,
     assemble,
     engine_streams,
     read_answer,
@@ -99,6 +101,8 @@ class Relaying:
                 ask, from_peer=from_peer, to_peer=job.for_peer, prompt_tokens=prompt_tokens
             )
         self._prompt_tokens = prompt_tokens
+        self.captured: Captured | None = None
+        """What of a stream is to be kept."""
         self._started_us = now_us()
         self._dialect = dialect
         self._translator: Translator | None = None
@@ -119,6 +123,8 @@ class Relaying:
         """Where this attempt holds a slot."""
         self.crowded = False
         """It got none because its tenant has its share: the engine is well."""
+        self.is_abroad = False
+        """Its engine is a provider's: what a PoP tells of its own engines does not count it."""
         self.heard = self.wrote = False
         down.on_gone = self.client_left
 
@@ -212,9 +218,9 @@ class Relaying:
         return streams and not self._down.paused
 
     def underway(self) -> Underway | None:
-        """What the engine has yet to do of it; None where the engine is another PoP's."""
+        """What the engine has yet to do of it; None where the engine is not this PoP's."""
         engine = self._served.engine
-        if self._profile is None or engine is None:
+        if self._profile is None or engine is None or self.is_abroad:
             return None
         if self._first_token_us is not None:
             return Underway(engine, self._ask, ANSWERS)
@@ -239,6 +245,21 @@ class Relaying:
         if self._answer is None:
             return None
         return Kept(self._answer, self._served, self._finish_reason)
+
+    def to_keep(self) -> tuple[tuple[bytes, ...], bytes] | None:
+        """Chunks or JSON of the whole answer, as they are kept; None where it is too large."""
+        captured, scan = self.captured, self._scan
+        if captured is None:
+            return None
+        if scan is None:
+            captured.take([self._answer or b""])
+            return ((), self._answer or b"") if captured.payloads else None
+        if not self._ask.stream:
+            captured.take(self._held)
+        captured.take([one for one in scan.tail() if b'"choices":[]' not in one])
+        if not captured.payloads:
+            return None
+        return as_kept(captured.payloads, had_usage=self._ask.include_usage), b""
 
     def deliver(self, attested: Attested | None) -> None:
         """Send what was held back: the end of the stream, or the whole JSON answer."""
@@ -270,6 +291,8 @@ class Relaying:
             return
         if self._ask.stream:
             self.wrote = True
+            if self.captured is not None:
+                self.captured.take(payloads)
             self._down.write(render_stream(payloads))
             return
         self._hold(payloads)

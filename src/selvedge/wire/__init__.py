@@ -8,14 +8,15 @@ from selvedge.wire.answers import (
     render_error,
     write_attested,
 )
-from selvedge.wire.dialects.dialect import (
-    NO_OPTIONS,
-    Dialect,
-    Limits,
-    Order,
-    Outgoing,
-    Translator,
+from selvedge.wire.dialects import (
+    Form,
+    items_of,
+    open_form,
+    previous_of,
+    render_refusal,
+    response_of,
 )
+from selvedge.wire.dialects.dialect import NO_OPTIONS, Dialect, Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.table import DIALECTS
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
 from selvedge.wire.engine_load import EngineLoad, read_load
@@ -26,18 +27,9 @@ from selvedge.wire.forwarded import (
     client_address,
     read_address,
 )
-from selvedge.wire.http1 import (
-    EndOfInput,
-    RequestReader,
-    ResponseReader,
-)
+from selvedge.wire.http1 import EndOfInput, RequestReader, ResponseReader
 from selvedge.wire.http1_body import BodyPart, EndOfMessage
-from selvedge.wire.http1_head import (
-    HeadLimits,
-    ProtocolViolation,
-    RequestHead,
-    ResponseHead,
-)
+from selvedge.wire.http1_head import HeadLimits, ProtocolViolation, RequestHead, ResponseHead
 from selvedge.wire.http1_render import (
     CONTINUE,
     LAST_CHUNK,
@@ -49,6 +41,7 @@ from selvedge.wire.http1_render import (
     render_response_head,
 )
 from selvedge.wire.idempotency import read_idempotency_key
+from selvedge.wire.kept import answer_again, as_kept, chunks_again, new_answer_id, said
 from selvedge.wire.limits import NAMED, limit_names, limit_values
 from selvedge.wire.media import ImageUrls
 from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
@@ -91,6 +84,7 @@ __all__ = [
     "EngineLoad",
     "Event",
     "EventTooLarge",
+    "Form",
     "ForwardedHeader",
     "HeadLimits",
     "HeaderPair",
@@ -115,11 +109,14 @@ __all__ = [
     "TrustedProxies",
     "UsedHere",
     "UsedTickets",
+    "answer_again",
+    "as_kept",
     "assemble",
     "attest",
     "body_hash",
     "body_schemas",
     "chunk",
+    "chunks_again",
     "client_address",
     "engine_body",
     "engine_streams",
@@ -129,11 +126,15 @@ __all__ = [
     "is_callers_fault",
     "is_sealed",
     "issue",
+    "items_of",
     "limit_names",
     "limit_values",
+    "new_answer_id",
+    "open_form",
     "parse",
     "payload_of",
     "prefix_salt",
+    "previous_of",
     "read_address",
     "read_answer",
     "read_attested",
@@ -146,10 +147,13 @@ __all__ = [
     "render_attested",
     "render_done",
     "render_error",
+    "render_refusal",
     "render_request_head",
     "render_response_head",
     "render_stream",
     "render_usage",
+    "response_of",
+    "said",
     "seal",
     "ticket_hash",
     "usage_of_events",

@@ -121,6 +121,11 @@ def _harmless(path: str, text: str, image_urls: ImageUrls) -> bool:
     return image_urls == "https" and _names_a_host(text)
 
 
+def is_harmless_url(url: str, image_urls: ImageUrls) -> bool:
+    """Whether an engine may be handed this as the address of a picture."""
+    return url.startswith("data:") or (image_urls == "https" and _names_a_host(url))
+
+
 def _names_a_host(text: str) -> bool:
     """Whether this is an https URL of a host with a name, as every reader would read it."""
     if not text.startswith("https://") or not text.isascii() or re.search(r"[\s\x00-\x20\\]", text):

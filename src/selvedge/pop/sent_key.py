@@ -1,0 +1,34 @@
+"""The key that a client sends, in either of the headers that clients know.
+
+`x-api-key` is Anthropic's, and as good as `Authorization`. Two different keys in one request are
+no key: whoever put the second there would not know whose quota is used.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from selvedge.fabric import Refused
+from selvedge.wire import RequestHead
+
+AUTHORIZATION: Final = b"authorization"
+API_KEY: Final = b"x-api-key"
+_BEARER: Final = b"Bearer "
+
+
+def sent_key(head: RequestHead) -> bytes | None:
+    """The `Authorization` header, or what it would be for a key in `x-api-key`."""
+    authorization = head.headers.raw(AUTHORIZATION)
+    if authorization is not None:
+        return authorization
+    key = head.headers.raw(API_KEY)
+    return None if key is None else _BEARER + key
+
+
+def two_keys(head: RequestHead) -> Refused | None:
+    """What is wrong with a request that names two keys, which differ."""
+    authorization, key = head.headers.raw(AUTHORIZATION), head.headers.raw(API_KEY)
+    if authorization is None or key is None or authorization[len(_BEARER) :].strip() == key:
+        return None
+    words = "Headers 'authorization' and 'x-api-key' hold different keys; send one of them."
+    return Refused("invalid_header", words, param="x-api-key")
