@@ -116,10 +116,8 @@ def serve(
     arrived = yield ReadBody(body_bytes_max, keep)
     if isinstance(arrived, BodyRead) and arrived.refers is not None:
         arrived = yield from resumed(arrived, view, admitted, keep)
-    if isinstance(arrived, BodyRefused):
-        return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
     if not isinstance(arrived, BodyRead):
-        return (yield from _left(head, draft, arrived.at_us))
+        return (yield from _unread(head, draft, arrived))
     keeps = may_keep(view, allowed, rule.handling)
     ask = read_ask(head, arrived, view, admitted.tenant, image_urls, keeps=keeps)
     if isinstance(ask, Refused):
@@ -403,6 +401,13 @@ def _again(
     if isinstance(recorded, NotWritten):
         return Refuse(_unwritable(recorded), receipt=False)
     return again[1]
+
+
+def _unread(head: Head, draft: Receipt, arrived: Reply) -> Story:
+    """The ending of a request whose body did not come whole."""
+    if isinstance(arrived, BodyRefused):
+        return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
+    return (yield from _left(head, draft, arrived.at_us))
 
 
 def _left(
