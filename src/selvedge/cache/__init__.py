@@ -1,8 +1,10 @@
 """Floor 1: keys, scopes and judgement of the answer cache."""
 
+from selvedge.cache import calibration
 from selvedge.cache.asked import Asked, read_asked
 from selvedge.cache.audit import Audit
 from selvedge.cache.bounded import pooled
+from selvedge.cache.control import Directives, age_s, cache_status, read_cache_control
 from selvedge.cache.deciders import decider_of
 from selvedge.cache.deciding import NEAR, Decider, Pair, Verdict
 from selvedge.cache.gates import Slots, clash, slots_of
@@ -17,11 +19,15 @@ __all__ = [
     "CacheStatus",
     "Candidate",
     "Decider",
+    "Directives",
     "Pair",
     "Scope",
     "Slots",
     "Verdict",
     "admits",
+    "age_s",
+    "cache_status",
+    "calibration",
     "clash",
     "content_words",
     "decider_of",
@@ -29,5 +35,6 @@ __all__ = [
     "pair_of",
     "pooled",
     "read_asked",
+    "read_cache_control",
     "slots_of",
 ]

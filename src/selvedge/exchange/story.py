@@ -53,6 +53,7 @@ from selvedge.exchange.recalling import (
     recall_of,
     why_no_engine,
 )
+from selvedge.exchange.references import kept_in, resumed
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     Ask,
@@ -103,7 +104,10 @@ def serve(
         return (yield from _refuse_entry(head, draft, allowed, view))
     draft = with_rule(draft, allowed)
 
-    arrived = yield ReadBody(body_bytes_max)
+    keep = kept_in(view, admitted, allowed) if head.dialect == "responses" else None
+    arrived = yield ReadBody(body_bytes_max, keep)
+    if isinstance(arrived, BodyRead) and arrived.refers is not None:
+        arrived = yield from resumed(arrived, view, admitted, keep)
     if isinstance(arrived, BodyRefused):
         return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
     if not isinstance(arrived, BodyRead):
@@ -207,7 +211,8 @@ def _give_again(case: Case, draft: Receipt, found: Candidate, at_us: int) -> Sto
     recorded = yield Record(receipt, _personal(case.head, case.ask))
     if isinstance(recorded, NotWritten):
         return Refuse(_unwritable(recorded), receipt=False)
-    return Reuse(found, found.age_s(at_us))
+    rule, levels = case.allowed.rule, case.admitted.levels
+    return Reuse(found, found.age_s(at_us), levels, rule.policy, rule.handling)
 
 
 def relay_in_turn(

@@ -71,11 +71,13 @@ class CacheWish(msgspec.Struct, frozen=True):
     """What one request asks of the cache: the directives of RFC 9111, and ours."""
 
     reuses: bool = True
-    """Whether a kept answer will do; False: ``no-cache``."""
+    """Whether a kept answer will do; False: ``no-cache`` or ``no-store``."""
     keeps: bool = True
     """Whether its answer may be kept; False: ``no-store``."""
     age_s_max: int | None = None
     """The oldest answer that will do."""
+    fresh_s_min: int = 0
+    """For how long it must still be fresh."""
     only_if_cached: bool = False
     threshold: float | None = None
     """The least similarity that will do; with ``static`` it stands for the rule's."""

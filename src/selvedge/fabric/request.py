@@ -32,6 +32,7 @@ Dialect = Literal["anthropic", "responses"]
 DIALECT_PATHS: Final[Mapping[str, tuple[Route, Dialect]]] = MappingProxyType(
     {
         "/v1/messages": (Route.CHAT, "anthropic"),
+        "/v1/responses": (Route.CHAT, "responses"),
     }
 )
 """Paths of other APIs, and what a request there is for the story."""

@@ -9,10 +9,11 @@ their own.
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable
 from typing import Final
 
+from selvedge.adapters import KeptAnswer
+from selvedge.cache import Scope
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -31,7 +32,6 @@ from selvedge.exchange import (
     NotWritten,
     ReadBody,
     Recall,
-    Recalled,
     Record,
     Refuse,
     Relay,
@@ -39,6 +39,8 @@ from selvedge.exchange import (
     Remember,
     Replay,
     Reply,
+    Resume,
+    Reuse,
     Served,
     Story,
     Tally,
@@ -48,24 +50,24 @@ from selvedge.exchange import (
     spends,
     take_word,
 )
-from selvedge.fabric import Ask, Engine, Head, Place, Refused, StoreFailed, Usage
+from selvedge.fabric import Ask, Engine, Head, Place, Receipt, Refused, StoreFailed, Usage
 from selvedge.pop.abroad import Abroad, dialect_of
+from selvedge.pop.answer_cache import Looking
+from selvedge.pop.bodies import body_refusal
+from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
-from selvedge.pop.http_server import BodyFault, BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.relay import Relaying
 from selvedge.pop.state import PopState
+from selvedge.pop.ticketing import ticket_of
 from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.wire import (
     PROFILES,
     Form,
-    ProtocolViolation,
-    Ticket,
     attest,
-    body_hash,
     engine_body,
-    issue,
     open_form,
 )
 
@@ -83,10 +85,9 @@ class Interpreter:
         self._inbound = inbound
         self._head = head
         self._form: Form | None = None
+        self._keep_in: Scope | None = None
         if head.dialect is not None and not for_peer:
-            self._form = open_form(
-                head.dialect, head.receipt_id, head.request_id, state.settings.image_urls
-            )
+            self._form = open_form(head, state.settings.pop, state.settings.image_urls)
         self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=self._form)
         self._relaying: Relaying | None = None
         self._asked: Ask | None = None
@@ -97,6 +98,9 @@ class Interpreter:
         self._claim: Claim | None = None
         self._spent = False
         self._kept: Kept | None = None
+        self._looking: Looking | None = None
+        self._to_keep = False
+        self._shared: KeptAnswer | None = None
         self._abroad: Abroad | None = None
         self._done = False
 
@@ -153,6 +157,9 @@ class Interpreter:
         if self._claim is not None:
             self._state.answered.end(self._claim, spent=self._spent, kept=self._kept)
             self._claim = self._kept = None
+        if self._looking is not None:
+            self._looking.end(self._shared)
+            self._looking = self._shared = None
         # Whatever refers to each other parts here, so that no garbage collector has to find it.
         self._relaying = self._deadline = None
         self._down.let_go()
@@ -165,6 +172,11 @@ class Interpreter:
                 self._relaying.deliver(attested)
             case Replay(kept, first):
                 self._down.answer_again(kept, first)
+            case Reuse(levels=levels) if self._looking is not None:
+                if levels:
+                    self._down.quotas, self._down.levels = self._view.quotas, levels
+                self._down.under = (ending.policy, ending.handling)
+                self._kept = self._looking.give(ending, self._down)
             case Refuse(refused, receipt, attested, levels):
                 if levels:
                     self._down.quotas, self._down.levels = self._view.quotas, levels
@@ -173,6 +185,10 @@ class Interpreter:
                 self._down.drop()
 
     def _read_body(self, command: ReadBody) -> None:
+        if command.keep is not None and self._form is not None and self._state.responses.keeps:
+            self._keep_in = command.keep
+            self._form.keeps = True
+            self._down.on_formed = self._keep_answer
         size = self._head.content_length
         reserve = command.bytes_max if size is None else min(size, command.bytes_max)
         if not self._state.bodies.take(reserve):
@@ -207,7 +223,8 @@ class Interpreter:
         elif isinstance(came, ClientGone):
             self._go_on(ClientLeft(now_us()))
         else:
-            self._go_on(BodyRefused(self._body_refusal(came), now_us()))
+            bytes_max = self._state.settings.body_bytes_max
+            self._go_on(BodyRefused(body_refusal(came, bytes_max), now_us()))
 
     def _translated(self, body: bytes) -> Reply:
         """A body of another API's, in the chat form."""
@@ -215,15 +232,22 @@ class Interpreter:
         chat = self._form.read(body)
         if isinstance(chat, Refused):
             return BodyRefused(chat, now_us())
-        return BodyRead(chat, now_us(), written=body)
+        return BodyRead(chat, now_us(), written=body, refers=self._form.refers)
 
-    def _body_refusal(self, fault: BodyTooLarge | ProtocolViolation) -> Refused:
-        if isinstance(fault, BodyTooLarge):
-            bytes_max = self._state.settings.body_bytes_max
-            words = f"The body exceeds body_bytes_max, {bytes_max} bytes; send less."
-            return Refused("request_too_large", words)
-        code = "request_timeout" if fault.status == 408 else "invalid_header"
-        return Refused(code, f"The body cannot be read: {fault}.")
+    def _resume(self, command: Resume) -> Reply:
+        assert self._form is not None
+        bytes_max = self._state.settings.body_bytes_max
+        whole = self._state.responses.resume(
+            self._form, command.scope, command.response_id, bytes_max
+        )
+        if isinstance(whole, Refused):
+            return BodyRefused(whole, now_us())
+        return BodyRead(whole, now_us())
+
+    def _keep_answer(self) -> None:
+        """A whole answer is made: keep it before its client has it, who may go on from it then."""
+        if self._form is not None and self._keep_in is not None:
+            self._state.responses.keep(self._form, self._keep_in)
 
     def _relay(self, command: Relay) -> None:
         (attempt,) = command.attempts
@@ -248,6 +272,8 @@ class Interpreter:
             self._down.quotas, self._down.levels = self._view.quotas, job.levels
         if not job.for_peer:
             self._down.under = (job.policy, job.handling)
+        if self._looking is not None:
+            self._looking.missed(self._down)
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)
@@ -273,6 +299,8 @@ class Interpreter:
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended, tokens)
         relaying.is_abroad = attempt.pop in self._view.providers
+        if self._looking is not None and self._looking.keeps:
+            relaying.captured = Captured(self._looking.answer_bytes_max)
         self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
@@ -372,7 +400,7 @@ class Interpreter:
             if isinstance(way, Refused):
                 relaying.refuse(way)
                 return
-            self._written_ticket = self._ticket(attempt, job)
+            self._written_ticket = ticket_of(self._view, self._head, attempt, job)
             ticket = (TICKET_HEADER, self._written_ticket)
             relaying.begin(self._state.client.post(way, job.body, relaying, [ticket]))
             return
@@ -397,41 +425,34 @@ class Interpreter:
         way = self._state.engine_way(engine, job.ask.route)
         relaying.begin(self._state.client.post(way, body, relaying))
 
-    def _ticket(self, attempt: Attempt, job: Job) -> str:
-        at_us = now_us()
-        ticket = Ticket(
-            id=secrets.token_hex(16),
-            request_id=self._head.request_id,
-            ingress=self._view.here.id,
-            serving=attempt.pop,
-            tenant=job.tenant,
-            data_class=job.data_class,
-            rule=job.rule,
-            allowed=job.allowed,
-            release=self._view.release.version,
-            release_hash=self._view.release_hash,
-            route=job.ask.route,
-            model=job.ask.model,
-            body_sha256=body_hash(job.body),
-            deadline_ms=max(1, (self._head.deadline_us - at_us) // 1000),
-            issued_us=at_us,
-            patience_us=attempt.patience_us,
-            handling=job.handling,
-            zones=job.zones,
-        )
-        return issue(ticket, self._view.pair_keys[attempt.pop])
-
     def _hold_key(self, command: Claim) -> Reply:
         claimed = self._state.answered.claim(command, now_us())
         if claimed.state == "first":
             self._claim = command
         return claimed
 
-    def _recall(self, _: Recall) -> Reply:
-        return Recalled((), now_us())
+    def _recall(self, command: Recall) -> None:
+        looking = Looking(self._state.cache, command, self._head, self._recalled)
+        self._looking = looking
+        self._down.on_gone = looking.client_left
+        looking.begin(self._inbound.report)
+
+    def _recalled(self, reply: Reply) -> None:
+        self._down.on_gone = None
+        if self._looking is not None:
+            self._down.cache_us = now_us() - self._looking.began_us
+        self._go_on(reply)
 
     def _remember(self, _: Remember) -> Reply:
-        return NotWritten("no cache", now_us())
+        self._to_keep = True  # once its receipt is written
+        return Written(now_us())
+
+    def _keep(self, receipt: Receipt) -> None:
+        """The answer is whole and its receipt written: hand it over, to be given again."""
+        if self._looking is not None and self._relaying is not None:
+            price = self._view.models[receipt.model or ""].price
+            report = self._inbound.report
+            self._shared = self._looking.keep(self._relaying.to_keep, receipt, price, report)
 
     def _intend(self, command: Intend) -> None:
         self._state.book.intend(command.receipt, command.personal, self._written)
@@ -441,6 +462,8 @@ class Interpreter:
             if error is None:
                 self._state.metrics.recorded(command.receipt)
                 self._spent = self._claim is not None and spends(command.receipt)
+                if self._to_keep:
+                    self._keep(command.receipt)
             self._written(error)
 
         self._state.book.record(command.receipt, command.personal, recorded)
@@ -472,12 +495,13 @@ class Interpreter:
 
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {
     Claim: Interpreter._hold_key,
-    Recall: Interpreter._recall,
     Remember: Interpreter._remember,
+    Resume: Interpreter._resume,
     Tally: Interpreter._tally,
 }
 _LATER: Final[dict[type[Command], Callable[..., None]]] = {
     ReadBody: Interpreter._read_body,
+    Recall: Interpreter._recall,
     Intend: Interpreter._intend,
     Relay: Interpreter._relay,
     Record: Interpreter._record,

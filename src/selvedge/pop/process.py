@@ -235,6 +235,7 @@ async def run_pop(
         await drain(list(doors.values()), state, settings, worker.leaves)
         await leases.leave()
         state.shadow.close()
+        state.responses.close()
     finally:
         await client.close()
         book.close()

@@ -14,12 +14,14 @@ from selvedge.adapters import Entropy, Held, HttpClient, Origin, ReceiptBook, Wa
 from selvedge.exchange import FleetView, Secrets, compile_view
 from selvedge.fabric import Engine, Refused, Route, StoreFailed
 from selvedge.ledger import AWAY, Away, Holder, Keyring
+from selvedge.pop.answer_cache import AnswerCache
 from selvedge.pop.answered import Answered, HeldKeys
 from selvedge.pop.bodies import BodyBudget
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
 from selvedge.pop.gate import Gate
+from selvedge.pop.kept_responses import KeptResponses
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.peering import Peering, Peers
 from selvedge.pop.pressure import Shares
@@ -87,6 +89,7 @@ class PopState:
             settings.idempotency_ttl_ms * 1000,
             settings.idempotency_keys_max,
         )
+        self.responses = KeptResponses(settings, self.metrics.responses_lost.inc)
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
         self.paces = Paces()
@@ -100,6 +103,7 @@ class PopState:
         rule = Away(AWAY.index(settings.lease_away), settings.lease_away_ms * 1000)
         self.quotas = Holder(rule, settings.output_tokens_estimate, part)
         self.deadlines = Deadlines(now_us)
+        self.cache = AnswerCache(self.deadlines, self.metrics.cache)
         self.templates = Templates(settings.pop)
         self.peering = Peering(settings)
         self.proxies = settings.proxies
