@@ -325,12 +325,22 @@ class Interpreter:
                 self._state.load.fail(where, ended.at_us, cooling_us, ended.told_ms)
         elif isinstance(ended, Relayed):
             self._state.load.mend(where)
+            if self._view.providers:
+                self._learn_pace(attempt, ended)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
         if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
+
+    def _learn_pace(self, attempt: Attempt, ended: Relayed) -> None:
+        """How soon a site began, and how quickly it went on."""
+        first_us = ended.first_token_us
+        if first_us is not None and ended.usage is not None and self._asked is not None:
+            rest_us = ended.at_us - first_us if self._asked.stream else 0
+            tokens = ended.usage.generated
+            self._state.paces.learn(attempt.pop, first_us - ended.started_us, tokens, rest_us)
 
     def _learn(self, usage: Usage) -> None:
         """What the engine counted tells how many bytes a token of its model has."""
