@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from selvedge.cache import Candidate, Scope
+from selvedge.cache import Candidate
 from selvedge.exchange import repeats
 from selvedge.exchange.case import Case
 from selvedge.exchange.commands import (
@@ -38,7 +38,6 @@ from selvedge.exchange.commands import (
     Relayed,
     Remember,
     Reply,
-    Resume,
     Reuse,
     Tally,
 )
@@ -52,7 +51,7 @@ from selvedge.exchange.recalling import (
     recall_of,
     why_no_engine,
 )
-from selvedge.exchange.references import kept_elsewhere, kept_in, unknown_reference
+from selvedge.exchange.references import kept_in, resumed
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     Ask,
@@ -116,7 +115,7 @@ def serve(
     keep = kept_in(view, admitted, allowed) if head.dialect == "responses" else None
     arrived = yield ReadBody(body_bytes_max, keep)
     if isinstance(arrived, BodyRead) and arrived.refers is not None:
-        arrived = yield from _resumed(arrived, view, admitted, keep)
+        arrived = yield from resumed(arrived, view, admitted, keep)
     if isinstance(arrived, BodyRefused):
         return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
     if not isinstance(arrived, BodyRead):
@@ -144,22 +143,6 @@ def serve(
     finally:
         if taken is not None:
             taken.break_off()
-
-
-def _resumed(
-    arrived: BodyRead, view: FleetView, admitted: Admitted, keep: Scope | None
-) -> Generator[Command, Reply, Reply]:
-    """The body of a request that goes on from a kept answer, with what went before."""
-    refers, at_us = arrived.refers or "", arrived.at_us
-    barred = kept_elsewhere(view, admitted, refers, at_us)
-    if barred is not None:
-        return BodyRefused(barred, at_us)
-    if keep is None:
-        return BodyRefused(unknown_reference(refers), at_us)
-    whole = yield Resume(keep, refers)
-    if isinstance(whole, BodyRead):
-        whole = msgspec.structs.replace(whole, written=arrived.written)
-    return whole
 
 
 def _answer_case(case: Case, draft: Receipt, view: FleetView) -> Story:

@@ -45,6 +45,7 @@ class FleetView(msgspec.Struct, frozen=True):
     engines: Mapping[str, Engine]
     """Engines of this PoP."""
     providers: Mapping[str, Provider]
+    """Third parties' regions, of the whole release."""
     pair_keys: Mapping[str, bytes]
     salts: Mapping[str, bytes] = {}
     """Of prompt fingerprints, by tenant; a tenant without one has no fingerprints."""
@@ -56,6 +57,8 @@ class FleetView(msgspec.Struct, frozen=True):
     """What other PoPs report; None where nobody does."""
     states: EngineStates | None = None
     """What this PoP's own engines say; None where they say nothing."""
+    dials: frozenset[str] | None = None
+    """The providers that this PoP can ask, because it holds a secret of theirs; None: all."""
     quotas: Holder | None = None
     """What may be used here of limits; None: nobody counts, and none holds."""
 
