@@ -17,6 +17,7 @@ from selvedge.adapters import Entropy, KeptAnswer, Purge
 from selvedge.cache import Asked, Candidate, Scope, cache_status, why_not_kept
 from selvedge.exchange import (
     ClientLeft,
+    FleetView,
     Kept,
     Recall,
     Recalled,
@@ -139,33 +140,42 @@ class Looking:
     """
 
     __slots__ = (
+        "_began_us",
         "_cache",
         "_deadline",
+        "_down",
         "_flight",
         "_head",
         "_how",
+        "_kept",
         "_leads",
         "_ready",
         "_recall",
         "_tell",
-        "_waited",
-        "began_us",
     )
 
     def __init__(
-        self, cache: AnswerCache, recall: Recall, head: Head, tell: Callable[[Reply], None]
+        self,
+        cache: AnswerCache,
+        recall: Recall,
+        head: Head,
+        down: Downstream,
+        *,
+        tell: Callable[[Reply], None],
     ) -> None:
         self._cache = cache
         self._recall = recall
         self._head = head
+        self._down = down
         self._tell: Callable[[Reply], None] | None = tell
         self._flight: Flight | None = None
         self._leads = False
         self._deadline: Deadline | None = None
         self._ready = b""
         self._how = "engine"
-        self._waited = False
-        self.began_us = now_us()
+        self._kept: KeptAnswer | None = None
+        self._began_us = now_us()
+        down.on_gone = self.client_left
 
     # What is recalled.
 
@@ -184,7 +194,7 @@ class Looking:
             return
         kept = None
         if cache.store is not None:
-            kept = cache.store.get(recall.scope, recall.asked.exact, self.began_us)
+            kept = cache.store.get(recall.scope, recall.asked.exact, self._began_us)
         if kept is not None:
             self._give(kept, "exact")
             return
@@ -192,7 +202,7 @@ class Looking:
         if flight is None:
             self._go_on(search=True)
             return
-        self._flight, self._waited = flight, True
+        self._flight = flight
         flight.waiting[self] = None
         self._deadline = cache.deadlines.add(self._head.deadline_us, self.give_up)
 
@@ -272,19 +282,22 @@ class Looking:
     def _say(self, reply: Reply) -> None:
         tell, self._tell = self._tell, None
         if tell is not None:
+            self._down.on_gone = None
+            self._down.cache_us = now_us() - self._began_us
             tell(reply)
 
     # What is sent.
 
-    def missed(self, down: Downstream) -> None:
+    def missed(self) -> None:
         """An engine is asked."""
+        down = self._down
         if not down.cache_status:
             self._cache.counted.answers.labels("engine").inc()
             down.cache_status = cache_status("uri-miss" if self._recall.wish.reuses else "request")
 
-    def give(self, ending: Reuse, down: Downstream) -> Kept | None:
+    def give(self, ending: Reuse) -> Kept | None:
         """Send what was found; the JSON that was sent, None where it was a stream."""
-        found = ending.found
+        found, down = ending.found, self._down
         left_s = found.ttl_us // 1_000_000 - ending.age_s
         shared = self._how == "shared"
         status = cache_status("uri-miss" if shared else None, collapsed=shared, ttl_s=left_s)
@@ -319,15 +332,14 @@ class Looking:
         self,
         take: Callable[[], Answer | None],
         receipt: Receipt,
-        price: Price | None,
+        view: FleetView,
         report: Report,
-    ) -> KeptAnswer | None:
-        """Hand a whole answer over, whose receipt is written; None where it is not to be kept."""
+    ) -> None:
+        """Hand a whole answer over, whose receipt is written, unless it is not to be kept."""
         try:
-            return self._keep(take(), receipt, price)
+            self._kept = self._keep(take(), receipt, view.models[receipt.model or ""].price)
         except Exception as error:  # noqa: BLE001 (counted and logged; it is not kept)
             report(error)
-            return None
 
     def _keep(
         self, answer: Answer | None, receipt: Receipt, price: Price | None
@@ -351,7 +363,7 @@ class Looking:
             self._cache.link.remember(scope, rule, asked, kept, key=recall.key)
         return kept
 
-    def end(self, kept: KeptAnswer | None) -> None:
+    def end(self) -> None:
         """The request is over; who waited for it has its answer, or goes on."""
         self._leave()
         self._tell = None
@@ -360,7 +372,7 @@ class Looking:
         self._leads = False
         flight = self._cache.flights.pop((self._recall.scope, self._recall.asked.exact), None)
         for one in list(flight.waiting) if flight is not None else ():
-            one.landed(kept)
+            one.landed(self._kept)
 
 
 def _made(recall: Recall, receipt: Receipt, price: Price | None, new_id: str) -> KeptAnswer:
