@@ -14,6 +14,8 @@ from selvedge.adapters.bundled_models import (
     model_digest,
     model_path,
 )
+from selvedge.adapters.cache_link import CacheDown, CacheLink, Found
+from selvedge.adapters.cache_process import CacheProcess, CacheSettings, open_store, run_cache
 from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
 from selvedge.adapters.cedar import read_policies
 from selvedge.adapters.certificates import (
@@ -26,6 +28,7 @@ from selvedge.adapters.certificates import (
 from selvedge.adapters.collector_folder import (
     CollectorFolder,
 )
+from selvedge.adapters.embedder import BundledEmbedder, Embedder, EmbedderFailed, UrlEmbedder
 from selvedge.adapters.engine_commands import (
     STARTED,
     WRITTEN_BEFORE,
@@ -296,6 +299,11 @@ __all__ = [
     "Ask",
     "BadCertificate",
     "BadWebhook",
+    "BundledEmbedder",
+    "CacheDown",
+    "CacheLink",
+    "CacheProcess",
+    "CacheSettings",
     "Call",
     "CaseConfig",
     "Cell",
@@ -307,6 +315,8 @@ __all__ = [
     "CollectorFolder",
     "DataMissing",
     "EmbeddedEngine",
+    "Embedder",
+    "EmbedderFailed",
     "EngineProbe",
     "Entropy",
     "Facts",
@@ -314,6 +324,7 @@ __all__ = [
     "FileJournal",
     "FleetConfig",
     "FolderFiles",
+    "Found",
     "Heard",
     "Held",
     "HeldDelta",
@@ -366,6 +377,7 @@ __all__ = [
     "ToStart",
     "Told",
     "TransportFailed",
+    "UrlEmbedder",
     "Vault",
     "WatchedFile",
     "Way",
@@ -427,6 +439,7 @@ __all__ = [
     "open_delta",
     "open_prices",
     "open_release",
+    "open_store",
     "operator_public_key",
     "pair_keys",
     "parse_prices",
@@ -457,6 +470,7 @@ __all__ = [
     "rows_of_lines",
     "rows_of_parts",
     "rows_of_tenant",
+    "run_cache",
     "seal_delta",
     "seal_prices",
     "seal_release",

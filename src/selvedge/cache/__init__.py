@@ -8,6 +8,7 @@ from selvedge.cache.deciding import NEAR, Decider, Pair, Verdict
 from selvedge.cache.gates import Slots, clash, slots_of
 from selvedge.cache.pairing import content_words, pair_of
 from selvedge.cache.scope import WHOLE, CacheStatus, Candidate, Scope, admits, judge
+from selvedge.cache.value import over_share, to_leave, value_of
 
 __all__ = [
     "NEAR",
@@ -26,8 +27,11 @@ __all__ = [
     "content_words",
     "decider_of",
     "judge",
+    "over_share",
     "pair_of",
     "pooled",
     "read_asked",
     "slots_of",
+    "to_leave",
+    "value_of",
 ]
