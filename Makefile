@@ -11,7 +11,8 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(realpath .))
 endif
 
 .PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-ledger bench-sim
-.PHONY: bench-log bench-compare bench-live bench-money bench-policy torture compile wheel docs clean
+.PHONY: bench-instructions bench-log bench-compare bench-live bench-money bench-policy torture
+.PHONY: compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -49,6 +50,9 @@ bench-engine: compile  ## measure engines on this machine
 
 bench-gateway: compile  ## compare a PoP with other gateways on one core; see ARGS=--help
 	@.venv/bin/python -m bench.gateway $(ARGS)
+
+bench-instructions: compile  ## instructions a request, by callgrind: steady on a busy machine
+	@$(COMPILED) .venv/bin/python -m bench.instructions $(ARGS)
 
 bench-routing: compile  ## measure one routing decision among 160 GPU PoPs
 	@$(COMPILED) .venv/bin/python -m bench.routing $(ARGS)

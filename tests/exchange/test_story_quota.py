@@ -17,7 +17,6 @@ from selvedge.exchange import (
     FleetView,
     Intend,
     ReadBody,
-    Recall,
     Record,
     Refuse,
     Relay,
@@ -28,7 +27,7 @@ from selvedge.exchange import (
 from selvedge.fabric import Limits, Price, Project, Refused, Release, Route, Usage
 from selvedge.ledger import Away, Holder
 from selvedge.ledger.budgets import CONCURRENT
-from tests.exchange.test_story import BODY_MAX, FULL, RECALLED, WRITTEN, failed, gone, relayed
+from tests.exchange.test_story import BODY_MAX, FULL, WRITTEN, failed, gone, relayed
 from tests.exchange.test_story_laws import arrivals, ends, writes
 from tests.support.conversation import Conversation
 from tests.support.fleets import BODY, NOW_US, bearer, make_head, make_release, make_view
@@ -57,11 +56,9 @@ def talk_to(view: FleetView, **head: Any) -> Conversation:
     return Conversation(serve(make_head(bearer("free"), **head), view, BODY_MAX))
 
 
-def at_relay(view: FleetView, *, keeps: bool = True) -> Conversation:
+def at_relay(view: FleetView) -> Conversation:
     talk = talk_to(view)
     talk.expect(ReadBody, BodyRead(BODY, NOW_US + 10))
-    if keeps:
-        talk.expect(Recall, RECALLED)
     talk.expect(Intend, WRITTEN)
     return talk
 
@@ -128,7 +125,6 @@ def test_what_never_came_to_an_engine_used_nothing() -> None:
     view = view_with(release_with(Limits(9, 1000, 2)))
     talk = talk_to(view)
     talk.expect(ReadBody, BodyRead(BODY, NOW_US + 10))
-    talk.expect(Recall, RECALLED)
     talk.expect(Intend, FULL)
     assert used(view) == [0, 0, 0]
     talk.expect(Record, WRITTEN)
@@ -184,7 +180,6 @@ def test_one_request_that_exceeds_the_whole_limit() -> None:
     fits = BODY[:-1] + b',"max_tokens":1}'
     talk = talk_to(view)
     talk.expect(ReadBody, BodyRead(fits, NOW_US + 10))
-    talk.expect(Recall, RECALLED)
 
 
 def test_an_unpriced_model_and_a_budget_in_money() -> None:
@@ -196,7 +191,6 @@ def test_an_unknown_model_is_told_as_such_and_takes_nothing() -> None:
     view = view_with(release_with(Limits(9, 1000, 2, 10)))
     talk = talk_to(view)
     talk.expect(ReadBody, BodyRead(BODY.replace(b"chat", b"none"), NOW_US + 10))
-    talk.expect(Recall, RECALLED)
     talk.expect(Record, WRITTEN)
     assert refusal(talk).code == "model_not_found"
     assert used(view) == [0, 0, 0, 0]
@@ -246,11 +240,10 @@ def test_a_key_for_another_model() -> None:
 
 
 def test_a_key_narrowed_to_a_zone_is_processed_there_alone() -> None:
-    talk = at_relay(view_with(release_with(Limits(), zones=("eea",))), keeps=False)
+    talk = at_relay(view_with(release_with(Limits(), zones=("eea",))))
     relay = talk.expect(Relay, relayed())
     assert relay.job.allowed == ("fra",)
     assert [attempt.pop for attempt in relay.attempts] == ["fra"]
-    assert talk.said(Recall) == []  # Nothing of it may be kept here.
 
 
 # Laws.
@@ -266,8 +259,6 @@ def test_however_it_goes_it_is_settled_once(data: st.DataObject) -> None:
         match command:
             case ReadBody():
                 return data.draw(arrivals)
-            case Recall():
-                return RECALLED
             case Relay():
                 return data.draw(ends())
             case _:
@@ -287,13 +278,13 @@ def test_however_it_goes_it_is_settled_once(data: st.DataObject) -> None:
     assert not talk.said(Tally)
 
 
-@pytest.mark.parametrize("steps", range(4))
+@pytest.mark.parametrize("steps", range(3))
 def test_a_story_that_is_broken_off_leaves_nothing_running(steps: int) -> None:
     """A fault of ours: the estimate stands, the slot does not."""
     view = view_with(release_with(Limits(9, 1000, 2)))
     story = serve(make_head(bearer("free")), view, BODY_MAX)
     next(story)
-    for reply in (BodyRead(BODY, NOW_US + 10), RECALLED, WRITTEN)[:steps]:
+    for reply in (BodyRead(BODY, NOW_US + 10), WRITTEN)[:steps]:
         story.send(reply)
     story.close()
     budgets = view.quotas._kept["key/free"].budgets if view.quotas else []

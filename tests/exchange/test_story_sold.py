@@ -5,11 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from selvedge.exchange import BodyRead, Intend, ReadBody, Recall, Record, Refuse, serve
+from selvedge.exchange import BodyRead, Intend, ReadBody, Record, Refuse, serve
 from selvedge.fabric import Outcome, Price, Priced, Release
 from selvedge.ledger import Away, Holder, settle
 from selvedge.pop.metrics import Metrics
-from tests.exchange.test_story import BODY_MAX, RECALLED, WRITTEN
+from tests.exchange.test_story import BODY_MAX, WRITTEN
 from tests.pop.test_metrics import samples
 from tests.support.conversation import Conversation
 from tests.support.fleets import BODY, NOW_US, bearer, make_head, make_release, make_view
@@ -50,10 +50,8 @@ def test_a_model_without_a_price_is_not_sold(price: Price | None, counted: bool)
 @pytest.mark.parametrize("price", [Price(0, 0), Price(1, 1, until_us=NOW_US + 11)])
 def test_a_model_with_a_price_is_sold(price: Price) -> None:
     served = talk(price)
-    served.expect(Recall, RECALLED)
     served.expect(Intend, WRITTEN)
 
 
 def test_where_nothing_is_sold_no_price_is_asked_for() -> None:
-    served = talk(None, sold=False)
-    served.expect(Recall, RECALLED)
+    talk(None, sold=False)

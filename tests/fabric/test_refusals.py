@@ -33,7 +33,8 @@ def test_rows(row: RefusalKind) -> None:
     assert row.type == TYPES[row.status]
     assert row.fault in {"caller", "policy", "engine", "capacity", "selvedge"}
     assert row.meaning
-    assert (row.fault in ("caller", "policy")) == (row.status < 500)
+    theirs = row.status < 500 or row.code == "not_cached"  # whose 504 is RFC 9111's
+    assert (row.fault in ("caller", "policy")) == theirs
     # Of what is not our failure, only the wait for what still runs, and a limit that begins again.
     again = {"idempotency_in_progress", "rate_limit_exceeded", "concurrency_exceeded"}
     assert not (row.should_retry and row.status < 500 and row.code not in again)

@@ -90,7 +90,8 @@ GOLDEN = (
     '"release_hash":"' + "ab" * 32 + '","request_id":"req_1","started_us":1800000000000100,'
     '"ticket":"t1","usage":{"cache_read":5,"cache_write":0,"input_uncached":10,"output":20,'
     '"provenance":"reported","reasoning":3},"v":1},"mac":"bWFj"},'
-    '"body_bytes":64,"cache":"off","code":null,"data_class":"default","dialect":null,'
+    '"body_bytes":64,"cache":"off","cache_entry":null,"cache_from":null,"cache_similarity":null,'
+    '"code":null,"data_class":"default","dialect":null,'
     '"ended_us":1800000000001000,"finish_reason":"stop","first_token_us":1800000000000500,'
     '"handling":[],"id":"rcpt_1","ingress_country":"ID","ingress_pop":"cgk",'
     '"key":"asean","model":"chat",'
@@ -105,10 +106,12 @@ GOLDEN = (
     '"usage":{"cache_read":5,"cache_write":0,"input_uncached":10,"output":20,'
     '"provenance":"reported","reasoning":3},"v":1,"worker":0,"zone":"asean"}'
 )
-GOLDEN_LEAF = "0d42232d7fdfb6752c843c72deb255c57b4cfe73165afc55705738154c2bc293"
-BEFORE_DIALECT = GOLDEN.replace('"dialect":null,', "")
-BEFORE_DIALECT_LEAF = "5944a9849f0ad59e58487cbb8f42ce88bcf2299da18cd9ce48e884969c811bca"
-BEFORE_POLICY = BEFORE_DIALECT.replace('"handling":[],', "").replace('"policy":null,', "")
+GOLDEN_LEAF = "17e445a37d0b6fef29ef238e8587db5d108f7ad5f88ccdeb88596079cafca25c"
+BEFORE_CACHE = GOLDEN.replace('"dialect":null,', "").replace(
+    '"cache_entry":null,"cache_from":null,"cache_similarity":null,', ""
+)
+BEFORE_CACHE_LEAF = "5944a9849f0ad59e58487cbb8f42ce88bcf2299da18cd9ce48e884969c811bca"
+BEFORE_POLICY = BEFORE_CACHE.replace('"handling":[],', "").replace('"policy":null,', "")
 BEFORE_POLICY_LEAF = "f17c62f4467734d9186251a314a0009de96c9deb3afb31d9e62ec006ea66fbcb"
 # As it was before `purpose` and `repeats`: kept as written, read with defaults.
 BEFORE = BEFORE_POLICY.replace('"purpose":"request",', "").replace('"repeats":null,', "")
@@ -135,15 +138,15 @@ def test_golden_leaf() -> None:
 
 
 @pytest.mark.parametrize(
-    "before", [BEFORE_DIALECT, BEFORE_POLICY, BEFORE, BEFORE.replace('"worker":0,', "")]
+    "before", [BEFORE_CACHE, BEFORE_POLICY, BEFORE, BEFORE.replace('"worker":0,', "")]
 )
 def test_receipts_from_before_a_field_keep_their_bytes(before: str) -> None:
     old = Sealed(msgspec.Raw(before.encode()), base64.b64encode(SALT).decode())
     assert old.decode() == msgspec.structs.replace(RECEIPT, seq=42)
     assert bytes(old.receipt) == before.encode()
     assert leaf(BEFORE.encode(), SALT).hex() == BEFORE_LEAF
+    assert leaf(BEFORE_CACHE.encode(), SALT).hex() == BEFORE_CACHE_LEAF
     assert leaf(BEFORE_POLICY.encode(), SALT).hex() == BEFORE_POLICY_LEAF
-    assert leaf(BEFORE_DIALECT.encode(), SALT).hex() == BEFORE_DIALECT_LEAF
 
 
 def test_every_field_is_always_there() -> None:

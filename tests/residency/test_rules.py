@@ -160,7 +160,7 @@ def test_a_rule_is_narrowed_by_the_zones_of_a_key() -> None:
     assert isinstance(narrow, Allowed)
     assert names(rules, narrow.bits) == ["fra"]
     assert (narrow.rule.pops, narrow.rule.zone, narrow.transit) == (("fra",), "world", True)
-    assert (wide.rule.scope, narrow.rule.scope) == ("world", "world/eea")
+    assert (wide.rule.narrowed, narrow.rule.narrowed) == ((), ("eea",))
     assert rules.allowed("free", "default", "sin", NOW_US, ("asean", "eea", "none")) != narrow
     inside = rules.allowed("asean", "default", "sin", NOW_US, ("eea",))
     assert isinstance(inside, Refused)

@@ -14,13 +14,14 @@ from selvedge.fabric import (
     CompiledRule,
     DataClass,
     Policy,
+    Provider,
     Refused,
     Release,
     Tenant,
     Zone,
 )
 from selvedge.residency import ASKED, Rules, Verdicts, check_act, differences
-from tests.support.fleets import make_pop, make_release
+from tests.support.fleets import make_pop, make_provider, make_release
 
 COUNTRIES = ["SG", "DE", "ID", "FR", "unknown"]
 HASH = "sha256:" + "0" * 64
@@ -35,7 +36,8 @@ def site(name: str, country: str) -> Any:  # Any: a PoP
 def fleets(draw: st.DrawFn) -> Release:
     countries = draw(st.lists(st.sampled_from(COUNTRIES), min_size=1, max_size=9))
     pops = tuple(site(f"p{number}", country) for number, country in enumerate(countries))
-    bits = st.integers(0, 2 ** len(pops) - 1).map(lambda one: format(one, "x"))
+    abroad = providers(draw(st.lists(st.sampled_from(COUNTRIES), max_size=2)))
+    bits = st.integers(0, 2 ** (len(pops) + len(abroad)) - 1).map(lambda one: format(one, "x"))
     rules = [
         CompiledRule(name, from_us, *(draw(bits) for _ in get_args(Act)))
         for name in ("a", "b")
@@ -59,7 +61,12 @@ def fleets(draw: st.DrawFn) -> Release:
         keys=(),
         policy=Policy("text", "{}", "1", HASH, tuple(rules)),
         made_us=1,
+        providers=abroad,
     )
+
+
+def providers(countries: list[str]) -> tuple[Provider, ...]:
+    return tuple(make_provider(f"x{number}", country) for number, country in enumerate(countries))
 
 
 @settings(max_examples=300)
@@ -69,7 +76,7 @@ def test_verdicts_are_what_the_compiled_rules_decide(release: Release, at_us: in
     for one in release.tenants[0].classes:
         rule = rules.rule("t", one.id, at_us)
         assert rule is not None
-        for bit, pop in enumerate(release.pops):
+        for bit, pop in enumerate(release.sites):
             for act, bits in (
                 ("process", rule.allowed),
                 ("entry", rule.enter),

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from selvedge.cache import Scope
+from selvedge.cache import Asked, Scope
 from selvedge.exchange import (
     Drop,
     Ending,
@@ -21,7 +21,7 @@ from selvedge.exchange import (
     Served,
     Story,
 )
-from selvedge.fabric import Ask, Head, Outcome, PoP, Refused, Route, Usage
+from selvedge.fabric import NO_WISH, Ask, CacheRule, Head, Outcome, PoP, Refused, Route, Usage
 from selvedge.routing import Attempt, FleetMap, Load, Plan
 from selvedge.sim import Scenario, Work, WriteFault, chat_body
 from selvedge.sim.batching import BatchedAnswering
@@ -368,11 +368,13 @@ def test_a_race_has_no_model_yet() -> None:
     ask = Ask(Route.CHAT, MODEL)
     head = Head("r", "r", Route.CHAT, None, None, 0, 10**9)
     job = Job(head, ask, asked.body, "asean", "default", "asean/default", ("sin",))
+    asked_of = Asked(bytes(32), b"", "", MODEL)
     racer = Attempt("sin", "SG", "smol", 0, "")
 
     def racing() -> Story:
-        yield Recall(Scope("asean", "default", "asean"), ask)
-        yield Remember(Scope("asean", "default", "asean"), ask)
+        recall = Recall(Scope("asean", "default", "asean"), CacheRule(), NO_WISH, asked_of)
+        yield recall
+        yield Remember(recall)
         yield Relay((racer, racer), job)
         return Drop()
 

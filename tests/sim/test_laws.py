@@ -5,7 +5,19 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from selvedge.fabric import DataClass, Engine, Ingress, Key, PoP, Release, Served, Tenant, Wan, Zone
+from selvedge.fabric import (
+    DataClass,
+    Engine,
+    Ingress,
+    Key,
+    PoP,
+    Provider,
+    Release,
+    Served,
+    Tenant,
+    Wan,
+    Zone,
+)
 from selvedge.sim import Flow, Outage, Scenario, Shares, WriteFault, example_release, simulate
 from selvedge.sim.engines import SECOND_US, EngineModel
 from selvedge.sim.fleet import MODEL
@@ -46,7 +58,22 @@ def releases(draw: st.DrawFn) -> Release:
         tenants.append(Tenant(name, (DataClass("default", name, ingress),)))
         keys.append(Key(name, name, "default", "0" * 64))
     fleet = (EXAMPLE.models, tuple(pops), tuple(zones), tuple(tenants), tuple(keys))
-    return Release("drawn", 1, 0, *fleet, wan=Wan(1.6, draw(st.integers(0, 50))))
+    wan = Wan(1.6, draw(st.integers(0, 50)))
+    return Release("drawn", 1, 0, *fleet, wan=wan, providers=draw(providers()))
+
+
+@st.composite
+def providers(draw: st.DrawFn) -> tuple[Provider, ...]:
+    return tuple(
+        Provider(
+            id=f"x{number}",
+            country=draw(st.sampled_from(COUNTRIES)),
+            engines=tuple(engine(one) for one in range(draw(st.integers(1, 2)))),
+            rtt_ms=draw(st.none() | st.integers(0, 300)),
+            handicap_ms=draw(st.sampled_from([0, 0, 2000])),
+        )
+        for number in range(draw(st.integers(0, 3)))
+    )
 
 
 @st.composite
@@ -57,7 +84,7 @@ def scenarios(draw: st.DrawFn, release: Release) -> Scenario:
         for pop in release.pops
         for key in release.keys
     ]
-    engines = [(pop.id, one.id) for pop in release.pops for one in pop.engines]
+    engines = [(site.id, one.id) for site in release.sites for one in site.engines]
     outages = [
         Outage(*draw(st.sampled_from(engines)), from_us, from_us + draw(st.integers(1, HOUR_US)))
         for from_us in draw(st.lists(st.integers(0, HOUR_US), max_size=6 if engines else 0))
@@ -97,6 +124,9 @@ def test_every_law_holds_on_any_fleet(data: st.DataObject, seed: int) -> None:
     for receipt in (one for receipts in report.receipts.values() for one in receipts):
         where = receipt.processed_in
         assert where is None or where in zones[receipt.zone]
+        assert not receipt.ingress_pop.startswith("x"), "nothing enters at a provider"
+        abroad = (receipt.served_pop or "").startswith("x")
+        assert not abroad or receipt.attested is None, "its word is a third party's"
         assert len(receipt.attempts) <= len(receipt.planned)
         assert receipt.ended_us >= receipt.received_us
     assert simulate(release, scenario, seed).canonical() == report.canonical()

@@ -17,6 +17,7 @@ from selvedge.fabric import (
     Key,
     Model,
     PoP,
+    Provider,
     Release,
     Route,
     Served,
@@ -67,6 +68,13 @@ def make_pop(pop: str, engines: bool = True) -> PoP:
         entity=f"Example {country}",
         engines=own if engines else (),
     )
+
+
+def make_provider(name: str, country: str, **changes: Any) -> Provider:  # Any: fields of Provider
+    """A provider with one engine that serves `chat`."""
+    engine = Engine("api", "http://127.0.0.1:9009", "openai", (Served("chat", "gpt"),))
+    fields: dict[str, Any] = {"entity": f"Vendor {country}", "engines": (engine,)}
+    return Provider(name, country, **fields | changes)
 
 
 def make_release(**changes: Any) -> Release:  # Any: fields of Release

@@ -39,7 +39,7 @@ def under_policy(
         )
         for tenant in release.tenants
     )
-    fleet = Fleet(release.pops, entities, tenants)
+    fleet = Fleet(release.sites, entities, tenants)
     listed = lists or shipped_jurisdictions()
     made = compile_policy(read_policies(text), fleet, listed, release.made_us)
     return msgspec.structs.replace(release, tenants=tenants, entities=entities, policy=made.policy)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from selvedge.wire import PROFILES, Profile
+from selvedge.wire import DIALECTS, PROFILES, Profile
 
 
 @pytest.mark.parametrize("row", PROFILES.values(), ids=lambda row: row.name)
@@ -19,7 +19,9 @@ def test_rows(row: Profile) -> None:
 
 
 def test_the_engines_of_the_house() -> None:
-    assert set(PROFILES) == {"llama.cpp", "openai", "vllm", "sglang", "tgi", "ollama"}
+    own = {"llama.cpp", "openai", "vllm", "sglang", "tgi", "ollama"}
+    assert set(PROFILES) == own | {"openai-api", "azure", "anthropic"}
+    assert {one.dialect for one in PROFILES.values()} == set(DIALECTS)
     # The only moments at which llama.cpp notices that its client has left.
     assert [name for name, row in PROFILES.items() if row.always_stream] == ["llama.cpp"]
     extras = {"return_progress": b"true", "timings_per_token": b"true"}

@@ -4,6 +4,9 @@
 exported: importing them here would import them twice there.
 """
 
+from selvedge.adapters.answer_store import AnswerStore, Put
+from selvedge.adapters.answer_store_marks import Purge
+from selvedge.adapters.answer_store_records import KeptAnswer, Question
 from selvedge.adapters.bundled_models import (
     BUNDLED,
     ModelUnavailable,
@@ -53,6 +56,7 @@ from selvedge.adapters.http_client import (
     Outgoing,
     TransportFailed,
     Way,
+    authority_of,
 )
 from selvedge.adapters.identities import (
     keep_secret,
@@ -220,6 +224,7 @@ from selvedge.adapters.release_store import (
 )
 from selvedge.adapters.report_rows import numbers_around, rows_between, rows_of_tenant
 from selvedge.adapters.response_store import Owner, ResponseStore
+from selvedge.adapters.scope_keys import ScopeKeys
 from selvedge.adapters.service_parts import (
     service_of_parts,
 )
@@ -288,6 +293,7 @@ __all__ = [
     "RESHARD_FILE",
     "STARTED",
     "WRITTEN_BEFORE",
+    "AnswerStore",
     "Ask",
     "BadCertificate",
     "BadWebhook",
@@ -315,6 +321,7 @@ __all__ = [
     "HeldPrices",
     "Hold",
     "HttpClient",
+    "KeptAnswer",
     "KeyDeltaStore",
     "KnownModel",
     "LeafJoin",
@@ -341,11 +348,15 @@ __all__ = [
     "PageText",
     "PlainFiles",
     "PriceStore",
+    "Purge",
+    "Put",
+    "Question",
     "ReceiptBook",
     "ReleaseArchive",
     "ReleaseStore",
     "ResponseStore",
     "Schedule",
+    "ScopeKeys",
     "SetBack",
     "SharedClaims",
     "SharedCounts",
@@ -366,6 +377,7 @@ __all__ = [
     "as_rows",
     "as_table",
     "at_once",
+    "authority_of",
     "bare",
     "check_peer_certificates",
     "check_webhook_url",

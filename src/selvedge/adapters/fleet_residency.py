@@ -111,7 +111,7 @@ def with_policy(
                 raise BadRelease(f"tenants.{tenant_id}.classes.{name}.policy", words)
         return release
     written = read_policies(config.policies.text)
-    fleet = Fleet(release.pops, release.entities, tenants)
+    fleet = Fleet(release.sites, release.entities, tenants)
     made = compile_policy(written, fleet, lists, release.made_us, facts.decisions)
     for words in made.remarks:
         facts.remark(words)

@@ -128,7 +128,7 @@ class HttpClient:
         """Send a request; its answer comes through ``sink``."""
         sized = request.body or request.method == "POST"
         framing = [b"content-length: %d" % len(request.body)] if sized else []
-        host = ("host", _authority(request.host, request.port))
+        host = ("host", authority_of(request))
         head = render_request_head(
             request.method, request.target, [host, *request.headers], framing
         )
@@ -139,7 +139,7 @@ class HttpClient:
 
     def way(self, target: str, to: Origin, headers: Sequence[tuple[str, str]] = ()) -> Way:
         """A way for many POSTs to one target: its head is rendered once."""
-        host = ("host", _authority(to.host, to.port))
+        host = ("host", authority_of(to))
         return Way(self._place(to), RequestTemplate(target, [host, *headers]))
 
     def post(
@@ -401,9 +401,10 @@ class _Connection(asyncio.Protocol):
         call.fail(TransportFailed(kind, words, bytes_sent=True))
 
 
-def _authority(host: str, port: int) -> str:
-    """Host and port as ``Host`` names them: an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def authority_of(to: Outgoing | Origin) -> str:
+    """Host and port as ``Host`` names them: an IPv6 address in brackets, no port of TLS's own."""
+    host = f"[{to.host}]" if ":" in to.host else to.host
+    return host if to.tls is not None and to.port == 443 else f"{host}:{to.port}"
 
 
 __all__ = [
@@ -417,4 +418,5 @@ __all__ = [
     "ResponseSink",
     "TransportFailed",
     "Way",
+    "authority_of",
 ]

@@ -104,8 +104,8 @@ def class_of(release: Release, written: str) -> tuple[str, str]:
 
 
 def site_of(release: Release, written: str) -> str:
-    """A PoP by its id. Raises `SelvedgeError`."""
-    pops = [pop.id for pop in release.pops]
-    if written not in pops:
-        raise SelvedgeError(f"{written!r} is no PoP of the fleet{close(written, pops)}")
+    """A PoP or a provider by its id. Raises `SelvedgeError`."""
+    sites = [one.id for one in release.sites]
+    if written not in sites:
+        raise SelvedgeError(f"{written!r} is no site of the fleet{close(written, sites)}")
     return written

@@ -104,9 +104,9 @@ def _sites(case: CaseConfig, release: Release) -> list[str]:
         return [site_of(release, one) for one in listed(case.site)]
     found = []
     for country in listed(case.country or []):
-        there = [pop.id for pop in release.pops if pop.country == country]
+        there = [one.id for one in release.sites if one.country == country]
         if not there:
-            raise SelvedgeError(f"no PoP of the fleet is in {country!r}")
+            raise SelvedgeError(f"no site of the fleet is in {country!r}")
         found += there
     return found
 

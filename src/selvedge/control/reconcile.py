@@ -122,6 +122,8 @@ class _Journals:
         self.requests.add(receipt.request_id)
         if receipt.attested is not None:
             self.taken[receipt.attested.mac] = receipt
+        if receipt.cache == "hit":
+            return  # what it says was used, the engine counted for the first receipt
         if receipt.usage is not None and receipt.served_pop and receipt.served_engine:
             place = f"{receipt.served_pop}/{receipt.served_engine}"
             fresh = receipt.usage.input_uncached + receipt.usage.cache_write

@@ -12,11 +12,13 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from selvedge.cache import Candidate, Scope
+from selvedge.cache import Asked, Candidate, Scope
 from selvedge.fabric import (
     Ask,
     Attestation,
     Attested,
+    CacheRule,
+    CacheWish,
     Handling,
     Head,
     Personal,
@@ -57,10 +59,15 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Recall(msgspec.Struct, frozen=True):
-    """Search kept answers, in this scope only. -> `Recalled`."""
+    """Search kept answers, in this scope only. -> `Recalled`, or `ClientLeft` where that waited.
+
+    Until its end this request may answer others that ask the same in the same scope meanwhile.
+    """
 
     scope: Scope
-    ask: Ask
+    rule: CacheRule
+    wish: CacheWish
+    asked: Asked
 
 
 class Intend(msgspec.Struct, frozen=True):
@@ -109,10 +116,12 @@ class Relay(msgspec.Struct, frozen=True):
 
 
 class Remember(msgspec.Struct, frozen=True):
-    """Keep the answer just given, in this scope. -> `Written` or `NotWritten`; neither matters."""
+    """Keep the answer just given for who asks so again, once its receipt is written.
 
-    scope: Scope
-    ask: Ask
+    -> `Written` or `NotWritten`; neither matters.
+    """
+
+    recall: Recall
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -160,13 +169,13 @@ class BodyRefused(msgspec.Struct, frozen=True):
 
 
 class ClientLeft(msgspec.Struct, frozen=True):
-    """The client hung up before its request was complete."""
+    """The client hung up before anything was asked for it."""
 
     at_us: int
 
 
 class Recalled(msgspec.Struct, frozen=True):
-    """Kept answers that may fit, best first; empty without a cache."""
+    """Kept answers that may fit, best first."""
 
     candidates: tuple[Candidate, ...]
     at_us: int
@@ -316,4 +325,11 @@ class Replay(msgspec.Struct, frozen=True):
     first: str
 
 
-Ending: TypeAlias = Deliver | Refuse | Drop | Replay
+class Reuse(msgspec.Struct, frozen=True):
+    """Send the kept answer that `Recall` found: as a stream or whole, as this client asked."""
+
+    found: Candidate
+    age_s: int
+
+
+Ending: TypeAlias = Deliver | Refuse | Drop | Replay | Reuse

@@ -75,7 +75,7 @@ def replayed(reply: Reply, draft: Receipt) -> tuple[Receipt, Replay] | None:
 def spends(receipt: Receipt) -> bool:
     """Whether a request that ended so has spent its key: it was answered, or billed for a part."""
     settled = settle(receipt)
-    return settled.row == "complete" or settled.billed.total > 0
+    return settled.row in ("complete", "cache_hit") or settled.billed.total > 0
 
 
 def read(reply: Reply) -> Claimed:

@@ -12,7 +12,7 @@ does not hold is refused with the reason and changes nothing. Proposal 0008 has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Annotated, Final
 
@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from selvedge.exchange.pair_messages import PairMessage, Sender
 from selvedge.exchange.view import FleetView
-from selvedge.fabric import BadTicket, PoP, Refused
+from selvedge.fabric import BadTicket, Refused
 from selvedge.routing import Board, Delta, Known, ModelReport, Publications, Report
 
 QUESTION_BYTES_MAX: Final = 64 * 1024
@@ -182,9 +182,9 @@ def _lists(view: FleetView, at_us: int) -> Iterator[list[str]]:
             if isinstance(allowed, Refused) or allowed.bits in seen:
                 continue
             seen.add(allowed.bits)
-            members: Mapping[str, PoP] = {
-                pop.id: pop
-                for pop in view.rules.members(allowed.bits)
-                if pop.engines and pop.id != here
-            }
+            members = [
+                one.id
+                for one in view.rules.members(allowed.bits)
+                if one.engines and one.id != here and one.id in view.pops
+            ]
             yield sorted(members, key=lambda pop: (view.routes.rtt_us(pop), pop))

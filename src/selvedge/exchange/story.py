@@ -13,11 +13,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from selvedge.cache import CacheStatus, Scope, admits, judge
+from selvedge.cache import Candidate
 from selvedge.exchange import repeats
+from selvedge.exchange.case import Case
 from selvedge.exchange.commands import (
     BodyRead,
     BodyRefused,
+    ClientLeft,
     Command,
     Deliver,
     Drop,
@@ -30,22 +32,28 @@ from selvedge.exchange.commands import (
     NotWritten,
     ReadBody,
     Recall,
-    Recalled,
     Record,
     Refuse,
     Relay,
     Relayed,
     Remember,
     Reply,
-    Resume,
+    Reuse,
     Tally,
 )
+from selvedge.exchange.drafts import open_receipt, with_ask
 from selvedge.exchange.keeping import may_keep, read_ask
 from selvedge.exchange.quota import Taken, spent, take
-from selvedge.exchange.references import kept_elsewhere, kept_in, unknown_reference
+from selvedge.exchange.recalling import (
+    found_in,
+    given_again,
+    is_kept,
+    recall_of,
+    why_no_engine,
+)
+from selvedge.exchange.references import kept_in, resumed
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
-    PROBE_TENANT,
     Ask,
     Head,
     Outcome,
@@ -55,7 +63,6 @@ from selvedge.fabric import (
     Tried,
     TriedOutcome,
 )
-from selvedge.fabric.value import Value
 from selvedge.ledger import Admitted, Level
 from selvedge.residency import Allowed
 from selvedge.routing import Attempt, Plan
@@ -64,6 +71,8 @@ from selvedge.wire import ImageUrls, is_callers_fault
 Story: TypeAlias = Generator[Command, Reply, Ending]
 
 RETRY_AFTER_MS: Final = 1000
+_ELSEWHERE: Final = frozenset({"unsupported_field", "unsupported_route"})
+"""An engine cannot be told all that was asked: its client's fault only where no other can."""
 _OVER: Final = frozenset({"deadline_exceeded", "shutting_down"})
 """Not the engine's failures: no other one could do better."""
 _ENDED: Final = (Relayed, Failed, Gone)
@@ -106,7 +115,7 @@ def serve(
     keep = kept_in(view, admitted, allowed) if head.dialect == "responses" else None
     arrived = yield ReadBody(body_bytes_max, keep)
     if isinstance(arrived, BodyRead) and arrived.refers is not None:
-        arrived = yield from _resumed(arrived, view, admitted, keep)
+        arrived = yield from resumed(arrived, view, admitted, keep)
     if isinstance(arrived, BodyRefused):
         return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
     if not isinstance(arrived, BodyRead):
@@ -115,7 +124,7 @@ def serve(
     ask = read_ask(head, arrived, view, admitted.tenant, image_urls, keeps=keeps)
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
-    draft = _asked(draft, ask, view)
+    draft = with_ask(draft, ask, view)
     barred = admitted.bars_model(ask.model)
     if barred is not None:
         return (yield from _refuse(head, draft, barred, arrived.at_us, ask))
@@ -128,7 +137,7 @@ def serve(
     taken = take(view, admitted, ask, arrived.at_us)
     if isinstance(taken, Refused):
         return (yield from _refuse(head, draft, taken, arrived.at_us, ask, levels=levels))
-    case = _Case(head, ask, arrived, admitted, allowed, taken, keeps)
+    case = Case(head, ask, arrived, admitted, allowed, taken, keeps)
     try:
         return (yield from _answer_case(case, draft, view))
     finally:
@@ -136,50 +145,22 @@ def serve(
             taken.break_off()
 
 
-def _resumed(
-    arrived: BodyRead, view: FleetView, admitted: Admitted, keep: Scope | None
-) -> Generator[Command, Reply, Reply]:
-    """The body of a request that goes on from a kept answer, with what went before."""
-    refers, at_us = arrived.refers or "", arrived.at_us
-    barred = kept_elsewhere(view, admitted, refers, at_us)
-    if barred is not None:
-        return BodyRefused(barred, at_us)
-    if keep is None:
-        return BodyRefused(unknown_reference(refers), at_us)
-    whole = yield Resume(keep, refers)
-    if isinstance(whole, BodyRead):
-        whole = msgspec.structs.replace(whole, written=arrived.written)
-    return whole
-
-
-class _Case(Value, frozen=True):
-    """One request that may go on, with all that is known of it."""
-
-    head: Head
-    ask: Ask
-    arrived: BodyRead
-    admitted: Admitted
-    allowed: Allowed
-    taken: Taken | None
-    keeps: bool
-    """Whether anything of it may be kept here for later."""
-
-
-def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
+def _answer_case(case: Case, draft: Receipt, view: FleetView) -> Story:
     """From the cache, else from an engine; with its receipt."""
-    head, ask, admitted, allowed = case.head, case.ask, case.admitted, case.allowed
-    taken = case.taken
-    scope = Scope(admitted.tenant, admitted.data_class, allowed.rule.scope)
-    cached: CacheStatus = "off"
+    head, ask, taken = case.head, case.ask, case.taken
+    recall = recall_of(case, view)
+    if isinstance(recall, Refused):
+        return (yield from _refuse(head, draft, recall, case.arrived.at_us, ask, taken=taken))
     at_us = case.arrived.at_us
-    if case.keeps:
-        recalled = yield Recall(scope, ask)
-        at_us = recalled.at_us
-        cached = judge(ask, recalled.candidates if isinstance(recalled, Recalled) else ())
-    if cached != draft.cache:
-        draft = msgspec.structs.replace(draft, cache=cached)
+    if recall is not None or head.cache is not None:
+        early = yield from _recalled(case, draft, view, recall)
+        if not isinstance(early, int):
+            return early
+        at_us = early
+    if recall is not None:
+        draft = msgspec.structs.replace(draft, cache="miss")
 
-    plan = _plan(head, ask, view, allowed, at_us)
+    plan = _plan(head, ask, view, case.allowed, at_us)
     if isinstance(plan, Refused):
         return (yield from _refuse(head, draft, plan, at_us, ask, taken=taken))
     draft = msgspec.structs.replace(
@@ -194,9 +175,45 @@ def _answer_case(case: _Case, draft: Receipt, view: FleetView) -> Story:
         return (yield from _refuse(head, draft, refused, intended.at_us, ask, taken=taken))
 
     ended, tried = yield from relay_in_turn(plan, _job(case))
-    if case.keeps and admits(ask, cached) and isinstance(ended, Relayed):
-        yield Remember(scope, ask)
+    if recall is not None and isinstance(ended, Relayed) and is_kept(recall, ask, ended):
+        yield Remember(recall)
     return (yield from _settle(draft, case, ended, tried))
+
+
+def _recalled(
+    case: Case, draft: Receipt, view: FleetView, recall: Recall | None
+) -> Generator[Command, Reply, Ending | int]:
+    """The ending where the cache has the answer, or nothing else will do; else its moment.
+
+    No intent goes before a hit: nothing leaves the PoP for it, and its client is given nothing
+    before its receipt is written.
+    """
+    head, ask, taken = case.head, case.ask, case.taken
+    at_us = case.arrived.at_us
+    if recall is not None:
+        told = yield recall
+        at_us = told.at_us
+        found = found_in(told, recall, case, view)
+        if found is not None:
+            return (yield from _give_again(case, draft, found, at_us))
+        draft = msgspec.structs.replace(draft, cache="miss")
+        if isinstance(told, ClientLeft):
+            return (yield from _left(head, draft, at_us, ask, taken))
+    refused = why_no_engine(head, at_us)
+    if refused is not None:
+        return (yield from _refuse(head, draft, refused, at_us, ask, taken=taken))
+    return at_us
+
+
+def _give_again(case: Case, draft: Receipt, found: Candidate, at_us: int) -> Story:
+    """A kept answer, with the receipt that says so: no engine is asked, and nothing is used."""
+    receipt = given_again(draft, found, at_us)
+    if case.taken is not None:
+        case.taken.settle(receipt)
+    recorded = yield Record(receipt, _personal(case.head, case.ask))
+    if isinstance(recorded, NotWritten):
+        return Refuse(_unwritable(recorded), receipt=False)
+    return Reuse(found, found.age_s(at_us))
 
 
 def _plan(head: Head, ask: Ask, view: FleetView, allowed: Allowed, at_us: int) -> Plan | Refused:
@@ -229,13 +246,18 @@ def relay_in_turn(
     """
     tried: tuple[Tried, ...] = ()
     left = list(plan.attempts)
+    failed: Failed | None = None
     while True:
         attempt = left.pop(0)
         reply = yield Relay((attempt,), job)
         ended = _answer(reply)
         tried += (_tried(attempt, ended),)
-        if not left or not isinstance(ended, Failed) or not _worth_another(ended):
+        if not isinstance(ended, Failed) or not _worth_another(ended):
             return ended, tried
+        if failed is None or ended.refused.code not in _ELSEWHERE:
+            failed = ended
+        if not left:
+            return failed, tried
 
 
 def _answer(reply: Reply) -> Ended:
@@ -247,12 +269,12 @@ def _answer(reply: Reply) -> Ended:
 def _worth_another(failed: Failed) -> bool:
     return (
         failed.tokens == 0
-        and not is_callers_fault(failed.refused)
+        and (not is_callers_fault(failed.refused) or failed.refused.code in _ELSEWHERE)
         and failed.refused.code not in _OVER
     )
 
 
-def _settle(draft: Receipt, case: _Case, ended: Ended, tried: tuple[Tried, ...]) -> Story:
+def _settle(draft: Receipt, case: Case, ended: Ended, tried: tuple[Tried, ...]) -> Story:
     """The one path from the last attempt to the receipt and the ending."""
     head, ask = case.head, case.ask
     receipt = _with_end(draft, ended, tried)
@@ -382,9 +404,13 @@ def _again(
     return again[1]
 
 
-def _left(head: Head, draft: Receipt, at_us: int) -> Story:
+def _left(
+    head: Head, draft: Receipt, at_us: int, ask: Ask | None = None, taken: Taken | None = None
+) -> Story:
     receipt = msgspec.structs.replace(draft, outcome=Outcome.CLIENT_GONE, ended_us=at_us)
-    yield Record(receipt, _personal(head, None))
+    if taken is not None:
+        taken.settle(receipt)
+    yield Record(receipt, _personal(head, ask))
     return Drop()
 
 
@@ -393,40 +419,6 @@ def _unwritable(reply: NotWritten) -> Refused:
         "receipt_unwritable",
         f"The request cannot be written down ({reply.reason}), so it is not served; retry.",
         retry_after_ms=RETRY_AFTER_MS,
-    )
-
-
-def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
-    """The receipt as far as the head tells it."""
-    return Receipt(
-        id=head.receipt_id,
-        request_id=head.request_id,
-        tenant=admitted.tenant,
-        project=admitted.project,
-        key=admitted.key,
-        data_class=admitted.data_class,
-        route=head.route.value,
-        ingress_pop=view.here.id,
-        ingress_country=view.here.country,
-        rule=f"{admitted.tenant}/{admitted.data_class}",
-        zone="",
-        release=view.release.version,
-        release_hash=view.release_hash,
-        received_us=head.received_us,
-        transit=False,
-        purpose="probe" if admitted.tenant == PROBE_TENANT else head.purpose,
-        dialect=head.dialect,
-    )
-
-
-def _asked(draft: Receipt, ask: Ask, view: FleetView) -> Receipt:
-    model = view.models.get(ask.model)
-    return msgspec.structs.replace(
-        draft,
-        model=ask.model if model is not None else None,
-        model_digest=model.digest if model is not None else None,
-        stream=ask.stream,
-        body_bytes=ask.prompt_bytes,
     )
 
 
@@ -478,7 +470,7 @@ def _personal(head: Head, ask: Ask | None) -> Personal:
     return Personal(head.client_ip, ask.end_user if ask else None, head.client_request_id)
 
 
-def _job(case: _Case) -> Job:
+def _job(case: Case) -> Job:
     admitted, rule = case.admitted, case.allowed.rule
     return Job(
         case.head,

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from selvedge.fabric import Engine, Model, PoP, Release
+from selvedge.fabric import Engine, Model, PoP, Provider, Release
 from selvedge.ledger import Holder, Keyring
 from selvedge.residency import Rule, Rules
 from selvedge.routing import Catalogue, EngineStates, FleetMap, Load, Policy, Signals
@@ -44,6 +44,7 @@ class FleetView(msgspec.Struct, frozen=True):
     pops: Mapping[str, PoP]
     engines: Mapping[str, Engine]
     """Engines of this PoP."""
+    providers: Mapping[str, Provider]
     pair_keys: Mapping[str, bytes]
     salts: Mapping[str, bytes] = {}
     """Of prompt fingerprints, by tenant; a tenant without one has no fingerprints."""
@@ -71,6 +72,7 @@ class Compiled(msgspec.Struct, frozen=True):
     keyring: Keyring
     models: Mapping[str, Model]
     pops: Mapping[str, PoP]
+    providers: Mapping[str, Provider]
     catalogue: Catalogue
     salts: Mapping[str, bytes]
     zones: Mapping[str, frozenset[str]]
@@ -86,6 +88,7 @@ def compile_release(release: Release, release_hash: str, pepper: bytes) -> Compi
         keyring=Keyring(release.keys, pepper, release.tenants, release.projects),
         models={model.id: model for model in release.models},
         pops={pop.id: pop for pop in release.pops},
+        providers={one.id: one for one in release.providers},
         catalogue=Catalogue(release),
         salts={one.id: prefix_salt(one.id, pepper) for one in release.tenants},
         zones=_zones(release),
@@ -162,6 +165,7 @@ def view_at(
         load=load,
         models=compiled.models,
         pops=compiled.pops,
+        providers=compiled.providers,
         engines={engine.id: engine for engine in own.engines},
         pair_keys=pair_keys,
         salts=compiled.salts,

@@ -7,7 +7,7 @@ from selvedge.fabric.addresses import (
     read_address,
     why_forbidden,
 )
-from selvedge.fabric.caching import JUDGES, CacheRule, Decision
+from selvedge.fabric.caching import JUDGES, NO_WISH, CacheRule, CacheWish, Decision
 from selvedge.fabric.countries import COUNTRIES, GROUPS, UNKNOWN_COUNTRY, is_country
 from selvedge.fabric.errors import (
     BadProof,
@@ -21,13 +21,17 @@ from selvedge.fabric.errors import (
     StoreFailed,
 )
 from selvedge.fabric.fleet import (
+    PROVIDER_RTT_MS,
+    SECRET_NAME,
     Collector,
     Control,
     Engine,
     Model,
     ModelKind,
+    Place,
     PoP,
     Priced,
+    Provider,
     Release,
     Served,
     Wan,
@@ -107,8 +111,11 @@ __all__ = [
     "LOG_KEYS_MAX",
     "NAME_PATTERN",
     "NO_LIMITS",
+    "NO_WISH",
     "PROBE_TENANT",
+    "PROVIDER_RTT_MS",
     "REFUSALS",
+    "SECRET_NAME",
     "TOKENS_MAX",
     "UNKNOWN_COUNTRY",
     "Act",
@@ -122,6 +129,7 @@ __all__ = [
     "BadSetting",
     "BadTicket",
     "CacheRule",
+    "CacheWish",
     "Collector",
     "CompiledRule",
     "Control",
@@ -142,12 +150,14 @@ __all__ = [
     "ModelKind",
     "Outcome",
     "Personal",
+    "Place",
     "PoP",
     "Policy",
     "Price",
     "Priced",
     "Project",
     "Provenance",
+    "Provider",
     "Purpose",
     "Receipt",
     "RefusalKind",

@@ -65,3 +65,22 @@ class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     def covers(self, model: str) -> bool:
         """Whether answers of ``model`` are kept."""
         return not self.models or model in self.models
+
+
+class CacheWish(msgspec.Struct, frozen=True):
+    """What one request asks of the cache: the directives of RFC 9111, and ours."""
+
+    reuses: bool = True
+    """Whether a kept answer will do; False: ``no-cache``."""
+    keeps: bool = True
+    """Whether its answer may be kept; False: ``no-store``."""
+    age_s_max: int | None = None
+    """The oldest answer that will do."""
+    only_if_cached: bool = False
+    threshold: float | None = None
+    """The least similarity that will do; with ``static`` it stands for the rule's."""
+    tags: tuple[str, ...] = ()
+    """Names under which its answer can be dropped."""
+
+
+NO_WISH: Final = CacheWish()

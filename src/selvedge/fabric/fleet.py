@@ -1,15 +1,15 @@
 """The fleet as nouns: models, engines, PoPs, zones, tenants, keys, and the release of them all.
 
 A release is the one frozen value the control plane hands to a PoP. It checks itself on build: an
-invalid one cannot exist. The order of ``Release.pops`` numbers the PoPs; the bitsets of the
-residency room count in that order. Secrets are never in a release: keys appear as keyed hashes,
-PoPs by their public keys.
+invalid one cannot exist. The order of ``Release.sites`` (PoPs, then providers) numbers them; the
+bitsets of the residency room count in that order. Secrets are never in a release: keys appear as
+keyed hashes, PoPs by their public keys.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -27,6 +27,12 @@ _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}")
 _PUBLIC_KEY: Final = re.compile(r"[A-Za-z0-9+/]{43}=")
 _CERTIFICATE: Final = re.compile(r"[A-Za-z0-9+/]{1,4094}={0,2}")
 CERTIFICATES_MAX: Final = 2
+PROVIDER_RTT_MS: Final = 60
+"""To a provider that says neither where it is nor how far away."""
+PROVIDER_MS_MAX: Final = 600_000
+PROVIDER_KEYS_MAX: Final = 16
+SECRET_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,127}|[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
+"""Of an environment variable, or of a sealed secret."""
 
 ModelKind = Literal["chat", "embedding"]
 
@@ -95,6 +101,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether plaintext http may go to addresses that are neither loopback nor private."""
     honours: tuple[Handling, ...] = ()
     """Which handlings of data classes it keeps to, by how it is run or by contract."""
+    cost: Price | None = None
+    """What its operator pays for tokens there; None: nobody said, and the model's price stands."""
 
     def __post_init__(self) -> None:
         check_name("engines", self.id)
@@ -105,6 +113,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         self._check_host()
         if self.in_flight_max < 1 or self.prefill_tokens_per_s < 1:
             raise BadRelease(f"engines.{self.id}", "limits and rates are at least 1")
+        if self.cost is not None:
+            self.cost.check(f"engines.{self.id}.cost")
 
     def _check_host(self) -> None:
         """Refuse an address in digits that could never be dialled; names wait for a resolver."""
@@ -168,6 +178,61 @@ class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not all(_CERTIFICATE.fullmatch(one) for one in self.certificates):
             raise BadRelease(field, "is DER in base64, at most 4096 characters each")
         check_log_keys(f"pops.{self.id}.log_keys", self.log_keys)
+
+
+class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A third party's region: a place where engines are, and nothing else of ours.
+
+    Every PoP that holds one of its ``keys`` dials it itself. It has no door, keys, log or report.
+    """
+
+    id: str
+    country: str
+    """Where it processes: ISO 3166-1 alpha-2, or ``unknown``."""
+    engines: tuple[Engine, ...]
+    entity: str = "unknown"
+    """The legal entity that operates it; one that is not among the release's entities is
+    established nowhere that a rule knows.
+    """
+    city: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    rtt_ms: int | None = None
+    """The round trip from every PoP; None: by its coordinates, else `PROVIDER_RTT_MS`."""
+    handicap_ms: int = 0
+    """How much longer another may take to the first token before this one is asked."""
+    keys: tuple[str, ...] = ()
+    """Names of its secrets at the PoPs: of environment variables, or of sealed ones. None: it asks
+    for no key.
+    """
+
+    def __post_init__(self) -> None:
+        field = f"providers.{self.id}"
+        check_name("providers", self.id)
+        if self.country != UNKNOWN_COUNTRY:
+            _check_country(f"{field}.country", self.country)
+        if not self.engines:
+            raise BadRelease(f"{field}.engines", "a provider has at least one engine")
+        check_unique(f"{field}.engines", [engine.id for engine in self.engines])
+        check_unique(f"{field}.keys", list(self.keys))
+        if (self.latitude is None) != (self.longitude is None):
+            raise BadRelease(field, "has latitude and longitude, or neither")
+        if not (-90 <= (self.latitude or 0) <= 90 and -180 <= (self.longitude or 0) <= 180):
+            raise BadRelease(field, "latitude is -90..90, longitude -180..180 degrees")
+        for name in ("rtt_ms", "handicap_ms"):
+            if not 0 <= (getattr(self, name) or 0) <= PROVIDER_MS_MAX:
+                raise BadRelease(f"{field}.{name}", f"is from 0 to {PROVIDER_MS_MAX} ms")
+        for one in self.keys:
+            if not SECRET_NAME.fullmatch(one):
+                words = f"{one!r} is no name of a secret: an environment variable in capitals, or "
+                words += "a sealed one as a-z, 0-9, '.' and '-'"
+                raise BadRelease(f"{field}.keys", words)
+        if len(self.keys) > PROVIDER_KEYS_MAX:
+            raise BadRelease(f"{field}.keys", f"names more than {PROVIDER_KEYS_MAX}; leave some")
+
+
+Place: TypeAlias = PoP | Provider
+"""Where a request may be processed."""
 
 
 class Zone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -260,6 +325,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_domain: str = LOG_DOMAIN
     """The origins of this fleet's logs begin with it."""
     logs: tuple[JurisdictionLog, ...] = ()
+    providers: tuple[Provider, ...] = ()
+    """Third parties' regions, numbered after the PoPs."""
 
     def __post_init__(self) -> None:
         check_name("fleet", self.fleet)
@@ -267,6 +334,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadRelease("version", "counts from 1")
         for what in ("models", "pops", "zones", "tenants", "keys"):
             check_unique(what, [one.id for one in getattr(self, what)])
+        check_unique("providers", [one.id for one in self.sites])
         check_unique("entities", [one.id for one in self.entities])
         check_unique("projects", [f"{one.tenant}/{one.id}" for one in self.projects])
         check_unique("collectors", [one.zone for one in self.collectors])
@@ -293,8 +361,9 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rules = set()
         for row in self.policy.rules if self.policy is not None else ():
             rules.add(row.rule)
-            if row.bits.bit_length() > len(self.pops):
-                words = f"allows more PoPs than the {len(self.pops)} there are"
+            if row.bits.bit_length() > len(self.sites):
+                more = f", and {len(self.providers)} providers" if self.providers else ""
+                words = f"allows more PoPs than the {len(self.pops)} there are{more}"
                 raise BadRelease(f"policy.rules.{row.rule}", words)
         for tenant in self.tenants:
             for kind in tenant.classes:
@@ -327,12 +396,13 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         models = {model.id for model in self.models}
         zones = {zone.id for zone in self.zones}
         classes = {(tenant.id, one.id) for tenant in self.tenants for one in tenant.classes}
-        for pop in self.pops:
-            for engine in pop.engines:
+        for number, site in enumerate(self.sites):
+            table = "pops" if number < len(self.pops) else "providers"
+            for engine in site.engines:
                 for served in engine.serves:
                     if served.model not in models:
                         raise BadRelease(
-                            f"pops.{pop.id}.engines.{engine.id}",
+                            f"{table}.{site.id}.engines.{engine.id}",
                             f"serves {served.model!r}, which is not under models",
                         )
         for tenant in self.tenants:
@@ -359,6 +429,11 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if collector.zone not in zones:
                 words = "is not under zones; collectors are named by a zone of the fleet"
                 raise BadRelease(f"collectors.{collector.zone}", words)
+
+    @property
+    def sites(self) -> tuple[Place, ...]:
+        """Every place where something may be processed, in the order of the bitsets."""
+        return (*self.pops, *self.providers) if self.providers else self.pops
 
     def pop(self, pop_id: str) -> PoP:
         """The PoP with this id; raises `KeyError` where there is none."""

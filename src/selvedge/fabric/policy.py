@@ -55,7 +55,7 @@ class Entity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CompiledRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One named rule of the policy from a moment on: a bitset of PoPs for each act, in hex.
 
-    Bit *i* is ``Release.pops[i]``. Where a rule has several rows, each holds until the next one's
+    Bit *i* is ``Release.sites[i]``. Where a rule has several rows, each holds until the next one's
     ``from_us``; before the first it allows nothing.
     """
 

@@ -124,6 +124,13 @@ class Receipt(msgspec.Struct, frozen=True):
     served_entity: str | None = None
     processed_in: str | None = None
     cache: str = "off"
+    """``miss`` and ``hit`` where its data class has a cache."""
+    cache_entry: str | None = None
+    """Which kept answer was given; `served_pop` and `processed_in` are of who made it then."""
+    cache_similarity: int | None = None
+    """Of its question to this one, in parts per million; of the same question 1,000,000."""
+    cache_from: str | None = None
+    """The receipt of the request for which it was made."""
     outcome: Outcome = Outcome.INTERRUPTED
     status: int = 0
     code: str | None = None

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from selvedge.fabric.caching import CacheWish
 from selvedge.fabric.refusals import Refused
 
 Purpose = Literal["request", "batch", "probe"]
@@ -62,6 +63,8 @@ class Head(msgspec.Struct, frozen=True):
     """The client's word for this request: sent again under it, it is not answered twice."""
     purpose: Purpose = "request"
     """What the receipt says of why it was asked; never read from a client's request."""
+    cache: CacheWish | Refused | None = None
+    """What it asks of the cache; refused, where there is one, if that cannot be read."""
     dialect: Dialect | None = None
     """The form in which its client asks; None: the route's own."""
 

@@ -21,7 +21,7 @@ from selvedge.ledger.price_list import PriceList
 def served_models(release: Release) -> frozenset[str]:
     """The models that some engine of the fleet serves."""
     return frozenset(
-        served.model for pop in release.pops for engine in pop.engines for served in engine.serves
+        served.model for one in release.sites for engine in one.engines for served in engine.serves
     )
 
 

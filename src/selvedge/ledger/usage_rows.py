@@ -178,8 +178,15 @@ def row_of_receipt(sealed: Sealed, receipt: Receipt, *, conflict: bool = False) 
         ended_as=settlement.row if receipt.purpose == "request" else _ended_as(receipt),
         stream=receipt.stream,
         first_token_us=receipt.first_token_us,
-        made=receipt.usage.generated if receipt.usage is not None else 0,
+        made=_made(receipt),
     )
+
+
+def _made(receipt: Receipt) -> int:
+    """What an engine generated for this request: for a kept answer nothing."""
+    if receipt.usage is None or receipt.cache == "hit":
+        return 0
+    return receipt.usage.generated
 
 
 def _ended_as(receipt: Receipt) -> str:

@@ -90,7 +90,7 @@ class Asking(NamedTuple):
 def explain(release: Release, lists: Jurisdictions | None, asking: Asking) -> Explained:
     """Everything that is known of it. Raises `BadRelease` of a release whose policy is damaged."""
     verdicts = Verdicts(release)
-    kind, pop = verdicts.classes[asking.named], verdicts.pops[asking.site]
+    kind, pop = verdicts.classes[asking.named], verdicts.sites[asking.site]
     at_us = max(day_us(asking.day), 0)
     if day_at(release.made_us) == asking.day:
         at_us = release.made_us  # it was not published yet when the day began

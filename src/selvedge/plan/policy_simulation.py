@@ -52,7 +52,7 @@ class Simulation:
     def __init__(self, release: Release) -> None:
         self._release = release
         self._rules = Rules(release)
-        self._index = {pop.id: bit for bit, pop in enumerate(release.pops)}
+        self._index = {one.id: bit for bit, one in enumerate(release.sites)}
         self._keys = {(key.tenant, key.id): key.zones for key in release.keys}
         self._models: dict[tuple[str, tuple[str, ...]], int] = {}
         self.fates: Counter[str] = Counter()
@@ -104,12 +104,12 @@ class Simulation:
     def _serving(self, model: str | None, handling: tuple[str, ...]) -> int:
         """PoPs with an engine that serves a model and honours these handlings."""
         if model is None:
-            return (1 << len(self._release.pops)) - 1
+            return (1 << len(self._release.sites)) - 1
         key = (model, handling)
         if key not in self._models:
             self._models[key] = sum(
                 1 << bit
-                for bit, pop in enumerate(self._release.pops)
+                for bit, pop in enumerate(self._release.sites)
                 if any(
                     one.name_of(model) is not None and set(handling) <= set(one.honours)
                     for one in pop.engines

@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.cache import Scope
+from selvedge.adapters import authority_of
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -50,7 +50,8 @@ from selvedge.exchange import (
     spends,
     take_word,
 )
-from selvedge.fabric import Ask, Engine, Head, Refused, StoreFailed, Usage
+from selvedge.fabric import Ask, Engine, Head, Place, Refused, StoreFailed, Usage
+from selvedge.pop.asked_form import asked_form
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
@@ -59,15 +60,16 @@ from selvedge.pop.relay import Relaying
 from selvedge.pop.state import PopState
 from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.wire import (
+    DIALECTS,
     PROFILES,
-    Form,
+    Dialect,
+    Order,
     ProtocolViolation,
     Ticket,
     attest,
     body_hash,
     engine_body,
     issue,
-    open_form,
 )
 
 TICKET_HEADER: Final = "selvedge-ticket"
@@ -83,11 +85,9 @@ class Interpreter:
         self._view = view
         self._inbound = inbound
         self._head = head
-        self._form: Form | None = None
-        self._keep: Scope | None = None
-        if head.dialect is not None and not for_peer:
-            self._form = open_form(head, state.settings.pop, state.settings.image_urls)
-        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=self._form)
+        self._form = asked_form(head, state, for_peer=for_peer)
+        form = self._form.form if self._form is not None else None
+        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=form)
         self._relaying: Relaying | None = None
         self._asked: Ask | None = None
         self._held_bytes = 0
@@ -172,10 +172,9 @@ class Interpreter:
                 self._down.drop()
 
     def _read_body(self, command: ReadBody) -> None:
-        if command.keep is not None and self._form is not None and self._state.responses.keeps:
-            self._keep = command.keep
-            self._form.keeps = True
-            self._down.on_formed = self._keep_answer
+        if self._form is not None:
+            self._form.begin(command)
+            self._down.on_formed = self._form.keep_answer
         size = self._head.content_length
         reserve = command.bytes_max if size is None else min(size, command.bytes_max)
         if not self._state.bodies.take(reserve):
@@ -206,34 +205,16 @@ class Interpreter:
         if self._deadline is not None:
             self._deadline.cancel()
         if isinstance(came, bytes):
-            self._go_on(BodyRead(came, now_us()) if self._form is None else self._translated(came))
+            form = self._form
+            self._go_on(BodyRead(came, now_us()) if form is None else form.translated(came))
         elif isinstance(came, ClientGone):
             self._go_on(ClientLeft(now_us()))
         else:
             self._go_on(BodyRefused(self._body_refusal(came), now_us()))
 
-    def _translated(self, body: bytes) -> Reply:
-        """A body of another API's, in the chat form."""
-        assert self._form is not None
-        chat = self._form.read(body)
-        if isinstance(chat, Refused):
-            return BodyRefused(chat, now_us())
-        return BodyRead(chat, now_us(), written=body, refers=self._form.refers)
-
     def _resume(self, command: Resume) -> Reply:
         assert self._form is not None
-        bytes_max = self._state.settings.body_bytes_max
-        whole = self._state.responses.resume(
-            self._form, command.scope, command.response_id, bytes_max
-        )
-        if isinstance(whole, Refused):
-            return BodyRefused(whole, now_us())
-        return BodyRead(whole, now_us())
-
-    def _keep_answer(self) -> None:
-        """A whole answer is made: keep it before its client has it, who may go on from it then."""
-        if self._form is not None and self._keep is not None:
-            self._state.responses.keep(self._form, self._keep)
+        return self._form.resumed(command)
 
     def _body_refusal(self, fault: BodyTooLarge | ProtocolViolation) -> Refused:
         if isinstance(fault, BodyTooLarge):
@@ -268,8 +249,8 @@ class Interpreter:
                 for pool in relaying.pools:
                     self._state.shares.give_back(pool, job.tenant)
                 self._state.load.leave(where, tokens)
-                if isinstance(reply, Relayed) and attempt.engine is not None:
-                    self._learn_engine(attempt.engine, relaying, job)
+                if isinstance(reply, Relayed) and attempt.pop == self._view.here.id:
+                    self._learn_engine(attempt.engine or "", relaying, job)
                 after = self._after(reply, attempt, where, crowded=relaying.crowded)
             except Exception as error:  # noqa: BLE001 (as in `_go_on`)
                 self._break_off(error)
@@ -277,6 +258,7 @@ class Interpreter:
                 self._go_on(after)
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended, tokens)
+        relaying.is_abroad = attempt.pop in self._view.providers
         self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
@@ -302,7 +284,7 @@ class Interpreter:
             self._state.load.mend(where)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
-        if attempt.pop == self._view.here.id:
+        if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
@@ -330,7 +312,7 @@ class Interpreter:
             pop=attempt.pop,
             engine=attempt.engine,
             country=attempt.country,
-            entity=self._view.pops[attempt.pop].entity,
+            entity=self._site(attempt.pop).entity,
             model_digest=model.digest,
         )
         engine = self._engine(attempt)
@@ -342,13 +324,21 @@ class Interpreter:
             profile=PROFILES[engine.profile] if engine is not None else None,
             answer_bytes_max=self._state.settings.answer_bytes_max,
             prompt_tokens=prompt_tokens,
+            dialect=_dialect(engine) if engine is not None else None,
         )
 
     def _engine(self, attempt: Attempt) -> Engine | None:
-        """The engine of an attempt here; None where the attempt goes to a peer."""
-        if attempt.pop != self._view.here.id or attempt.engine is None:
+        """The engine that an attempt asks from here; None where the attempt goes to a peer."""
+        if attempt.pop == self._view.here.id and attempt.engine is not None:
+            return self._view.engines[attempt.engine]
+        provider = self._view.providers.get(attempt.pop)
+        if provider is None or attempt.engine is None:
             return None
-        return self._view.engines[attempt.engine]
+        return next(one for one in provider.engines if one.id == attempt.engine)
+
+    def _site(self, name: str) -> Place:
+        provider = self._view.providers.get(name)
+        return provider if provider is not None else self._view.pops[name]
 
     def _begin(self, relaying: Relaying, attempt: Attempt, job: Job) -> None:
         engine = self._engine(attempt)
@@ -375,9 +365,38 @@ class Interpreter:
         relaying.pools.append(where)
         name = engine.name_of(job.ask.model) or job.ask.model
         keeps = bool(job.scope)  # else nothing of it may stay here, at an engine neither
+        dialect = _dialect(engine)
+        if dialect is not None:
+            self._begin_at_provider(relaying, engine, dialect, job)
+            return
         body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=keeps)
         way = self._state.engine_way(engine, job.ask.route)
         relaying.begin(self._state.client.post(way, body, relaying))
+
+    def _begin_at_provider(
+        self, relaying: Relaying, engine: Engine, dialect: Dialect, job: Job
+    ) -> None:
+        """The same in another form: path, headers and body are the dialect's word."""
+        target = self._state.target_of(engine)
+        order = Order(
+            ask=job.ask,
+            body=job.body,
+            name=engine.name_of(job.ask.model) or job.ask.model,
+            profile=PROFILES[engine.profile],
+            now_us=now_us(),
+            secret=self._state.engine_keys.get(engine.api_key_env or "", ""),
+            base=target.path,
+            host=authority_of(target.origin),
+            options=target.options,
+            context_tokens_max=self._view.models[job.ask.model].context_tokens_max,
+            keeps=bool(job.scope),
+        )
+        made = dialect.request(order)
+        if isinstance(made, Refused):
+            relaying.refuse(made)
+            return
+        way = self._state.provider_way(engine, made.target)
+        relaying.begin(self._state.client.post(way, made.body, relaying, made.headers))
 
     def _ticket(self, attempt: Attempt, job: Job) -> str:
         at_us = now_us()
@@ -450,6 +469,12 @@ class Interpreter:
     def _tally(self, command: Tally) -> Reply:
         self._state.tally(command.code)
         return Written(now_us())
+
+
+def _dialect(engine: Engine) -> Dialect | None:
+    """The dialect of a provider; None where the engine is asked as its client asked us."""
+    profile = PROFILES[engine.profile]
+    return None if profile.dialect == "openai" else DIALECTS[profile.dialect]
 
 
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {

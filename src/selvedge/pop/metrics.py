@@ -201,7 +201,7 @@ class Metrics:
         if first_us is not None:
             self.ttft.observe(receipt.served_pop or NO_FAULT, max(0, first_us - received_us))
         usage = receipt.usage
-        if usage is not None:
+        if usage is not None and receipt.cache != "hit":
             uncached, cached, generated = self._token_cells
             uncached.inc(usage.input_uncached)
             cached.inc(usage.cache_read)

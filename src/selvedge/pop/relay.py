@@ -20,9 +20,13 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import Downstream, read_timing
 from selvedge.routing import ANSWERS, UNTOLD, Underway
 from selvedge.wire import (
+    DIALECTS,
+    Dialect,
+    Limits,
     Profile,
     ResponseHead,
     StreamScan,
+    Translator,
     assemble,
     engine_streams,
     read_answer,
@@ -65,7 +69,7 @@ class Relaying:
 
     ``profile`` is the engine's; None where the answer comes through another PoP, whose error codes
     are ours and whose attestation may follow. ``prompt_tokens`` is an estimate, for engines that
-    do not count.
+    do not count. ``dialect`` is a provider's, whose answer is translated before it is read.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Relaying:
         profile: Profile | None,
         answer_bytes_max: int,
         prompt_tokens: int = 0,
+        dialect: Dialect | None = None,
     ) -> None:
         # A peer is always given usage: the ingress needs it, and strips it for its client.
         ask = msgspec.structs.replace(job.ask, include_usage=True) if job.for_peer else job.ask
@@ -95,6 +100,10 @@ class Relaying:
             )
         self._prompt_tokens = prompt_tokens
         self._started_us = now_us()
+        self._dialect = dialect
+        self._translator: Translator | None = None
+        if dialect is not None:
+            self._translator = dialect.translator(ask, self._started_us)
         self._first_token_us: int | None = None
         self._head: ResponseHead | None = None
         self._held: list[bytes] = []
@@ -110,6 +119,8 @@ class Relaying:
         """Where this attempt holds a slot."""
         self.crowded = False
         """It got none because its tenant has its share: the engine is well."""
+        self.is_abroad = False
+        """Its engine is a provider's: what a PoP tells of its own engines does not count it."""
         self.heard = self.wrote = False
         down.on_gone = self.client_left
 
@@ -140,9 +151,16 @@ class Relaying:
         if self._head.status != 200 or self._scan is None:
             self._hold([part])
             return
+        translator = self._translator
+        if translator is not None:
+            part = translator.feed(part)
+            if not part and translator.fault is None:
+                return
         self._pass_on(self._scan, self._scan.feed(part))
         if self._scan.fault is not None:
             self._fail(self._scan.fault)
+        elif translator is not None and translator.fault is not None:
+            self._fail(translator.fault)
 
     def end(self) -> None:
         """The engine's answer is over."""
@@ -196,9 +214,9 @@ class Relaying:
         return streams and not self._down.paused
 
     def underway(self) -> Underway | None:
-        """What the engine has yet to do of it; None where the engine is another PoP's."""
+        """What the engine has yet to do of it; None where the engine is not this PoP's."""
         engine = self._served.engine
-        if self._profile is None or engine is None:
+        if self._profile is None or engine is None or self.is_abroad:
             return None
         if self._first_token_us is not None:
             return Underway(engine, self._ask, ANSWERS)
@@ -259,11 +277,18 @@ class Relaying:
         self._hold(payloads)
 
     def _end_stream(self, scan: StreamScan) -> None:
-        self._pass_on(scan, scan.close())
+        translator = self._translator
+        if translator is not None:
+            self._pass_on(scan, scan.feed(translator.close()))
+        if translator is None or translator.fault is None:
+            self._pass_on(scan, scan.close())
         if self._ended:
             return
-        if scan.fault is not None:
-            self._fail(scan.fault)
+        fault = scan.fault
+        if fault is None and translator is not None:
+            fault = translator.fault
+        if fault is not None:
+            self._fail(fault)
             return
         usage = self._usage()
         if not self._ask.stream:
@@ -274,7 +299,14 @@ class Relaying:
         self._resolve(Relayed(**self._facts(), finish_reason=reason))
 
     def _end_json(self) -> None:
-        read = read_answer(self._ask, b"".join(self._held))
+        body = b"".join(self._held)
+        if self._translator is not None:
+            told = self._translator.whole(body)
+            if isinstance(told, Refused):
+                self._fail(told)
+                return
+            body = told
+        read = read_answer(self._ask, body)
         if read is None:
             self._fail(Refused("engine_failed", "The engine's answer is not JSON."))
             return
@@ -289,6 +321,8 @@ class Relaying:
         body, profile = b"".join(self._held), self._profile
         if profile is None:
             return refusal_of_answer(status, body, ours=True)
+        if self._dialect is not None and self._head is not None:
+            return self._dialect.refusal(status, self._head.headers, body)
         return refusal_of_answer(status, body, caller_words=profile.caller_words)
 
     def _tokens(self) -> int:
@@ -331,10 +365,21 @@ class Relaying:
             self._stop()
             self._resolve(Failed(**self._facts(), refused=refused, told_ms=self._told_ms()))
 
+    def limits(self) -> Limits | None:
+        """What a provider's answer tells of its limits on us, once it has come."""
+        if self._profile is None or self._head is None:
+            return None
+        body = b"".join(self._held) if self._head.status != 200 else b""
+        dialect = self._dialect or DIALECTS["openai"]
+        return dialect.limits(self._head.headers, body, now_us())
+
     def _told_ms(self) -> int | None:
         """When an engine or a peer that refuses wants to be asked again."""
         if self._head is None or self._head.status == 200:
             return None
+        if self._dialect is not None:
+            told = self.limits()
+            return told.retry_after_ms if told is not None else None
         headers = self._head.headers
         return read_retry_after(headers.get("retry-after-ms"), headers.get("retry-after"))
 

@@ -106,7 +106,8 @@ class ShadowCheck:
         if rule.policy_rule in view.rules.stopped:
             return
         self._turn += _STRIDE
-        other = view.release.pops[self._turn % len(view.release.pops)].id
+        all_sites = view.release.sites
+        other = all_sites[self._turn % len(all_sites)].id
         sites = tuple(dict.fromkeys((pop, view.here.id, other)))
         sample = Sample(view.release_hash, policy, view.rules, rule, at_us, sites)
         try:

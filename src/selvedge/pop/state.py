@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -29,7 +30,7 @@ from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
 from selvedge.residency import policy_end_us
 from selvedge.routing import Board, LoadBook, OwnEngines, make_policy
-from selvedge.wire import TicketBook
+from selvedge.wire import NO_OPTIONS, TicketBook
 
 JSON_BODY: Final = ("content-type", "application/json")
 
@@ -39,6 +40,8 @@ class Target(msgspec.Struct, frozen=True):
 
     origin: Origin
     path: str
+    options: Mapping[str, str] = NO_OPTIONS
+    """What the URL's query says to our dialect of the provider there."""
 
 
 class Reading(Protocol):
@@ -111,7 +114,8 @@ class PopState:
         self.draining = False
         self.reading: set[Reading] = set()
         """Requests whose body is still on its way."""
-        self._ways: dict[tuple[str, str | None, bool, Route], Way] = {}
+        self._ways: dict[tuple[str, str | None, bool, str], Way] = {}
+        self._targets: dict[str, Target] = {}
 
     def swap(self, held: Held, secrets: Secrets, peers: Peers | None = None) -> None:
         """Serve by this release from now on; running requests keep the view they began with."""
@@ -131,6 +135,7 @@ class PopState:
         self.shadow.serve(self.view)
         self.peering.take(peers or Peers())
         self._ways.clear()
+        self._targets.clear()
         self.templates = Templates(here)
         self.metrics.release.set(held.release.version)
         self.metrics.policy_end.set(policy_end_us(held.release.policy) // 1_000_000)
@@ -152,13 +157,31 @@ class PopState:
         # By address, not by name: a request that began under an older release keeps to its own.
         way = self._ways.get((engine.url, engine.api_key_env, engine.plain_http_outside, route))
         if way is None:
-            target = parse_url(engine.url)
+            target = self.target_of(engine)
             key = self.engine_keys.get(engine.api_key_env or "")
             headers = [JSON_BODY, ("authorization", f"Bearer {key}")] if key else [JSON_BODY]
             outside = engine.plain_http_outside
             origin = msgspec.structs.replace(target.origin, plain_outside=outside)
             way = self.client.way(target.path + route.value, origin, headers)
             self._ways[engine.url, engine.api_key_env, outside, route] = way
+        return way
+
+    def target_of(self, engine: Engine) -> Target:
+        """Where an engine is; kept, because its TLS context is what its connections are kept by."""
+        target = self._targets.get(engine.url)
+        if target is None:
+            target = self._targets[engine.url] = parse_url(engine.url)
+        return target
+
+    def provider_way(self, engine: Engine, path: str) -> Way:
+        """The way to a path of a provider's own; what proves who asks goes with each request."""
+        outside = engine.plain_http_outside
+        key = (engine.url, "", outside, path)
+        way = self._ways.get(key)
+        if way is None:
+            origin = self.target_of(engine).origin
+            origin = msgspec.structs.replace(origin, plain_outside=outside)
+            way = self._ways[key] = self.client.way(path, origin, [JSON_BODY])
         return way
 
     def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way | Refused:
@@ -204,6 +227,7 @@ class PopState:
 
 def parse_url(url: str) -> Target:
     """An engine's URL as host, port, base path and TLS. A trailing ``/v1`` is understood."""
+    url, _, query = url.partition("?")
     scheme, _, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
     base = f"{slash}{path}".rstrip("/").removesuffix("/v1")
@@ -211,4 +235,5 @@ def parse_url(url: str) -> Target:
     if not colon or not port.isdigit():
         host, port = authority, "443" if scheme == "https" else "80"
     tls = ssl.create_default_context() if scheme == "https" else None
-    return Target(Origin(host.strip("[]"), int(port), tls), base)
+    options = dict(parse_qsl(query))
+    return Target(Origin(host.strip("[]"), int(port), tls), base, options)

@@ -21,7 +21,9 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Sites in the order of the release's PoPs. The first epoch is that of the publication."""
+    """Sites in the order of the release: PoPs, then providers. The first epoch is that of the
+    publication.
+    """
 
     sites: tuple[str, ...]
     seen: tuple[Site, ...]

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from selvedge.fabric import Attestation, DataClass, Key, PoP, Receipt, Release
+from selvedge.fabric import Attestation, DataClass, Key, Place, Receipt, Release
 from selvedge.residency.rows import Row, rows_of
 
 KINDS: Final = {
@@ -34,7 +34,7 @@ class Breach(NamedTuple):
 
 
 class _Touch(NamedTuple):
-    """A PoP that had, or might have had, a request's bytes."""
+    """A site that had, or might have had, a request's bytes."""
 
     what: str
     pop: str
@@ -47,13 +47,14 @@ class Judge:
     def __init__(self, release: Release) -> None:
         self.release = release
         self._pops = {pop.id: pop for pop in release.pops}
+        self._sites: dict[str, Place] = {one.id: one for one in release.sites}
         self._zones = {zone.id: frozenset(zone.countries) for zone in release.zones}
         self._classes = {
             (tenant.id, one.id): one for tenant in release.tenants for one in tenant.classes
         }
         self._keys = {(key.tenant, key.id): key for key in release.keys}
         self._owners = {one.id: one.parent for one in release.entities}
-        self._bits = {pop.id: bit for bit, pop in enumerate(release.pops)}
+        self._bits = {one: bit for bit, one in enumerate(self._sites)}
         self._rows = rows_of(release.policy) if release.policy is not None else {}
 
     def owners(self, entity: str | None) -> tuple[str, ...]:
@@ -106,7 +107,7 @@ class Judge:
     def _place(self, touch: _Touch, allowed: frozenset[str], zone: str) -> Iterator[Breach]:
         if touch.country not in allowed:
             yield Breach("zone", f"{touch.what} in {touch.country}, outside zone {zone!r}")
-        pop = self._pops.get(touch.pop)
+        pop = self._sites.get(touch.pop)
         if pop is None:
             yield Breach("place", f"{touch.what} at PoP {touch.pop!r}, which its release lacks")
         elif pop.country != touch.country:
@@ -178,7 +179,7 @@ class Judge:
         """Whether the engine that answered honours what the class asks for."""
         if not kind.handling or receipt.served_pop is None:
             return
-        pop = self._pops.get(receipt.served_pop)
+        pop = self._sites.get(receipt.served_pop)
         honours = _honours(pop, receipt.served_engine)
         if honours is not None and not honours.issuperset(kind.handling):
             lacks = ", ".join(one for one in kind.handling if one not in honours)
@@ -186,7 +187,7 @@ class Judge:
             yield Breach("handling", f"engine {where} does not honour {lacks}")
 
 
-def _honours(pop: PoP | None, engine: str | None) -> frozenset[str] | None:
+def _honours(pop: Place | None, engine: str | None) -> frozenset[str] | None:
     if pop is None:
         return None
     for one in pop.engines:

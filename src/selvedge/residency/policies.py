@@ -24,8 +24,8 @@ from selvedge.fabric import (
     BadRelease,
     CompiledRule,
     Entity,
+    Place,
     Policy,
-    PoP,
     Tenant,
     is_country,
 )
@@ -114,7 +114,8 @@ class Written(msgspec.Struct, frozen=True):
 class Fleet(msgspec.Struct, frozen=True):
     """What of a release a policy is compiled for."""
 
-    pops: tuple[PoP, ...]
+    pops: tuple[Place, ...]
+    """And providers after them."""
     entities: tuple[Entity, ...]
     tenants: tuple[Tenant, ...]
 
@@ -166,7 +167,7 @@ def compile_policy(
         _check_words(clause, lists)
     sites = Sites(fleet.pops, fleet.entities, lists)
     seen = [(from_us, sites.on(day_at(max(from_us, 0)))) for from_us in _moments(lists, made_us)]
-    facts = gather([pop.id for pop in fleet.pops], seen)
+    facts = gather(sites.names, seen)
     if len(facts.epochs) > EPOCHS_MAX:
         words = f"more than {EPOCHS_MAX} moments of change within 400 days; publish fewer at once"
         raise BadRelease("jurisdictions", words)

@@ -1,8 +1,9 @@
 """Rules compiled to bitsets: which PoPs may process a tenant's data of one class.
 
 A rule is (tenant, data class) -> a set of countries, an ingress mode and, where the class names
-one, a row of the release's policy. Compiled once per release to integers with one bit per PoP, in
-the release's order; the hot path is a dictionary look-up, a look at the clock and a bitwise AND.
+one, a row of the release's policy. Compiled once per release to integers with one bit per site, in
+the release's order (PoPs, then providers); the hot path is a dictionary look-up, a look at the
+clock and a bitwise AND.
 Default is deny: what has no rule has no PoP, and there is no default region.
 This module refuses to know engines and load: it says where a request *may* go.
 """
@@ -13,7 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from selvedge.fabric import UNKNOWN_COUNTRY, DataClass, Handling, PoP, Refused, Release
+from selvedge.fabric import (
+    UNKNOWN_COUNTRY,
+    CacheRule,
+    DataClass,
+    Handling,
+    Place,
+    PoP,
+    Refused,
+    Release,
+)
 from selvedge.fabric.value import Value
 from selvedge.residency.rows import FOREVER_US, Row, nothing, rows_of
 
@@ -26,8 +36,8 @@ NARROWED_MAX: Final = 1024
 class Rule(Value, frozen=True):
     """One compiled rule, from one moment to another.
 
-    ``allowed`` has bit *i* set where ``Release.pops[i]`` may process; ``enter``, where a request
-    may come in; ``cache``, where its answer or its prefix may be kept.
+    ``allowed`` has bit *i* set where ``Release.sites[i]`` may process; ``enter``, where a request
+    may come in (at PoPs alone); ``cache``, where its answer or its prefix may be kept.
     """
 
     name: str
@@ -47,13 +57,10 @@ class Rule(Value, frozen=True):
     """Which rule of that policy."""
     handling: tuple[Handling, ...] = ()
     """What every engine that processes it must honour."""
+    caching: CacheRule | None = None
+    """What may be answered from the cache, where ``cache`` lets this PoP keep anything."""
     from_us: int = 0
     until_us: int = FOREVER_US
-
-    @property
-    def scope(self) -> str:
-        """Where what is kept may be found again: its zone, and what a key narrows it to."""
-        return "/".join((self.zone, *self.narrowed)) if self.narrowed else self.zone
 
 
 class Allowed(Value, frozen=True):
@@ -89,6 +96,7 @@ class Rules:
         "_pops",
         "_rows",
         "_rules",
+        "_sites",
         "_stopped",
         "_version",
         "_with_engines",
@@ -96,12 +104,14 @@ class Rules:
     )
 
     def __init__(self, release: Release) -> None:
-        self._pops = release.pops
-        self._index: Mapping[str, int] = {pop.id: bit for bit, pop in enumerate(release.pops)}
+        self._sites: tuple[Place, ...] = release.sites
+        self._pops = (1 << len(release.pops)) - 1
+        """Those of the sites that are PoPs: nothing enters at a provider."""
+        self._index: Mapping[str, int] = {one.id: bit for bit, one in enumerate(self._sites)}
         self._zones = {zone.id: frozenset(zone.countries) for zone in release.zones}
         self._in_countries: dict[str, int] = {}
         self._with_engines = 0
-        for bit, pop in enumerate(release.pops):
+        for bit, pop in enumerate(self._sites):
             self._in_countries[pop.country] = self._in_countries.get(pop.country, 0) | 1 << bit
             self._with_engines |= (1 << bit) if pop.engines else 0
         # Where a site lies in a country that nobody knows, nothing enters either.
@@ -116,7 +126,7 @@ class Rules:
         """The latest moment of change that the clock has passed, at publication or since."""
         self._behind: dict[tuple[str, str], Rule] = {}
         """Rules as they hold at moments before that one, to which the clock was moved back."""
-        self._members: dict[int, tuple[PoP, ...]] = {}
+        self._members: dict[int, tuple[Place, ...]] = {}
         self._classes = {
             (tenant.id, one.id): one for tenant in release.tenants for one in tenant.classes
         }
@@ -153,7 +163,7 @@ class Rules:
         bit = self._index.get(ingress)
         if bit is None or not rule.enter >> bit & 1:
             return self._wrong_ingress(rule, ingress)
-        return Allowed(rule, rule.allowed, self._pops[bit].country not in rule.countries)
+        return Allowed(rule, rule.allowed, self._sites[bit].country not in rule.countries)
 
     def rule(self, tenant: str, data_class: str, at_us: int) -> Rule | None:
         """The rule of this class as it holds then; None where there is none."""
@@ -242,7 +252,7 @@ class Rules:
             enter = rule.enter & rule.allowed or rule.enter
             pops = islice(self._unfold(enter & self._with_engines or enter), DOORS_MAX)
             found = self._hosts[rule.enter, rule.allowed] = " or ".join(
-                f"{pop.url}/v1" for pop in pops
+                f"{pop.url}/v1" for pop in pops if isinstance(pop, PoP)
             )
         return found
 
@@ -269,6 +279,7 @@ class Rules:
             policy=rule.policy,
             policy_rule=rule.policy_rule,
             handling=rule.handling,
+            caching=rule.caching,
             from_us=rule.from_us,
             until_us=rule.until_us,
         )
@@ -291,19 +302,23 @@ class Rules:
         bit = self._index.get(pop_id)
         return bit is not None and bool(bits >> bit & 1)
 
-    def members(self, bits: int) -> Iterable[PoP]:
-        """The PoPs of a bitset, in the release's order."""
+    def members(self, bits: int) -> Iterable[Place]:
+        """The sites of a bitset, in the release's order."""
         known = self._members.get(bits)
         return known if known is not None else self._unfold(bits)
 
-    def _unfold(self, bits: int) -> Iterator[PoP]:
+    def has_engines(self, bits: int) -> bool:
+        """Whether any site of a bitset could process something."""
+        return bool(bits & self._with_engines)
+
+    def _unfold(self, bits: int) -> Iterator[Place]:
         while bits:
             lowest = bits & -bits
-            yield self._pops[lowest.bit_length() - 1]
+            yield self._sites[lowest.bit_length() - 1]
             bits ^= lowest
 
     def _serving(self, bits: int) -> tuple[str, ...]:
-        return tuple(pop.id for pop in self._unfold(bits & self._with_engines))
+        return tuple(pop.id for pop in self._unfold(bits & self._with_engines & self._pops))
 
     def _within(self, countries: Iterable[str]) -> int:
         found = 0
@@ -315,14 +330,15 @@ class Rules:
         self, name: str, one: DataClass, at_us: int, made: dict[tuple[object, ...], Rule]
     ) -> Rule:
         """The rule of a class at a moment. ``made`` has those of like classes."""
-        alike = (one.zone, one.ingress, one.policy, one.handling)
+        alike = (one.zone, one.ingress, one.policy, one.handling, one.cache)
         known = made.get(alike)
         if known is not None:
             return _renamed(known, name)
         countries = self._zones[one.zone]
         in_zone = one.ingress == "in-zone"
         within = self._within(countries)
-        allowed, enter, cache = within, within if in_zone else self._everywhere, within
+        enter = (within if in_zone else self._everywhere) & self._pops
+        allowed, cache = within, within
         from_us, until_us = 0, FOREVER_US
         if one.policy is not None:
             row = self._row_and_later(one.policy, at_us)
@@ -344,6 +360,7 @@ class Rules:
             policy=self._version if one.policy is not None else None,
             policy_rule=one.policy,
             handling=one.handling,
+            caching=one.cache,
             from_us=from_us,
             until_us=until_us,
         )
@@ -364,6 +381,7 @@ def _renamed(rule: Rule, name: str) -> Rule:
         policy=rule.policy,
         policy_rule=rule.policy_rule,
         handling=rule.handling,
+        caching=rule.caching,
         from_us=rule.from_us,
         until_us=rule.until_us,
     )

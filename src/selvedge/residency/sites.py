@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from selvedge.fabric import COUNTRIES, UNKNOWN_COUNTRY, Entity, PoP
+from selvedge.fabric import COUNTRIES, UNKNOWN_COUNTRY, Entity, Place
 from selvedge.residency.jurisdictions import Jurisdictions, Party, named_groups
 
 NO_ENTITY: Final = "unknown"
@@ -43,29 +43,29 @@ class Sites:
     """The sites of a fleet as policies see them, on one day or another."""
 
     def __init__(
-        self, pops: tuple[PoP, ...], entities: tuple[Entity, ...], lists: Jurisdictions
+        self, sites: tuple[Place, ...], entities: tuple[Entity, ...], lists: Jurisdictions
     ) -> None:
-        self._pops = pops
+        self._sites = sites
         self._entities = {one.id: one for one in entities}
         self._lists = lists
 
     @property
     def names(self) -> list[str]:
-        """The PoPs, in order."""
-        return [pop.id for pop in self._pops]
+        """The sites, in order."""
+        return [one.id for one in self._sites]
 
     @property
     def strays(self) -> list[str]:
-        """The PoPs whose entity is not among the entities, in order."""
-        return [pop.id for pop in self._pops if pop.entity not in self._entities]
+        """The sites whose entity is not among the entities, in order."""
+        return [one.id for one in self._sites if one.entity not in self._entities]
 
     def on(self, day: date) -> list[Site]:
-        """Every site on a day, in the order of the PoPs; like sites are the same object."""
+        """Every site on a day, in the order of the release; like sites are the same object."""
         groups = self._lists.groups_on(day)
         made: dict[tuple[str, str], Site] = {}
         found: list[Site] = []
-        for pop in self._pops:
-            alike = (pop.country, pop.entity)
+        for one in self._sites:
+            alike = (one.country, one.entity)
             if alike not in made:
                 made[alike] = self._see(alike, groups, day)
             found.append(made[alike])

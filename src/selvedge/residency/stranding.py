@@ -50,7 +50,7 @@ def _first(rules: Rules, named: tuple[str, str], made_us: int) -> tuple[str, boo
     while at_us < made_us + HORIZON_US:
         rule = rules.rule(*named, at_us)
         assert rule is not None
-        why = _why(rule)
+        why = _why(rule, rules)
         if why is not None:
             is_now = at_us == made_us
             day = day_at(at_us)
@@ -60,10 +60,10 @@ def _first(rules: Rules, named: tuple[str, str], made_us: int) -> tuple[str, boo
     return None
 
 
-def _why(rule: Rule) -> str | None:
+def _why(rule: Rule, rules: Rules) -> str | None:
     if not rule.allowed:
         return f"be processed nowhere by zone {rule.zone!r} and policy {rule.policy_rule!r}"
-    if not rule.pops:
+    if not rules.has_engines(rule.allowed):
         return "be processed only at PoPs without engines"
     if not rule.enter:
         needs = "enter, receipts, keys and log are all permitted at no PoP"

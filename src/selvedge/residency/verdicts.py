@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Literal, NamedTuple, get_args
 
-from selvedge.fabric import UNKNOWN_COUNTRY, DataClass, PoP, Release
+from selvedge.fabric import UNKNOWN_COUNTRY, DataClass, Place, PoP, Release
 from selvedge.residency.rows import Row, rows_of
 
 Asked = Literal["entry", "enter", "process", "cache", "log", "receipts", "keys"]
@@ -54,17 +54,17 @@ class Verdicts:
 
     def __init__(self, release: Release) -> None:
         self.release = release
-        self.pops: Mapping[str, PoP] = {pop.id: pop for pop in release.pops}
+        self.sites: Mapping[str, Place] = {one.id: one for one in release.sites}
         self.classes: Mapping[tuple[str, str], DataClass] = {
             (tenant.id, one.id): one for tenant in release.tenants for one in tenant.classes
         }
-        self._bits = {pop.id: bit for bit, pop in enumerate(release.pops)}
+        self._bits = {one.id: bit for bit, one in enumerate(release.sites)}
         self._zones = {zone.id: frozenset(zone.countries) for zone in release.zones}
         self._rows = rows_of(release.policy) if release.policy is not None else {}
 
     def decide(self, named: tuple[str, str], site: str, act: Asked, at_us: int) -> Verdict:
-        """May data of this tenant and class be treated so at this PoP then?"""
-        kind, pop = self.classes.get(named), self.pops.get(site)
+        """May data of this tenant and class be treated so at this site then?"""
+        kind, pop = self.classes.get(named), self.sites.get(site)
         if kind is None:
             return _denied("class", f"there is no class {'/'.join(named)}: default is deny")
         if pop is None:
@@ -74,7 +74,9 @@ class Verdicts:
             fences.append(self._policy(kind.policy, pop, act, at_us))
         return Verdict(all(one.allowed for one in fences), tuple(fences))
 
-    def _zone(self, kind: DataClass, pop: PoP, act: Asked) -> Fence:
+    def _zone(self, kind: DataClass, pop: Place, act: Asked) -> Fence:
+        if act in AT_THE_DOOR and not isinstance(pop, PoP):
+            return Fence("site", False, f"{pop.id} is a provider: nothing of ours is there")
         countries = self._zones[kind.zone]
         inside = pop.country in countries
         where = f"{pop.country} is {'in' if inside else 'outside'} zone {kind.zone!r}"
@@ -84,7 +86,7 @@ class Verdicts:
             return Fence("zone", False, f"{where}: nobody knows where it is")
         return Fence("zone", True, f"{where}; the class is transit-allowed")
 
-    def _policy(self, rule: str, pop: PoP, act: Asked, at_us: int) -> Fence:
+    def _policy(self, rule: str, pop: Place, act: Asked, at_us: int) -> Fence:
         row = self.row(rule, at_us)
         if row is None:
             words = "has no row for this day: it is before the release, or 400 days after it"
@@ -99,11 +101,11 @@ class Verdicts:
         return next((one for one in rows if one.from_us <= at_us < one.until_us), None)
 
     def allowed(self, named: tuple[str, str], act: Asked, at_us: int) -> frozenset[str]:
-        """All PoPs at which a class may be treated so; none where there is no such class."""
+        """All sites at which a class may be treated so; none where there is no such class."""
         kind = self.classes.get(named)
         if kind is None:
             return frozenset()
-        found = {pop.id for pop in self.release.pops if self._zone(kind, pop, act).allowed}
+        found = {one.id for one in self.release.sites if self._zone(kind, one, act).allowed}
         if kind.policy is not None:
             row = self.row(kind.policy, at_us)
             bits = _bits_of(row, act) if row is not None else 0
@@ -151,7 +153,7 @@ def _changed(
     for allowed, pops in ((False, was - now), (True, now - was)):
         by_country: dict[str, list[str]] = {}
         for pop in sorted(pops):
-            found = after.pops.get(pop) or before.pops[pop]
+            found = after.sites.get(pop) or before.sites[pop]
             by_country.setdefault(found.country, []).append(pop)
         for country, there in sorted(by_country.items()):
             yield Changed(*named, act, country, allowed, tuple(there))

@@ -50,7 +50,7 @@ class Plan(Value, frozen=True):
 
 
 class Seat:
-    """One engine of this PoP, and the place under which its load is counted."""
+    """One engine that this PoP asks itself, and the place under which its load is counted."""
 
     __slots__ = ("engine", "place", "rate")
 
@@ -80,7 +80,9 @@ class Outlook:
 
 
 class Candidate:
-    """A PoP that may serve a request, as this ingress sees it. ``seats`` are empty but here."""
+    """A site that may serve a request, as this ingress sees it. ``seats`` are empty where another
+    PoP chooses among its engines.
+    """
 
     __slots__ = ("country", "outlook", "pop", "rate", "rtt_us", "seats", "seed")
 

@@ -17,7 +17,10 @@ ANSWER_US: Final = 5_000_000
 
 
 def rank_engines(case: Case, here: Candidate, states: EngineStates | None) -> list[Attempt]:
-    """This PoP's engines for a request, the soonest first; who cools comes last."""
+    """A PoP's own engines, or a provider's, for a request, the soonest first; who cools comes last.
+
+    ``states`` are of engines here.
+    """
     found = [_attempt(case, here, seat, states) for seat in here.seats]
     if len(found) > 1:
         cooling = case.load.cooling
@@ -74,8 +77,8 @@ def _attempt(case: Case, here: Candidate, seat: Seat, states: EngineStates | Non
         here.pop,
         here.country,
         seat.engine,
-        wait_us + prefill_us,
-        words(0, wait_us, prefill_us, case.tokens - case.uncached(blocks)),
+        here.rtt_us + wait_us + prefill_us,
+        words(here.rtt_us, wait_us, prefill_us, case.tokens - case.uncached(blocks)),
         wait_us,
     )
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from selvedge.fabric import Ask, Handling, PoP, Refused, Release, Route
+from selvedge.fabric import Ask, Handling, Place, Refused, Release, Route
 from selvedge.routing.attempts import ATTEMPTS_MAX, Attempt, Candidate, Plan, Seat
 from selvedge.routing.catalogue import LISTS_MAX, Catalogue, Offer
 from selvedge.routing.engines import is_cooling, rank_engines
@@ -41,6 +41,7 @@ class FleetMap:
         if here not in self._catalogue.pops:
             raise KeyError(here)
         self._here = here
+        self._providers = self._catalogue.providers
         self._policy: Policy = policy or Predictive(seed=here)
         seen = self._catalogue.seen_from(here)
         self._candidates = seen.candidates
@@ -49,7 +50,7 @@ class FleetMap:
     def rank(
         self,
         ask: Ask,
-        allowed: Iterable[PoP],
+        allowed: Iterable[Place],
         load: Load,
         local_only: bool = False,
         *,
@@ -89,11 +90,10 @@ class FleetMap:
                 here = self._candidates[model][self._here]
                 engines = rank_engines(Case(ask, signals, load, now_us), here, states)
                 found = self._seat(found, at, engines, load)
+            if self._providers:
+                found = self._seat_providers(found, model, Case(ask, signals, load, now_us))
         if not found and local_only:
-            if handling and self._here_among(ask.model, allowed) is not None:
-                return _unkept(ask.model, handling)
-            words = f"No engine of this PoP serves model {ask.model!r}."
-            return Refused("no_engine_available", words, "model", RETRY_AFTER_MS)
+            return self._none_here(ask.model, allowed, handling)
         if not found:
             words = f"No PoP that may process this request has room for model {ask.model!r} now."
             return Refused("no_engine_available", words, "model", RETRY_AFTER_MS)
@@ -128,7 +128,7 @@ class FleetMap:
             return Refused("invalid_value", words, param="messages")
         return None
 
-    def _shortlist(self, model: str, allowed: Iterable[PoP]) -> list[Candidate]:
+    def _shortlist(self, model: str, allowed: Iterable[Place]) -> list[Candidate]:
         """The allowed PoPs that serve the model, nearest first."""
         if not isinstance(allowed, tuple):
             return self._list(model, allowed)
@@ -143,7 +143,7 @@ class FleetMap:
         return found
 
     def _nowhere(
-        self, model: str, allowed: Iterable[PoP], handling: tuple[Handling, ...]
+        self, model: str, allowed: Iterable[Place], handling: tuple[Handling, ...]
     ) -> Refused:
         """Why a model that is served has no candidate."""
         if handling and self._shortlist(model, allowed):
@@ -151,7 +151,16 @@ class FleetMap:
         words = f"Model {model!r} is served, but at no PoP that may process this request."
         return Refused("residency_model", words, param="model")
 
-    def _list(self, model: str, allowed: Iterable[PoP]) -> list[Candidate]:
+    def _none_here(
+        self, model: str, allowed: Iterable[Place], handling: tuple[Handling, ...]
+    ) -> Refused:
+        """Why a model has no engine of this PoP."""
+        if handling and self._here_among(model, allowed) is not None:
+            return _unkept(model, handling)
+        words = f"No engine of this PoP serves model {model!r}."
+        return Refused("no_engine_available", words, "model", RETRY_AFTER_MS)
+
+    def _list(self, model: str, allowed: Iterable[Place]) -> list[Candidate]:
         made = self._candidates.setdefault(model, {})
         found = []
         for offer in self._catalogue.offers(model, allowed):
@@ -166,12 +175,13 @@ class FleetMap:
         one = made.get(pop.id)
         if one is None:
             seats: tuple[Seat, ...] = ()
-            if pop.id == self._here:
+            if pop.id == self._here or pop.id in self._providers:
                 seats = tuple(
                     Seat(one.id, place(pop.id, one.id), one.prefill_tokens_per_s)
                     for one in offer.engines
                 )
-            rtt_us, rate, seed = self.rtt_us(pop.id), offer.rate, offer.seed
+            rtt_us = self.rtt_us(pop.id) + offer.handicap_us
+            rate, seed = offer.rate, offer.seed
             one = Candidate(pop.id, pop.country, rtt_us, rate, seats=seats, seed=seed)
             made[pop.id] = one
         return one
@@ -197,7 +207,7 @@ class FleetMap:
             found = found + policy.order(ask, cools, signals, load, now_us)
         return found
 
-    def _here_among(self, model: str, allowed: Iterable[PoP]) -> Candidate | None:
+    def _here_among(self, model: str, allowed: Iterable[Place]) -> Candidate | None:
         """This PoP, where it is allowed and serves the model."""
         offer = self._catalogue.serving[model].get(self._here)
         if offer is not None:
@@ -206,10 +216,19 @@ class FleetMap:
                     return self._candidate(offer, self._candidates.setdefault(model, {}))
         return None
 
+    def _seat_providers(self, found: list[Attempt], model: str, case: Case) -> list[Attempt]:
+        """Every provider's seat for its best engine, as `_seat` does for this PoP."""
+        for provider in self._providers:
+            at = _at(found, provider)
+            if at >= 0:
+                engines = rank_engines(case, self._candidates[model][provider], None)
+                found = self._seat(found, at, engines, case.load)
+        return found
+
     def _seat(
         self, found: list[Attempt], at: int, engines: list[Attempt], load: Load
     ) -> list[Attempt]:
-        """This PoP's seat in the order for its best engine; its others where their time puts them.
+        """A site's seat in the order for its best engine; its others where their time puts them.
 
         The policy's word stays with the reason.
         """

@@ -25,7 +25,7 @@ Permits: TypeAlias = Mapping[tuple[str, str], tuple[tuple[int, frozenset[str]], 
 class Law:
     """One release, read as it is written. ``permits`` is what its policy says, from elsewhere."""
 
-    __slots__ = ("_classes", "_countries", "_honours", "_keys", "_permits", "_zones")
+    __slots__ = ("_classes", "_countries", "_honours", "_keys", "_permits", "_pops", "_zones")
 
     def __init__(self, release: Release, permits: Permits | None = None) -> None:
         self._zones = {zone.id: frozenset(zone.countries) for zone in release.zones}
@@ -34,17 +34,19 @@ class Law:
         self._classes: dict[str, DataClass] = {
             key.id: classes[key.tenant, key.data_class] for key in release.keys
         }
-        self._countries = {pop.id: pop.country for pop in release.pops}
+        self._pops = frozenset(pop.id for pop in release.pops)
+        self._countries = {site.id: site.country for site in release.sites}
         self._honours: dict[str, dict[str, frozenset[str]]] = {
-            pop.id: {one.id: frozenset(one.honours) for one in pop.engines} for pop in release.pops
+            site.id: {one.id: frozenset(one.honours) for one in site.engines}
+            for site in release.sites
         }
         self._permits: Permits = permits or {}
 
     def may_enter(self, key: str, pop: str, at_us: int) -> bool:
         """Whether a request of this key may be let in at a PoP."""
         one = self._classes.get(key)
-        if one is None:
-            return False
+        if one is None or pop not in self._pops:
+            return False  # nothing enters at a provider
         if one.ingress == "in-zone" and not self._is_inside(key, one, pop):
             return False
         return all(self._is_permitted(one, act, pop, at_us) for act in _ENTRY)

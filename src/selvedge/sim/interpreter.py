@@ -61,6 +61,7 @@ from selvedge.sim.engines import ModelledEngine
 from selvedge.sim.forward import Forward
 from selvedge.sim.journal import Journal
 from selvedge.sim.links import Distances, Links
+from selvedge.sim.provider_relay import ProviderRelay
 from selvedge.sim.relay import LocalRelay, Relaying, World
 from selvedge.sim.report import Report, report_of
 from selvedge.sim.scenario import Scenario
@@ -181,7 +182,8 @@ class Interpreter(World):
         name = place(pop, engine)
         known = self._engines.get(name)
         if known is None:
-            engines = self._compiled.pops[pop].engines
+            site = self._compiled.providers.get(pop) or self._compiled.pops[pop]
+            engines = site.engines
             found = {one.id: one for one in engines}[engine]
             model = self._scenario.model_of(name, found)
             if isinstance(model, BatchingModel):
@@ -274,8 +276,9 @@ class Interpreter(World):
             case Intend(receipt=receipt):
                 return self._written(conversation, pop.journal.intend(receipt))
             case Relay(attempts=(attempt,), job=job):
-                here = attempt.pop == pop.id
-                kind: type[Relaying] = LocalRelay if here else Forward
+                kind: type[Relaying] = LocalRelay if attempt.pop == pop.id else Forward
+                if attempt.pop in conversation.view.providers:
+                    kind = ProviderRelay
                 return kind(self, conversation, attempt, job).begin()
             case Relay():
                 raise NotImplementedError("a race between attempts has no model yet")

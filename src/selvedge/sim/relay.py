@@ -99,7 +99,7 @@ class Relaying(ABC):
     def _cross(self) -> None:
         """Tell the witness where bytes go from here, and by which releases."""
         talk, attempt = self.conversation, self.attempt
-        wants, engine = talk.caller.wants, attempt.engine if attempt.pop == talk.pop.id else None
+        wants, engine = talk.caller.wants, attempt.engine
         served = (talk.view.release_hash, talk.head.received_us)
         self.world.border.cross(
             wants.key, wants.ingress, attempt.pop, engine, asked=wants.asked, served=served
@@ -223,10 +223,15 @@ class LocalRelay(Relaying):
     def token(self, count: int) -> None:
         """The engine's answer has begun, or has come as far as was asked."""
         if self.served is None:
-            view = self.conversation.view
-            here, digest = view.here, view.models[self.job.ask.model].digest
-            self.served = Served(here.id, self.attempt.engine, here.country, here.entity, digest)
+            self.served = self.place()
         super().token(count)
+
+    def place(self) -> Served:
+        """Who answers."""
+        view, pop = self.conversation.view, self.attempt.pop
+        site = view.providers.get(pop) or view.here
+        digest = view.models[self.job.ask.model].digest
+        return Served(site.id, self.attempt.engine, site.country, site.entity, digest)
 
     def done(self) -> None:
         """The engine's answer is complete."""

@@ -119,7 +119,7 @@ def check_receipts(tallies: Tallies, pops: Iterable[VirtualPoP]) -> None:
             assert receipt.id not in seen, f"{receipt.id} has two receipts"
             seen.add(receipt.id)
             assert receipt.seq == next(numbers.setdefault(receipt.tenant, count(1))), "a gap"
-            away = receipt.served_pop not in (None, pop.id)
+            away = receipt.served_pop not in (None, pop.id, *pop.view.providers)
             if receipt.outcome is Outcome.COMPLETE:
                 assert (receipt.attested is not None) == away, "a peer's answer has its word"
         assert not seen.intersection(pop.journal.open), "an intent is open beside its receipt"

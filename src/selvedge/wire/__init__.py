@@ -16,6 +16,8 @@ from selvedge.wire.dialects import (
     render_refusal,
     response_of,
 )
+from selvedge.wire.dialects.dialect import NO_OPTIONS, Dialect, Limits, Order, Outgoing, Translator
+from selvedge.wire.dialects.table import DIALECTS
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
 from selvedge.wire.engine_load import EngineLoad, read_load
 from selvedge.wire.forwarded import (
@@ -25,18 +27,9 @@ from selvedge.wire.forwarded import (
     client_address,
     read_address,
 )
-from selvedge.wire.http1 import (
-    EndOfInput,
-    RequestReader,
-    ResponseReader,
-)
+from selvedge.wire.http1 import EndOfInput, RequestReader, ResponseReader
 from selvedge.wire.http1_body import BodyPart, EndOfMessage
-from selvedge.wire.http1_head import (
-    HeadLimits,
-    ProtocolViolation,
-    RequestHead,
-    ResponseHead,
-)
+from selvedge.wire.http1_head import HeadLimits, ProtocolViolation, RequestHead, ResponseHead
 from selvedge.wire.http1_render import (
     CONTINUE,
     LAST_CHUNK,
@@ -76,12 +69,15 @@ __all__ = [
     "BLOCKS_MAX",
     "BLOCK_BYTES",
     "CONTINUE",
+    "DIALECTS",
     "DONE",
     "LAST_CHUNK",
     "NAMED",
+    "NO_OPTIONS",
     "PROFILES",
     "AnswerFacts",
     "BodyPart",
+    "Dialect",
     "EndOfInput",
     "EndOfMessage",
     "EngineLoad",
@@ -92,7 +88,10 @@ __all__ = [
     "HeadLimits",
     "HeaderPair",
     "ImageUrls",
+    "Limits",
     "Network",
+    "Order",
+    "Outgoing",
     "Profile",
     "ProtocolViolation",
     "RequestHead",
@@ -105,6 +104,7 @@ __all__ = [
     "StreamScan",
     "Ticket",
     "TicketBook",
+    "Translator",
     "TrustedProxies",
     "UsedHere",
     "UsedTickets",

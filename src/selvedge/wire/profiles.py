@@ -26,6 +26,8 @@ class Profile(msgspec.Struct, frozen=True):
     ``usage_options``: more of ``stream_options``, as raw JSON, by which it counts as it answers.
     ``load_path``: where it says how loaded it is, beside ``/v1``; empty where it does not.
     ``load_names``: its Prometheus names for that, by ours; none: llama.cpp's list of slots.
+    ``dialect``: whose API it speaks: a row of `wire.dialects.table`.
+    ``strips``: top-level fields that are said to the fabric, and that it would refuse to read.
     """
 
     name: str
@@ -38,8 +40,12 @@ class Profile(msgspec.Struct, frozen=True):
     load_path: str = ""
     load_names: Mapping[str, tuple[str, ...]] = {}
     meaning: str = ""
+    dialect: str = "openai"
+    strips: tuple[str, ...] = ()
 
 
+_FABRICS: Final = ("provider", "zone", "models")
+_STORES_NOT: Final[Mapping[str, bytes]] = {"store": b"false"}
 _IN_EVERY_CHUNK: Final[Mapping[str, bytes]] = {"continuous_usage_stats": b"true"}
 
 
@@ -74,6 +80,20 @@ def _rows() -> Mapping[str, Profile]:
         Profile("sglang", usage_options=_IN_EVERY_CHUNK, meaning="SGLang"),
         Profile("tgi", meaning="Hugging Face Text Generation Inference"),
         Profile("ollama", meaning="Ollama's OpenAI-compatible API"),
+        Profile(
+            "openai-api",
+            forgets=_STORES_NOT,
+            strips=_FABRICS,
+            meaning="OpenAI itself, and providers that refuse fields they do not know",
+        ),
+        Profile(
+            "azure",
+            dialect="azure",
+            forgets=_STORES_NOT,
+            strips=_FABRICS,
+            meaning="Azure OpenAI; a model's name there is its deployment",
+        ),
+        Profile("anthropic", dialect="anthropic", meaning="Anthropic's Messages API"),
     )
     return MappingProxyType({row.name: row for row in rows})
 

@@ -221,9 +221,11 @@ def engine_body(ask: Ask, body: bytes, profile: Profile, name: str, *, keeps: bo
     (not ``keeps``) it is told so, whatever the client says: `store` is OpenAI's own field.
     """
     streams = engine_streams(ask, profile)
-    if keeps and not streams and name == ask.model:
+    if keeps and not streams and name == ask.model and not profile.strips:
         return body
     fields = _fields_decoder.decode(body)
+    for key in profile.strips:
+        fields.pop(key, None)
     if name != ask.model:
         fields["model"] = msgspec.Raw(_encoder.encode(name))
     if streams:

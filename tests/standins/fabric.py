@@ -1,0 +1,57 @@
+"""A rig whose Singapore has a provider's engine, and perhaps another after it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+
+from selvedge.fabric import Engine, Release, Served
+from tests.standins.server import StandIn
+from tests.support.pops import Fabric, rig
+
+KEY_ENV = "STAND_IN_KEY"
+
+
+def engine_at(
+    url: str, profile: str, *, name: str = "theirs", engine: str = "away", served: str = "chat"
+) -> Engine:
+    """An engine of a provider."""
+    return Engine(
+        engine,
+        url,
+        profile,
+        (Served(served, name),),
+        prefill_tokens_per_s=10**6,
+        api_key_env=KEY_ENV,
+    )
+
+
+@contextlib.asynccontextmanager
+async def provider_rig(
+    directory: Path,
+    provider: StandIn,
+    profile: str,
+    secret: str,
+    *,
+    path: str = "",
+    name: str = "theirs",
+    after: Callable[[Engine], Engine] | None = None,
+) -> AsyncIterator[Fabric]:
+    """The rig. ``after`` makes the engine of Singapore's own one that is asked second, or none."""
+
+    def amend(_: str, release: Release) -> Release:
+        away = engine_at(provider.url + path, profile, name=name)
+        found = []
+        for pop in release.pops:
+            own = tuple(after(one) for one in pop.engines) if after is not None else ()
+            engines = (away, *own) if pop.id == "sin" else ()
+            found.append(msgspec.structs.replace(pop, engines=engines))
+        return msgspec.structs.replace(release, pops=tuple(found))
+
+    async with provider, rig(directory, amend=amend) as fabric:
+        for pop in fabric.pops.values():
+            pop.state.engine_keys = {KEY_ENV: secret}
+        yield fabric
