@@ -211,6 +211,7 @@ class RunningPop:
             server.close()
             await server.drain(1)
         self.state.shadow.close()
+        self.state.responses.close()
         await self._client.close()
         self._book.close()
 

@@ -29,6 +29,7 @@ from selvedge.exchange.commands import (
     Remember,
     Replay,
     Reply,
+    Resume,
     Reuse,
     Served,
     Tally,
@@ -37,6 +38,7 @@ from selvedge.exchange.commands import (
     cools,
 )
 from selvedge.exchange.peer import serve_peer, serve_ticket, take_word
+from selvedge.exchange.references import kept_elsewhere, kept_in, unknown_reference
 from selvedge.exchange.repeats import spends
 from selvedge.exchange.story import Story, serve
 from selvedge.exchange.view import (
@@ -78,6 +80,7 @@ __all__ = [
     "Remember",
     "Replay",
     "Reply",
+    "Resume",
     "Reuse",
     "Secrets",
     "Served",
@@ -89,6 +92,8 @@ __all__ = [
     "compile_release",
     "compile_view",
     "cools",
+    "kept_elsewhere",
+    "kept_in",
     "lease_messages",
     "reports",
     "serve",
@@ -96,5 +101,6 @@ __all__ = [
     "serve_ticket",
     "spends",
     "take_word",
+    "unknown_reference",
     "view_at",
 ]

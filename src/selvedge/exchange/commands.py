@@ -34,6 +34,15 @@ class ReadBody(msgspec.Struct, frozen=True):
     """Read the body, at most ``bytes_max``. -> `BodyRead`, `BodyRefused` or `ClientLeft`."""
 
     bytes_max: int
+    keep: Scope | None = None
+    """Where the answer may be kept for its client, should it ask for that."""
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """The whole body of a request that goes on from kept answers. -> `BodyRead`, `BodyRefused`."""
+
+    scope: Scope
+    response_id: str
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -59,6 +68,7 @@ class Recall(msgspec.Struct, frozen=True):
     rule: CacheRule
     wish: CacheWish
     asked: Asked
+    ask: Ask
 
 
 class Intend(msgspec.Struct, frozen=True):
@@ -135,7 +145,9 @@ class Tally(msgspec.Struct, frozen=True):
     code: str
 
 
-Command: TypeAlias = ReadBody | Claim | Recall | Intend | Relay | Remember | Record | Attest | Tally
+Command: TypeAlias = (
+    ReadBody | Resume | Claim | Recall | Intend | Relay | Remember | Record | Attest | Tally
+)
 
 
 class BodyRead(msgspec.Struct, frozen=True):
@@ -146,6 +158,8 @@ class BodyRead(msgspec.Struct, frozen=True):
     ask: Ask | None = None
     written: bytes = b""
     """The client's own bytes, where it asks in another form than the route's."""
+    refers: str | None = None
+    """The answer that it goes on from; ``body`` is not whole without it."""
 
 
 class BodyRefused(msgspec.Struct, frozen=True):
@@ -317,6 +331,9 @@ class Reuse(msgspec.Struct, frozen=True):
 
     found: Candidate
     age_s: int
+    levels: tuple[Level, ...] = ()
+    policy: str | None = None
+    handling: tuple[Handling, ...] = ()
 
 
 Ending: TypeAlias = Deliver | Refuse | Drop | Replay | Reuse

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from selvedge.fabric.caching import CacheWish
+from selvedge.fabric.preferences import Preferences
 from selvedge.fabric.refusals import Refused
 
 Purpose = Literal["request", "batch", "probe"]
@@ -31,6 +32,7 @@ Dialect = Literal["anthropic", "responses"]
 DIALECT_PATHS: Final[Mapping[str, tuple[Route, Dialect]]] = MappingProxyType(
     {
         "/v1/messages": (Route.CHAT, "anthropic"),
+        "/v1/responses": (Route.CHAT, "responses"),
     }
 )
 """Paths of other APIs, and what a request there is for the story."""
@@ -101,6 +103,8 @@ class Ask(msgspec.Struct, frozen=True):
     """Prompt tokens that one of ``prefix`` stands for; 0 where they are blocks of bytes."""
     prefix: tuple[int, ...] = ()
     """Chained fingerprints of the prompt's leading blocks, salted per tenant; see `wire.prefix`."""
+    prefers: Preferences | None = None
+    """Who may answer it, as far as the client says."""
 
 
 Provenance = Literal["reported", "counted", "estimated"]

@@ -18,11 +18,14 @@ import msgspec
 from selvedge.adapters import Entropy
 from selvedge.exchange import FleetView, reports, serve, serve_peer
 from selvedge.fabric import DIALECT_PATHS, BadTicket, Engine, Head, Model, Refused, Route
+from selvedge.pop.cache_headers import read_wish
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
 from selvedge.pop.hearing import REPORT_TARGET, told
 from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
+from selvedge.pop.kept_responses import PATH as RESPONSES_PATH
+from selvedge.pop.kept_responses import allowed_methods
 from selvedge.pop.openapi import render_openapi
 from selvedge.pop.sent_key import sent_key, two_keys
 from selvedge.pop.state import PopState
@@ -41,7 +44,7 @@ TICKET_FIELD: Final = TICKET_HEADER.encode()
 IDEMPOTENCY_FIELD: Final = b"idempotency-key"
 CLIENT_ID_CHARS_MAX: Final = 512
 MESSAGES_PATH: Final = "/v1/messages"
-_PATHS: Final = "chat/completions, completions, embeddings, messages and models"
+_PATHS: Final = "chat/completions, completions, embeddings, messages, responses and models"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEERS_ELSEWHERE: Final = Refused(
     "ticket_refused", "Tickets are taken from peers alone, by mutual TLS on 'peer_listen'."
@@ -88,7 +91,9 @@ class App:
         if path == REPORT_TARGET and self._takes_tickets:
             self._report(inbound)
             return
-        if path in self._pages or path.startswith("/v1/models/"):
+        if path.startswith(RESPONSES_PATH):
+            self._response(inbound, path)
+        elif path in self._pages or path.startswith("/v1/models/"):
             self._page(inbound, path)
         else:
             words = (
@@ -190,6 +195,7 @@ class App:
             fault=fault,
             wait_ms_max=None if prefer is None else read_wait_ms(prefer.decode("latin-1")),
             idempotency_key=key,
+            cache=read_wish(raw),
             dialect=None if asked is None else asked[1],
         )
 
@@ -297,6 +303,26 @@ class App:
             self._refuse(inbound, Refused("model_not_found", words, param="model"))
         else:
             _json(inbound, 200, _model_row(found, view), self._named(inbound))
+
+    def _response(self, inbound: Inbound, path: str) -> None:
+        """An answer that is kept here for its client."""
+        method, view = inbound.head.method, self._state.view
+        if method not in allowed_methods(path):
+            self._wrong_method(inbound, ", ".join(allowed_methods(path)))
+            return
+        if view is None:
+            words = "This PoP has no valid release yet; retry."
+            self._refuse(inbound, Refused("not_ready", words, retry_after_ms=1000))
+            return
+        sent = sent_key(inbound.head)
+        authorization = sent.decode("latin-1") if sent else None
+        page = self._state.responses.page(view, authorization, method, unquote(path))
+        if isinstance(page, Refused):
+            if page.kind.status == 401:
+                self._state.tally(page.code)
+            self._refuse(inbound, page)
+        else:
+            inbound.respond(200, [JSON_TYPE, *self._named(inbound)], page)
 
     def _offered(self, inbound: Inbound) -> tuple[FleetView, list[Model]] | None:
         """The models that a key's rule can reach from here; None where it was refused."""

@@ -120,6 +120,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     idempotency_ttl_ms: Annotated[
         Count, _help("How long an Idempotency-Key stands for its request, in milliseconds.")
     ] = 86_400_000
+    responses_bytes_max: Annotated[
+        int,
+        Meta(ge=0),
+        _help(
+            "Bytes on disk of answers kept for `/v1/responses`, to be read again and gone on from; "
+            "what was used longest ago goes first. 0: none is kept."
+        ),
+    ] = 256_000_000
+    responses_ttl_ms: Annotated[
+        Count,
+        _help("How long such an answer is kept after it was last gone on from, in milliseconds."),
+    ] = 2_592_000_000
     image_urls: Annotated[
         ImageUrls,
         _help(

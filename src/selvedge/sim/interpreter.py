@@ -39,6 +39,7 @@ from selvedge.exchange import (
     Relay,
     Remember,
     Reply,
+    Resume,
     Tally,
     Vouched,
     Written,
@@ -266,6 +267,8 @@ class Interpreter(World):
         match command:
             case ReadBody(bytes_max=bytes_max):
                 return self._read_body(conversation, bytes_max)
+            case Resume():
+                raise NotImplementedError("a form of another API has no model yet")
             case Claim():
                 return Claimed("first", now_us)
             case Recall():

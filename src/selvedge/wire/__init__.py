@@ -8,7 +8,14 @@ from selvedge.wire.answers import (
     render_error,
     write_attested,
 )
-from selvedge.wire.dialects import Form, open_form, render_refusal
+from selvedge.wire.dialects import (
+    Form,
+    items_of,
+    open_form,
+    previous_of,
+    render_refusal,
+    response_of,
+)
 from selvedge.wire.dialects.dialect import NO_OPTIONS, Dialect, Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.table import DIALECTS
 from selvedge.wire.engine_errors import is_callers_fault, refusal_of_answer
@@ -34,6 +41,7 @@ from selvedge.wire.http1_render import (
     render_response_head,
 )
 from selvedge.wire.idempotency import read_idempotency_key
+from selvedge.wire.kept import answer_again, as_kept, chunks_again, new_answer_id, said
 from selvedge.wire.limits import NAMED, limit_names, limit_values
 from selvedge.wire.media import ImageUrls
 from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
@@ -101,11 +109,14 @@ __all__ = [
     "TrustedProxies",
     "UsedHere",
     "UsedTickets",
+    "answer_again",
+    "as_kept",
     "assemble",
     "attest",
     "body_hash",
     "body_schemas",
     "chunk",
+    "chunks_again",
     "client_address",
     "engine_body",
     "engine_streams",
@@ -115,12 +126,15 @@ __all__ = [
     "is_callers_fault",
     "is_sealed",
     "issue",
+    "items_of",
     "limit_names",
     "limit_values",
+    "new_answer_id",
     "open_form",
     "parse",
     "payload_of",
     "prefix_salt",
+    "previous_of",
     "read_address",
     "read_answer",
     "read_attested",
@@ -138,6 +152,8 @@ __all__ = [
     "render_response_head",
     "render_stream",
     "render_usage",
+    "response_of",
+    "said",
     "seal",
     "ticket_hash",
     "usage_of_events",

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from selvedge.fabric import Refused, Route
 from selvedge.wire import frame, parse
+from selvedge.wire.dialects.inward import Asked
 from selvedge.wire.dialects.inward_messages import MessagesForm
 from selvedge.wire.sse import SseReader
 
@@ -22,7 +23,7 @@ EVENTS: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
 
 
 def form() -> MessagesForm:
-    return MessagesForm("rcpt_01", "req_1")
+    return MessagesForm(Asked("rcpt_01", "req_1"))
 
 
 def asked(**fields: Any) -> bytes:  # Any: fields of a body
@@ -96,7 +97,7 @@ def test_pictures_and_documents() -> None:
 def test_a_picture_by_its_address() -> None:
     source = {"type": "url", "url": "https://example.com/a.png"}
     body = asked(messages=[{"role": "user", "content": [{"type": "image", "source": source}]}])
-    read = MessagesForm("01", "req_1", "https").read(body)
+    read = MessagesForm(Asked("rcpt_01", "req_1", "sin", "https")).read(body)
     assert isinstance(read, bytes)
     assert b'{"url":"https://example.com/a.png"}' in read
     assert isinstance(form().read(body), Refused)

@@ -8,6 +8,7 @@ and lives as long as one request. It refuses to know who asks, who answers and w
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -27,8 +28,23 @@ encode: Final = msgspec.json.Encoder().encode
 class Form(Protocol):
     """One request in another form, from its body to the end of its answer."""
 
+    keeps: bool
+    """Whether its answer may be kept, here, for its client: set before its body is read."""
+
+    @property
+    def refers(self) -> str | None:
+        """The kept answer that it goes on from: what `read` gave is not whole without it."""
+
     def read(self, body: bytes) -> bytes | Refused:
         """The body in the chat form; else what is wrong with it, by the names its client used."""
+
+    def resume(self, before: Sequence[bytes]) -> bytes | Refused:
+        """The whole body in the chat form: ``before`` are the kept answers that it goes on from,
+        the oldest first.
+        """
+
+    def to_keep(self) -> tuple[str, bytes] | None:
+        """The id of its answer, and the answer as it is to be kept; None where it is not."""
 
     def answer(self, body: bytes, first: str | None = None) -> bytes:
         """A whole answer: from the chat form into this one. ``first`` is the receipt of the request
@@ -46,6 +62,17 @@ class Form(Protocol):
 
     def broken(self, refused: Refused) -> bytes:
         """An error in a stream that has begun, as its end."""
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a form has to know of a request before its body."""
+
+    receipt_id: str
+    """Of which the ids of what is made for it are made."""
+    request_id: str
+    pop: str = ""
+    """Where it entered."""
+    image_urls: ImageUrls = "data-only"
 
 
 class NotCarried(Exception):
@@ -135,9 +162,16 @@ class CallPiece(msgspec.Struct, frozen=True):
 class ToolPiece(msgspec.Struct, frozen=True):
     """A part of a tool call."""
 
-    index: int = 0
+    index: int | None = None
     id: str | None = None
     function: CallPiece | None = None
+
+    def with_more(self, more: ToolPiece) -> ToolPiece:
+        """This part, and one of the same call that came after it."""
+        parts = [one for one in (self.function, more.function) if one is not None]
+        text = "".join(one.text for one in parts)
+        function = CallPiece("".join(one.name or "" for one in parts), msgspec.Raw(encode(text)))
+        return ToolPiece(self.index, self.id or more.id, function)
 
 
 class SpokenPart(msgspec.Struct, frozen=True):

@@ -6,20 +6,23 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from selvedge.fabric import DIALECT_PATHS, Dialect, Refused
+from selvedge.fabric import DIALECT_PATHS, Dialect, Head, Refused
 from selvedge.wire.answers import render_error
-from selvedge.wire.dialects.inward import Form
+from selvedge.wire.dialects.inward import Asked, Form
 from selvedge.wire.dialects.inward_messages import MessagesForm
+from selvedge.wire.dialects.inward_responses import ResponsesForm
 from selvedge.wire.media import ImageUrls
 
-_FORMS: Final[Mapping[Dialect, Callable[[str, str, ImageUrls], Form]]] = MappingProxyType(
-    {"anthropic": MessagesForm}
+_FORMS: Final[Mapping[Dialect, Callable[[Asked], Form]]] = MappingProxyType(
+    {"anthropic": MessagesForm, "responses": ResponsesForm}
 )
 
 
-def open_form(dialect: Dialect, receipt_id: str, request_id: str, image_urls: ImageUrls) -> Form:
-    """The form of one request; what it makes has ids that are made of its receipt's."""
-    return _FORMS[dialect](receipt_id, request_id, image_urls)
+def open_form(head: Head, pop: str, image_urls: ImageUrls) -> Form | None:
+    """The form in which a request is asked that entered at ``pop``; None: its route's own."""
+    if head.dialect is None:
+        return None
+    return _FORMS[head.dialect](Asked(head.receipt_id, head.request_id, pop, image_urls))
 
 
 def render_refusal(target: str, refused: Refused, request_id: str) -> bytes:
@@ -27,4 +30,4 @@ def render_refusal(target: str, refused: Refused, request_id: str) -> bytes:
     asked = DIALECT_PATHS.get(target.partition("?")[0])
     if asked is None:
         return render_error(refused)
-    return open_form(asked[1], "", request_id, "data-only").refusal(refused)
+    return _FORMS[asked[1]](Asked("", request_id)).refusal(refused)

@@ -6,17 +6,20 @@ whole or chunk by chunk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from selvedge.fabric import Refused, Usage
 from selvedge.wire.dialects.inward import (
+    Asked,
     ChatEvents,
     Json,
     NotCarried,
     Spoken,
     SpokenChunk,
+    ToolPiece,
     encode,
     event,
     misread,
@@ -27,7 +30,6 @@ from selvedge.wire.dialects.inward import (
 )
 from selvedge.wire.dialects.inward_messages_body import read_chat
 from selvedge.wire.dialects.inward_messages_shapes import MessagesBody
-from selvedge.wire.media import ImageUrls
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -51,6 +53,7 @@ _REASONS: Final = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
+TOOL_CALLS_MAX: Final = 128
 _PING: Final = event("ping", {})
 _bodies: Final = msgspec.json.Decoder(MessagesBody)
 
@@ -58,15 +61,27 @@ _bodies: Final = msgspec.json.Decoder(MessagesBody)
 class MessagesForm:
     """One request of `POST /v1/messages`; what it makes has an id made of its receipt's."""
 
-    def __init__(
-        self, receipt_id: str, request_id: str, image_urls: ImageUrls = "data-only"
-    ) -> None:
-        self._receipt_id = receipt_id
-        self._request_id = request_id
-        self._image_urls: ImageUrls = image_urls
+    def __init__(self, asked: Asked) -> None:
+        self._receipt_id = asked.receipt_id
+        self._request_id = asked.request_id
+        self._image_urls = asked.image_urls
         self._stops: tuple[str, ...] = ()
         self._thinks = False
         self._stream: _Stream | None = None
+        self.keeps = False
+
+    @property
+    def refers(self) -> str | None:
+        """Nothing: each request has all of its messages."""
+        return None
+
+    def resume(self, before: Sequence[bytes]) -> bytes | Refused:
+        """Nobody asks for it: see `refers`."""
+        raise TypeError("a body of messages is whole")
+
+    def to_keep(self) -> tuple[str, bytes] | None:
+        """Nothing: no request refers to another's answer."""
+        return None
 
     def read(self, body: bytes) -> bytes | Refused:
         """The body in the chat form; else what is wrong with it, by the names its client used."""
@@ -92,7 +107,8 @@ class MessagesForm:
         if choice is not None:
             reason, stopped_by = choice.finish_reason, choice.stopped_by
         message = self._message(whole, first or self._receipt_id)
-        message["content"] = _blocks_of(said, thinks=self._thinks) if said is not None else []
+        name, thinks = name_of(first or self._receipt_id), self._thinks
+        message["content"] = [] if said is None else _blocks_of(name, said, thinks=thinks)
         message |= stop_of(reason, stopped_by, self._stops)
         message["usage"] = render_usage(usage_of(whole))
         return encode(message)
@@ -101,7 +117,9 @@ class MessagesForm:
         """Some of a stream, cut anywhere: from the chat form into this one. ``[DONE]`` ends it."""
         stream = self._stream
         if stream is None:
-            stream = self._stream = _Stream(self._stops, thinks=self._thinks)
+            stream = self._stream = _Stream(
+                name_of(self._receipt_id), self._stops, thinks=self._thinks
+            )
         out: list[bytes] = []
         for chunk in stream.chunks.feed(data):
             if not stream.begun:
@@ -155,18 +173,20 @@ class _Stream:
     __slots__ = (
         "_blocks",
         "_calls",
-        "_names",
+        "_name",
         "_open",
         "_reason",
         "_stopped_by",
         "_stops",
         "_thinks",
+        "_unnamed",
         "_usage",
         "begun",
         "chunks",
     )
 
-    def __init__(self, stops: tuple[str, ...], *, thinks: bool) -> None:
+    def __init__(self, name: str, stops: tuple[str, ...], *, thinks: bool) -> None:
+        self._name = name
         self.chunks = ChatEvents()
         self.begun = False
         self._stops = stops
@@ -174,7 +194,7 @@ class _Stream:
         self._blocks = 0
         self._open = ""
         self._calls: dict[int, int] = {}
-        self._names: dict[int, tuple[str, str, str]] = {}
+        self._unnamed: dict[int, ToolPiece] = {}
         self._reason: str | None = None
         self._stopped_by: str | None = None
         self._usage: Usage | None = None
@@ -197,10 +217,8 @@ class _Stream:
         if text:
             out += self._open_as("text", {"type": "text", "text": ""})
             out.append(self._delta({"type": "text_delta", "text": text}))
-        for piece in said.calls:
-            called = piece.function
-            name, text = ("", "") if called is None else (called.name or "", called.text)
-            out += self._call(piece.index, piece.id or "", name, text)
+        for at, piece in enumerate(said.calls):
+            out += self._call(piece.index if piece.index is not None else at, piece)
         return out
 
     def end(self) -> list[bytes]:
@@ -213,22 +231,27 @@ class _Stream:
             event("message_stop", {}),
         ]
 
-    def _call(self, index: int, call_id: str, name: str, arguments: str) -> list[bytes]:
+    def _call(self, index: int, piece: ToolPiece) -> list[bytes]:
         """A part of a tool call: its block begins once its name is known."""
         at = self._calls.get(index)
         out: list[bytes] = []
         if at is None:
-            held = self._names.get(index, ("", "", ""))
-            call_id, name, arguments = held[0] or call_id, held[1] + name, held[2] + arguments
-            self._names[index] = (call_id, name, arguments)
-            if not name:
-                return []
-            begin = {"type": "tool_use", "id": call_id, "name": name, "input": {}}
+            held = self._unnamed.get(index)
+            piece = piece if held is None else held.with_more(piece)
+            if piece.function is None or not piece.function.name:
+                if len(self._unnamed) < TOOL_CALLS_MAX:
+                    self._unnamed[index] = piece
+                return out
+            if len(self._calls) >= TOOL_CALLS_MAX:
+                return out
+            call_id = piece.id or f"toolu_{self._name}_{index}"
+            begin = {"type": "tool_use", "id": call_id, "name": piece.function.name, "input": {}}
             out = self._open_as(f"call {index}", begin)
             at = self._calls[index] = self._blocks - 1
-        if arguments:
-            piece = {"type": "input_json_delta", "partial_json": arguments}
-            out.append(event("content_block_delta", {"index": at, "delta": piece}))
+        text = piece.function.text if piece.function is not None else ""
+        if text:
+            delta = {"type": "input_json_delta", "partial_json": text}
+            out.append(event("content_block_delta", {"index": at, "delta": delta}))
         return out
 
     def _open_as(self, kind: str, block: Json) -> list[bytes]:
@@ -250,7 +273,7 @@ class _Stream:
         return [event("content_block_stop", {"index": self._blocks - 1})]
 
 
-def _blocks_of(said: Spoken, *, thinks: bool) -> list[Json]:
+def _blocks_of(name: str, said: Spoken, *, thinks: bool) -> list[Json]:
     """A whole message as blocks."""
     blocks: list[Json] = []
     if said.thought and thinks:
@@ -258,11 +281,11 @@ def _blocks_of(said: Spoken, *, thinks: bool) -> list[Json]:
     text = said.text
     if text:
         blocks.append({"type": "text", "text": text})
-    for call in said.calls:
+    for at, call in enumerate(said.calls):
         if call.function is not None:
-            given = _object(call.function.text)
-            name = call.function.name or ""
-            blocks.append({"type": "tool_use", "id": call.id or "", "name": name, "input": given})
+            use: Json = {"type": "tool_use", "id": call.id or f"toolu_{name}_{at}"}
+            use |= {"name": call.function.name or "", "input": _object(call.function.text)}
+            blocks.append(use)
     return blocks
 
 
