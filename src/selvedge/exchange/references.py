@@ -8,9 +8,13 @@ where to ask, or with the rule that keeps this client from asking there.
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from typing import Final
 
+import msgspec
+
 from selvedge.cache import Scope
+from selvedge.exchange.commands import BodyRead, BodyRefused, Command, Reply, Resume
 from selvedge.exchange.keeping import may_keep
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import Refused
@@ -46,6 +50,22 @@ def kept_elsewhere(
         return allowed
     words = f"Answer {shown(response_id)!r} entered at PoP {pop.id!r} and is kept there; ask "
     return Refused("response_elsewhere", f"{words}{pop.url}.", param="previous_response_id")
+
+
+def resumed(
+    arrived: BodyRead, view: FleetView, admitted: Admitted, keep: Scope | None
+) -> Generator[Command, Reply, Reply]:
+    """The body of a request that goes on from a kept answer, with what went before."""
+    refers, at_us = arrived.refers or "", arrived.at_us
+    barred = kept_elsewhere(view, admitted, refers, at_us)
+    if barred is not None:
+        return BodyRefused(barred, at_us)
+    if keep is None:
+        return BodyRefused(unknown_reference(refers), at_us)
+    whole = yield Resume(keep, refers)
+    if isinstance(whole, BodyRead):
+        whole = msgspec.structs.replace(whole, written=arrived.written)
+    return whole
 
 
 def unknown_reference(response_id: str) -> Refused:
