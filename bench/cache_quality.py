@@ -34,6 +34,7 @@ OF_REQUESTS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1
 OF_HITS = (0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05)
 SHORT = 2
 """The short form takes every so many-th setting, and the targets."""
+AUDIT_ONE_IN = 20
 FIRST = (100, 200, 500, 1000, 2000, 3000, 5000)
 SEEDS = (1, 2, 3, 4, 5)
 MODES: dict[str, tuple[Callable[[float], Decider], Sequence[float]]] = {
@@ -81,7 +82,8 @@ def swept(stage: Stage, seeds: Sequence[int], *, gates: bool, short: bool) -> li
         for mode, (make, settings) in MODES.items():
             for number, setting in enumerate(settings):
                 if not short or number % SHORT == 1 or setting in (*TARGETS, 0.95):
-                    course = replay(stage, order, make(setting), gates=gates)
+                    audits = AUDIT_ONE_IN if mode == "bounded" else 0
+                    course = replay(stage, order, make(setting), gates=gates, audit_one_in=audits)
                     runs.append(Run(mode, setting, seed, course))
     return runs
 
@@ -120,9 +122,7 @@ def points_of(runs: Sequence[Run], mode: str) -> list[tuple[float, float, float,
 
 def curves(runs: Sequence[Run], title: str) -> list[Chart]:
     """Hit rate across, wrong share of hits up: as counted, and its 95 % upper bound."""
-    shown = {
-        mode: [point for point in points_of(runs, mode) if point[1] > 0.002] for mode in MODES
-    }
+    shown = {mode: [point for point in points_of(runs, mode) if point[1] > 0.002] for mode in MODES}
     charts = []
     for column, words in ((2, "wrong share of hits"), (3, "its 95 % upper bound")):
         lines = [
@@ -149,7 +149,7 @@ def starts(own: Stage, other: Stage, seeds: Sequence[int], *, gates: bool) -> li
     priors = {}
     for target in TARGETS:
         learned = Bounded(target)
-        replay(other, order_of(other, 101), learned, gates=gates)
+        replay(other, order_of(other, 101), learned, gates=gates, audit_one_in=AUDIT_ONE_IN)
         priors[target] = pooled([learned.dump()])
     ways: dict[str, Callable[[], Decider]] = {
         "static 0.95": lambda: Static(0.95),
@@ -162,7 +162,11 @@ def starts(own: Stage, other: Stage, seeds: Sequence[int], *, gates: bool) -> li
     }
     found = []
     for name, make in ways.items():
-        courses = [replay(own, order_of(own, seed), make(), gates=gates) for seed in seeds]
+        audits = AUDIT_ONE_IN if name.startswith("bounded") else 0
+        courses = [
+            replay(own, order_of(own, seed), make(), gates=gates, audit_one_in=audits)
+            for seed in seeds
+        ]
         counts = [[course.first(count) for course in courses] for count in FIRST]
         firsts = [c.served.index(True) if True in c.served else len(c.served) for c in courses]
         found.append(
