@@ -329,7 +329,7 @@ def warmed(bases: NDArray[np.float32], asked: NDArray[np.float32]) -> None:
     for _, block in variants(bases, 40_000):
         small.add(np.arange(small.size, small.size + len(block), dtype=np.int32), block)
         similar = asked @ block.T
-    small.with_lists(small.wants_lists())
+    small.remade(512, np.ones(small.size, np.bool_))
     del similar, small
 
 
