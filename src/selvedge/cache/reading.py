@@ -43,7 +43,31 @@ _LOUD: Final = frozenset({"it", "us", "who", "may", "will", "mark"})
 _SIGNS: Final = {sign: english.UNITS[sign] for sign in "$€£¥₹"}
 """Written before the number or after it."""
 _NOUNS: Final = frozenset(
-    "if while for and or not when any with as is in on off to from by out up down no yes in".split()
+    [
+        "if",
+        "while",
+        "for",
+        "and",
+        "or",
+        "not",
+        "when",
+        "any",
+        "with",
+        "as",
+        "is",
+        "in",
+        "on",
+        "off",
+        "to",
+        "from",
+        "by",
+        "out",
+        "up",
+        "down",
+        "no",
+        "yes",
+        "in",
+    ]
 )
 """Small words that are hard after an article."""
 _WORKS: Final = {

@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.cache import Scope
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -50,7 +49,7 @@ from selvedge.exchange import (
     take_word,
 )
 from selvedge.fabric import Ask, Engine, Head, Place, Refused, StoreFailed, Usage
-from selvedge.pop.abroad import Abroad, dialect_of
+from selvedge.pop.abroad import Abroad, dialect_of, has_own_way
 from selvedge.pop.answer_cache import Looking
 from selvedge.pop.asked_form import asked_form
 from selvedge.pop.bodies import body_refusal
@@ -229,7 +228,7 @@ class Interpreter:
         (attempt,) = command.attempts
         engine = self._engine(attempt)
         abroad: Abroad | None = None
-        if attempt.pop in self._view.providers or (engine and dialect_of(engine) is not None):
+        if attempt.pop in self._view.providers or (engine and has_own_way(engine, command.job)):
             abroad = Abroad(self._state, self._view)
         self._abroad = abroad
         self._ask(command)
