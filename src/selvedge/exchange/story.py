@@ -53,7 +53,7 @@ from selvedge.exchange.recalling import (
     recall_of,
     why_no_engine,
 )
-from selvedge.exchange.references import kept_in, resumed
+from selvedge.exchange.references import keep_of, resumed
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     Ask,
@@ -106,14 +106,11 @@ def serve(
         return (yield from _refuse_entry(head, draft, allowed, view))
     draft = with_rule(draft, allowed)
 
-    keep = kept_in(view, admitted, allowed) if head.dialect == "responses" else None
-    arrived = yield ReadBody(body_bytes_max, keep)
+    arrived = yield ReadBody(body_bytes_max, keep_of(head, view, admitted, allowed))
     if isinstance(arrived, BodyRead) and arrived.refers is not None:
-        arrived = yield from resumed(arrived, view, admitted, keep)
-    if isinstance(arrived, BodyRefused):
-        return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
+        arrived = yield from resumed(arrived, view, admitted, allowed)
     if not isinstance(arrived, BodyRead):
-        return (yield from _left(head, draft, arrived.at_us))
+        return (yield from _unread(head, draft, arrived))
     keeps = may_keep(view, allowed, allowed.rule.handling)
     ask = read_ask(head, arrived, view, admitted.tenant, image_urls, keeps=keeps)
     if isinstance(ask, Refused):
@@ -128,8 +125,7 @@ def serve(
     if barred is not None:
         return (yield from _refuse(head, draft, barred, arrived.at_us, ask))
 
-    written = arrived.written or arrived.body
-    again = yield from _again(head, draft, ask, admitted, written, keeps=keeps)
+    again = yield from _again(head, draft, ask, admitted, arrived, keeps=keeps)
     if again is not None:
         return again
 
@@ -367,12 +363,13 @@ def _shown_levels(refused: Refused, levels: tuple[Level, ...]) -> tuple[Level, .
 
 
 def _again(
-    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, body: bytes, *, keeps: bool
+    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, arrived: BodyRead, *, keeps: bool
 ) -> Generator[Command, Reply, Ending | None]:
     """The ending of a request whose `Idempotency-Key` stands for one already, with its receipt."""
     if head.idempotency_key is None:
         return None
-    claimed = yield repeats.claim(head, admitted, body, draft, keeps=keeps)
+    written = arrived.written or arrived.body
+    claimed = yield repeats.claim(head, admitted, written, draft, keeps=keeps)
     draft = msgspec.structs.replace(draft, repeats=repeats.read(claimed).first)
     barred = repeats.why_not(claimed)
     if barred is not None:
@@ -384,6 +381,13 @@ def _again(
     if isinstance(recorded, NotWritten):
         return Refuse(_unwritable(recorded), receipt=False)
     return again[1]
+
+
+def _unread(head: Head, draft: Receipt, arrived: Reply) -> Story:
+    """The ending of a request whose body did not come whole."""
+    if isinstance(arrived, BodyRefused):
+        return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
+    return (yield from _left(head, draft, arrived.at_us))
 
 
 def _left(
