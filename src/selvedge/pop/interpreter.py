@@ -304,7 +304,9 @@ class Interpreter:
                 self._learn_pace(attempt, ended)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
-        if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
+        if attempt.pop in self._view.providers:
+            return ended if self._abroad is None else self._abroad.meant(ended)
+        if attempt.pop == self._view.here.id:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
