@@ -28,6 +28,7 @@ from selvedge.exchange import (
     serve,
 )
 from selvedge.fabric import (
+    Ask,
     CacheRule,
     CacheWish,
     CompiledRule,
@@ -107,8 +108,11 @@ def answered(talk: Conversation, *found: Candidate) -> str:
 def test_a_hit_has_a_receipt_and_asks_no_engine() -> None:
     talk = begin()
     recall = talk.expect(Recall, Recalled((kept(),), AT_US))
-    asked = read_asked(parse(Route.CHAT, BODY), BODY, DIGEST)  # type: ignore[arg-type]
-    assert recall == Recall(SCOPE, EXACT, CacheWish(), asked)  # type: ignore[arg-type]
+    ask = parse(Route.CHAT, BODY)
+    assert isinstance(ask, Ask)
+    asked = read_asked(ask, BODY, DIGEST)
+    assert asked is not None
+    assert recall == Recall(SCOPE, EXACT, CacheWish(), asked, ask)
     receipt = talk.expect(Record, WRITTEN).receipt
     assert talk.end() == Reuse(kept(), 60)
     assert not talk.said(Intend)
@@ -202,9 +206,10 @@ def test_what_does_not_fit_is_not_given(changes: dict[str, Any]) -> None:
     ("wish", "changes", "ends"),
     [
         (CacheWish(reuses=False), {}, "miss"),
-        (CacheWish(keeps=False), {}, "hit"),
         (CacheWish(age_s_max=59), {}, "miss"),
         (CacheWish(age_s_max=61), {}, "hit"),
+        (CacheWish(fresh_s_min=3539), {}, "hit"),
+        (CacheWish(fresh_s_min=3540), {}, "miss"),
         (CacheWish(age_s_max=0), {"made_us": AT_US + 5}, "hit"),  # the clock was moved back
         (None, {"same": False, "similarity": 0.95}, "hit"),
         (None, {"same": False, "similarity": 0.94}, "miss"),
@@ -230,18 +235,17 @@ def test_the_rule_of_a_mode_that_decides_has_no_threshold_of_its_own() -> None:
     assert talk.expect(Record, WRITTEN).receipt.cache_similarity == 700_000
 
 
-@pytest.mark.parametrize("wish", [CacheWish(keeps=False), CacheWish(keeps=False, age_s_max=9)])
-def test_no_store_is_looked_up_and_not_kept(wish: CacheWish) -> None:
-    talk = begin(cache=wish)
-    talk.expect(Recall, Recalled((), AT_US))
-    talk.expect(Intend, WRITTEN)
-    talk.expect(Relay, relayed())
-    talk.expect(Record, WRITTEN)
-
-
 def test_neither_found_nor_kept_is_not_even_looked_at() -> None:
     talk = begin(cache=CacheWish(reuses=False, keeps=False))
     assert talk.expect(Intend, WRITTEN).receipt.cache == "off"
+
+
+def test_a_new_answer_is_kept_in_place_of_the_old() -> None:
+    talk = begin(cache=CacheWish(reuses=False))
+    assert answered(talk, kept()) == "miss"
+    talk.expect(Intend, WRITTEN)
+    talk.expect(Relay, relayed())
+    assert talk.expect(Remember, FULL)
 
 
 @pytest.mark.parametrize("rule", [None, EXACT])

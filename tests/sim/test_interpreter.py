@@ -372,7 +372,7 @@ def test_a_race_has_no_model_yet() -> None:
     racer = Attempt("sin", "SG", "smol", 0, "")
 
     def racing() -> Story:
-        recall = Recall(Scope("asean", "default", "asean"), CacheRule(), NO_WISH, asked_of)
+        recall = Recall(Scope("asean", "default", "asean"), CacheRule(), NO_WISH, asked_of, ask)
         yield recall
         yield Remember(recall)
         yield Relay((racer, racer), job)

@@ -23,29 +23,11 @@ from selvedge.adapters.certificates import (
     client_side_context,
     defer,
 )
-from selvedge.adapters.collector_folder import (
-    CollectorFolder,
-)
-from selvedge.adapters.engine_commands import (
-    STARTED,
-    WRITTEN_BEFORE,
-    ToStart,
-    command_for,
-)
-from selvedge.adapters.engine_probe import (
-    Ask,
-    EngineProbe,
-    Heard,
-)
-from selvedge.adapters.entropy import (
-    Entropy,
-)
-from selvedge.adapters.fleet_config import (
-    forgets,
-    make_release,
-    read_config,
-    stand_in_release,
-)
+from selvedge.adapters.collector_folder import CollectorFolder
+from selvedge.adapters.engine_commands import STARTED, WRITTEN_BEFORE, ToStart, command_for
+from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard
+from selvedge.adapters.entropy import Entropy
+from selvedge.adapters.fleet_config import forgets, make_release, read_config, stand_in_release
 from selvedge.adapters.fleet_form import EmbeddedEngine, Facts, FleetConfig, ModelConfig
 from selvedge.adapters.fleet_residency import lists_of
 from selvedge.adapters.http_client import (
@@ -67,10 +49,7 @@ from selvedge.adapters.identities import (
     service_key,
 )
 from selvedge.adapters.invoice_pdf import draw_invoice
-from selvedge.adapters.journal_reading import (
-    FileJournal,
-    segment_path,
-)
+from selvedge.adapters.journal_reading import FileJournal, segment_path
 from selvedge.adapters.journal_store import (
     FileAppender,
     MemoryAppender,
@@ -79,12 +58,7 @@ from selvedge.adapters.journal_store import (
     find_sealed,
     read_segments,
 )
-from selvedge.adapters.journals import (
-    is_free,
-    journal_of,
-    journals_of,
-    keep_whole,
-)
+from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
 from selvedge.adapters.jurisdiction_files import shipped_jurisdictions
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
@@ -94,30 +68,11 @@ from selvedge.adapters.key_delta_store import (
     seal_delta,
 )
 from selvedge.adapters.leaf_join import LeafJoin
-from selvedge.adapters.legal_holds import (
-    Hold,
-    held_tenants,
-    read_holds,
-    write_hold,
-)
-from selvedge.adapters.links import (
-    READY,
-    Link,
-    render_links,
-)
-from selvedge.adapters.log_config import (
-    named_logs,
-)
-from selvedge.adapters.log_files import (
-    FolderFiles,
-    LogFiles,
-)
-from selvedge.adapters.log_keys import (
-    LOG_KEY_FILE,
-    keep_log_keys,
-    read_log_keys,
-    rotate_log_key,
-)
+from selvedge.adapters.legal_holds import Hold, held_tenants, read_holds, write_hold
+from selvedge.adapters.links import READY, Link, render_links
+from selvedge.adapters.log_config import named_logs
+from selvedge.adapters.log_files import FolderFiles, LogFiles
+from selvedge.adapters.log_keys import LOG_KEY_FILE, keep_log_keys, read_log_keys, rotate_log_key
 from selvedge.adapters.log_marks import CLOSED_FILE, RESHARD_FILE, closed_why, mark_closed
 from selvedge.adapters.log_reading import LogPlace, log_place
 from selvedge.adapters.log_store import (
@@ -129,22 +84,14 @@ from selvedge.adapters.log_store import (
     read_path,
     sizes_around,
 )
-from selvedge.adapters.log_telling import (
-    Listener,
-    NotTold,
-    SetBack,
-    Told,
-)
+from selvedge.adapters.log_telling import Listener, NotTold, SetBack, Told
 from selvedge.adapters.model_catalogue import (
     QUANTISATIONS,
     KnownModel,
     ModelCatalogue,
     read_catalogue,
 )
-from selvedge.adapters.monthly_folds import (
-    fold_parts,
-    parts_of_days,
-)
+from selvedge.adapters.monthly_folds import fold_parts, parts_of_days
 from selvedge.adapters.partitions import (
     PARTITIONS,
     as_rows,
@@ -181,9 +128,7 @@ from selvedge.adapters.peer_identities import (
     peer_certificates,
     rotate_peer_identity,
 )
-from selvedge.adapters.plain_files import (
-    PlainFiles,
-)
+from selvedge.adapters.plain_files import PlainFiles
 from selvedge.adapters.policy_cases import CaseConfig, listed, read_cases
 from selvedge.adapters.price_file import (
     HeldPrices,
@@ -202,16 +147,9 @@ from selvedge.adapters.processes import (
     die_with_parent,
     leave_no_core,
 )
-from selvedge.adapters.public_data import (
-    DataMissing,
-    find_data,
-    read_lines,
-)
-from selvedge.adapters.receipt_book import (
-    ReceiptBook,
-    Schedule,
-    at_once,
-)
+from selvedge.adapters.provider_secrets import SECRETS_FILE, ProviderSecrets, check_secret
+from selvedge.adapters.public_data import DataMissing, find_data, read_lines
+from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_archive import RELEASES, ReleaseArchive, bare, lay_down_release
 from selvedge.adapters.release_store import (
     RELEASE_BYTES_MAX,
@@ -225,17 +163,8 @@ from selvedge.adapters.release_store import (
 from selvedge.adapters.report_rows import numbers_around, rows_between, rows_of_tenant
 from selvedge.adapters.response_store import Owner, ResponseStore
 from selvedge.adapters.scope_keys import ScopeKeys
-from selvedge.adapters.service_parts import (
-    service_of_parts,
-)
-from selvedge.adapters.shared_cells import (
-    CELL_BYTES,
-    NAME_BYTES,
-    Cell,
-    Memory,
-    Names,
-    Table,
-)
+from selvedge.adapters.service_parts import service_of_parts
+from selvedge.adapters.shared_cells import CELL_BYTES, NAME_BYTES, Cell, Memory, Names, Table
 from selvedge.adapters.shared_claims import (
     CLAIM_KEY_BYTES,
     CLAIM_NOTE_BYTES,
@@ -243,26 +172,13 @@ from selvedge.adapters.shared_claims import (
     LeftClaim,
     SharedClaims,
 )
-from selvedge.adapters.shared_counts import (
-    SharedCounts,
-)
-from selvedge.adapters.shared_ring import (
-    SharedRing,
-)
-from selvedge.adapters.shared_tickets import (
-    SharedTickets,
-)
+from selvedge.adapters.shared_counts import SharedCounts
+from selvedge.adapters.shared_ring import SharedRing
+from selvedge.adapters.shared_tickets import SharedTickets
 from selvedge.adapters.signed_files import WatchedFile, hash_of, is_signed, signature_of
-from selvedge.adapters.sockets import (
-    no_delay,
-)
-from selvedge.adapters.speculation import (
-    Speculation,
-    SpeculationKind,
-)
-from selvedge.adapters.vault import (
-    Vault,
-)
+from selvedge.adapters.sockets import no_delay
+from selvedge.adapters.speculation import Speculation, SpeculationKind
+from selvedge.adapters.vault import Vault
 from selvedge.adapters.webhooks import (
     BadWebhook,
     check_webhook_url,
@@ -291,6 +207,7 @@ __all__ = [
     "RELEASES",
     "RELEASE_BYTES_MAX",
     "RESHARD_FILE",
+    "SECRETS_FILE",
     "STARTED",
     "WRITTEN_BEFORE",
     "AnswerStore",
@@ -348,6 +265,7 @@ __all__ = [
     "PageText",
     "PlainFiles",
     "PriceStore",
+    "ProviderSecrets",
     "Purge",
     "Put",
     "Question",
@@ -380,6 +298,7 @@ __all__ = [
     "authority_of",
     "bare",
     "check_peer_certificates",
+    "check_secret",
     "check_webhook_url",
     "client_side_context",
     "closed_why",

@@ -432,7 +432,7 @@ class AnswerStore:
         )
         if self._marks.refuses(key, head):
             return None
-        raw = self._entropy.take(ID_BYTES)
+        raw = raw_id(kept.id) or self._entropy.take(ID_BYTES)
         kept = structs.replace(kept, id=_PREFIX + raw.hex())
         place, name = key.tag + raw, key.tag + head.exact
         before = txn.get(name, db=self._db("exact"))

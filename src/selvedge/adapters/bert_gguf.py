@@ -103,6 +103,13 @@ def convert(source: Path, target: Path, *, name: str) -> None:
         writer.close()
 
 
+def require_bert(source: Path) -> tuple[int, int]:
+    """Layers and heads of the encoder in a directory; raises Unconvertible where it is another."""
+    shape = _read_shape(source)
+    _require_mean_pooling(source)
+    return shape.num_hidden_layers, shape.num_attention_heads
+
+
 def _read_object(path: Path) -> dict[str, object]:
     try:
         found = json.loads(path.read_bytes())

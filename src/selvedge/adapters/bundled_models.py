@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from selvedge.adapters import bert_gguf, requantised
+from selvedge.adapters import bert_gguf, embedder_onnx, requantised
 from selvedge.fabric import SelvedgeError
 
 REMEDY = "run `make setup`"
@@ -101,6 +101,22 @@ def model_path(name: str, cache_dir: Path, quantisation: str | None = None) -> P
         words = f"The model {model.name} is served as {model.quantisation} and not as {wanted}."
         raise ModelUnavailable(words)
     return _built(model, source, cache_dir)
+
+
+def encoder_graph(name: str, cache_dir: Path) -> tuple[Path, Path]:
+    """A bundled sentence encoder as an ONNX graph, built in `cache_dir` the first time, and its
+    vocabulary. Raises ModelUnavailable.
+    """
+    model = BUNDLED.get(name)
+    if model is None or model.form is not Form.SENTENCE_TRANSFORMER:
+        raise ModelUnavailable(f"No bundled sentence encoder is called {name!r}.")
+    source = wheel_directory(model) / model.relative
+    weights = source / "model.safetensors"
+    _require_file(weights, model)
+    key = f"{file_digest(weights, cache_dir)[:16]}-v{embedder_onnx.VERSION}"
+    target = cache_dir / f"{model.name}-{key}.onnx"
+    _build(model, source, target, lambda part: embedder_onnx.convert(source, part))
+    return target, source / "vocab.txt"
 
 
 def wheel_directory(model: BundledModel) -> Path:

@@ -16,10 +16,13 @@ unequally sampled strata; while all is observed alike that is the exact Poisson 
 above Clopper's and Pearson's. Counting only what is observed would overstate the errors of a laxer
 threshold, since its new bins are seen in full and the served ones in small part.
 
-**Sequential.** Bounds are taken anew on a schedule that does not look at labels: first when
-`FIRST` times what would do has scored as promising (predicted errors within ``wrong_max``), then
-whenever observations have grown by `LATER`; the k-th time at level alpha / (k (k + 1)). These add
-up to alpha, so with probability 1 - alpha every threshold that ever came into force was a good one.
+Bins are taken together until `STRATUM` observations are in one, but not across a threshold that was
+in force, since they were sampled differently.
+
+**Sequential.** Bounds are taken anew on a schedule that does not look at labels: first at `FIRST`
+times the observations that would do if none was wrong, then whenever they have grown by `LATER`;
+the k-th time at level alpha / (k (k + 1)). These add up to alpha, so with probability 1 - alpha
+every threshold that ever came into force was a good one.
 An observation is scored before it is learned from, so no score knows its own label. An e-process
 (Waudby-Smith and Ramdas, arXiv 2010.09686) would need no schedule and spend less, but it needs all
 to be sampled alike: with one hit in twenty audited, its bets on a laxer threshold shrink by that
@@ -56,10 +59,11 @@ BINS: Final = 90
 PRIOR_MAX: Final = 4000.0
 """What other routes' observations count for at most, in observations."""
 START: Final = 2.0
-LATER: Final = 1.3
-FIRST: Final = 1.3
-_FIRST_WITH_PRIOR: Final = 30
-"""Promising observations of its own before a route may lean on its tenant's others."""
+FIRST: Final = 4.0
+LATER: Final = 1.5
+STRATUM: Final = 50.0
+FIRST_WITH_PRIOR: Final = 50
+"""Observations of its own before a route may lean on its tenant's others."""
 
 _NEVER: Final = 1e9
 
@@ -73,7 +77,7 @@ class _Kept(msgspec.Struct, array_like=True):
     looks: int = 0
     next_look: int = 0
     lowest: int = BINS
-    promising: int = 0
+    cuts: list[int] = []
     threshold: float = _NEVER
     bound: float = 0.0
     prior: list[list[float]] = []  # msgspec copies it
@@ -95,11 +99,9 @@ class Bounded:
         self.seen = [0.0] * BINS
         self.wrong = [0.0] * BINS
         self.looks = 0
-        self.next_look = 0
         self.lowest = BINS
-        self.promising = 0
-        self._first = round(FIRST * needed(wrong_max, self.alpha / 2))
-        self._promising = _bin(log(1.0 / wrong_max - 1.0))
+        self.next_look = round(FIRST * needed(wrong_max, self.alpha / 2))
+        self.cuts: list[int] = []
         self.threshold = _NEVER
         self.bound = 0.0
         self.prior: list[list[float]] = []
@@ -111,7 +113,7 @@ class Bounded:
         if other is not None and sum(other.seen) > 0.0:
             part = min(1.0, PRIOR_MAX / sum(other.seen))
             self.prior = [[part * count for count in row] for row in (other.seen, other.wrong)]
-            self._first = _FIRST_WITH_PRIOR
+            self.next_look = min(self.next_look, FIRST_WITH_PRIOR)
 
     def decide(self, pair: Pair, entry: str, cluster: str, draw: float) -> Verdict:
         """By the score; the request is counted in its bin."""
@@ -133,10 +135,8 @@ class Bounded:
         if not correct:
             self.wrong[number] += 1.0
         self.scoring.learn(pair, entry, cluster, correct)
-        if number >= self._promising:
-            self.promising += 1
         seen = sum(self.seen)
-        if self.promising >= self._first and seen >= self.next_look:
+        if seen >= self.next_look:
             self.next_look = int(seen * LATER) + 1
             self._look()
 
@@ -147,18 +147,18 @@ class Bounded:
     def dump(self) -> bytes:
         """All of it; as a prior, without the entries."""
         kept = _Kept(
-            1,
-            self.scoring.dump(),
-            self.asked,
-            self.seen,
-            self.wrong,
-            self.looks,
-            self.lowest,
-            self.promising,
-            self.next_look,
-            self.threshold,
-            self.bound,
-            self.prior,
+            version=1,
+            fitted=self.scoring.dump(),
+            asked=self.asked,
+            seen=self.seen,
+            wrong=self.wrong,
+            looks=self.looks,
+            next_look=self.next_look,
+            lowest=self.lowest,
+            cuts=self.cuts,
+            threshold=self.threshold,
+            bound=self.bound,
+            prior=self.prior,
         )
         return msgspec.msgpack.encode(kept)
 
@@ -167,10 +167,8 @@ class Bounded:
         self.scoring = Scoring(state.fitted)
         self.asked, self.seen, self.wrong = state.asked, state.seen, state.wrong
         self.looks, self.next_look = state.looks, state.next_look
-        self.lowest, self.promising = state.lowest, state.promising
+        self.lowest, self.cuts = state.lowest, state.cuts
         self.threshold, self.bound, self.prior = state.threshold, state.bound, state.prior
-        if self.prior:
-            self._first = _FIRST_WITH_PRIOR
 
     def _look(self) -> None:
         """What can be served, tested anew: the lowest threshold that the sequence reaches."""
@@ -181,7 +179,7 @@ class Bounded:
         while at > 0 and seen < enough:
             at -= 1
             seen += self.seen[at] + (self.prior[0][at] if self.prior else 0.0)
-        at = min(at, self.lowest)
+        at = min(at, self.lowest - 1 if self.lowest < BINS else at)
         while seen >= enough and at > 0 and (bound := self._at_most(at, level)) <= self.wrong_max:
             self.lowest, self.bound = at, 1.0 - bound
             at -= 1
@@ -189,6 +187,8 @@ class Bounded:
         while serve < BINS and self._estimate(serve) > self.wrong_max:
             serve += 1  # what was bounded once has become worse since
         self.threshold = serve / 10.0 if serve < BINS else _NEVER
+        if serve < BINS and serve not in self.cuts:
+            self.cuts.append(serve)
 
     def _estimate(self, lowest: int) -> float:
         """The wrong share among what scores in ``lowest`` or above, as it looks."""
@@ -203,15 +203,19 @@ class Bounded:
         return weighted_at_most(self._strata(lowest, prior), level)
 
     def _strata(self, lowest: int, prior: list[list[float]]) -> list[tuple[float, float]]:
-        """Of each bin: what one wrong answer in it adds to the share, and how many there were."""
+        """Of each stratum: what one wrong answer in it adds to the share, and how many it has."""
         total = sum(self.asked[lowest:]) + (sum(prior[0][lowest:]) if prior else 0.0)
         strata: list[tuple[float, float]] = []
-        for number in range(lowest, BINS):
+        asked = seen = wrong = 0.0
+        for number in range(BINS - 1, lowest - 1, -1):
             more = prior[0][number] if prior else 0.0
-            asked, seen = self.asked[number] + more, self.seen[number] + more
-            if asked > 0.0:
-                wrong = self.wrong[number] + (prior[1][number] if prior else 0.0)
-                strata.append((asked / total / max(seen, 0.5), wrong))
+            asked += self.asked[number] + more
+            seen += self.seen[number] + more
+            wrong += self.wrong[number] + (prior[1][number] if prior else 0.0)
+            if seen >= STRATUM or number == lowest or number in self.cuts:
+                if asked > 0.0:
+                    strata.append((asked / total / max(seen, 0.5), wrong))
+                asked = seen = wrong = 0.0
         return strata
 
 

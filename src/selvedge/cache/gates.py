@@ -1,47 +1,194 @@
-"""What two similar questions must agree on before one may have the other's answer."""
+"""What two similar questions must agree on before one may have the other's answer.
+
+An embedder puts "turn it on" beside "turn it off": it sees what a text is about, and hardly what it
+says. The gates look at the rest, and they trust a closed world: **whatever stands in one text alone
+must be explained**, by a synonym in the other or by saying nothing (`english.WEAK`). What is not
+explained clashes: a number, a name, a word of code, an opposite, or a word that nobody thought of.
+Over that, both must ask the same kind of question, in the same time, of the same persons, with the
+same duty (can, must, should), deny the same words, and put them in the same roles: "from A to B",
+"A before B", "A pays B".
+
+In a language that the gates do not read, texts agree only when they are equal but for case and
+punctuation.
+
+Refuses to know: similarities, thresholds, scopes.
+"""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import msgspec
 
-_FORM: Final = 0
-_TOKEN: Final = re.compile(r"\d[\d.,:]*|[^\W\d_]+(?:'[^\W\d_]+)?|[^\w\s]")
-_NEGATIONS: Final = frozenset({"no", "not", "never", "without", "cannot", "none", "nor"})
+from selvedge.cache import english
+from selvedge.cache.comparing import Compared, compare
+from selvedge.cache.lexicon import lexicon
+from selvedge.cache.reading import HARD, flat, is_english, read
+from selvedge.cache.sentence import examine
+
+FORM: Final = 1
+"""Raise it whenever the same text would have other slots."""
 
 
-class Slots(msgspec.Struct, frozen=True):
+class Slots(msgspec.Struct, frozen=True, array_like=True):
     """What the gates compare of one text; made by `slots_of` and kept beside the entry."""
 
     form: int
     """Of the gates that made it: those of another version are never compared."""
-    numbers: tuple[str, ...] = ()
-    negations: int = 0
-    names: tuple[str, ...] = ()
+    flat: str = ""
+    """The text without case and punctuation, where it is in no language that is read."""
+    words: tuple[str, ...] = ()
+    """In their order; see `cache.reading`."""
+    asks: str = ""
+    """What kind of question: how, who, when, yes (or no)...; "": it states or commands."""
+    tense: str = ""
+    duties: tuple[str, ...] = ()
+    """Of can, must, ought and will, those that are said."""
+    persons: tuple[str, ...] = ()
+    """As subjects and objects, in their order."""
+    denied: tuple[str, ...] = ()
+    """Words after a negation."""
+    leads: tuple[tuple[str, str], ...] = ()
+    """Words and the preposition before them."""
 
 
 def slots_of(text: str) -> Slots:
-    """What the gates compare of ``text``, which is in Unicode's NFC."""
-    tokens = _TOKEN.findall(text)
-    words = [token.lower() for token in tokens]
+    """What the gates compare of ``text``."""
+    words = lexicon()
+    tokens = read(text, words)
+    if not is_english(text, tokens, words):
+        return Slots(FORM, flat(text))
+    found = examine(tokens)
     return Slots(
-        _FORM,
-        tuple(token for token in words if token[0].isdigit()),
-        sum(word in _NEGATIONS or word.endswith("n't") for word in words),
-        tuple(token for token in tokens[1:] if token[0].isupper() and token != "I"),
+        FORM,
+        "",
+        found.words,
+        found.asks,
+        found.tense,
+        found.duties,
+        found.persons,
+        found.denied,
+        found.leads,
     )
 
 
 def clash(new: Slots, kept: Slots) -> str | None:
     """Why ``new`` may not have the answer of ``kept``; None where nothing speaks against it."""
     if new.form != kept.form:
-        return "was read by another version of the gates"
-    if new.numbers != kept.numbers:
-        return "numbers differ"
-    if new.negations % 2 != kept.negations % 2:
-        return "one is negated"
-    if new.names != kept.names:
-        return "names differ"
+        return "one was read by another version of the gates"
+    if new.flat or kept.flat:
+        if new.flat == kept.flat:
+            return None
+        both = new.flat and kept.flat
+        return "says it differently, in a language that is not read" if both else "languages differ"
+    if new.words == kept.words:
+        return None
+    compared = compare(new.words, kept.words)
+    return (
+        compared.clash
+        or _kinds(new, kept)
+        or _duties(new, kept)
+        or _denied(new, kept, compared)
+        or _roles(new, kept, compared)
+        or _leads(new, kept)
+    )
+
+
+_KINDS: Final = frozenset(
+    frozenset(pair.split())
+    for pair in (
+        "how yes",
+        "what how-much",
+        "when what-time",
+        "when what-day",
+        "when how-long-take",
+        "how-long how-long-take",
+        "what yes",
+    )
+)
+_GETS: Final = frozenset("get find see access obtain buy purchase order locate".split())
+"""How one gets a thing is often where."""
+"""Kinds of question that may have one answer."""
+
+
+def _kinds(new: Slots, kept: Slots) -> str | None:
+    """Whether they ask for the same kind of answer, about the same time."""
+    a, b = new.asks, kept.asks
+    get = {a, b} == {"how", "where"} and all(_GETS & set(of.words) for of in (new, kept))
+    if a and b and a != b and frozenset((a, b)) not in _KINDS and not get:
+        return f"one asks {a!r}, the other {b!r}"
+    if not new.tense or not kept.tense or new.tense == kept.tense:
+        return None
+    if {new.tense, kept.tense} == {"past", "later"}:
+        return "one asks of the past, the other of the future"
+    own = _speaks_of_self(new) or _speaks_of_self(kept)
+    return None if own and "did" not in new.words + kept.words else "the times differ"
+
+
+def _speaks_of_self(slots: Slots) -> bool:
+    return bool({"I", "my", "me"} & set(slots.persons))
+
+
+def _duties(new: Slots, kept: Slots) -> str | None:
+    a, b = set(new.duties), set(kept.duties)
+    for duty in ("must", "ought"):
+        if (duty in a) != (duty in b) and (duty == "must" or (a | b) - {duty}):
+            return f"only one asks what {duty} be done"
+    if ("will" in a - b and "can" in b - a) or ("will" in b - a and "can" in a - b):
+        return "one asks what will be, the other what can be"
+    return None
+
+
+def _denied(new: Slots, kept: Slots, compared: Compared) -> str | None:
+    if bool(new.denied) != bool(kept.denied):
+        return "only one denies something"
+    if "?" in new.denied or "?" in kept.denied:
+        return None
+    here = {compared.renamed.get(word, word) for word in new.denied}
+    apart = here ^ set(kept.denied)
+    for word in apart & compared.shared:
+        return f"only one denies {word!r}"
+    return None
+
+
+def _roles(new: Slots, kept: Slots, compared: Compared) -> str | None:
+    a, b = new.persons, kept.persons
+    if a == b:
+        return None
+    mine, yours = {"I", "me", "my"}, {"you", "your"}
+    if mine & set(a) and yours & set(a) and mine & set(b) and yours & set(b):
+        if not _within(_subjects(a), _subjects(b)):
+            return "who does it to whom differs"
+    elif "your" in a and "my" in b and "my" not in a and "your" not in b:
+        return "one speaks of yours, the other of mine"
+    elif "my" in a and "your" in b and "your" not in a and "my" not in b:
+        return "one speaks of mine, the other of yours"
+    if ("I" in a) != ("I" in b) and ("me" in a) != ("me" in b) and ("I" in a) != ("me" in a):
+        return "who does it to whom differs"
+    return None
+
+
+def _subjects(persons: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(person for person in persons if person in ("I", "me", "you"))
+
+
+def _within(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
+    """Whether the shorter comes, in its order, in the longer."""
+    if len(a) > len(b):
+        a, b = b, a
+    rest = iter(b)
+    return all(person in rest for person in a)
+
+
+def _leads(new: Slots, kept: Slots) -> str | None:
+    here, there = dict(new.leads), dict(kept.leads)
+    for a, b, texts in ((here, there, kept), (there, here, new)):
+        for word, lead in a.items():
+            other = b.get(word)
+            if other is None:
+                loose = lead == "from" and (not word or HARD + word in texts.words)
+            else:
+                loose = frozenset((lead, other)) in english.LEAD_RIVALS
+            if loose:
+                return f"one says {lead!r} {word!r}, the other does not"
     return None

@@ -11,81 +11,18 @@ from selvedge.cache.deciding import NEAR, Pair
 NEIGHBOURS: Final = 32
 """How many of the nearest entries are looked at; `pair_of` takes fewer or more."""
 _WORD: Final = re.compile(r"\w+")
-_EMPTY: Final = frozenset(
-    [
-        "a",
-        "about",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "get",
-        "got",
-        "had",
-        "has",
-        "have",
-        "how",
-        "i",
-        "if",
-        "in",
-        "is",
-        "it",
-        "its",
-        "me",
-        "my",
-        "of",
-        "on",
-        "or",
-        "our",
-        "please",
-        "should",
-        "so",
-        "some",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "us",
-        "was",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "why",
-        "will",
-        "with",
-        "would",
-        "you",
-        "your",
-    ]
+_EMPTY: Final = (
+    "a about an and any are as at be been but by can could did do does for from get got had has"
+    " have how i if in is it its me my of on or our please should so some than that the their"
+    " them there these they this to us was we were what when where which who why will with would"
+    " you your"
 )
+_EMPTY_WORDS: Final = frozenset(_EMPTY.split())
 
 
 def content_words(text: str) -> frozenset[str]:
     """The words of a text that say what it is about; what only other languages have is content."""
-    return frozenset(word for word in _WORD.findall(text.lower()) if word not in _EMPTY)
+    return frozenset(word for word in _WORD.findall(text.lower()) if word not in _EMPTY_WORDS)
 
 
 def pair_of(

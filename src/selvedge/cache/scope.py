@@ -74,7 +74,7 @@ def _answers(one: Candidate, scope: Scope, rule: CacheRule, wish: CacheWish, at_
     if one.scope != scope or one.finish_reason not in WHOLE:
         return False
     age_us = max(0, at_us - one.made_us)
-    if age_us >= min(one.ttl_us, rule.ttl_s * _SECOND_US):
+    if age_us + wish.fresh_s_min * _SECOND_US >= min(one.ttl_us, rule.ttl_s * _SECOND_US):
         return False
     if wish.age_s_max is not None and age_us > wish.age_s_max * _SECOND_US:
         return False

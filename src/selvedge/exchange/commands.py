@@ -68,6 +68,7 @@ class Recall(msgspec.Struct, frozen=True):
     rule: CacheRule
     wish: CacheWish
     asked: Asked
+    ask: Ask
 
 
 class Intend(msgspec.Struct, frozen=True):
@@ -330,6 +331,9 @@ class Reuse(msgspec.Struct, frozen=True):
 
     found: Candidate
     age_s: int
+    levels: tuple[Level, ...] = ()
+    policy: str | None = None
+    handling: tuple[Handling, ...] = ()
 
 
 Ending: TypeAlias = Deliver | Refuse | Drop | Replay | Reuse

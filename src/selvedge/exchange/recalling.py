@@ -42,7 +42,7 @@ def recall_of(case: Case, view: FleetView) -> Recall | Refused | None:
         return None
     tenant, data_class = case.admitted.tenant, case.admitted.data_class
     scope = Scope(tenant, data_class, prefix_scope(rule), rule.policy or "")
-    return Recall(scope, caching, wish, asked)
+    return Recall(scope, caching, wish, asked, ask)
 
 
 def _is_probe(case: Case) -> bool:

@@ -18,6 +18,7 @@ import msgspec
 from selvedge.adapters import Entropy
 from selvedge.exchange import FleetView, reports, serve, serve_peer
 from selvedge.fabric import DIALECT_PATHS, BadTicket, Engine, Head, Model, Refused, Route
+from selvedge.pop.cache_headers import read_wish
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
 from selvedge.pop.hearing import REPORT_TARGET, told
@@ -194,6 +195,7 @@ class App:
             fault=fault,
             wait_ms_max=None if prefer is None else read_wait_ms(prefer.decode("latin-1")),
             idempotency_key=key,
+            cache=read_wish(raw),
             dialect=None if asked is None else asked[1],
         )
 

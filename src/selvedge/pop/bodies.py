@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from selvedge.adapters import Cell
+from selvedge.fabric import Refused
+from selvedge.pop.http_inbound import BodyTooLarge
+from selvedge.wire import ProtocolViolation
 
 
 class BodyBudget:
@@ -34,3 +37,12 @@ class BodyBudget:
     def give_back(self, size: int) -> None:
         """Return what was taken."""
         self._cell.dec(size)
+
+
+def body_refusal(fault: BodyTooLarge | ProtocolViolation, bytes_max: int) -> Refused:
+    """The refusal of a body that cannot be read; ``bytes_max`` is the largest that is."""
+    if isinstance(fault, BodyTooLarge):
+        words = f"The body exceeds body_bytes_max, {bytes_max} bytes; send less."
+        return Refused("request_too_large", words)
+    code = "request_timeout" if fault.status == 408 else "invalid_header"
+    return Refused(code, f"The body cannot be read: {fault}.")

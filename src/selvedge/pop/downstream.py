@@ -31,13 +31,21 @@ from selvedge.wire import (
 
 Headers = list[tuple[str, str]]
 _Under: TypeAlias = tuple[str | None, tuple[Handling, ...]]
-_Key: TypeAlias = tuple[str, str | None, bool, bool, bool, tuple[int, ...], _Under, str | None]
+_Key: TypeAlias = tuple[str, str | None, bool, bool, bool, tuple[int, ...], _Under, str, str | None]
 
 JSON_TYPE = ("content-type", "application/json")
 _DURATION: Final = re.compile(r"([a-z]+);dur=([0-9]{1,9}(?:\.[0-9]{1,6})?)")
 TEMPLATES_MAX: Final = 4096
 SSE_TYPE = ("content-type", "text/event-stream; charset=utf-8")
 _NONE: Final[_Under] = (None, ())
+CACHE_FIELDS: Final = (
+    "cache-status",
+    "age",
+    "selvedge-cache-entry",
+    "selvedge-cache-similarity",
+)
+"""What an answer says that was kept; one that was not has the first alone."""
+KEPT: Final = "kept"
 PING: Final = b": ping\n\n"
 _STREAM_HEADERS: Final = [SSE_TYPE, ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 
@@ -63,16 +71,27 @@ class Templates:
         attested: bool = False,
         limits: tuple[int, ...] = (),
         under: _Under = _NONE,
+        cache: str = "",
         dialect: str | None = None,
     ) -> ResponseTemplate:
-        """The head of an answer by ``served``; ``limits`` are the kinds that it tells of."""
-        key = (served.pop, served.engine, stream, for_peer, attested, limits, under, dialect)
+        """The head of an answer by ``served``; ``limits`` are the kinds that it tells of.
+
+        ``cache`` is `KEPT`, or the `Cache-Status` of an answer that was not.
+        """
+        key = (served.pop, served.engine, stream, for_peer, attested, limits, under, cache, dialect)
         template = self._made.get(key)
         if template is None:
             if len(self._made) >= TEMPLATES_MAX:  # engine names of peers are the peers' own
                 self._made.clear()
             template = self._make(
-                served, stream, for_peer, attested, limits, under=under, dialect=dialect
+                served,
+                stream,
+                for_peer,
+                attested,
+                limits,
+                under=under,
+                cache=cache,
+                dialect=dialect,
             )
             self._made[key] = template
         return template
@@ -86,6 +105,7 @@ class Templates:
         limits: tuple[int, ...],
         *,
         under: _Under,
+        cache: str,
         dialect: str | None,
     ) -> ResponseTemplate:
         fixed = [*_STREAM_HEADERS] if stream else [JSON_TYPE]
@@ -103,6 +123,10 @@ class Templates:
             names.append("selvedge-receipt")
         if dialect == "anthropic":
             names.append("request-id")
+        if cache == KEPT:
+            names += CACHE_FIELDS
+        elif cache:
+            fixed.append((CACHE_FIELDS[0], cache))
         if attested:
             names.append("selvedge-attested")
         for kind in limits:
@@ -140,6 +164,12 @@ class Downstream:
         """Levels with limits, of which an answer tells what is left here."""
         self.under: _Under = _NONE
         """The version of the policy that decided, and what the data class asks for."""
+        self.cache_us = 0
+        """How long the cache was looked into."""
+        self.cache_status = ""
+        """What its `Cache-Status` says of an answer of an engine."""
+        self.reused: tuple[str, ...] = ()
+        """Values of `CACHE_FIELDS`, where the answer was kept."""
         self._call: Call | None = None
         inbound.on_gone = self._gone
         inbound.on_pause = self._pause
@@ -173,6 +203,7 @@ class Downstream:
             for_peer=self._for_peer,
             limits=kinds,
             under=self.under,
+            cache=KEPT if self.reused else self.cache_status,
             dialect=self._head.dialect,
         )
         self._inbound.start_by(template, self._values(engine_us) + told)
@@ -214,6 +245,7 @@ class Downstream:
             attested=attested is not None,
             limits=kinds,
             under=self.under,
+            cache=KEPT if self.reused else self.cache_status,
             dialect=self._head.dialect,
         )
         values = self._values(now_us() - self.relay_started_us)
@@ -222,6 +254,11 @@ class Downstream:
         if self._form is not None:
             body = self._formed(self._form.answer(body))
         self._inbound.respond_by(template, values + told, body)
+
+    def reuse(self, values: tuple[str, ...]) -> None:
+        """What is answered next was kept; ``values`` are of `CACHE_FIELDS`."""
+        self.reused = values
+        self.relay_started_us = now_us()
 
     def answer_again(self, kept: Kept, first: str) -> None:
         """A whole JSON answer that was given before, under the receipt ``first``."""
@@ -271,12 +308,18 @@ class Downstream:
         """What fills in a template, in the order of `Templates`."""
         head = self._head
         pop_us = self.relay_started_us - head.received_us
-        timing = render_timing(pop_us, engine_us, self.peer_timing)
         elapsed_ms = str((pop_us + engine_us) // 1000)
+        if self.reused:
+            timing = f"pop;dur={pop_us / 1000:.2f}, cache;dur={self.cache_us / 1000:.2f}"
+        else:
+            timing = render_timing(pop_us, engine_us, self.peer_timing)
         if self._for_peer:
             return (head.request_id, elapsed_ms, timing)
-        values = (head.request_id, elapsed_ms, timing, head.receipt_id)
-        return (*values, head.request_id) if head.dialect == "anthropic" else values
+        if self.cache_us and not self.reused:
+            timing += f", cache;dur={self.cache_us / 1000:.2f}"
+        values: tuple[str, ...] = (head.request_id, elapsed_ms, timing, head.receipt_id)
+        values = (*values, head.request_id) if head.dialect == "anthropic" else values
+        return (*values, *self.reused) if self.reused else values
 
     def _shown(self) -> list[Shown]:
         if self.quotas is None or not self.levels:

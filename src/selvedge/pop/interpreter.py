@@ -9,11 +9,10 @@ their own.
 from __future__ import annotations
 
 import contextlib
-import secrets
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.adapters import authority_of
+from selvedge.adapters import KeptAnswer
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -32,7 +31,6 @@ from selvedge.exchange import (
     NotWritten,
     ReadBody,
     Recall,
-    Recalled,
     Record,
     Refuse,
     Relay,
@@ -41,6 +39,7 @@ from selvedge.exchange import (
     Replay,
     Reply,
     Resume,
+    Reuse,
     Served,
     Story,
     Tally,
@@ -50,26 +49,24 @@ from selvedge.exchange import (
     spends,
     take_word,
 )
-from selvedge.fabric import Ask, Engine, Head, Place, Refused, StoreFailed, Usage
+from selvedge.fabric import Ask, Engine, Head, Place, Receipt, Refused, StoreFailed, Usage
+from selvedge.pop.abroad import Abroad, dialect_of
+from selvedge.pop.answer_cache import Looking
 from selvedge.pop.asked_form import asked_form
+from selvedge.pop.bodies import body_refusal
+from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline
 from selvedge.pop.downstream import Downstream
-from selvedge.pop.http_server import BodyFault, BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.relay import Relaying
 from selvedge.pop.state import PopState
+from selvedge.pop.ticketing import ticket_of
 from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.wire import (
-    DIALECTS,
     PROFILES,
-    Dialect,
-    Order,
-    ProtocolViolation,
-    Ticket,
     attest,
-    body_hash,
     engine_body,
-    issue,
 )
 
 TICKET_HEADER: Final = "selvedge-ticket"
@@ -97,6 +94,10 @@ class Interpreter:
         self._claim: Claim | None = None
         self._spent = False
         self._kept: Kept | None = None
+        self._looking: Looking | None = None
+        self._to_keep = False
+        self._shared: KeptAnswer | None = None
+        self._abroad: Abroad | None = None
         self._done = False
 
     def run(self, story: Story) -> None:
@@ -152,6 +153,9 @@ class Interpreter:
         if self._claim is not None:
             self._state.answered.end(self._claim, spent=self._spent, kept=self._kept)
             self._claim = self._kept = None
+        if self._looking is not None:
+            self._looking.end(self._shared)
+            self._looking = self._shared = None
         # Whatever refers to each other parts here, so that no garbage collector has to find it.
         self._relaying = self._deadline = None
         self._down.let_go()
@@ -164,6 +168,11 @@ class Interpreter:
                 self._relaying.deliver(attested)
             case Replay(kept, first):
                 self._down.answer_again(kept, first)
+            case Reuse(levels=levels) if self._looking is not None:
+                if levels:
+                    self._down.quotas, self._down.levels = self._view.quotas, levels
+                self._down.under = (ending.policy, ending.handling)
+                self._kept = self._looking.give(ending, self._down)
             case Refuse(refused, receipt, attested, levels):
                 if levels:
                     self._down.quotas, self._down.levels = self._view.quotas, levels
@@ -210,22 +219,25 @@ class Interpreter:
         elif isinstance(came, ClientGone):
             self._go_on(ClientLeft(now_us()))
         else:
-            self._go_on(BodyRefused(self._body_refusal(came), now_us()))
+            bytes_max = self._state.settings.body_bytes_max
+            self._go_on(BodyRefused(body_refusal(came, bytes_max), now_us()))
 
     def _resume(self, command: Resume) -> Reply:
         assert self._form is not None
         return self._form.resumed(command)
 
-    def _body_refusal(self, fault: BodyTooLarge | ProtocolViolation) -> Refused:
-        if isinstance(fault, BodyTooLarge):
-            bytes_max = self._state.settings.body_bytes_max
-            words = f"The body exceeds body_bytes_max, {bytes_max} bytes; send less."
-            return Refused("request_too_large", words)
-        code = "request_timeout" if fault.status == 408 else "invalid_header"
-        return Refused(code, f"The body cannot be read: {fault}.")
-
     def _relay(self, command: Relay) -> None:
         (attempt,) = command.attempts
+        engine = self._engine(attempt)
+        abroad: Abroad | None = None
+        if attempt.pop in self._view.providers or (engine and dialect_of(engine) is not None):
+            abroad = Abroad(self._state, self._view)
+        self._abroad = abroad
+        self._ask(command)
+
+    def _ask(self, command: Relay) -> None:
+        (attempt,) = command.attempts
+        abroad = self._abroad
         job = command.job
         self._asked = job.ask
         shadow = self._state.shadow
@@ -237,6 +249,8 @@ class Interpreter:
             self._down.quotas, self._down.levels = self._view.quotas, job.levels
         if not job.for_peer:
             self._down.under = (job.policy, job.handling)
+        if self._looking is not None:
+            self._looking.missed(self._down)
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)
@@ -251,6 +265,9 @@ class Interpreter:
                 self._state.load.leave(where, tokens)
                 if isinstance(reply, Relayed) and attempt.pop == self._view.here.id:
                     self._learn_engine(attempt.engine or "", relaying, job)
+                if abroad is not None and abroad.turns(reply, attempt, relaying):
+                    self._ask(command)
+                    return
                 after = self._after(reply, attempt, where, crowded=relaying.crowded)
             except Exception as error:  # noqa: BLE001 (as in `_go_on`)
                 self._break_off(error)
@@ -259,6 +276,8 @@ class Interpreter:
 
         relaying = self._relaying = self._new_relaying(attempt, job, ended, tokens)
         relaying.is_abroad = attempt.pop in self._view.providers
+        if self._looking is not None and self._looking.keeps:
+            relaying.captured = Captured(self._looking.answer_bytes_max)
         self._state.load.enter(where, tokens, self._down.relay_started_us)
         if not self._state.streams.watch(relaying, self._down.relay_started_us):
             return
@@ -275,19 +294,30 @@ class Interpreter:
 
     def _after(self, ended: Ended, attempt: Attempt, where: str, *, crowded: bool) -> Ended:
         """What an attempt's end means to the PoP; from a peer, its attested word."""
+        spares = self._abroad is not None and self._abroad.spares
         if isinstance(ended, Failed):
             self._state.metrics.attempts_failed.labels(ended.refused.code).inc()
-            if cools(ended) and not crowded:
+            if cools(ended) and not crowded and not spares:
                 cooling_us = self._state.settings.cooling_ms * 1000
                 self._state.load.fail(where, ended.at_us, cooling_us, ended.told_ms)
         elif isinstance(ended, Relayed):
             self._state.load.mend(where)
+            if self._view.providers:
+                self._learn_pace(attempt, ended)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
         if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
+
+    def _learn_pace(self, attempt: Attempt, ended: Relayed) -> None:
+        """How soon a site began, and how quickly it went on."""
+        first_us = ended.first_token_us
+        if first_us is not None and ended.usage is not None and self._asked is not None:
+            rest_us = ended.at_us - first_us if self._asked.stream else 0
+            tokens = ended.usage.generated
+            self._state.paces.learn(attempt.pop, first_us - ended.started_us, tokens, rest_us)
 
     def _learn(self, usage: Usage) -> None:
         """What the engine counted tells how many bytes a token of its model has."""
@@ -324,7 +354,7 @@ class Interpreter:
             profile=PROFILES[engine.profile] if engine is not None else None,
             answer_bytes_max=self._state.settings.answer_bytes_max,
             prompt_tokens=prompt_tokens,
-            dialect=_dialect(engine) if engine is not None else None,
+            dialect=dialect_of(engine) if engine is not None else None,
         )
 
     def _engine(self, attempt: Attempt) -> Engine | None:
@@ -347,7 +377,7 @@ class Interpreter:
             if isinstance(way, Refused):
                 relaying.refuse(way)
                 return
-            self._written_ticket = self._ticket(attempt, job)
+            self._written_ticket = ticket_of(self._view, self._head, attempt, job)
             ticket = (TICKET_HEADER, self._written_ticket)
             relaying.begin(self._state.client.post(way, job.body, relaying, [ticket]))
             return
@@ -365,62 +395,12 @@ class Interpreter:
         relaying.pools.append(where)
         name = engine.name_of(job.ask.model) or job.ask.model
         keeps = bool(job.scope)  # else nothing of it may stay here, at an engine neither
-        dialect = _dialect(engine)
-        if dialect is not None:
-            self._begin_at_provider(relaying, engine, dialect, job)
+        if self._abroad is not None:
+            self._abroad.begin(relaying, attempt, engine, job, keeps)
             return
         body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=keeps)
         way = self._state.engine_way(engine, job.ask.route)
         relaying.begin(self._state.client.post(way, body, relaying))
-
-    def _begin_at_provider(
-        self, relaying: Relaying, engine: Engine, dialect: Dialect, job: Job
-    ) -> None:
-        """The same in another form: path, headers and body are the dialect's word."""
-        target = self._state.target_of(engine)
-        order = Order(
-            ask=job.ask,
-            body=job.body,
-            name=engine.name_of(job.ask.model) or job.ask.model,
-            profile=PROFILES[engine.profile],
-            now_us=now_us(),
-            secret=self._state.engine_keys.get(engine.api_key_env or "", ""),
-            base=target.path,
-            host=authority_of(target.origin),
-            options=target.options,
-            context_tokens_max=self._view.models[job.ask.model].context_tokens_max,
-            keeps=bool(job.scope),
-        )
-        made = dialect.request(order)
-        if isinstance(made, Refused):
-            relaying.refuse(made)
-            return
-        way = self._state.provider_way(engine, made.target)
-        relaying.begin(self._state.client.post(way, made.body, relaying, made.headers))
-
-    def _ticket(self, attempt: Attempt, job: Job) -> str:
-        at_us = now_us()
-        ticket = Ticket(
-            id=secrets.token_hex(16),
-            request_id=self._head.request_id,
-            ingress=self._view.here.id,
-            serving=attempt.pop,
-            tenant=job.tenant,
-            data_class=job.data_class,
-            rule=job.rule,
-            allowed=job.allowed,
-            release=self._view.release.version,
-            release_hash=self._view.release_hash,
-            route=job.ask.route,
-            model=job.ask.model,
-            body_sha256=body_hash(job.body),
-            deadline_ms=max(1, (self._head.deadline_us - at_us) // 1000),
-            issued_us=at_us,
-            patience_us=attempt.patience_us,
-            handling=job.handling,
-            zones=job.zones,
-        )
-        return issue(ticket, self._view.pair_keys[attempt.pop])
 
     def _hold_key(self, command: Claim) -> Reply:
         claimed = self._state.answered.claim(command, now_us())
@@ -428,11 +408,28 @@ class Interpreter:
             self._claim = command
         return claimed
 
-    def _recall(self, _: Recall) -> Reply:
-        return Recalled((), now_us())
+    def _recall(self, command: Recall) -> None:
+        looking = Looking(self._state.cache, command, self._head, self._recalled)
+        self._looking = looking
+        self._down.on_gone = looking.client_left
+        looking.begin(self._inbound.report)
+
+    def _recalled(self, reply: Reply) -> None:
+        self._down.on_gone = None
+        if self._looking is not None:
+            self._down.cache_us = now_us() - self._looking.began_us
+        self._go_on(reply)
 
     def _remember(self, _: Remember) -> Reply:
-        return NotWritten("no cache", now_us())
+        self._to_keep = True  # once its receipt is written
+        return Written(now_us())
+
+    def _keep(self, receipt: Receipt) -> None:
+        """The answer is whole and its receipt written: hand it over, to be given again."""
+        if self._looking is not None and self._relaying is not None:
+            price = self._view.models[receipt.model or ""].price
+            report = self._inbound.report
+            self._shared = self._looking.keep(self._relaying.to_keep, receipt, price, report)
 
     def _intend(self, command: Intend) -> None:
         self._state.book.intend(command.receipt, command.personal, self._written)
@@ -442,6 +439,8 @@ class Interpreter:
             if error is None:
                 self._state.metrics.recorded(command.receipt)
                 self._spent = self._claim is not None and spends(command.receipt)
+                if self._to_keep:
+                    self._keep(command.receipt)
             self._written(error)
 
         self._state.book.record(command.receipt, command.personal, recorded)
@@ -471,21 +470,15 @@ class Interpreter:
         return Written(now_us())
 
 
-def _dialect(engine: Engine) -> Dialect | None:
-    """The dialect of a provider; None where the engine is asked as its client asked us."""
-    profile = PROFILES[engine.profile]
-    return None if profile.dialect == "openai" else DIALECTS[profile.dialect]
-
-
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {
     Claim: Interpreter._hold_key,
-    Recall: Interpreter._recall,
     Remember: Interpreter._remember,
     Resume: Interpreter._resume,
     Tally: Interpreter._tally,
 }
 _LATER: Final[dict[type[Command], Callable[..., None]]] = {
     ReadBody: Interpreter._read_body,
+    Recall: Interpreter._recall,
     Intend: Interpreter._intend,
     Relay: Interpreter._relay,
     Record: Interpreter._record,

@@ -31,6 +31,7 @@ CONNECTION_CODES: Final = (
     "transfer_encoding_not_implemented",
 )
 NO_FAULT: Final = "none"
+HOWS: Final = ("exact", "shared", "similar", "engine")
 TOKEN_KINDS: Final = ("input_uncached", "cache_read", "generated")
 
 
@@ -153,6 +154,7 @@ class Metrics:
             "selvedge_residency_shadow_mismatches",
             "Those on which bits and policy differ: an alarm; the rule allows nothing from then.",
         )
+        self.cache = CacheCounters(row)
         self._lay_out_signals(row)
 
     def _lay_out_signals(self, row: Row) -> None:
@@ -184,6 +186,14 @@ class Metrics:
             "Questions to own engines for their load, by how they ended.",
             ("ending",),
             endings,
+        )
+
+        self.key_refusals = Counters(
+            row,
+            "selvedge_provider_key_refusals",
+            "Answers by which a provider refused one of this PoP's keys, by status.",
+            ("status",),
+            [("401",), ("403",), ("429",)],
         )
 
     def recorded(self, receipt: Receipt) -> None:
@@ -233,6 +243,7 @@ class Metrics:
         yield gauge("selvedge_workers", "Processes that serve.", shared.workers())
         yield self.peers_served.collect()
         yield self.attempts_failed.collect()
+        yield self.key_refusals.collect()
         yield self.connections_refused.collect()
         yield gauge("selvedge_release_version", "Release that serves.", shared.release_served())
         yield self.unpriced.collect()
@@ -248,6 +259,7 @@ class Metrics:
             words = "When the release's policies end, Unix time; nothing is allowed by them then."
             yield gauge("selvedge_residency_policy_end_timestamp_seconds", words, min(ends))
         yield from self.tls.collect()
+        yield from self.cache.collect()
         yield from self._collect_signals()
         info = GaugeMetricFamily("selvedge_pop", "This PoP.", labels=("pop",))
         info.add_metric((self._pop,), 1)
@@ -325,6 +337,44 @@ class TlsCounters:
         if ends:
             words = "When the certificate that clients are shown ends, Unix time."
             yield gauge("selvedge_tls_certificate_not_after_seconds", words, min(ends))
+
+
+class CacheCounters:
+    """What came of looking into the answer cache, and of keeping answers."""
+
+    def __init__(self, row: Row) -> None:
+        self.answers = Counters(
+            row,
+            "selvedge_cache_answers",
+            "Requests of classes with a cache, by how they were answered: kept for the same "
+            "question, shared with one that ran, kept for a similar one, or by an engine.",
+            ("how",),
+            [(one,) for one in HOWS],
+        )
+        self.similar = Counters(
+            row,
+            "selvedge_cache_similar",
+            "Look-ups of similar questions, by how they ended; `down`: there is no cache process.",
+            ("ending",),
+            [(one,) for one in ("found", "none", "down")],
+        )
+        self.kept = Counters(
+            row,
+            "selvedge_cache_kept",
+            "Answers that might be kept, by what became of them here.",
+            ("ending",),
+            [(one,) for one in ("handed", "unfit", "large", "broken", "down")],
+        )
+        self.tokens_saved = Counter(
+            row, "selvedge_cache_tokens_saved", "Tokens of kept answers that were given again."
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family."""
+        yield self.answers.collect()
+        yield self.similar.collect()
+        yield self.kept.collect()
+        yield self.tokens_saved.collect()
 
 
 class _Collected(Collector):

@@ -16,6 +16,7 @@ import msgspec
 from selvedge.adapters import Call, TransportFailed
 from selvedge.exchange import Ended, Failed, Gone, Job, Kept, Relayed, Served
 from selvedge.fabric import Attested, Refused, Usage
+from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import Downstream, read_timing
 from selvedge.routing import ANSWERS, UNTOLD, Underway
@@ -27,6 +28,7 @@ from selvedge.wire import (
     ResponseHead,
     StreamScan,
     Translator,
+    as_kept,
     assemble,
     engine_streams,
     read_answer,
@@ -99,6 +101,8 @@ class Relaying:
                 ask, from_peer=from_peer, to_peer=job.for_peer, prompt_tokens=prompt_tokens
             )
         self._prompt_tokens = prompt_tokens
+        self.captured: Captured | None = None
+        """What of a stream is to be kept."""
         self._started_us = now_us()
         self._dialect = dialect
         self._translator: Translator | None = None
@@ -242,6 +246,21 @@ class Relaying:
             return None
         return Kept(self._answer, self._served, self._finish_reason)
 
+    def to_keep(self) -> tuple[tuple[bytes, ...], bytes] | None:
+        """Chunks or JSON of the whole answer, as they are kept; None where it is too large."""
+        captured, scan = self.captured, self._scan
+        if captured is None:
+            return None
+        if scan is None:
+            captured.take([self._answer or b""])
+            return ((), self._answer or b"") if captured.payloads else None
+        if not self._ask.stream:
+            captured.take(self._held)
+        captured.take([one for one in scan.tail() if b'"choices":[]' not in one])
+        if not captured.payloads:
+            return None
+        return as_kept(captured.payloads, had_usage=self._ask.include_usage), b""
+
     def deliver(self, attested: Attested | None) -> None:
         """Send what was held back: the end of the stream, or the whole JSON answer."""
         if self._ask.stream and self._scan is not None:
@@ -272,6 +291,8 @@ class Relaying:
             return
         if self._ask.stream:
             self.wrote = True
+            if self.captured is not None:
+                self.captured.take(payloads)
             self._down.write(render_stream(payloads))
             return
         self._hold(payloads)
@@ -364,6 +385,11 @@ class Relaying:
         if not self._ended:
             self._stop()
             self._resolve(Failed(**self._facts(), refused=refused, told_ms=self._told_ms()))
+
+    @property
+    def status(self) -> int:
+        """Of the answer; 0 where none has come."""
+        return self._head.status if self._head is not None else 0
 
     def limits(self) -> Limits | None:
         """What a provider's answer tells of its limits on us, once it has come."""

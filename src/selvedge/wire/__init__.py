@@ -41,6 +41,7 @@ from selvedge.wire.http1_render import (
     render_response_head,
 )
 from selvedge.wire.idempotency import read_idempotency_key
+from selvedge.wire.kept import answer_again, as_kept, chunks_again, new_answer_id, said
 from selvedge.wire.limits import NAMED, limit_names, limit_values
 from selvedge.wire.media import ImageUrls
 from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
@@ -108,11 +109,14 @@ __all__ = [
     "TrustedProxies",
     "UsedHere",
     "UsedTickets",
+    "answer_again",
+    "as_kept",
     "assemble",
     "attest",
     "body_hash",
     "body_schemas",
     "chunk",
+    "chunks_again",
     "client_address",
     "engine_body",
     "engine_streams",
@@ -125,6 +129,7 @@ __all__ = [
     "items_of",
     "limit_names",
     "limit_values",
+    "new_answer_id",
     "open_form",
     "parse",
     "payload_of",
@@ -148,6 +153,7 @@ __all__ = [
     "render_stream",
     "render_usage",
     "response_of",
+    "said",
     "seal",
     "ticket_hash",
     "usage_of_events",

@@ -1,0 +1,156 @@
+"""Replay of labelled questions against a decider, one after the other, as a cache would see them.
+
+Each question looks for its nearest entry (past the gates, where they are on). Where the decider
+serves it, that is a hit: right if and only if both have one label. Otherwise the model answers; the
+judge, who knows the labels, compares with the nearest entry; the decider learns that and the
+question becomes an entry, if the decider wants it, in the neighbour's cluster or in one of its own.
+One hit in ``audit_one_in``, drawn with the seed, is judged too, and learned from: it stays a hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.cache_questions import Questions, vectors
+from selvedge.cache import Pair, Slots, clash, content_words, pair_of, slots_of
+from selvedge.cache.bounds import at_most
+from selvedge.cache.deciding import Decider
+
+NEIGHBOURS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Questions with all that is computed of them once."""
+
+    questions: Questions
+    similar: npt.NDArray[np.float32]
+    words: Sequence[frozenset[str]]
+    slots: Sequence[Slots]
+    clashes: dict[tuple[int, int], bool] = field(default_factory=dict)
+
+    def may(self, new: int, kept: int) -> bool:
+        """Whether the gates let a question have an entry's answer."""
+        key = (new, kept)
+        found = self.clashes.get(key)
+        if found is None:
+            found = self.clashes[key] = clash(self.slots[new], self.slots[kept]) is None
+        return found
+
+
+def staged(questions: Questions) -> Stage:
+    """Embeds what was not embedded before; some minutes for the first time."""
+    made = vectors(questions.texts)
+    return Stage(
+        questions,
+        made @ made.T,
+        [content_words(text) for text in questions.texts],
+        [slots_of(text) for text in questions.texts],
+    )
+
+
+@dataclass(slots=True)
+class Course:
+    """What became of each question, in order."""
+
+    served: list[bool] = field(default_factory=list)
+    right: list[bool] = field(default_factory=list)
+    audits: int = 0
+    entries: int = 0
+
+    @property
+    def hits(self) -> int:
+        return sum(self.served)
+
+    @property
+    def wrong(self) -> int:
+        return sum(
+            not right for served, right in zip(self.served, self.right, strict=True) if served
+        )
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hits / max(1, len(self.served))
+
+    @property
+    def wrong_rate(self) -> float:
+        """Of hits."""
+        return self.wrong / max(1, self.hits)
+
+    @property
+    def wrong_at_most(self) -> float:
+        """The 95 % upper bound of the wrong share of hits."""
+        return at_most(self.wrong, self.hits, 0.05) if self.hits else 1.0
+
+    def first(self, count: int) -> tuple[int, int]:
+        """Hits and wrong hits among the first ``count``."""
+        pairs = zip(self.served[:count], self.right[:count], strict=True)
+        part = [right for served, right in pairs if served]
+        return len(part), sum(not right for right in part)
+
+
+def replay(
+    stage: Stage, order: Sequence[int], decider: Decider, *, gates: bool, audit_one_in: int = 20
+) -> Course:
+    """The stream in its order; draws are seeded by the order's first question."""
+    rng, course = Random(order[0]), Course()
+    labels, texts = stage.questions.labels, stage.questions.texts
+    entries, clusters = np.zeros(len(order), np.int64), np.zeros(len(order), np.int64)
+    kept = count = 0
+    for new in order:
+        near, chosen = _nearest(stage, new, entries[:kept], clusters, gates)
+        served = right = False
+        cluster = count
+        if chosen >= 0:
+            entry = near[chosen][2]
+            pair = pair_of([(s, c) for s, c, _ in near], chosen, texts[new], stage.words[entry])
+            right = labels[entry] == labels[new]
+            name = str(entry), near[chosen][1]
+            served = decider.decide(pair, *name, rng.random()).serve
+            audited = served and rng.random() * audit_one_in < 1.0
+            course.audits += audited
+            if audited or not served:
+                decider.learn(pair, *name, right)
+            if right:
+                cluster = int(near[chosen][1])
+        if not served and (chosen < 0 or decider.inserts(right)):
+            entries[kept], clusters[kept] = new, cluster
+            kept += 1
+            count += cluster == count
+        course.served.append(served)
+        course.right.append(right)
+    course.entries = kept
+    return course
+
+
+def _nearest(
+    stage: Stage,
+    new: int,
+    entries: npt.NDArray[np.int64],
+    clusters: npt.NDArray[np.int64],
+    gates: bool,
+) -> tuple[list[tuple[float, str, int]], int]:
+    """The nearest entries as (similarity, cluster, question), and which of them is asked about."""
+    if not len(entries):
+        return [], -1
+    found = stage.similar[new][entries]
+    if len(entries) > NEIGHBOURS:
+        top = np.argpartition(-found, NEIGHBOURS - 1)[:NEIGHBOURS]
+        top = top[np.argsort(-found[top], kind="stable")]
+    else:
+        top = np.argsort(-found, kind="stable")
+    near = [
+        (similarity, str(cluster), entry)
+        for similarity, cluster, entry in zip(
+            found[top].tolist(), clusters[top].tolist(), entries[top].tolist(), strict=True
+        )
+    ]
+    if not gates:
+        return near, 0
+    return near, next((n for n, one in enumerate(near) if stage.may(new, one[2])), -1)

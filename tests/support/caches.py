@@ -1,0 +1,89 @@
+"""The answer cache of a PoP in a test: a real store on the disk, written at once by the same loop.
+
+What the process beside a PoP does is told by its own tests; here an answer that is handed over lies
+in the store before the next request, and what is similar is what the test says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from selvedge.adapters import AnswerStore, KeptAnswer, Put, ScopeKeys
+from selvedge.cache import Asked, Scope
+from selvedge.fabric import CacheRule, Release
+from selvedge.pop.answer_cache import Similar
+from tests.support.pops import RunningPop
+
+
+class Like(msgspec.Struct):
+    """A similar answer, as the process would say it."""
+
+    entry: KeptAnswer
+    similarity: float
+
+
+class WritingLink:
+    """Hands answers straight to a store; `similar` says what is like what is asked."""
+
+    def __init__(self, store: AnswerStore) -> None:
+        self.store = store
+        self.kept: list[tuple[Scope, Asked, KeptAnswer]] = []
+        self.asked: list[tuple[Scope, CacheRule, Asked]] = []
+        self.similar: Callable[[Scope, Asked], Similar | None] = lambda scope, asked: None
+        self.held: list[Callable[[], None]] | None = None
+        """Answers that wait to be told, where they are to wait."""
+
+    def recall(
+        self,
+        scope: Scope,
+        rule: CacheRule,
+        asked: Asked,
+        now_us: int,
+        tell: Callable[[Similar | None], None],
+    ) -> None:
+        """Tell at once, or when the test lets it go."""
+        self.asked.append((scope, rule, asked))
+        found = self.similar(scope, asked)
+        if self.held is None:
+            tell(found)
+        else:
+            self.held.append(lambda: tell(found))
+
+    def remember(self, scope: Scope, rule: CacheRule, asked: Asked, kept: KeptAnswer) -> None:
+        """Write it down."""
+        self.kept.append((scope, asked, kept))
+        self.store.put(Put(scope, asked.exact, kept), kept.made_us)
+
+
+def open_cache(pop: RunningPop) -> WritingLink:
+    """Give a PoP of a rig a cache."""
+    keys = ScopeKeys(pop.directory / "cache.keys", writes=True)
+    link = WritingLink(AnswerStore(pop.directory / "cache", keys, writes=True))
+    pop.state.cache.store = link.store  # one map may be opened once in a process
+    pop.state.cache.link = link
+    return link
+
+
+def with_cache(rule: CacheRule, *tenants: str) -> Callable[[str, Release], Release]:
+    """Amends a rig's release: the classes of these tenants, or of all, have a cache."""
+
+    def amend(_: str, release: Release) -> Release:
+        return msgspec.structs.replace(
+            release,
+            tenants=tuple(
+                msgspec.structs.replace(
+                    tenant,
+                    classes=tuple(
+                        msgspec.structs.replace(one, cache=rule)
+                        if not tenants or tenant.id in tenants
+                        else one
+                        for one in tenant.classes
+                    ),
+                )
+                for tenant in release.tenants
+            ),
+        )
+
+    return amend
