@@ -5,6 +5,7 @@ from selvedge.wire.answers import (
     assemble,
     read_answer,
     read_attested,
+    render_count,
     render_error,
     write_attested,
 )
@@ -145,6 +146,7 @@ __all__ = [
     "read_wait_ms",
     "refusal_of_answer",
     "render_attested",
+    "render_count",
     "render_done",
     "render_error",
     "render_refusal",

@@ -119,6 +119,14 @@ class FinishedChoice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class Counted(msgspec.Struct):
+    """How many tokens a prompt has: llama.cpp's and our own, or vLLM's answer."""
+
+    input_tokens: int | None = None
+    count: int | None = None
+    estimated: bool = False
+
+
 class Answer(msgspec.Struct):
     """A whole answer."""
 

@@ -32,6 +32,7 @@ _DECODERS: Final[Mapping[Route, msgspec.json.Decoder[Body]]] = {
     Route.CHAT: msgspec.json.Decoder(ChatBody),
     Route.COMPLETIONS: msgspec.json.Decoder(CompletionBody),
     Route.EMBEDDINGS: msgspec.json.Decoder(EmbeddingBody),
+    Route.COUNT: msgspec.json.Decoder(ChatBody),
 }
 _NAMES: Final = {
     route: frozenset(one.encode_name for one in msgspec.structs.fields(decoder.type))
@@ -54,6 +55,8 @@ _RANGES: Final[tuple[tuple[str, int, int], ...]] = (
 )
 _ranged: Final = operator.attrgetter(*(name for name, _, _ in _RANGES))
 _NONE_RANGED: Final = (None,) * len(_RANGES)
+_WHOLE: Final = (Route.EMBEDDINGS, Route.COUNT)
+"""Answered by one JSON object, always."""
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _ENCODINGS: Final = ("float", "base64")
 _FIELD_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`")
@@ -198,7 +201,7 @@ def _ask(route: Route, fields: Body, body_bytes: int) -> Ask:
     return Ask(
         route,
         fields.model,
-        stream=bool(fields.stream),
+        stream=bool(fields.stream) and route is not Route.COUNT,
         include_usage=bool(options and options.include_usage),
         choices=(fields.n or 1) * prompts,
         media=isinstance(fields, ChatBody) and _has_media(fields.messages),
@@ -225,7 +228,7 @@ def _has_media(messages: list[Message]) -> bool:
 
 def engine_streams(ask: Ask, profile: Profile) -> bool:
     """Whether an engine of this profile is asked for a stream for this request."""
-    return ask.route is not Route.EMBEDDINGS and (ask.stream or profile.always_stream)
+    return ask.route not in _WHOLE and (ask.stream or profile.always_stream)
 
 
 def engine_body(ask: Ask, body: bytes, profile: Profile, name: str, *, keeps: bool = True) -> bytes:
