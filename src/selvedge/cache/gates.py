@@ -106,7 +106,9 @@ _KINDS: Final = frozenset(
         "what yes",
     )
 )
-_GETS: Final = frozenset("get find see access obtain buy purchase order locate".split())
+_GETS: Final = frozenset(
+    ["get", "find", "see", "access", "obtain", "buy", "purchase", "order", "locate"]
+)
 """How one gets a thing is often where."""
 """Kinds of question that may have one answer."""
 
