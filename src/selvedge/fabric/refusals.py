@@ -27,13 +27,8 @@ class RefusalKind(msgspec.Struct, frozen=True):
 
 
 def _rows() -> Mapping[str, RefusalKind]:
-    bad, auth, perm, srv, rate = (
-        "invalid_request_error",
-        "authentication_error",
-        "permission_error",
-        "server_error",
-        "rate_limit_error",
-    )
+    bad, auth, perm = "invalid_request_error", "authentication_error", "permission_error"
+    srv, rate = "server_error", "rate_limit_error"
     rows = (
         ("missing_api_key", 401, auth, "caller", False, "no key was sent"),
         ("invalid_api_key", 401, auth, "caller", False, "the key is unknown or revoked"),
