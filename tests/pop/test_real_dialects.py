@@ -1,7 +1,7 @@
 """The official clients of other APIs against the bundled model: what users will really get.
 
-The bundled model's template knows no tools, so it never calls one, whoever asks: calls are tested at
-scripted engines; here, that a conversation with calls and results in it is understood.
+The bundled model's template knows no tools, so it never calls one, whoever asks: calls are tested
+at scripted engines; here, that a conversation with calls and results in it is understood.
 """
 
 from __future__ import annotations
