@@ -32,7 +32,7 @@ from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
 from selvedge.residency import policy_end_us
 from selvedge.routing import Board, LoadBook, OwnEngines, Paces, make_policy
-from selvedge.wire import NO_OPTIONS, TicketBook
+from selvedge.wire import NO_OPTIONS, PROFILES, TicketBook
 
 JSON_BODY: Final = ("content-type", "application/json")
 
@@ -175,7 +175,9 @@ class PopState:
             headers = [JSON_BODY, ("authorization", f"Bearer {key}")] if key else [JSON_BODY]
             outside = engine.plain_http_outside
             origin = msgspec.structs.replace(target.origin, plain_outside=outside)
-            way = self.client.way(target.path + route.value, origin, headers)
+            counts = PROFILES[engine.profile].count_path
+            path = counts if route is Route.COUNT else route.value
+            way = self.client.way(target.path + path, origin, headers)
             self._ways[engine.url, engine.api_key_env, outside, route] = way
         return way
 
