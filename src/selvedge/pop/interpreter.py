@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.cache import Scope
 from selvedge.exchange import (
     Attest,
     BodyRead,

@@ -7,6 +7,7 @@ opens, the socket closes before the book does.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -43,6 +44,7 @@ from selvedge.fabric import (
     StoreFailed,
 )
 from selvedge.pop.app import App
+from selvedge.pop.cache_keeping import CacheKeeping, open_cache
 from selvedge.pop.client_tls import ClientTls, open_client_tls
 from selvedge.pop.clock import now_us
 from selvedge.pop.drain import drain
@@ -204,6 +206,7 @@ async def run_pop(
         state = PopState(settings, book, client, environment, worker.shared, part=share)
         state.tickets = worker.tickets(now_us())
         state.answered = worker.answered() or state.answered
+        state.cache.opening = functools.partial(open_cache, settings)
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
         tls = open_client_tls(settings, state.metrics.tls)
@@ -229,11 +232,13 @@ async def run_pop(
         ]
         if part is None:  # else the keeper ships
             watches += _beside(settings, client, keeper, worker.shared)
+            watches.append(CacheKeeping(settings, environment).watch(keeper.release))
         else:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)
         await drain(list(doors.values()), state, settings, worker.leaves)
         await leases.leave()
+        state.cache.close()
         state.shadow.close()
         state.responses.close()
     finally:
@@ -345,6 +350,7 @@ async def _sweep(state: PopState) -> None:
         rounds += 1
         state.shared.rounds.set(rounds)
         state.streams.sweep(now_us())
+        state.cache.count()
 
 
 async def _minutes(state: PopState) -> None:
