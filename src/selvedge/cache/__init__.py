@@ -9,7 +9,7 @@ from selvedge.cache.deciders import decider_of
 from selvedge.cache.deciding import NEAR, Decider, Pair, Verdict
 from selvedge.cache.gates import Slots, clash, slots_of
 from selvedge.cache.keepable import why_not_kept
-from selvedge.cache.pairing import content_words, pair_of
+from selvedge.cache.pairing import also_compared, content_words, pair_of
 from selvedge.cache.scope import WHOLE, CacheStatus, Candidate, Scope, admits, judge
 from selvedge.cache.value import over_share, to_leave, value_of
 
@@ -29,6 +29,7 @@ __all__ = [
     "Verdict",
     "admits",
     "age_s",
+    "also_compared",
     "cache_status",
     "calibration",
     "clash",

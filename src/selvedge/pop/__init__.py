@@ -6,7 +6,7 @@ from selvedge.pop.access_record import (
 )
 from selvedge.pop.cache_keeping import CACHE_FOLDER, CacheRun, take_run
 from selvedge.pop.keeper import run_keeper
-from selvedge.pop.process import run_pop
+from selvedge.pop.process import IDENTITY_FILE, run_pop
 from selvedge.pop.settings import (
     Settings,
     host_and_port,
@@ -20,6 +20,7 @@ from selvedge.pop.workers import take_part
 __all__ = [
     "CACHE_FOLDER",
     "CacheRun",
+    "IDENTITY_FILE",
     "Settings",
     "host_and_port",
     "is_loopback",

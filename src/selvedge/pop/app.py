@@ -45,7 +45,7 @@ TICKET_FIELD: Final = TICKET_HEADER.encode()
 IDEMPOTENCY_FIELD: Final = b"idempotency-key"
 CLIENT_ID_CHARS_MAX: Final = 512
 MESSAGES_PATH: Final = "/v1/messages"
-_PATHS: Final = "chat/completions, completions, embeddings, messages, responses and models"
+_PATHS: Final = "chat/completions, completions, embeddings, rerank, messages, responses and models"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEERS_ELSEWHERE: Final = Refused(
     "ticket_refused", "Tickets are taken from peers alone, by mutual TLS on 'peer_listen'."

@@ -68,7 +68,7 @@ def run_of(settings: Settings) -> CacheRun:
         bytes_max=settings.cache_bytes_max,
         memory_bytes_max=settings.cache_memory_bytes_max,
         embedder_url=settings.cache_embedder_url,
-        embedder_model=settings.cache_embedder_model,
+        embedder_model=settings.cache_embedder_model or "",
         embedder_dims=settings.cache_embedder_dims,
         embedder_key_env=settings.cache_embedder_key_env,
         core_dumps=settings.core_dumps,

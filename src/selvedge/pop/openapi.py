@@ -42,11 +42,13 @@ _SUMMARIES: Final = {
     Route.CHAT: "Answer a conversation, whole or as a stream.",
     Route.COMPLETIONS: "Go on with a text, whole or as a stream.",
     Route.EMBEDDINGS: "Turn texts into vectors.",
+    Route.RERANK: "Rank texts by how well they answer a query.",
 }
 _OBJECTS: Final = {
     Route.CHAT: ("chat.completion", "choices"),
     Route.COMPLETIONS: ("text_completion", "choices"),
     Route.EMBEDDINGS: ("list", "data"),
+    Route.RERANK: ("ranking", "results"),
 }
 _SENT: Final = {
     "selvedge-deadline-ms": "Deadline of this request in milliseconds; at most `deadline_ms_max`.",
@@ -115,7 +117,7 @@ def render_openapi(version: str) -> bytes:
 
 def _work(route: Route, body: Json) -> Json:
     content = {_JSON: {"schema": _ref(_OBJECTS[route][0])}}
-    if route is not Route.EMBEDDINGS:
+    if route not in (Route.EMBEDDINGS, Route.RERANK):
         content["text/event-stream"] = {"schema": dict(_TEXT)}
     success = {"description": "The answer.", "headers": _headers(_HEADERS), "content": content}
     return {
@@ -235,8 +237,9 @@ def _answers() -> Json:
     }
     _, forms = msgspec.json.schema_components([ReportBody, PurgeBody], ref_template=_COMPONENT)
     answers |= forms
-    for name, items in _OBJECTS.values():
-        answers[name] = _object(("object", items), **{items: {"type": "array"}})
+    for route, (name, items) in _OBJECTS.items():
+        named = (items,) if route is Route.RERANK else ("object", items)
+        answers[name] = _object(named, **{items: {"type": "array"}})
     return answers
 
 

@@ -153,7 +153,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             "all-MiniLM-L6-v2, bundled."
         ),
     ] = None
-    cache_embedder_model: Annotated[str, _help("Its model there.")] = ""
+    cache_embedder_model: Annotated[str | None, _help("Its model there.")] = None
     cache_embedder_dims: Annotated[
         int, Meta(ge=0, le=8192), _help("How many numbers its vectors have.")
     ] = 0
