@@ -115,16 +115,10 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @click.option("--tenant", required=True)
 @click.option("--class", "data_class", required=True, help="The data class of the keys that ask.")
 @place_options
-def warm(
-    file: Path,
-    tenant: str,
-    data_class: str,
-    home: Path,
-    pop_id: str | None,
-    state_dir: Path | None,
-) -> None:
+def warm(file: Path, home: Path, pop_id: str | None, state_dir: Path | None, **named: str) -> None:
     """Keep answers of your own, trusted: FILE is JSONL of {messages | prompt, answer, model}."""
     place = one_place(home, pop_id, state_dir)
+    tenant, data_class = named["tenant"], named["data_class"]
     kind = class_of(place, tenant, data_class)
     made = [(asked, kept) for asked, kept in _read_pairs(file, kind, place)]
 

@@ -232,7 +232,6 @@ async def run_pop(
         ]
         if part is None:  # else the keeper ships
             watches += _beside(settings, client, keeper, worker.shared)
-            watches.append(CacheKeeping(settings, environment).watch(keeper.release))
         else:
             watches += [_cover(server, name, worker) for name, server in doors.items()]
         await _until_signal(keeper, state, *watches)
@@ -249,7 +248,7 @@ async def run_pop(
 def _beside(
     settings: Settings, client: HttpClient, keeper: ReleaseKeeper, shared: Shared
 ) -> list[Coroutine[None, None, None]]:
-    """What a process that is the whole PoP does beside serving: ship receipts, and log them."""
+    """What a process that is the whole PoP does beside serving: ship receipts, log them, cache."""
     keeping = LogKeeping(settings, client, PopLog(settings), shared=shared)
     shipping = Shipping(
         settings,
@@ -259,7 +258,8 @@ def _beside(
         shared=shared,
         may_drop=keeping.may_drop,
     )
-    return [shipping.watch(), keeping.watch(keeper.release)]
+    cache = CacheKeeping(settings, os.environ)
+    return [shipping.watch(), keeping.watch(keeper.release), cache.watch(keeper.release)]
 
 
 def _store(settings: Settings) -> ReleaseStore:
