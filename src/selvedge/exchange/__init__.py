@@ -47,6 +47,7 @@ from selvedge.exchange.view import (
     Secrets,
     compile_release,
     compile_view,
+    prefix_scope,
     view_at,
 )
 
@@ -95,6 +96,7 @@ __all__ = [
     "kept_elsewhere",
     "kept_in",
     "lease_messages",
+    "prefix_scope",
     "reports",
     "serve",
     "serve_peer",

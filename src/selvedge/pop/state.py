@@ -17,6 +17,7 @@ from selvedge.ledger import AWAY, Away, Holder, Keyring
 from selvedge.pop.answer_cache import AnswerCache
 from selvedge.pop.answered import Answered, HeldKeys
 from selvedge.pop.bodies import BodyBudget
+from selvedge.pop.cache_keeping import has_cache
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
@@ -134,6 +135,7 @@ class PopState:
         self._see_providers()
         self.view = msgspec.structs.replace(self.view, paces=self.paces)
         self.shadow.serve(self.view)
+        self.cache.serve(wanted=has_cache(held.release))
         self.peering.take(peers or Peers())
         self._ways.clear()
         self._targets.clear()
