@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from selvedge.fabric import Engine, Release, Served
+from tests.standins.providers import Row
 from tests.standins.server import StandIn
 from tests.support.pops import Fabric, rig
 
@@ -33,17 +34,14 @@ def engine_at(
 async def provider_rig(
     directory: Path,
     provider: StandIn,
-    profile: str,
-    secret: str,
+    row: Row,
     *,
-    path: str = "",
-    name: str = "theirs",
     after: Callable[[Engine], Engine] | None = None,
 ) -> AsyncIterator[Fabric]:
     """The rig. ``after`` makes the engine of Singapore's own one that is asked second, or none."""
 
     def amend(_: str, release: Release) -> Release:
-        away = engine_at(provider.url + path, profile, name=name)
+        away = engine_at(provider.url + row.path, row.profile, name=row.name)
         found = []
         for pop in release.pops:
             own = tuple(after(one) for one in pop.engines) if after is not None else ()
@@ -53,5 +51,5 @@ async def provider_rig(
 
     async with provider, rig(directory, amend=amend) as fabric:
         for pop in fabric.pops.values():
-            pop.state.engine_keys = {KEY_ENV: secret}
+            pop.state.engine_keys = {KEY_ENV: row.secret}
         yield fabric

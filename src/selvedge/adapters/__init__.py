@@ -147,6 +147,7 @@ from selvedge.adapters.processes import (
     die_with_parent,
     leave_no_core,
 )
+from selvedge.adapters.provider_secrets import SECRETS_FILE, ProviderSecrets, check_secret
 from selvedge.adapters.public_data import DataMissing, find_data, read_lines
 from selvedge.adapters.receipt_book import ReceiptBook, Schedule, at_once
 from selvedge.adapters.release_archive import RELEASES, ReleaseArchive, bare, lay_down_release
@@ -206,6 +207,7 @@ __all__ = [
     "RELEASES",
     "RELEASE_BYTES_MAX",
     "RESHARD_FILE",
+    "SECRETS_FILE",
     "STARTED",
     "WRITTEN_BEFORE",
     "AnswerStore",
@@ -263,6 +265,7 @@ __all__ = [
     "PageText",
     "PlainFiles",
     "PriceStore",
+    "ProviderSecrets",
     "Purge",
     "Put",
     "Question",
@@ -295,6 +298,7 @@ __all__ = [
     "authority_of",
     "bare",
     "check_peer_certificates",
+    "check_secret",
     "check_webhook_url",
     "client_side_context",
     "closed_why",

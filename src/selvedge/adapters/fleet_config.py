@@ -27,6 +27,7 @@ from selvedge.adapters.fleet_form import (
     ModelConfig,
     PoPConfig,
     ProjectConfig,
+    ProviderConfig,
     ServiceConfig,
     TenantConfig,
     ZoneConfig,
@@ -52,6 +53,7 @@ from selvedge.fabric import (
     Model,
     PoP,
     Project,
+    Provider,
     Release,
     Served,
     Tenant,
@@ -60,6 +62,9 @@ from selvedge.residency import day_at
 from selvedge.wire import PROFILES
 
 CONFIG_BYTES_MAX = 16 * 1024 * 1024
+ENGINE_SPEED = 1000
+PROVIDER_SPEED = 10_000
+"""Prompt tokens a second that an engine, or a provider's, is taken to read where nobody says."""
 _ANY_HASH = "0" * 64
 _ANY_PUBLIC_KEY = "A" * 43 + "="
 
@@ -108,6 +113,7 @@ _TABLES: Mapping[str, type] = MappingProxyType(
         "collectors": ServiceConfig,
         "logs": LogConfig,
         "entities": EntityConfig,
+        "providers": ProviderConfig,
     }
 )
 _CHOICES: Mapping[str, str] = MappingProxyType(
@@ -211,7 +217,14 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
             Tenant(
                 name,
                 tuple(
-                    DataClass(class_name, rule.zone, rule.ingress, None, tuple(rule.handling))
+                    DataClass(
+                        class_name,
+                        rule.zone,
+                        rule.ingress,
+                        None,
+                        tuple(rule.handling),
+                        rule.cache,
+                    )
                     for class_name, rule in one.classes.items()
                 ),
                 one.limits,
@@ -230,6 +243,7 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
         log_domain=config.log_domain,
         logs=facts.logs,
         entities=entities_of(config),
+        providers=tuple(_provider(name, one) for name, one in config.providers.items()),
     )
     return with_policy(release, config, lists, facts)
 
@@ -297,6 +311,36 @@ def _pop(name: str, one: PoPConfig, config: FleetConfig, facts: Facts) -> PoP:
     )
 
 
+def _provider(name: str, one: ProviderConfig) -> Provider:
+    field = f"providers.{name}"
+    for engine_id, engine in one.engines.items():
+        if engine.embedded is not None:
+            words = "an embedded engine is a PoP's; name the url of the provider's API"
+            raise BadRelease(f"{field}.engines.{engine_id}.embedded", words)
+        if engine.api_key_env is not None:
+            words = f"a provider's secrets are named by {field}.keys; move it there"
+            raise BadRelease(f"{field}.engines.{engine_id}.api_key_env", words)
+    engines = tuple(
+        msgspec.structs.replace(
+            _remote_engine(f"{field}.engines.{engine_id}", engine_id, engine, PROVIDER_SPEED),
+            honours=tuple(each for each in HANDLINGS if each in (*one.honours, *engine.honours)),
+        )
+        for engine_id, engine in one.engines.items()
+    )
+    return Provider(
+        id=name,
+        country=one.country,
+        engines=engines,
+        entity=one.entity,
+        city=one.city,
+        latitude=one.latitude,
+        longitude=one.longitude,
+        rtt_ms=one.rtt_ms,
+        handicap_ms=one.handicap_ms,
+        keys=tuple(one.keys),
+    )
+
+
 def _check_address(field: str, address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not _is_port(port):
@@ -321,27 +365,8 @@ def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: 
     field = f"pops.{pop}.engines.{name}"
     if (one.embedded is None) == (one.url is None):
         raise BadRelease(field, "has either 'embedded' or 'url'")
-    if one.profile not in PROFILES:
-        raise BadRelease(f"{field}.profile", f"is one of {', '.join(PROFILES)}")
     if one.embedded is None:
-        _check_url(f"{field}.url", one.url or "")
-        if not one.serves:
-            raise BadRelease(
-                f"{field}.serves", "name at least one model, as 'model: its name there'"
-            )
-        served = tuple(Served(model, known_as) for model, known_as in one.serves.items())
-        speed = one.prefill_tokens_per_s or 1000
-        return Engine(
-            id=name,
-            url=one.url or "",
-            profile=one.profile,
-            serves=served,
-            in_flight_max=one.in_flight_max,
-            prefill_tokens_per_s=speed,
-            api_key_env=one.api_key_env,
-            plain_http_outside=one.plain_http_outside,
-            honours=tuple(one.honours),
-        )
+        return _remote_engine(field, name, one, ENGINE_SPEED)
     model = one.embedded.model
     if model not in config.models or config.models[model].weights is None:
         raise BadRelease(f"{field}.embedded.model", f"{model!r} is not a model with weights")
@@ -354,6 +379,30 @@ def _engine(pop: str, name: str, one: EngineConfig, config: FleetConfig, facts: 
         in_flight_max=one.in_flight_max,
         prefill_tokens_per_s=one.prefill_tokens_per_s or 100,
         honours=HANDLINGS if forgets(config, one.embedded) else ("no-training",),
+        cost=one.cost,
+    )
+
+
+def _remote_engine(field: str, name: str, one: EngineConfig, speed: int) -> Engine:
+    """An engine by its URL; ``speed`` is what it is taken to read, where nobody says."""
+    if one.url is None:
+        raise BadRelease(f"{field}.url", "is required: the base URL of its API")
+    if one.profile not in PROFILES:
+        raise BadRelease(f"{field}.profile", f"is one of {', '.join(PROFILES)}")
+    _check_url(f"{field}.url", one.url)
+    if not one.serves:
+        raise BadRelease(f"{field}.serves", "name at least one model, as 'model: its name there'")
+    return Engine(
+        id=name,
+        url=one.url,
+        profile=one.profile,
+        serves=tuple(Served(model, known_as) for model, known_as in one.serves.items()),
+        in_flight_max=one.in_flight_max,
+        prefill_tokens_per_s=one.prefill_tokens_per_s or speed,
+        api_key_env=one.api_key_env,
+        plain_http_outside=one.plain_http_outside,
+        honours=tuple(one.honours),
+        cost=one.cost,
     )
 
 

@@ -13,6 +13,7 @@ from selvedge.fabric import (
     LIMIT_MAX,
     LOG_DOMAIN,
     NO_LIMITS,
+    CacheRule,
     Collector,
     Control,
     Handling,
@@ -80,6 +81,28 @@ class EngineConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What it keeps to of data classes' handling, by its operator's word. An embedded engine trains
     nothing; `embedded.zero_retention` says the rest.
     """
+    cost: Price | None = None
+    """What its operator pays there, in micro-dollars per million tokens."""
+
+
+class ProviderConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A third party's region: where it processes, who operates it, what it keeps to.
+
+    ``keys`` name its secrets at the PoPs: environment variables in capitals, or sealed ones
+    (`selvedge provider secret set`).
+    """
+
+    country: str
+    engines: dict[str, EngineConfig]
+    entity: str = "unknown"
+    city: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    rtt_ms: int | None = None
+    handicap_ms: int = 0
+    keys: list[str] = []
+    honours: list[Handling] = []
+    """Of all its engines, beside what each says itself."""
 
 
 class PoPConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,6 +146,8 @@ class ClassConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ingress: Ingress
     policy: str | None = None
     handling: list[Handling] = []
+    cache: CacheRule | None = None
+    """What may be answered from the cache; left out: nothing. `{}` is identical requests alone."""
 
 
 class ProjectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -200,6 +225,8 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """None: the list that comes with the package."""
     policies: ReadPolicies | None = None
     """Written as the name of a file beside this one, in Cedar."""
+    providers: dict[str, ProviderConfig] = {}
+    """Third parties' regions, which the PoPs that hold a secret of theirs dial themselves."""
     log_domain: str = LOG_DOMAIN
     """The origins of this fleet's logs begin with it."""
     logs: dict[str, LogConfig] = {}

@@ -2,7 +2,7 @@
 
 The gates trust a closed world. A word that is in no list here must be in both texts, or have a
 synonym in the other; so a list grows only by what is known to change no answer, and whoever adds a
-word thinks of the question that it turns round. Phrases are folded first (`PHRASES`), from the
+word thinks of the question that it turns round. Phrases are folded first (`phrases.txt`), from the
 longest: the right side stands for the left, and nothing for what says nothing.
 """
 
@@ -59,7 +59,8 @@ ALIKE: Final[tuple[frozenset[str], ...]] = tuple(
             "recently lately",
             "help assist assistance advise advice",
             "seem appear look",
-            "go come happen",
+            "go happen",
+            "come happen",
             "certain specific particular exact",
             "kind sort",
             "something anything thing one",
@@ -86,6 +87,7 @@ RIVALS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = tuple(
     for a, b in (
         ("and", "or"),
         ("some", "any"),
+        ("come", "go"),
         ("if", "because"),
         ("still", "already yet"),
         ("soon", "already now recently lately"),
@@ -137,8 +139,8 @@ FROM: Final = words("from")
 BY: Final = words("by with via using through")
 FOR: Final = words("for")
 OBJECT_AFTER: Final = words(
-    "to from for by with about of at on against call send give pay tell ask show help contact trust "
-    "see meet follow owe"
+    "to from for by with about of at on against call send give pay tell ask show help contact "
+    "trust see meet follow owe"
 )
 """Words after which "you" is who it is done to."""
 LEADS: Final = {

@@ -16,7 +16,9 @@ from selvedge.cache.lexicon import Lexicon
 HARD: Final = "="
 STOP: Final = "."
 
-_QUOTES: Final = str.maketrans("‘’‛ʼ`´“”„«»−–—", "''''`'\"\"\"\"\"---")
+_QUOTES: Final = str.maketrans(
+    dict.fromkeys("‘’‛ʼ´", "'") | dict.fromkeys("“”„«»", '"') | dict.fromkeys("−–—", "-")
+)
 _INVISIBLE: Final = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff\ufe0f]")
 _TOKEN: Final = re.compile(
     r"""
@@ -42,8 +44,10 @@ _LOUD: Final = frozenset({"it", "us", "who", "may", "will", "mark"})
 """Words that say nothing in small letters, and a name in capitals."""
 _SIGNS: Final = {sign: english.UNITS[sign] for sign in "$€£¥₹"}
 """Written before the number or after it."""
-_NOUNS: Final = frozenset(
-    "if while for and or not when any with as is in on off to from by out up down no yes in".split()
+_ASKED: Final = english.words("what where how who it that there when why here he she")
+"""With `'s` they are; others own."""
+_NOUNS: Final = english.words(
+    "if while for and or not when any with as is in on off to from by out up down no yes"
 )
 """Small words that are hard after an article."""
 _WORKS: Final = {
@@ -135,11 +139,7 @@ def _word(token: str, hard: bool, inside: bool) -> list[str]:
         return [low[:-2], "would"]
     if low.endswith("'s"):
         base = low[:-2]
-        return (
-            [base, "is"]
-            if base in ("what", "where", "how", "who", "it", "that", "there", "when", "why")
-            else [HARD + base if hard else base]
-        )
+        return [base, "is"] if base in _ASKED else [HARD + base if hard else base]
     low = low.replace("'", "")
     if inside:
         return [HARD + low]
@@ -157,15 +157,12 @@ def _exact(kind: str, token: str) -> list[str]:
     if kind == "time":
         return [HARD + _time(token)]
     if kind == "short":
-        return (
-            [HARD + token.replace(".", "").lower()] if token.lower() not in ("e.g.", "i.e.") else []
-        )
+        letters = token.replace(".", "").lower()
+        return [] if letters in ("eg", "ie") else [HARD + letters]
     if kind == "sign":
-        return (
-            [english.UNITS[token]]
-            if token in english.UNITS
-            else ["and" if token == "&" else HARD + token]
-        )
+        if token in _SIGNS:
+            return [token]
+        return ["and" if token == "&" else english.UNITS.get(token, HARD + token)]
     if kind == "code":
         return [HARD + token.strip("`").rstrip(_TRAILING)]
     return [HARD + token.removesuffix("()")]
@@ -212,11 +209,8 @@ def _join_numbers(found: list[str]) -> list[str]:
             elif bare == "k":
                 out[-1] = f"{HARD}{out[-1][1:]}000"
             else:
-                out.append(
-                    english.UNITS.get(
-                        bare, english.UNITS.get(short, english.MONTHS.get(bare, word))
-                    )
-                )
+                month = english.MONTHS.get(bare, word)
+                out.append(english.UNITS.get(bare) or english.UNITS.get(short) or month)
         else:
             out.append(_SIGNS.get(word) or _unit(word))
     return out

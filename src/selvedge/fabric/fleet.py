@@ -118,8 +118,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def _check_host(self) -> None:
         """Refuse an address in digits that could never be dialled; names wait for a resolver."""
-        authority = self.url.partition("://")[2].partition("/")[0].rpartition("@")[2]
-        host = authority[1:].partition("]")[0] if "[" in authority else authority.partition(":")[0]
+        host = _host_of(self.url)
         address = read_address(host)
         if address is None:
             return
@@ -134,6 +133,11 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def name_of(self, model: str) -> str | None:
         """What this engine calls ``model``, or None where it does not serve it."""
         return next((one.name for one in self.serves if one.model == model), None)
+
+
+def _host_of(url: str) -> str:
+    authority = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return authority[1:].partition("]")[0] if "[" in authority else authority.partition(":")[0]
 
 
 class PoP(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -227,8 +231,19 @@ class Provider(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
                 words = f"{one!r} is no name of a secret: an environment variable in capitals, or "
                 words += "a sealed one as a-z, 0-9, '.' and '-'"
                 raise BadRelease(f"{field}.keys", words)
+        for engine in self.engines:
+            self._check_secrecy(f"{field}.engines.{engine.id}.url", engine)
         if len(self.keys) > PROVIDER_KEYS_MAX:
             raise BadRelease(f"{field}.keys", f"names more than {PROVIDER_KEYS_MAX}; leave some")
+
+    def _check_secrecy(self, field: str, engine: Engine) -> None:
+        """A third party's key does not travel where everybody reads it."""
+        host = _host_of(engine.url)
+        address = read_address(host)
+        inside = is_inside(address) if address is not None else host == "localhost"
+        if engine.url.startswith("http://") and not inside and not engine.plain_http_outside:
+            words = f"{host} would be told its key in plaintext; use https, or set "
+            raise BadRelease(field, words + "plain_http_outside: true")
 
 
 Place: TypeAlias = PoP | Provider
@@ -412,6 +427,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                         f"tenants.{tenant.id}.classes.{one.id}.zone",
                         f"{one.zone!r} is not under zones",
                     )
+                if one.cache is not None:
+                    one.cache.check_models(f"tenants.{tenant.id}.classes.{one.id}.cache", models)
         for key in self.keys:
             if (key.tenant, key.data_class) not in classes:
                 raise BadRelease(

@@ -54,6 +54,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("engine_rejected", 400, bad, "caller", False, "the engine found the request invalid"),
         ("model_not_found", 404, bad, "caller", False, "no such model for this key"),
         ("unsupported_field", 400, bad, "caller", False, "no engine can be told a field of it"),
+        ("no_provider_left", 400, bad, "caller", False, "`provider` and `zone` leave no engine"),
         ("unsupported_route", 400, bad, "caller", False, "the model does not serve this route"),
         ("response_not_found", 404, bad, "caller", False, "no such answer is kept for this key"),
         ("previous_response_not_found", 400, bad, "caller", False, "it is not kept for this key"),

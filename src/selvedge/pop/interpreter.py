@@ -12,8 +12,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.adapters import KeptAnswer, authority_of
-from selvedge.cache import Scope
+from selvedge.adapters import KeptAnswer
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -51,7 +50,9 @@ from selvedge.exchange import (
     take_word,
 )
 from selvedge.fabric import Ask, Engine, Head, Place, Receipt, Refused, StoreFailed, Usage
+from selvedge.pop.abroad import Abroad, dialect_of
 from selvedge.pop.answer_cache import Looking
+from selvedge.pop.asked_form import asked_form
 from selvedge.pop.bodies import body_refusal
 from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
@@ -63,14 +64,9 @@ from selvedge.pop.state import PopState
 from selvedge.pop.ticketing import ticket_of
 from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.wire import (
-    DIALECTS,
     PROFILES,
-    Dialect,
-    Form,
-    Order,
     attest,
     engine_body,
-    open_form,
 )
 
 TICKET_HEADER: Final = "selvedge-ticket"
@@ -86,11 +82,9 @@ class Interpreter:
         self._view = view
         self._inbound = inbound
         self._head = head
-        self._form: Form | None = None
-        self._keep_in: Scope | None = None
-        if head.dialect is not None and not for_peer:
-            self._form = open_form(head, state.settings.pop, state.settings.image_urls)
-        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=self._form)
+        self._form = asked_form(head, state, for_peer=for_peer)
+        form = self._form.form if self._form is not None else None
+        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=form)
         self._relaying: Relaying | None = None
         self._asked: Ask | None = None
         self._held_bytes = 0
@@ -103,6 +97,7 @@ class Interpreter:
         self._looking: Looking | None = None
         self._to_keep = False
         self._shared: KeptAnswer | None = None
+        self._abroad: Abroad | None = None
         self._done = False
 
     def run(self, story: Story) -> None:
@@ -186,10 +181,9 @@ class Interpreter:
                 self._down.drop()
 
     def _read_body(self, command: ReadBody) -> None:
-        if command.keep is not None and self._form is not None and self._state.responses.keeps:
-            self._keep_in = command.keep
-            self._form.keeps = True
-            self._down.on_formed = self._keep_answer
+        if self._form is not None:
+            self._form.begin(command)
+            self._down.on_formed = self._form.keep_answer
         size = self._head.content_length
         reserve = command.bytes_max if size is None else min(size, command.bytes_max)
         if not self._state.bodies.take(reserve):
@@ -220,38 +214,30 @@ class Interpreter:
         if self._deadline is not None:
             self._deadline.cancel()
         if isinstance(came, bytes):
-            self._go_on(BodyRead(came, now_us()) if self._form is None else self._translated(came))
+            form = self._form
+            self._go_on(BodyRead(came, now_us()) if form is None else form.translated(came))
         elif isinstance(came, ClientGone):
             self._go_on(ClientLeft(now_us()))
         else:
             bytes_max = self._state.settings.body_bytes_max
             self._go_on(BodyRefused(body_refusal(came, bytes_max), now_us()))
 
-    def _translated(self, body: bytes) -> Reply:
-        """A body of another API's, in the chat form."""
-        assert self._form is not None
-        chat = self._form.read(body)
-        if isinstance(chat, Refused):
-            return BodyRefused(chat, now_us())
-        return BodyRead(chat, now_us(), written=body, refers=self._form.refers)
-
     def _resume(self, command: Resume) -> Reply:
         assert self._form is not None
-        bytes_max = self._state.settings.body_bytes_max
-        whole = self._state.responses.resume(
-            self._form, command.scope, command.response_id, bytes_max
-        )
-        if isinstance(whole, Refused):
-            return BodyRefused(whole, now_us())
-        return BodyRead(whole, now_us())
-
-    def _keep_answer(self) -> None:
-        """A whole answer is made: keep it before its client has it, who may go on from it then."""
-        if self._form is not None and self._keep_in is not None:
-            self._state.responses.keep(self._form, self._keep_in)
+        return self._form.resumed(command)
 
     def _relay(self, command: Relay) -> None:
         (attempt,) = command.attempts
+        engine = self._engine(attempt)
+        abroad: Abroad | None = None
+        if attempt.pop in self._view.providers or (engine and dialect_of(engine) is not None):
+            abroad = Abroad(self._state, self._view)
+        self._abroad = abroad
+        self._ask(command)
+
+    def _ask(self, command: Relay) -> None:
+        (attempt,) = command.attempts
+        abroad = self._abroad
         job = command.job
         self._asked = job.ask
         shadow = self._state.shadow
@@ -279,6 +265,9 @@ class Interpreter:
                 self._state.load.leave(where, tokens)
                 if isinstance(reply, Relayed) and attempt.pop == self._view.here.id:
                     self._learn_engine(attempt.engine or "", relaying, job)
+                if abroad is not None and abroad.turns(reply, attempt, relaying):
+                    self._ask(command)
+                    return
                 after = self._after(reply, attempt, where, crowded=relaying.crowded)
             except Exception as error:  # noqa: BLE001 (as in `_go_on`)
                 self._break_off(error)
@@ -305,19 +294,30 @@ class Interpreter:
 
     def _after(self, ended: Ended, attempt: Attempt, where: str, *, crowded: bool) -> Ended:
         """What an attempt's end means to the PoP; from a peer, its attested word."""
+        spares = self._abroad is not None and self._abroad.spares
         if isinstance(ended, Failed):
             self._state.metrics.attempts_failed.labels(ended.refused.code).inc()
-            if cools(ended) and not crowded:
+            if cools(ended) and not crowded and not spares:
                 cooling_us = self._state.settings.cooling_ms * 1000
                 self._state.load.fail(where, ended.at_us, cooling_us, ended.told_ms)
         elif isinstance(ended, Relayed):
             self._state.load.mend(where)
+            if self._view.providers:
+                self._learn_pace(attempt, ended)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
         if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
+
+    def _learn_pace(self, attempt: Attempt, ended: Relayed) -> None:
+        """How soon a site began, and how quickly it went on."""
+        first_us = ended.first_token_us
+        if first_us is not None and ended.usage is not None and self._asked is not None:
+            rest_us = ended.at_us - first_us if self._asked.stream else 0
+            tokens = ended.usage.generated
+            self._state.paces.learn(attempt.pop, first_us - ended.started_us, tokens, rest_us)
 
     def _learn(self, usage: Usage) -> None:
         """What the engine counted tells how many bytes a token of its model has."""
@@ -354,7 +354,7 @@ class Interpreter:
             profile=PROFILES[engine.profile] if engine is not None else None,
             answer_bytes_max=self._state.settings.answer_bytes_max,
             prompt_tokens=prompt_tokens,
-            dialect=_dialect(engine) if engine is not None else None,
+            dialect=dialect_of(engine) if engine is not None else None,
         )
 
     def _engine(self, attempt: Attempt) -> Engine | None:
@@ -395,38 +395,12 @@ class Interpreter:
         relaying.pools.append(where)
         name = engine.name_of(job.ask.model) or job.ask.model
         keeps = bool(job.scope)  # else nothing of it may stay here, at an engine neither
-        dialect = _dialect(engine)
-        if dialect is not None:
-            self._begin_at_provider(relaying, engine, dialect, job)
+        if self._abroad is not None:
+            self._abroad.begin(relaying, attempt, engine, job, keeps)
             return
         body = engine_body(job.ask, job.body, PROFILES[engine.profile], name, keeps=keeps)
         way = self._state.engine_way(engine, job.ask.route)
         relaying.begin(self._state.client.post(way, body, relaying))
-
-    def _begin_at_provider(
-        self, relaying: Relaying, engine: Engine, dialect: Dialect, job: Job
-    ) -> None:
-        """The same in another form: path, headers and body are the dialect's word."""
-        target = self._state.target_of(engine)
-        order = Order(
-            ask=job.ask,
-            body=job.body,
-            name=engine.name_of(job.ask.model) or job.ask.model,
-            profile=PROFILES[engine.profile],
-            now_us=now_us(),
-            secret=self._state.engine_keys.get(engine.api_key_env or "", ""),
-            base=target.path,
-            host=authority_of(target.origin),
-            options=target.options,
-            context_tokens_max=self._view.models[job.ask.model].context_tokens_max,
-            keeps=bool(job.scope),
-        )
-        made = dialect.request(order)
-        if isinstance(made, Refused):
-            relaying.refuse(made)
-            return
-        way = self._state.provider_way(engine, made.target)
-        relaying.begin(self._state.client.post(way, made.body, relaying, made.headers))
 
     def _hold_key(self, command: Claim) -> Reply:
         claimed = self._state.answered.claim(command, now_us())
@@ -494,12 +468,6 @@ class Interpreter:
     def _tally(self, command: Tally) -> Reply:
         self._state.tally(command.code)
         return Written(now_us())
-
-
-def _dialect(engine: Engine) -> Dialect | None:
-    """The dialect of a provider; None where the engine is asked as its client asked us."""
-    profile = PROFILES[engine.profile]
-    return None if profile.dialect == "openai" else DIALECTS[profile.dialect]
 
 
 _AT_ONCE: Final[dict[type[Command], Callable[..., Reply]]] = {

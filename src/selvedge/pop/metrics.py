@@ -188,6 +188,14 @@ class Metrics:
             endings,
         )
 
+        self.key_refusals = Counters(
+            row,
+            "selvedge_provider_key_refusals",
+            "Answers by which a provider refused one of this PoP's keys, by status.",
+            ("status",),
+            [("401",), ("403",), ("429",)],
+        )
+
     def recorded(self, receipt: Receipt) -> None:
         """Fold a receipt in, at the moment it is written."""
         key = (receipt.route, receipt.outcome, receipt.code)
@@ -235,6 +243,7 @@ class Metrics:
         yield gauge("selvedge_workers", "Processes that serve.", shared.workers())
         yield self.peers_served.collect()
         yield self.attempts_failed.collect()
+        yield self.key_refusals.collect()
         yield self.connections_refused.collect()
         yield gauge("selvedge_release_version", "Release that serves.", shared.release_served())
         yield self.unpriced.collect()

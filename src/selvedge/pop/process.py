@@ -35,6 +35,7 @@ from selvedge.adapters import (
 from selvedge.exchange import Secrets
 from selvedge.fabric import (
     BadRelease,
+    Engine,
     Release,
     SelvedgeError,
     StaleRelease,
@@ -53,6 +54,7 @@ from selvedge.pop.limits import allow_files, client_settings, server_settings
 from selvedge.pop.log_keeping import LogKeeping
 from selvedge.pop.log_writer import PopLog
 from selvedge.pop.peer_door import listen_for_peers
+from selvedge.pop.secret_watch import SecretWatch
 from selvedge.pop.settings import Settings
 from selvedge.pop.shared import Shared
 from selvedge.pop.shipping import Shipping
@@ -78,6 +80,7 @@ class ReleaseKeeper:
         self.identity = keep_secret(Path(settings.state_dir) / IDENTITY_FILE, os.urandom(32))
         state.peering.open()
         self.keys = KeyWatch(state, _delta_store(settings), self.look)
+        self.secrets = SecretWatch(state, Path(settings.state_dir), self.identity)
 
     def release(self) -> Release | None:
         """The release that serves, if there is one."""
@@ -85,6 +88,7 @@ class ReleaseKeeper:
 
     def load(self) -> None:
         """Start with the release kept from before, then with what the inbox holds."""
+        self.secrets.look()
         self.keys.load()
         try:
             held = self._store.load()
@@ -115,10 +119,10 @@ class ReleaseKeeper:
         here = self._state.settings.pop
         if all(pop.id != here for pop in held.release.pops):
             raise BadRelease("pops", f"this PoP, {here!r}, is not among them")
-        for engine in held.release.pop(here).engines:
-            if engine.profile not in PROFILES:
-                field = f"pops.{here}.engines.{engine.id}.profile"
-                raise BadRelease(field, f"{engine.profile!r} is not known to this version")
+        self._check_profiles(f"pops.{here}", held.release.pop(here).engines)
+        for one in held.release.providers:
+            self._check_profiles(f"providers.{one.id}", one.engines)
+        self.secrets.look()
         secrets = Secrets(self._pepper, pair_keys(held.release, here, self.identity))
         peers = self._state.peering.prepare(held.release)
         self._state.swap(held, secrets, peers)
@@ -126,11 +130,18 @@ class ReleaseKeeper:
         self.keys.serve(held.release)
         log.info("serving by release %d (%s)", held.release.version, held.hash[:19])
 
+    def _check_profiles(self, field: str, engines: Iterable[Engine]) -> None:
+        for engine in engines:
+            if engine.profile not in PROFILES:
+                words = f"{engine.profile!r} is not known to this version"
+                raise BadRelease(f"{field}.engines.{engine.id}.profile", words)
+
     async def watch(self) -> None:
         """Look again and again."""
         while True:
             await asyncio.sleep(RELEASE_POLL_S)
             try:
+                self.secrets.look()
                 self.look()
             except Exception:
                 self._state.metrics.faults.inc()
@@ -316,6 +327,7 @@ async def _until_signal(
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, keeper.secrets.take)
     watching = [asyncio.create_task(one) for one in (keeper.watch(), _minutes(state), *watches)]
     try:
         await stop.wait()

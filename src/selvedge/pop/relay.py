@@ -386,6 +386,11 @@ class Relaying:
             self._stop()
             self._resolve(Failed(**self._facts(), refused=refused, told_ms=self._told_ms()))
 
+    @property
+    def status(self) -> int:
+        """Of the answer; 0 where none has come."""
+        return self._head.status if self._head is not None else 0
+
     def limits(self) -> Limits | None:
         """What a provider's answer tells of its limits on us, once it has come."""
         if self._profile is None or self._head is None:

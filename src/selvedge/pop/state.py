@@ -25,12 +25,13 @@ from selvedge.pop.kept_responses import KeptResponses
 from selvedge.pop.metrics import Metrics
 from selvedge.pop.peering import Peering, Peers
 from selvedge.pop.pressure import Shares
+from selvedge.pop.provider_keys import ProviderKeys
 from selvedge.pop.settings import Settings, host_and_port, is_loopback
 from selvedge.pop.shadow import ShadowCheck
 from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
 from selvedge.residency import policy_end_us
-from selvedge.routing import Board, LoadBook, OwnEngines, make_policy
+from selvedge.routing import Board, LoadBook, OwnEngines, Paces, make_policy
 from selvedge.wire import NO_OPTIONS, TicketBook
 
 JSON_BODY: Final = ("content-type", "application/json")
@@ -91,6 +92,8 @@ class PopState:
         self.responses = KeptResponses(settings, self.metrics.responses_lost.inc)
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
+        self.paces = Paces()
+        self.provider_keys = ProviderKeys(engine_keys)
         self.load = LoadBook(None if shared.is_alone else shared.counts())
         self.entropy = Entropy()
         # An epoch that no other process of this PoP begins with.
@@ -134,6 +137,8 @@ class PopState:
             states=self.own if self.own.engines else None,
             quotas=self.quotas,
         )
+        self._see_providers()
+        self.view = msgspec.structs.replace(self.view, paces=self.paces)
         self.shadow.serve(self.view)
         self.peering.take(peers or Peers())
         self._ways.clear()
@@ -141,6 +146,18 @@ class PopState:
         self.templates = Templates(here)
         self.metrics.release.set(held.release.version)
         self.metrics.policy_end.set(policy_end_us(held.release.policy) // 1_000_000)
+
+    def hold_secrets(self, sealed: Mapping[str, str]) -> None:
+        """Ask providers with these sealed secrets from now on."""
+        self.provider_keys.hold(sealed)
+        self._see_providers()
+
+    def _see_providers(self) -> None:
+        view = self.view
+        if view is not None and view.providers:
+            dials = [one for one in view.providers.values() if self.provider_keys.dials(one)]
+            away = view.rules.bits(view.providers) & ~view.rules.bits(one.id for one in dials)
+            self.view = msgspec.structs.replace(view, dials=~away)
 
     def admit_by(self, ring: Keyring) -> None:
         """Admit by these keys from now on; running requests keep the view they began with."""

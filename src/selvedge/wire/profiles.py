@@ -94,6 +94,9 @@ def _rows() -> Mapping[str, Profile]:
             meaning="Azure OpenAI; a model's name there is its deployment",
         ),
         Profile("anthropic", dialect="anthropic", meaning="Anthropic's Messages API"),
+        Profile("bedrock", dialect="bedrock", meaning="Amazon Bedrock's Converse"),
+        Profile("gemini", dialect="gemini", meaning="Google's Gemini API, with its API key"),
+        Profile("vertex", dialect="vertex", meaning="Google Vertex AI, in the URL's location"),
     )
     return MappingProxyType({row.name: row for row in rows})
 

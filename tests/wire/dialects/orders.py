@@ -23,42 +23,53 @@ NOW_US = 1_795_000_000_000_000
 USER: Json = {"role": "user", "content": "hi"}
 
 
-def order(profile: str, *, options: Json | None = None, **fields: Any) -> Outgoing | Refused:
-    """What a dialect makes of a chat with these fields. Any: fields of the body."""
+def order_of(
+    profile: str,
+    *,
+    options: Json | None = None,
+    secret: str = "secret",
+    host: str = "api.example.com",
+    **fields: Any,  # Any: fields of the body
+) -> Order:
+    """A chat with these fields, for an engine of this profile."""
     body = json.dumps({"model": "chat", "messages": [USER], **fields}).encode()
     ask = parse(Route.CHAT, body, "https")
     assert not isinstance(ask, Refused), ask
-    made = Order(
+    return Order(
         ask,
         body,
         "theirs",
         PROFILES[profile],
         NOW_US,
-        secret="secret",
+        secret=secret,
         base="",
-        host="api.example.com",
+        host=host,
         options=options or {},
         context_tokens_max=200_000,
     )
-    return DIALECTS[PROFILES[profile].dialect].request(made)
 
 
-def outgoing(profile: str, *, options: Json | None = None, **fields: Any) -> Outgoing:
+def order(profile: str, **fields: Any) -> Outgoing | Refused:  # Any: fields of the body
+    """What a dialect makes of it."""
+    return DIALECTS[PROFILES[profile].dialect].request(order_of(profile, **fields))
+
+
+def outgoing(profile: str, **fields: Any) -> Outgoing:  # Any: as above
     """The same, where it is not refused."""
-    made = order(profile, options=options, **fields)
+    made = order(profile, **fields)
     assert isinstance(made, Outgoing), made
     return made
 
 
-def body_of(profile: str, *, options: Json | None = None, **fields: Any) -> Json:
+def body_of(profile: str, **fields: Any) -> Json:  # Any: as above
     """The body that goes out."""
-    found: Json = json.loads(outgoing(profile, options=options, **fields).body)
+    found: Json = json.loads(outgoing(profile, **fields).body)
     return found
 
 
-def refusal(profile: str, *, options: Json | None = None, **fields: Any) -> Refused:
+def refusal(profile: str, **fields: Any) -> Refused:  # Any: as above
     """The refusal of what cannot be said."""
-    made = order(profile, options=options, **fields)
+    made = order(profile, **fields)
     assert isinstance(made, Refused), made
     return made
 

@@ -27,7 +27,7 @@ from selvedge.wire.dialects.chat_form import Chat, ChatMessage, ChatPart, read_c
 from selvedge.wire.dialects.chunks import Json
 from selvedge.wire.dialects.dialect import Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.faults import by_status
-from selvedge.wire.dialects.parts import arguments_of, read_data_url, text_of
+from selvedge.wire.dialects.parts import arguments_of, plain_id, read_data_url, schema_or, text_of
 from selvedge.wire.dialects.rate_limits import anthropic_limits
 from selvedge.wire.http1_head import Headers
 
@@ -58,7 +58,6 @@ CARRIED: Final = Carried(
     frozenset({"top_k", "thinking", "cache_control", "inference_geo", "speed", "container"}),
 )
 _encode: Final = msgspec.json.Encoder().encode
-_OBJECT_SCHEMA: Final = msgspec.Raw(b'{"type":"object","properties":{}}')
 
 
 class Anthropic:
@@ -164,11 +163,6 @@ def _tools(chat: Chat, found: frozenset[str]) -> Json:
     return {"tools": tools} | ({"tool_choice": choice} if choice else {})
 
 
-def schema_or(schema: msgspec.Raw) -> msgspec.Raw:
-    """The schema of a function's arguments; that of none where it has none."""
-    return _OBJECT_SCHEMA if bytes(schema) in (b"", b"null") else schema
-
-
 def _choice(chat: Chat) -> Json | None:
     wanted = chat.tool_choice
     if isinstance(wanted, str):
@@ -221,7 +215,7 @@ def messages_of(chat: Chat) -> list[Json]:
 
 def _turn(chat: Chat, message: ChatMessage, path: str) -> tuple[str, list[Json]]:
     if message.role == "tool":
-        result: Json = {"type": "tool_result", "tool_use_id": message.tool_call_id or ""}
+        result: Json = {"type": "tool_result", "tool_use_id": plain_id(message.tool_call_id or "")}
         content = _blocks(chat, message, path)
         if content:
             result["content"] = content
@@ -245,7 +239,7 @@ def _said(chat: Chat, message: ChatMessage, path: str) -> list[Any]:  # Any: blo
         blocks.append(
             {
                 "type": "tool_use",
-                "id": call.id,
+                "id": plain_id(call.id),
                 "name": call.function.name,
                 "input": arguments_of(call, where),
             }

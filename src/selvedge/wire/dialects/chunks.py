@@ -65,9 +65,12 @@ class ChunkWriter:
         self._head = b"data: " + _encode(fields)[:-1]
         self._content = self._head + b',"choices":[{"index":0,"delta":{"content":'
 
-    def text(self, text: str) -> bytes:
-        """A piece of the answer's text."""
-        return self._content + _encode(text) + b'},"finish_reason":null}]}\n\n'
+    def text(self, text: str, usage: Usage | None = None) -> bytes:
+        """A piece of the answer's text, with the usage so far where the provider tells it."""
+        if usage is None:
+            return self._content + _encode(text) + b'},"finish_reason":null}]}\n\n'
+        told = b'},"finish_reason":null}],"usage":' + _encode(usage_fields(usage))
+        return self._content + _encode(text) + told + _END
 
     def delta(self, delta: Json, index: int = 0, finish: str | None = None) -> bytes:
         """A piece of a choice, or its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -12,8 +13,10 @@ from selvedge.wire.dialects.carrying import wrong
 from selvedge.wire.dialects.chat_form import Call, ChatMessage, ChatPart
 
 _DATA_URL: Final = re.compile(r"data:([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+)((?:;[^,;]*)*?);base64,")
+_PLAIN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _objects: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _IN_OBJECT: Final = b"{}"
+_OBJECT_SCHEMA: Final = msgspec.Raw(b'{"type":"object","properties":{}}')
 
 
 class Inline(Value, frozen=True):
@@ -43,13 +46,55 @@ def text_of(part: ChatPart) -> str:
     return part.text or part.refusal or ""
 
 
+class Thought(msgspec.Struct, frozen=True):
+    """Thinking that an answer of ours gave, to be given back."""
+
+    type: str = ""
+    thinking: str = ""
+    signature: str = ""
+    data: str = ""
+
+
+_thoughts: Final = msgspec.json.Decoder(Thought)
+
+
+def thoughts_of(message: ChatMessage) -> list[Thought]:
+    """What an assistant thought; what cannot be read is left out."""
+    found = []
+    for raw in message.thinking_blocks or ():
+        try:
+            found.append(_thoughts.decode(raw))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            continue
+    return found
+
+
+def plain_id(call_id: str) -> str:
+    """The id of a call as every provider takes it; another provider's may be of other signs."""
+    if _PLAIN_ID.fullmatch(call_id):
+        return call_id
+    return "call_" + hashlib.sha256(call_id.encode()).hexdigest()[:32]
+
+
+def schema_or(schema: msgspec.Raw) -> msgspec.Raw:
+    """The schema of a function's arguments; that of none where it has none."""
+    return _OBJECT_SCHEMA if bytes(schema) in (b"", b"null") else schema
+
+
+def is_object(text: str) -> bool:
+    """Whether a text is a JSON object."""
+    try:
+        _objects.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return False
+    return True
+
+
 def arguments_of(call: Call, path: str) -> msgspec.Raw:
     """The arguments of a call as the JSON object that they are in a string. Raises `Uncarried`."""
     text = (call.function.arguments if call.function else "").strip()
     if not text:
         return msgspec.Raw(_IN_OBJECT)
-    try:
-        _objects.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
-        raise wrong(f"{path}.function.arguments", "must be a JSON object in a string") from None
+    if not is_object(text):
+        raise wrong(f"{path}.function.arguments", "must be a JSON object in a string")
     return msgspec.Raw(text.encode())
