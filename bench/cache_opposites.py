@@ -22,7 +22,9 @@ from selvedge.cache import clash, slots_of
 
 THRESHOLDS = (0.85, 0.9, 0.95)
 FOLDER = Path(__file__).parent.parent / "tests" / "cache"
-FILES = ("opposites.jsonl", "opposites_second.jsonl", "paraphrases.jsonl")
+FILES = tuple(
+    f"{name}.jsonl" for name in ("opposites", "opposites_second", "opposites_third", "paraphrases")
+)
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 

@@ -21,7 +21,9 @@ def pairs(name: str) -> list[tuple[str, str, str]]:
     return [(row["kind"], row["a"], row["b"]) for row in map(json.loads, lines)]
 
 
-@pytest.mark.parametrize("name", ["opposites.jsonl", "opposites_second.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["opposites.jsonl", "opposites_second.jsonl", "opposites_third.jsonl"]
+)
 def test_no_pair_with_another_answer_passes_at_any_similarity(name: str) -> None:
     wrong = [
         (a, b)

@@ -141,9 +141,11 @@ def _strong(alone: list[str], text: tuple[str, ...]) -> list[str]:
 
 def _apart(word: str, text: tuple[str, ...], alone: list[str]) -> bool:
     """Whether a soft word stands by itself: not beside a word that both texts have."""
-    if word in english.WEAK or word in english.MODIFIERS:
+    if word in english.WEAK:
         return True
     at = text.index(word)
+    if word in english.MODIFIERS:  # "a new phone", and not "new mexico".
+        return at + 1 == len(text) or lexicon().knows(text[at + 1]) or not text[at + 1].isalpha()
     if text[at + 1 : at + 2] and text[at + 1] in ("of", "for", "on"):
         return False  # "the status of", "a charge for": what is asked about.
     beside = text[max(at - 1, 0) : at] + text[at + 1 : at + 2]

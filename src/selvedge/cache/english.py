@@ -25,7 +25,7 @@ ARTICLES: Final = words("a an the of in at on as is are am be been being do does
 """Those and the other words after which a preposition still waits for its noun."""
 SILENT: Final = ARTICLES | words(
     "was were did has have had having so very really just please actually also too then well ok "
-    "okay kindly basically simply even quite rather pretty exactly somehow anyway oh ah um hmm hi "
+    "okay kindly basically simply quite rather pretty exactly somehow anyway oh ah um hmm hi "
     "hello hey thanks thank cheers sir madam dear guys regards which own such able i me my mine "
     "myself we us our ours ourselves you your yours yourself for by with to into onto about via "
     "through using within from can could may might must should shall will would ought"
@@ -39,7 +39,7 @@ WEAK: Final = SILENT | words(
     "one some any if and or but because while when what how where why give take keep put much step "
     "process instruction find about-to assist assistance advise advice recently lately guide "
     "problem trouble attempt wish supposed appear regard concern certain specific particular exact "
-    "apparently unfortunately figure idea reason time proper procedure perform proceed around kind "
+    "apparently unfortunately figure proper procedure perform proceed around kind "
     "sort bit lot ask wait soon"
 )
 """May stand in one text alone, unless a rival stands in the other (`RIVALS`, `ALIKE`)."""

@@ -1,7 +1,7 @@
 """Which words mean as much as each other: WordNet's table and our own, read once when first asked.
 
 The tables are files of the package, read as its code is: they are the same for everyone and never
-change while a process runs. What they cost (a third of a second, some megabytes) is paid by the
+change while a process runs. What they cost (a tenth of a second, twelve megabytes) is paid by the
 process that judges similar questions, and by nobody else.
 
 - `lexicon.txt`: WordNet's words, synonyms and opposites; `scripts/make_lexicon.py` makes it.

@@ -32,7 +32,7 @@ _TOKEN: Final = re.compile(
     |(?P<name>[A-Za-z_]\w*(?:(?:\.|::|_)[a-z_]\w*)+(?:\(\))?|[A-Za-z]*_\w+|[A-Za-z]+\d\w*
       |[A-Za-z]\w*\(\)|[a-z]+[A-Z]\w*|\b[A-Za-z]\#|\b[A-Za-z]\+\+)
     |(?P<word>[^\W\d_]+(?:'[^\W\d_]+)*)
-    |(?P<sign>[=!<>]=+|=>|->|<-|&&|\|\||\+\+|--|\*\*|<<|>>|::|[+*%&|^~@\#$€£¥₹<>=])
+    |(?P<sign>[=!<>]=+|=>|->|<-|&&|\|\||\+\+|--|\*\*|<<|>>|::|[+*%&|^~@\#$€£¥₹<>=]|!(?=\w))
     |(?P<stop>[.?!;]+|\n)
     |(?P<quote>")
     |(?P<other>[^\s\w])
@@ -302,7 +302,16 @@ def _marked(found: list[str], words: Lexicon) -> list[str]:
         if before in ("a", "an", "the") and token in _NOUNS:
             out.append(HARD + token)
             continue
+        if token == "just" and _restricts(found, at):
+            token = "only"
         if before in ("who", "what") and token.isalpha() and words.past(token):
             out.append("did")
         out.append(token)
     return out
+
+
+def _restricts(found: list[str], at: int) -> bool:
+    """Whether "just" means "only": "are just kids allowed", "just 5"; not "I just want"."""
+    after = found[at + 1] if at + 1 < len(found) else STOP
+    opens = at > 0 and found[at - 1] in ("is", "are") and found[at - 2 : at - 1] in ([], [STOP])
+    return opens or after in ("a", "an", "the", "my", "your") or after[1:2].isdigit()

@@ -22,7 +22,8 @@ _AUXILIARY: Final = {
     **dict.fromkeys(("was", "were", "did", "had"), "past"),
     **dict.fromkeys(("will",), "later"),
     **dict.fromkeys(("has", "have"), "done"),
-    **dict.fromkeys(("can", "could", "may", "might", "must", "should", "shall", "would"), ""),
+    "would": "would",
+    **dict.fromkeys(("can", "could", "may", "might", "must", "should", "shall"), ""),
 }
 _PERSONS: Final = {
     **dict.fromkeys(("i", "we"), "I"),
