@@ -78,8 +78,17 @@ class Lexicon(Value, frozen=True):
             return word
         for base in _bases(word):
             if len(base) > 2 and base in self.words:
-                return base
-        return _guess(word) if len(word) > 6 and word not in self.words else word
+                return self._spelt(base)
+        return _guess(word) if len(word) > 6 and word not in self.words else self._spelt(word)
+
+    def _spelt(self, word: str) -> str:
+        """As Americans spell it."""
+        if len(word) > 5:
+            for british, american in (("is", "iz"), ("our", "or"), ("ys", "yz")):
+                found = american.join(word.rsplit(british, 1))
+                if found != word and found in self.words:
+                    return found
+        return word
 
     def past(self, word: str) -> bool:
         """Whether a verb is in its past form."""

@@ -47,9 +47,11 @@ _SIGNS: Final = {sign: english.UNITS[sign] for sign in "$€£¥₹"}
 _ASKED: Final = english.words("what where how who it that there when why here he she")
 """With `'s` they are; others own."""
 _NOUNS: Final = english.words(
-    "if while for and or not when any with as is in on off to from by out up down no yes"
+    "if while for and or not when any with as is in on off to from by out up down no yes "
+    "used known unknown given taken needed wanted liked looking helping sure possible certain"
 )
-"""Small words that are hard after an article."""
+"""Words that say little, and do after one of `_DETERMINERS`: "a for loop", "buy a used car"."""
+_DETERMINERS: Final = english.words("a an the any some buy sell my your")
 _WORKS: Final = {
     **dict.fromkeys(("work", "complete", "succeed", "function"), "fail"),
     **dict.fromkeys(("correct", "accurate"), "wrong"),
@@ -146,6 +148,8 @@ def _word(token: str, hard: bool, inside: bool) -> list[str]:
     if len(token) == 1 and token.isupper() and token != "I" and hard:
         return [HARD + low]
     plain = low in english.QUANTIFIERS or low in english.NEGATIONS or low in ("i", "from")
+    if hard and low in ("us", "usa", "uk"):
+        return [HARD + {"us": "usa"}.get(low, low)]
     if hard and not plain and (low not in english.WEAK or low in _LOUD):
         return [HARD + low]
     return [low]
@@ -158,7 +162,7 @@ def _exact(kind: str, token: str) -> list[str]:
         return [HARD + _time(token)]
     if kind == "short":
         letters = token.replace(".", "").lower()
-        return [] if letters in ("eg", "ie") else [HARD + letters]
+        return [] if letters in ("eg", "ie") else [HARD + {"us": "usa"}.get(letters, letters)]
     if kind == "sign":
         if token in _SIGNS:
             return [token]
@@ -299,7 +303,7 @@ def _marked(found: list[str], words: Lexicon) -> list[str]:
     out: list[str] = []
     for at, token in enumerate(found):
         before = found[at - 1] if at else STOP
-        if before in ("a", "an", "the") and token in _NOUNS:
+        if before in _DETERMINERS and token in _NOUNS:
             out.append(HARD + token)
             continue
         if token == "just" and _restricts(found, at):
