@@ -39,7 +39,7 @@ WEAK: Final = SILENT | words(
     "one some any if and or but because while when what how where why give take keep put much step "
     "process instruction find about-to assist assistance advise advice recently lately guide "
     "problem trouble attempt wish supposed appear regard concern certain specific particular exact "
-    "apparently unfortunately figure proper procedure perform proceed around kind "
+    "apparently unfortunately figure reason idea proper procedure perform proceed around kind "
     "sort bit lot ask wait soon"
 )
 """May stand in one text alone, unless a rival stands in the other (`RIVALS`, `ALIKE`)."""
@@ -50,7 +50,7 @@ ALIKE: Final[tuple[frozenset[str], ...]] = tuple(
         (
             "get have want need find look like wish",
             "know understand wonder explain tell see guide figure think believe",
-            "problem issue trouble concern",
+            "problem issue trouble concern difficulty",
             "question issue problem",
             "try attempt",
             "step process procedure way instruction",

@@ -134,6 +134,8 @@ def _bases(word: str) -> list[str]:
     for end in ("ed", "ing"):
         if word.endswith(end):
             root = word[: -len(end)]
+            if root.endswith(("ss", "ll", "ff", "zz", "dd")):
+                return [root, root[:-1]]
             doubled = [root[:-1]] if len(root) > 3 and root[-1] == root[-2] else []
             silent = [root + "e"]
             vowel = [root] if any(c in "aeiouy" for c in root) else []

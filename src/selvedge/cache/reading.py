@@ -278,7 +278,7 @@ def _fold(found: list[str], words: Lexicon) -> list[str]:
 
 
 def _failing(found: list[str]) -> list[str]:
-    """One word for what does not work, and "both A and B" as "A and B"."""
+    """One word for what does not work; "both" and "between A and B" as "A and B"."""
     out = list(found)
     at = 0
     while at < len(out):
@@ -291,8 +291,12 @@ def _failing(found: list[str]) -> list[str]:
                 out[at + 1 + place] = _WORKS[out[at + 1 + place]]
                 del out[at]
                 continue
-        elif out[at] == "both" and "and" in ahead[:4]:
-            del out[at]
+        elif out[at] in ("both", "between") and "and" in ahead[:4]:
+            if not (ahead and ahead[0][1:2].isdigit()):
+                del out[at]
+                continue
+        elif out[at] == "mean" and not ahead and "what" in out[:at] and "does" in out[:at]:
+            del out[at]  # "What does it mean" asks what it is.
             continue
         at += 1
     return out
