@@ -99,6 +99,12 @@ RIVALS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = tuple(
 )
 """Weak words that turn a question round when one stands against the other, whatever else stands."""
 
+LOOSE: Final = words(
+    "this that these those here there some any one if and or but because while when what how where "
+    "why still yet now already currently much"
+)
+"""Weak words that are no rivals of others but those that are listed."""
+
 QUANTIFIERS: Final = {
     "all": "all",
     "every": "all",

@@ -24,6 +24,7 @@ from selvedge.cache import english
 from selvedge.cache.comparing import Compared, compare
 from selvedge.cache.lexicon import lexicon
 from selvedge.cache.reading import HARD, flat, is_english, read
+from selvedge.cache.replaced import replaced
 from selvedge.cache.sentence import examine
 
 FORM: Final = 1
@@ -91,6 +92,7 @@ def clash(new: Slots, kept: Slots) -> str | None:
         or _denied(new, kept, compared)
         or _roles(new, kept, compared)
         or _leads(new, kept)
+        or replaced(compared.new, compared.kept, (new.asks, kept.asks), lexicon())
     )
 
 
@@ -126,7 +128,9 @@ def _kinds(new: Slots, kept: Slots) -> str | None:
         return None
     if "later" in times and "now" not in times:
         return "one asks of the past, the other of the future"
-    own = _speaks_of_self(new) or _speaks_of_self(kept)
+    own = (_speaks_of_self(new) or _speaks_of_self(kept)) and (
+        times == {"now", "later"} or {a, b} <= {"", "why", "how"}
+    )
     if times == {"past", "done"} or (own and "did" not in new.words + kept.words):
         return None
     return "the times differ"
