@@ -63,6 +63,8 @@ class Course:
     served: list[bool] = field(default_factory=list)
     right: list[bool] = field(default_factory=list)
     audits: int = 0
+    identical: int = 0
+    """Hits of the first cache: the text had been answered before."""
     entries: int = 0
 
     @property
@@ -97,15 +99,30 @@ class Course:
 
 
 def replay(
-    stage: Stage, order: Sequence[int], decider: Decider, *, gates: bool, audit_one_in: int = 0
+    stage: Stage,
+    order: Sequence[int],
+    decider: Decider,
+    *,
+    gates: bool,
+    audit_one_in: int = 0,
+    identical: bool = False,
 ) -> Course:
-    """The stream in its order; draws are seeded by the order's first question."""
+    """The stream in its order; draws are seeded by its first question.
+
+    With ``identical``, a text that the model has answered is a right hit without being looked for.
+    """
     rng, course = Random(order[0]), Course()
     labels, texts = stage.questions.labels, stage.questions.texts
     entries, clusters = np.zeros(len(order), np.int64), np.zeros(len(order), np.int64)
     kept = 0
     answers: list[int] = []  # the label of each cluster
+    answered: set[int] = set()
     for new in order:
+        if identical and new in answered:
+            course.identical += 1
+            course.served.append(True)
+            course.right.append(True)
+            continue
         near, chosen = _nearest(stage, new, entries[:kept], clusters, gates)
         served = right = False
         if chosen >= 0:
@@ -125,6 +142,8 @@ def replay(
                 answers.append(labels[new])
             entries[kept], clusters[kept] = new, cluster
             kept += 1
+        if not served:
+            answered.add(new)
         course.served.append(served)
         course.right.append(right)
     course.entries = kept
