@@ -53,7 +53,7 @@ from selvedge.exchange.recalling import (
     recall_of,
     why_no_engine,
 )
-from selvedge.exchange.references import kept_in, resumed
+from selvedge.exchange.references import keep_of, resumed
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     Ask,
@@ -76,6 +76,8 @@ _ELSEWHERE: Final = frozenset({"unsupported_field", "unsupported_route"})
 """An engine cannot be told all that was asked: its client's fault only where no other can."""
 _OVER: Final = frozenset({"deadline_exceeded", "shutting_down"})
 """Not the engine's failures: no other one could do better."""
+_AS_IT_IS: Final = _OVER | {"rate_limit_exceeded"}
+"""Told as they are: the limit is the client's own, at the provider to which its key is passed."""
 _ENDED: Final = (Relayed, Failed, Gone)
 _FINISH_REASONS: Final = frozenset(
     {None, "stop", "length", "tool_calls", "content_filter", "function_call"}
@@ -104,10 +106,9 @@ def serve(
         return (yield from _refuse_entry(head, draft, allowed, view))
     draft = with_rule(draft, allowed)
 
-    keep = kept_in(view, admitted, allowed) if head.dialect == "responses" else None
-    arrived = yield ReadBody(body_bytes_max, keep)
+    arrived = yield ReadBody(body_bytes_max, keep_of(head, view, admitted, allowed))
     if isinstance(arrived, BodyRead) and arrived.refers is not None:
-        arrived = yield from resumed(arrived, view, admitted, keep)
+        arrived = yield from resumed(arrived, view, admitted, allowed)
     if not isinstance(arrived, BodyRead):
         return (yield from _unread(head, draft, arrived))
     keeps = may_keep(view, allowed, allowed.rule.handling)
@@ -124,8 +125,7 @@ def serve(
     if barred is not None:
         return (yield from _refuse(head, draft, barred, arrived.at_us, ask))
 
-    written = arrived.written or arrived.body
-    again = yield from _again(head, draft, ask, admitted, written, keeps=keeps)
+    again = yield from _again(head, draft, ask, admitted, arrived, keeps=keeps)
     if again is not None:
         return again
 
@@ -297,7 +297,7 @@ def _unrecorded(ended: Ended, recorded: NotWritten) -> Ending:
 
 def _final_refusal(failed: Failed) -> Refused:
     refused = failed.refused
-    if failed.tokens or is_callers_fault(refused) or refused.code in _OVER:
+    if failed.tokens or is_callers_fault(refused) or refused.code in _AS_IT_IS:
         return refused
     return Refused(
         "no_engine_available",
@@ -363,12 +363,13 @@ def _shown_levels(refused: Refused, levels: tuple[Level, ...]) -> tuple[Level, .
 
 
 def _again(
-    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, body: bytes, *, keeps: bool
+    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, arrived: BodyRead, *, keeps: bool
 ) -> Generator[Command, Reply, Ending | None]:
     """The ending of a request whose `Idempotency-Key` stands for one already, with its receipt."""
     if head.idempotency_key is None:
         return None
-    claimed = yield repeats.claim(head, admitted, body, draft, keeps=keeps)
+    written = arrived.written or arrived.body
+    claimed = yield repeats.claim(head, admitted, written, draft, keeps=keeps)
     draft = msgspec.structs.replace(draft, repeats=repeats.read(claimed).first)
     barred = repeats.why_not(claimed)
     if barred is not None:
@@ -469,5 +470,6 @@ def _job(case: Case) -> Job:
         policy=rule.policy,
         handling=rule.handling,
         zones=rule.narrowed,
+        passes_to=admitted.passes_to,
         scope=prefix_scope(rule) if case.keeps else "",
     )
