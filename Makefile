@@ -69,7 +69,7 @@ bench-log: compile  ## what a PoP's transparency log costs: bench/out/log.json
 bench-money: setup  ## the invoice of ten million receipts: bench/out/money.json
 	@.venv/bin/python -m bench.money $(ARGS)
 
-bench-cache: compile  ## the answer cache: hits, wrong hits, what a look-up costs: bench/out/cache.json
+bench-cache: compile  ## the answer cache: hits, wrong ones, look-ups: bench/out/cache.json
 	@$(COMPILED) .venv/bin/python -m bench.cache $(ARGS)
 
 bench-sim bench-compare: ARGS_COMPILE := --sim

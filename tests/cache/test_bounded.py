@@ -139,6 +139,19 @@ def test_it_is_kept_whole() -> None:
     assert again.dump() == decider.dump()
 
 
+def test_another_promise_is_proved_anew() -> None:
+    decider = Bounded(0.03)
+    Route(decider, 1, shift=-3.0).run(2500)
+    stricter = Bounded(0.001, kept=decider.dump())
+    pair = Pair(similarity=0.97, rival=0.5, overlap=0.9, length=8, agree=5)
+    assert decider.decide(pair, "e", "c", 0.5).serve
+    assert not stricter.decide(pair, "e", "c", 0.5).serve
+    laxer = Bounded(0.05, kept=decider.dump())
+    assert not laxer.decide(pair, "e", "c", 0.5).serve
+    laxer.learn(pair, "e", "c", correct=True)
+    assert laxer.decide(pair, "e", "c", 0.5).serve
+
+
 def test_pooling_leaves_out_what_it_cannot_read() -> None:
     assert pooled([]) is None
     assert pooled([b"", b"nonsense", msgspec.msgpack.encode([2])]) is None
