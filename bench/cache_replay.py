@@ -24,6 +24,8 @@ from selvedge.cache.bounds import at_most
 from selvedge.cache.deciding import Decider
 
 NEIGHBOURS = 32
+GATED_MAX = 8
+"""Entries that the gates may turn away before a look-up ends: as in the cache's process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,4 +188,5 @@ def _nearest(
     ]
     if not gates:
         return near, 0
-    return near, next((n for n, one in enumerate(near) if stage.may(new, one[2])), -1)
+    passed = (n for n, one in enumerate(near[:GATED_MAX]) if stage.may(new, one[2]))
+    return near, next(passed, -1)
