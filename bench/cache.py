@@ -89,7 +89,7 @@ def _quality(data: Path, *, full: bool) -> Figures:
             else:
                 prefix = ("", "held_out_", "quora_")[number] + ("gated_" if gates else "")
                 figures.update({prefix + key: value for key, value in found.items()})
-            charts += curves(runs, title)
+            charts += curves(runs, title) if number == 0 else []
     for gates in (False, True):
         begun = starts(stages[1], other, seeds, gates=gates)
         _show_starts(gates, begun)
