@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from selvedge.adapters import Facts, FleetConfig, make_release, read_config, read_yaml
 from selvedge.adapters.fleet_config import CONFIG_BYTES_MAX, check_config
-from selvedge.fabric import GROUPS, BadRelease, Release, Served
+from selvedge.fabric import GROUPS, BadRelease, CacheRule, Release, Served
 
 EXAMPLE = Path(__file__).parents[2] / "examples/three-pops/fleet.yaml"
 NOW_US = 1_800_000_000_000_000  # groups have no members in 1970
@@ -312,3 +312,35 @@ def test_any_edit_of_the_text_is_refused_in_one_line_or_holds(
     except BadRelease as error:
         words = str(error)
     assert "\n" not in words
+
+
+def test_a_class_may_have_a_cache() -> None:
+    data = copy.deepcopy(DATA)
+    classes = data["tenants"]["free"]["classes"]
+    classes["standard"]["cache"] = {"semantic": "bounded", "wrong_hits_max": 0.02, "ttl_s": 60}
+    config = msgspec.convert(data, FleetConfig)
+    check_config(config)
+    kind = release_of(config).tenants[2].classes[0]
+    assert kind.cache == CacheRule("bounded", wrong_hits_max=0.02, ttl_s=60)
+    assert release_of(config).tenants[0].classes[0].cache is None
+    classes["standard"]["cache"] = {}
+    assert release_of(msgspec.convert(data, FleetConfig)).tenants[2].classes[0].cache == CacheRule()
+
+
+@pytest.mark.parametrize(
+    ("cache", "words"),
+    [
+        ("{ semantics: static }", "unknown field `semantics`"),
+        ("{ semantic: magic }", "magic"),
+        ("{ ttl_s: 0 }", "classes.standard.cache.ttl_s: 0 is not from 1 to 31622400"),
+        ("{ models: [gpt] }", "cache.models: 'gpt' is not under models"),
+    ],
+)
+def test_a_cache_that_does_not_hold(cache: str, words: str, tmp_path: Path) -> None:
+    rule = "standard: { zone: anywhere, ingress: transit-allowed"
+    path = tmp_path / "fleet.yaml"
+    path.write_text(TEXT.replace(rule, f"{rule}, cache: {cache}"), "utf-8")
+    with pytest.raises(BadRelease) as caught:
+        read_config(path)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)

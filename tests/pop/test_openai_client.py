@@ -330,7 +330,7 @@ REFUSED: dict[str, tuple[Make, type[openai.APIError], str, str | None, int]] = {
     "model": (ask(model="nope"), openai.NotFoundError, "model_not_found", "model", 404),
     "route": (ask(model="embed"), openai.BadRequestError, "unsupported_route", "model", 400),
     "url": (
-        lambda client: client.responses.create(model="chat", input="hi"),
+        lambda client: client.moderations.create(input="hi"),
         openai.NotFoundError,
         "unknown_url",
         None,

@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from selvedge.fabric import DataClass, Outcome, Release, Tenant
+from selvedge.pop.clock import now_us
 from tests.support import Answer, Cut, Gate, Reply, Script, Status, ToolCall, run
 from tests.support.fleets import bearer
 from tests.support.pops import Fabric, rig, usage_of
@@ -293,8 +294,7 @@ def test_where_nothing_is_kept_it_says_so(how: str, tmp_path: Path) -> None:
             msgspec.structs.replace(
                 pop,
                 engines=tuple(
-                    msgspec.structs.replace(one, handling=("zero-retention",))
-                    for one in pop.engines
+                    msgspec.structs.replace(one, honours=("zero-retention",)) for one in pop.engines
                 ),
             )
             for pop in release.pops
@@ -309,7 +309,9 @@ def test_where_nothing_is_kept_it_says_so(how: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with way.rig(tmp_path, amend=amend, settings=settings, fra=Script()) as fabric:
             answer = await way.call(fabric, ask(**fields), key=key)
-            read = await raised(way.call(fabric, retrieve(answer.id), key=key), openai.APIError)
+            read = await raised(
+                way.call(fabric, retrieve(answer.id), key=key), openai.NotFoundError
+            )
             call = way.call(fabric, ask(previous_response_id=answer.id), key=key)
             refused = await raised(call, openai.BadRequestError)
             assert not (fabric.pop("sin").directory / "responses" / "kept.db").exists() or how in (
@@ -386,7 +388,7 @@ def test_a_broken_stream_ends_as_failed(way: Way, how: Any, tmp_path: Path) -> N
     async def main() -> None:
         events: list[Any] = []
         async with way.rig(tmp_path, Answer(("a", "b", "c"), cut=Cut(how, after=2))) as fabric:
-            with pytest.raises(RuntimeError, match=r"response\.completed"):
+            with pytest.raises(RuntimeError, match="completed"):
                 await way.stream(fabric, events)
             (receipt,) = fabric.pop(way.entry).receipts()
             read = way.call(fabric, retrieve(events[0].response.id))
@@ -449,7 +451,7 @@ def test_pings_and_methods(tmp_path: Path) -> None:
         ):
             wire.send(post(bearer("asean"), body, PATH))
             await fabric.engines["sin"].until(lambda: fabric.engines["sin"].requests)
-            fabric.pop("sin").state.streams.sweep(2**60)
+            fabric.pop("sin").state.streams.sweep(now_us() + 16_000_000)
             assert (await wire.head())[0] == 200
             assert await wire.part() == b": ping\n\n"
             gate.open()

@@ -217,7 +217,14 @@ def make_release(config: FleetConfig, facts: Facts) -> Release:
             Tenant(
                 name,
                 tuple(
-                    DataClass(class_name, rule.zone, rule.ingress, None, tuple(rule.handling))
+                    DataClass(
+                        class_name,
+                        rule.zone,
+                        rule.ingress,
+                        None,
+                        tuple(rule.handling),
+                        rule.cache,
+                    )
                     for class_name, rule in one.classes.items()
                 ),
                 one.limits,

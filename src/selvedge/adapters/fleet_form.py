@@ -13,6 +13,7 @@ from selvedge.fabric import (
     LIMIT_MAX,
     LOG_DOMAIN,
     NO_LIMITS,
+    CacheRule,
     Collector,
     Control,
     Handling,
@@ -145,6 +146,8 @@ class ClassConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ingress: Ingress
     policy: str | None = None
     handling: list[Handling] = []
+    cache: CacheRule | None = None
+    """What may be answered from the cache; left out: nothing. `{}` is identical requests alone."""
 
 
 class ProjectConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

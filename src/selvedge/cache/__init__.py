@@ -1,13 +1,14 @@
-"""Floor 1: keys, scopes and judgement of the answer cache."""
+"""Floor 1: keys, scopes, gates and judgement of the answer cache, and what may be kept."""
 
 from selvedge.cache import calibration
 from selvedge.cache.asked import Asked, read_asked
 from selvedge.cache.audit import Audit
 from selvedge.cache.bounded import pooled
-from selvedge.cache.control import Directives, age_s, cache_status, read_cache_control
+from selvedge.cache.control import Directives, Forwarded, age_s, cache_status, read_cache_control
 from selvedge.cache.deciders import decider_of
 from selvedge.cache.deciding import NEAR, Decider, Pair, Verdict
 from selvedge.cache.gates import Slots, clash, slots_of
+from selvedge.cache.keepable import why_not_kept
 from selvedge.cache.pairing import content_words, pair_of
 from selvedge.cache.scope import WHOLE, CacheStatus, Candidate, Scope, admits, judge
 
@@ -20,6 +21,7 @@ __all__ = [
     "Candidate",
     "Decider",
     "Directives",
+    "Forwarded",
     "Pair",
     "Scope",
     "Slots",
@@ -37,4 +39,5 @@ __all__ = [
     "read_asked",
     "read_cache_control",
     "slots_of",
+    "why_not_kept",
 ]

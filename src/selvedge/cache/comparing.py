@@ -129,7 +129,7 @@ def _strong(alone: list[str], text: tuple[str, ...]) -> list[str]:
 
 def _apart(word: str, text: tuple[str, ...], alone: list[str]) -> bool:
     """Whether a soft word stands by itself: not beside a word that both texts have."""
-    if word in english.WEAK:
+    if word in english.WEAK or word in english.MODIFIERS:
         return True
     at = text.index(word)
     beside = text[max(at - 1, 0) : at] + text[at + 1 : at + 2]
@@ -188,7 +188,7 @@ def _clauses_swapped(new: tuple[str, ...], kept: tuple[str, ...], words: list[st
 
 
 def _places(word: str) -> bool:
-    return word not in english.WEAK
+    return word not in english.WEAK and word not in _UNCOUNTED
 
 
 def _round(

@@ -77,10 +77,8 @@ def read_cache_control(value: str) -> Directives | Refused:
                 continue  # Of any age.
             if written is None or not (written.isascii() and written.isdigit()):
                 return _refused(f"{name} needs whole seconds, as in {name}=60")
-            long = len(written) > len(str(SECONDS_MAX))
-            seconds.setdefault(name, []).append(
-                SECONDS_MAX if long else min(int(written), SECONDS_MAX)
-            )
+            digits = written.lstrip("0")[: len(str(SECONDS_MAX)) + 1] or "0"
+            seconds.setdefault(name, []).append(min(int(digits), SECONDS_MAX))
     return Directives(
         no_cache="no-cache" in said,
         no_store="no-store" in said,

@@ -50,10 +50,14 @@ SOFT: Final = WEAK | _words(
     "cause message done else accept require support allow amount request receive start mean check "
     "stuff service someone somebody anyone anybody person correctly properly successfully real "
     "actual fully completely additional extra charge fail payment transaction money cash old "
-    "arrive complete send fix show appear display status statement"
+    "arrive complete send fix show appear display status statement though inform expect hear "
+    "difficulty forth notice obtain locate recent inform another anywhere immediately"
 )
 """May stand in one text alone too, if the other then has nothing left, and it stands by itself:
 "in the app" tells little, "app password" is another password."""
+
+MODIFIERS: Final = _words("new extra additional actual recent another")
+"""Soft words that may stand beside any other."""
 
 RIVALS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = tuple(
     (_words(a), _words(b))

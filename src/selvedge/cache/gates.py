@@ -106,19 +106,24 @@ _KINDS: Final = frozenset(
         "what yes",
     )
 )
+_GETS: Final = frozenset(
+    ["get", "find", "see", "access", "obtain", "buy", "purchase", "order", "locate"]
+)
+"""How one gets a thing is often where."""
 """Kinds of question that may have one answer."""
 
 
 def _kinds(new: Slots, kept: Slots) -> str | None:
     """Whether they ask for the same kind of answer, about the same time."""
     a, b = new.asks, kept.asks
-    if a and b and a != b and frozenset((a, b)) not in _KINDS:
+    get = {a, b} == {"how", "where"} and all(_GETS & set(of.words) for of in (new, kept))
+    if a and b and a != b and frozenset((a, b)) not in _KINDS and not get:
         return f"one asks {a!r}, the other {b!r}"
     if not new.tense or not kept.tense or new.tense == kept.tense:
         return None
     if {new.tense, kept.tense} == {"past", "later"}:
         return "one asks of the past, the other of the future"
-    own = _speaks_of_self(new) and _speaks_of_self(kept)
+    own = _speaks_of_self(new) or _speaks_of_self(kept)
     return None if own and "did" not in new.words + kept.words else "the times differ"
 
 
@@ -139,6 +144,8 @@ def _duties(new: Slots, kept: Slots) -> str | None:
 def _denied(new: Slots, kept: Slots, compared: Compared) -> str | None:
     if bool(new.denied) != bool(kept.denied):
         return "only one denies something"
+    if "?" in new.denied or "?" in kept.denied:
+        return None
     here = {compared.renamed.get(word, word) for word in new.denied}
     apart = here ^ set(kept.denied)
     for word in apart & compared.shared:

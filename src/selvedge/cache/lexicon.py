@@ -21,8 +21,8 @@ _IRREGULAR: Final = {
     for line in [
         "be",
         "have",
-        "do",
-        "go goes went gone",
+        "do doing",
+        "go going goes went gone",
         "get got gotten",
         "buy bought",
         "pay paid",
@@ -255,7 +255,7 @@ class Lexicon(Value, frozen=True):
         for base in _bases(word):
             if len(base) > 2 and base in self.words:
                 return base
-        return word
+        return _guess(word) if len(word) > 6 and word not in self.words else word
 
     def knows(self, word: str) -> bool:
         """Whether it is English: a plain word, or one that binds others."""
@@ -268,6 +268,15 @@ class Lexicon(Value, frozen=True):
     def oppose(self, a: str, b: str) -> bool:
         """Whether one is the opposite of the other."""
         return b in self.opposites.get(a, ())
+
+
+def _guess(word: str) -> str:
+    """The root of a word that is in no table: "unblocking"."""
+    for end in ("ing", "ed"):
+        if word.endswith(end):
+            root = word[: -len(end)]
+            return root[:-1] if root[-1] == root[-2] else root
+    return word
 
 
 def _bases(word: str) -> list[str]:
@@ -305,6 +314,7 @@ def lexicon() -> Lexicon:
     data = pkgutil.get_data("selvedge.cache", "lexicon.txt") or b""
     lines = [line.split("\t") for line in data.decode().splitlines() if line[:1] != "#"]
     words.update(line[0] for line in lines)
+    words.update(word for of in _phrases().values() for _, stands in of for word in stands)
     bare = Lexicon(frozenset(words), {}, {}, {})
     for word, *cells in lines:
         for table, cell in zip((synonyms, opposites), cells, strict=False):

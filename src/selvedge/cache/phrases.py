@@ -250,7 +250,6 @@ do i need to = must i
 do you have to = must you
 do we have to = must i
 do we need to = must i
-do you need to = must you
 does one have to = must
 have to = must
 has to = must
@@ -271,16 +270,16 @@ about to = will
 be going to = will
 used to = formerly
 how much time = how-long
-how long does it take = how-long
-how long will it take = how-long
-how long would it take = how-long
-how long is it going to take = how-long
-how long it takes = how-long
-how long it will take = how-long
+how long does it take = how-long-take
+how long will it take = how-long-take
+how long would it take = how-long-take
+how long is it going to take = how-long-take
+how long it takes = how-long-take
+how long it will take = how-long-take
 how long do = how-long
 how long does = how-long
 how long = how-long
-how many days does it take = how-long
+how many days does it take = how-long-take
 how much does it cost to = what does cost
 how much will it cost to = what will cost
 how much will it cost = what will cost
@@ -711,48 +710,32 @@ steps in order to = how
 what steps do i have to go through in order to = how
 is there an option to = can i
 someone stole = steal
-how do i see = where see
-how can i see = where see
-how do i find = where find
-how can i find = where find
-how do i access = where access
-where do i see = where see
-where can i see = where see
-where do i find = where find
-where can i find = where find
-where can i access = where access
 what is the best way to = how
 what's the best way to = how
 without a fee = free
-do not exist = missing
-not there = missing
-not here = missing
-not showing = missing
-not show = missing
-not shown = missing
-not appear = missing
-not appeared = missing
-not appearing = missing
-not visible = missing
-not reflect = missing
-not see = missing
-not seeing = missing
-not show up = missing
-not showing up = missing
-not shown up = missing
-not showed up = missing
-not arrive = missing
-not arrived = missing
-not arriving = missing
-not come = missing
-not came = missing
-not received = missing
-not receive = missing
-not gotten = missing
-not got = missing
-not get = missing
-not been delivered = missing
 my own =
+the us = usa
+what gives =
+added money = topup
+add some money = topup
+add cash = topup
+adding cash = topup
+added funds = topup
+how many days does it take = how-long-take
+how many days will it take = how-long-take
+how many days does = how-long
+how many days do = how-long
+how many days will = how-long
+how many days until = how-long until
+how much longer = how-long
+what is the time frame for = how-long
+what is the timeframe for = how-long
+what amount of time = how-long
+what are all the = what are the
+not working = fail
+what do i need to = what need
+what do you need to = what need
+what information do you need to = what need
 as it is =
 that i have =
 that i made =
@@ -961,10 +944,21 @@ nation country
 pending processing
 freelance freelancer
 verify check
+additional extra another
+recent latest-done
+age how-old
+require need
 restriction limit restrict
 safe secure
 topup refill
 missing lost
 authorize approve authorise approval
 estimate approximate
+couple several
+update change
+revert reverse
+unsuccessful fail
+trade exchange
+order request
+europe european
 """

@@ -42,13 +42,18 @@ _LOUD: Final = frozenset({"it", "us", "who", "may", "will", "mark"})
 """Words that say nothing in small letters, and a name in capitals."""
 _SIGNS: Final = {sign: english.UNITS[sign] for sign in "$€£¥₹"}
 """Written before the number or after it."""
+_WORKS: Final = {
+    **dict.fromkeys(("work", "complete", "succeed", "function"), "fail"),
+    **dict.fromkeys(("correct", "accurate"), "wrong"),
+}
+"""What a negation before it makes of a word."""
 _QUOTED_WORDS_MAX: Final = 4
 
 
 def read(text: str, words: Lexicon) -> list[str]:
     """The tokens of a text, folded."""
     plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_QUOTES)
-    return _fold(_join_numbers(_split(plain)), words)
+    return _failing(_fold(_join_numbers(_split(plain)), words))
 
 
 def flat(text: str) -> str:
@@ -267,4 +272,25 @@ def _fold(found: list[str], words: Lexicon) -> list[str]:
                 out.append(HARD + words.stem(bare) if bare.isalpha() else token)
             else:
                 out.append(english.QUANTIFIERS.get(token) or words.stem(token))
+    return out
+
+
+def _failing(found: list[str]) -> list[str]:
+    """One word for what does not work, and "both A and B" as "A and B"."""
+    out = list(found)
+    at = 0
+    while at < len(out):
+        ahead = out[at + 1 : at + 7]
+        stop = next((i for i, word in enumerate(ahead) if word in (STOP, ",", "not")), len(ahead))
+        ahead = ahead[:stop]
+        if out[at] in ("not", "never"):
+            place = next((i for i, word in enumerate(ahead) if word in _WORKS), None)
+            if place is not None:
+                out[at + 1 + place] = _WORKS[out[at + 1 + place]]
+                del out[at]
+                continue
+        elif out[at] == "both" and "and" in ahead[:4]:
+            del out[at]
+            continue
+        at += 1
     return out

@@ -150,10 +150,19 @@ def _denied(found: list[str]) -> tuple[str, ...]:
         elif word in english.NEGATIONS:
             # "No, I mean ..." denies nothing of what follows.
             waiting = not (word == "no" and found[at + 1 : at + 2] in ([","], [STOP]))
+            if waiting and at and found[at - 1] in _AUXILIARY and _opens(found, at - 1):
+                out.append("?")  # "Isn't it late?": what is denied comes after the subject.
+                waiting = False
         elif waiting and word not in english.SILENT and word not in ("yet", "still", "get"):
             out.append(word.removeprefix(HARD))
             waiting = False
     return tuple([*out, ""] if waiting else out)
+
+
+def _opens(found: list[str], at: int) -> bool:
+    """Whether a clause begins here, or a question word stands before."""
+    before = found[at - 1] if at else STOP
+    return before in (STOP, ",") or before in _ANY
 
 
 def _leads(found: list[str]) -> tuple[tuple[str, str], ...]:

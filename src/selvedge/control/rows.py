@@ -10,7 +10,17 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from selvedge.control.roles import Role
-from selvedge.fabric import NO_LIMITS, DataClass, Handling, Ingress, Key, Limits, Project, Tenant
+from selvedge.fabric import (
+    NO_LIMITS,
+    CacheRule,
+    DataClass,
+    Handling,
+    Ingress,
+    Key,
+    Limits,
+    Project,
+    Tenant,
+)
 
 
 class ClassRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -20,10 +30,11 @@ class ClassRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     ingress: Ingress
     policy: str | None = None
     handling: tuple[Handling, ...] = ()
+    cache: CacheRule | None = None
 
     def value(self, name: str) -> DataClass:
         """As a release has it."""
-        return DataClass(name, self.zone, self.ingress, self.policy, self.handling)
+        return DataClass(name, self.zone, self.ingress, self.policy, self.handling, self.cache)
 
 
 class TenantForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -77,7 +77,7 @@ def _tenant(act: Act, tenant: Tenant) -> None:
     after = TenantRow(
         id=tenant.id,
         classes={
-            one.id: ClassRule(one.zone, one.ingress, one.policy, one.handling)
+            one.id: ClassRule(one.zone, one.ingress, one.policy, one.handling, one.cache)
             for one in tenant.classes
         },
         limits=before.limits if before and kept else tenant.limits,

@@ -7,6 +7,7 @@ import msgspec
 from selvedge.exchange.view import FleetView
 from selvedge.fabric import PROBE_TENANT, Ask, Head, Receipt
 from selvedge.ledger import Admitted
+from selvedge.residency import Allowed
 
 
 def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
@@ -29,6 +30,20 @@ def open_receipt(head: Head, view: FleetView, admitted: Admitted) -> Receipt:
         transit=False,
         purpose="probe" if admitted.tenant == PROBE_TENANT else head.purpose,
         dialect=head.dialect,
+    )
+
+
+def with_rule(draft: Receipt, allowed: Allowed) -> Receipt:
+    """The same with where it may be processed, and by which rule."""
+    rule = allowed.rule
+    return msgspec.structs.replace(
+        draft,
+        rule=rule.name,
+        zone=rule.zone,
+        transit=allowed.transit,
+        allowed_pops=allowed.bits.bit_count(),
+        policy=rule.policy,
+        handling=rule.handling,
     )
 
 

@@ -17,7 +17,7 @@ from selvedge.cache import Scope
 from selvedge.exchange.commands import BodyRead, BodyRefused, Command, Reply, Resume
 from selvedge.exchange.keeping import may_keep
 from selvedge.exchange.view import FleetView, prefix_scope
-from selvedge.fabric import Refused
+from selvedge.fabric import Head, Refused
 from selvedge.ledger import Admitted
 from selvedge.residency import Allowed
 
@@ -32,6 +32,11 @@ def kept_in(view: FleetView, admitted: Admitted, allowed: Allowed) -> Scope | No
     if allowed.transit or not may_keep(view, allowed, allowed.rule.handling):
         return None
     return Scope(admitted.tenant, admitted.data_class, prefix_scope(allowed.rule))
+
+
+def keep_of(head: Head, view: FleetView, admitted: Admitted, allowed: Allowed) -> Scope | None:
+    """Where the answer to this request may be kept, by whose form one may be asked for again."""
+    return kept_in(view, admitted, allowed) if head.dialect == "responses" else None
 
 
 def kept_elsewhere(
@@ -53,13 +58,14 @@ def kept_elsewhere(
 
 
 def resumed(
-    arrived: BodyRead, view: FleetView, admitted: Admitted, keep: Scope | None
+    arrived: BodyRead, view: FleetView, admitted: Admitted, allowed: Allowed
 ) -> Generator[Command, Reply, Reply]:
     """The body of a request that goes on from a kept answer, with what went before."""
     refers, at_us = arrived.refers or "", arrived.at_us
     barred = kept_elsewhere(view, admitted, refers, at_us)
     if barred is not None:
         return BodyRefused(barred, at_us)
+    keep = kept_in(view, admitted, allowed)
     if keep is None:
         return BodyRefused(unknown_reference(refers), at_us)
     whole = yield Resume(keep, refers)

@@ -16,6 +16,7 @@ import msgspec
 from selvedge.cache import Candidate
 from selvedge.exchange import repeats
 from selvedge.exchange.case import Case
+from selvedge.exchange.choosing import narrow
 from selvedge.exchange.commands import (
     BodyRead,
     BodyRefused,
@@ -41,8 +42,9 @@ from selvedge.exchange.commands import (
     Reuse,
     Tally,
 )
-from selvedge.exchange.drafts import open_receipt, with_ask
+from selvedge.exchange.drafts import open_receipt, with_ask, with_rule
 from selvedge.exchange.keeping import may_keep, read_ask
+from selvedge.exchange.planning import plan_of
 from selvedge.exchange.quota import Taken, spent, take
 from selvedge.exchange.recalling import (
     found_in,
@@ -51,7 +53,7 @@ from selvedge.exchange.recalling import (
     recall_of,
     why_no_engine,
 )
-from selvedge.exchange.references import kept_in, resumed
+from selvedge.exchange.references import keep_of, resumed
 from selvedge.exchange.view import FleetView, prefix_scope
 from selvedge.fabric import (
     Ask,
@@ -64,7 +66,6 @@ from selvedge.fabric import (
     TriedOutcome,
 )
 from selvedge.ledger import Admitted, Level
-from selvedge.residency import Allowed
 from selvedge.routing import Attempt, Plan
 from selvedge.wire import ImageUrls, is_callers_fault
 
@@ -101,36 +102,28 @@ def serve(
     )
     if isinstance(allowed, Refused):
         return (yield from _refuse_entry(head, draft, allowed, view))
-    rule = allowed.rule
-    draft = msgspec.structs.replace(
-        draft,
-        rule=rule.name,
-        zone=rule.zone,
-        transit=allowed.transit,
-        allowed_pops=allowed.bits.bit_count(),
-        policy=rule.policy,
-        handling=rule.handling,
-    )
+    draft = with_rule(draft, allowed)
 
-    keep = kept_in(view, admitted, allowed) if head.dialect == "responses" else None
-    arrived = yield ReadBody(body_bytes_max, keep)
+    arrived = yield ReadBody(body_bytes_max, keep_of(head, view, admitted, allowed))
     if isinstance(arrived, BodyRead) and arrived.refers is not None:
-        arrived = yield from resumed(arrived, view, admitted, keep)
-    if isinstance(arrived, BodyRefused):
-        return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
+        arrived = yield from resumed(arrived, view, admitted, allowed)
     if not isinstance(arrived, BodyRead):
-        return (yield from _left(head, draft, arrived.at_us))
-    keeps = may_keep(view, allowed, rule.handling)
+        return (yield from _unread(head, draft, arrived))
+    keeps = may_keep(view, allowed, allowed.rule.handling)
     ask = read_ask(head, arrived, view, admitted.tenant, image_urls, keeps=keeps)
     if isinstance(ask, Refused):
         return (yield from _refuse(head, draft, ask, arrived.at_us))
     draft = with_ask(draft, ask, view)
+    if ask.prefers is not None:
+        narrowed = narrow(view, allowed, ask.prefers)
+        if isinstance(narrowed, Refused):
+            return (yield from _refuse(head, draft, narrowed, arrived.at_us, ask))
+        allowed, keeps = narrowed, keeps and may_keep(view, narrowed, narrowed.rule.handling)
     barred = admitted.bars_model(ask.model)
     if barred is not None:
         return (yield from _refuse(head, draft, barred, arrived.at_us, ask))
 
-    written = arrived.written or arrived.body
-    again = yield from _again(head, draft, ask, admitted, written, keeps=keeps)
+    again = yield from _again(head, draft, ask, admitted, arrived, keeps=keeps)
     if again is not None:
         return again
 
@@ -160,7 +153,8 @@ def _answer_case(case: Case, draft: Receipt, view: FleetView) -> Story:
     if recall is not None:
         draft = msgspec.structs.replace(draft, cache="miss")
 
-    plan = _plan(head, ask, view, case.allowed, at_us)
+    admitted = case.admitted
+    plan = plan_of(head, ask, view, case.allowed, admitted=admitted, at_us=at_us)
     if isinstance(plan, Refused):
         return (yield from _refuse(head, draft, plan, at_us, ask, taken=taken))
     draft = msgspec.structs.replace(
@@ -215,25 +209,6 @@ def _give_again(case: Case, draft: Receipt, found: Candidate, at_us: int) -> Sto
         return Refuse(_unwritable(recorded), receipt=False)
     rule, levels = case.allowed.rule, case.admitted.levels
     return Reuse(found, found.age_s(at_us), levels, rule.policy, rule.handling)
-
-
-def _plan(head: Head, ask: Ask, view: FleetView, allowed: Allowed, at_us: int) -> Plan | Refused:
-    """The attempts among the allowed PoPs, by what is known of them now."""
-    rule = allowed.rule
-    plan = view.routes.rank(
-        ask,
-        view.rules.members(allowed.bits),
-        view.load,
-        now_us=at_us,
-        signals=view.signals,
-        states=view.states,
-        wait_ms_max=head.wait_ms_max,
-        handling=rule.handling,
-    )
-    if isinstance(plan, Refused) and plan.code == "residency_handling":
-        words = f"Rule {rule.name!r}: {plan.message}"
-        return Refused(plan.code, words, param=plan.param, rule=rule.name)
-    return plan
 
 
 def relay_in_turn(
@@ -386,12 +361,13 @@ def _shown_levels(refused: Refused, levels: tuple[Level, ...]) -> tuple[Level, .
 
 
 def _again(
-    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, body: bytes, *, keeps: bool
+    head: Head, draft: Receipt, ask: Ask, admitted: Admitted, arrived: BodyRead, *, keeps: bool
 ) -> Generator[Command, Reply, Ending | None]:
     """The ending of a request whose `Idempotency-Key` stands for one already, with its receipt."""
     if head.idempotency_key is None:
         return None
-    claimed = yield repeats.claim(head, admitted, body, draft, keeps=keeps)
+    written = arrived.written or arrived.body
+    claimed = yield repeats.claim(head, admitted, written, draft, keeps=keeps)
     draft = msgspec.structs.replace(draft, repeats=repeats.read(claimed).first)
     barred = repeats.why_not(claimed)
     if barred is not None:
@@ -403,6 +379,13 @@ def _again(
     if isinstance(recorded, NotWritten):
         return Refuse(_unwritable(recorded), receipt=False)
     return again[1]
+
+
+def _unread(head: Head, draft: Receipt, arrived: Reply) -> Story:
+    """The ending of a request whose body did not come whole."""
+    if isinstance(arrived, BodyRefused):
+        return (yield from _refuse(head, draft, arrived.refused, arrived.at_us))
+    return (yield from _left(head, draft, arrived.at_us))
 
 
 def _left(

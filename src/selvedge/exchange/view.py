@@ -10,7 +10,7 @@ import msgspec
 from selvedge.fabric import Engine, Model, PoP, Provider, Release
 from selvedge.ledger import Holder, Keyring
 from selvedge.residency import Rule, Rules
-from selvedge.routing import Catalogue, EngineStates, FleetMap, Load, Policy, Signals
+from selvedge.routing import Catalogue, EngineStates, FleetMap, Load, Paces, Policy, Signals
 from selvedge.wire import prefix_salt
 
 
@@ -57,8 +57,10 @@ class FleetView(msgspec.Struct, frozen=True):
     """What other PoPs report; None where nobody does."""
     states: EngineStates | None = None
     """What this PoP's own engines say; None where they say nothing."""
-    dials: frozenset[str] | None = None
-    """The providers that this PoP can ask, because it holds a secret of theirs; None: all."""
+    dials: int = -1
+    """Bitset of the sites that this PoP can ask: of providers those of whom it holds a secret."""
+    paces: Paces | None = None
+    """How quickly engines have answered here; None: nobody counts."""
     quotas: Holder | None = None
     """What may be used here of limits; None: nobody counts, and none holds."""
 
@@ -110,8 +112,12 @@ def scope_of(zone: str, policy_rule: str | None) -> str:
 
 
 def prefix_scope(rule: Rule) -> str:
-    """The same of one rule. Where a key narrows it, it is a name that nobody is told by."""
+    """The same of one rule. Where a key or a request narrows it, it is a name that nobody
+    is told by.
+    """
     scope = scope_of(rule.zone, rule.policy_rule)
+    if rule.asked:
+        return "/".join((scope, "", *rule.narrowed, f"={rule.asked}"))
     return "/".join((scope, "", *rule.narrowed)) if rule.narrowed else scope
 
 

@@ -65,6 +65,7 @@ from selvedge.fabric.policy import (
     Handling,
     Policy,
 )
+from selvedge.fabric.preferences import SORTS, Preferences, Sort
 from selvedge.fabric.receipt import (
     Attestation,
     Attested,
@@ -116,6 +117,7 @@ __all__ = [
     "PROVIDER_RTT_MS",
     "REFUSALS",
     "SECRET_NAME",
+    "SORTS",
     "TOKENS_MAX",
     "UNKNOWN_COUNTRY",
     "Act",
@@ -153,6 +155,7 @@ __all__ = [
     "Place",
     "PoP",
     "Policy",
+    "Preferences",
     "Price",
     "Priced",
     "Project",
@@ -167,6 +170,7 @@ __all__ = [
     "Route",
     "SelvedgeError",
     "Served",
+    "Sort",
     "StaleRelease",
     "StoreCorrupt",
     "StoreFailed",

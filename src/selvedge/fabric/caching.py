@@ -5,6 +5,7 @@ Proposal 0013 has the reasons. The rule travels in the release; how it decides i
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final, Literal
 
 import msgspec
@@ -49,7 +50,8 @@ class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             ("confidence", 0.5, 0.9999),
         ):
             if not low <= getattr(self, name) <= high:
-                raise BadRelease(f"{what}.{name}", f"is from {low} to {high}")
+                words = f"{getattr(self, name)} is not from {low} to {high}"
+                raise BadRelease(f"{what}.{name}", words)
         for name, limit in (
             ("audit_one_in", 10**6),
             ("ttl_s", _TTL_S_MAX),
@@ -57,9 +59,21 @@ class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             ("answer_bytes_max", 64 * 2**20),
         ):
             if not 1 <= getattr(self, name) <= limit:
-                raise BadRelease(f"{what}.{name}", f"is from 1 to {limit}")
+                words = f"{getattr(self, name)} is not from 1 to {limit}"
+                raise BadRelease(f"{what}.{name}", words)
         if self.judge not in JUDGES and not self.judge.startswith("engine:"):
             words = f"{self.judge!r} is not of {', '.join(JUDGES)} or engine:MODEL"
+            raise BadRelease(f"{what}.judge", words)
+
+    def check_models(self, what: str, known: Collection[str]) -> None:
+        """Raises `BadRelease` where a model that is named is not of the release."""
+        for model in self.models:
+            if model not in known:
+                words = f"{model!r} is not under models; leave models out for all"
+                raise BadRelease(f"{what}.models", words)
+        judge = self.judge.removeprefix("engine:")
+        if self.judge not in JUDGES and judge not in known:
+            words = f"{judge!r} is not under models; name one, or a judge of {', '.join(JUDGES)}"
             raise BadRelease(f"{what}.judge", words)
 
     def covers(self, model: str) -> bool:

@@ -427,6 +427,8 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                         f"tenants.{tenant.id}.classes.{one.id}.zone",
                         f"{one.zone!r} is not under zones",
                     )
+                if one.cache is not None:
+                    one.cache.check_models(f"tenants.{tenant.id}.classes.{one.id}.cache", models)
         for key in self.keys:
             if (key.tenant, key.data_class) not in classes:
                 raise BadRelease(

@@ -27,13 +27,8 @@ class RefusalKind(msgspec.Struct, frozen=True):
 
 
 def _rows() -> Mapping[str, RefusalKind]:
-    bad, auth, perm, srv, rate = (
-        "invalid_request_error",
-        "authentication_error",
-        "permission_error",
-        "server_error",
-        "rate_limit_error",
-    )
+    bad, auth, perm = "invalid_request_error", "authentication_error", "permission_error"
+    srv, rate = "server_error", "rate_limit_error"
     rows = (
         ("missing_api_key", 401, auth, "caller", False, "no key was sent"),
         ("invalid_api_key", 401, auth, "caller", False, "the key is unknown or revoked"),
@@ -54,6 +49,7 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("engine_rejected", 400, bad, "caller", False, "the engine found the request invalid"),
         ("model_not_found", 404, bad, "caller", False, "no such model for this key"),
         ("unsupported_field", 400, bad, "caller", False, "no engine can be told a field of it"),
+        ("no_provider_left", 400, bad, "caller", False, "`provider` and `zone` leave no engine"),
         ("unsupported_route", 400, bad, "caller", False, "the model does not serve this route"),
         ("response_not_found", 404, bad, "caller", False, "no such answer is kept for this key"),
         ("previous_response_not_found", 400, bad, "caller", False, "it is not kept for this key"),

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from selvedge.fabric.caching import CacheWish
+from selvedge.fabric.preferences import Preferences
 from selvedge.fabric.refusals import Refused
 
 Purpose = Literal["request", "batch", "probe"]
@@ -103,6 +104,8 @@ class Ask(msgspec.Struct, frozen=True):
     """Prompt tokens that one of ``prefix`` stands for; 0 where they are blocks of bytes."""
     prefix: tuple[int, ...] = ()
     """Chained fingerprints of the prompt's leading blocks, salted per tenant; see `wire.prefix`."""
+    prefers: Preferences | None = None
+    """Who may answer it, as far as the client says."""
 
 
 Provenance = Literal["reported", "counted", "estimated"]

@@ -84,6 +84,9 @@ class DataClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_name("classes", self.id)
         if self.cache is not None:
             self.cache.check(f"classes.{self.id}.cache")
+            if "zero-retention" in self.handling:
+                words = "zero-retention keeps nothing: drop it from handling, or drop the cache"
+                raise BadRelease(f"classes.{self.id}.cache", words)
 
 
 class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -38,6 +38,10 @@ class Admitted(Value, frozen=True):
     """What the key is narrowed to; none: everything."""
     routes: tuple[str, ...] = ()
     zones: tuple[str, ...] = ()
+    passes_to: str | None = None
+    """The provider to which the key itself is passed."""
+    falls_back: bool = False
+    """Whether the fleet's own engines may answer where that provider does not."""
 
     def bars(self, path: str) -> Refused | None:
         """Why the key may not be used at this path, if so."""

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Final
 
 from selvedge.adapters import KeptAnswer
-from selvedge.cache import Scope
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -53,6 +52,7 @@ from selvedge.exchange import (
 from selvedge.fabric import Ask, Engine, Head, Place, Receipt, Refused, StoreFailed, Usage
 from selvedge.pop.abroad import Abroad, dialect_of, has_own_way
 from selvedge.pop.answer_cache import Looking
+from selvedge.pop.asked_form import asked_form
 from selvedge.pop.bodies import body_refusal
 from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
@@ -65,10 +65,8 @@ from selvedge.pop.ticketing import ticket_of
 from selvedge.routing import Attempt, place, prompt_tokens_of
 from selvedge.wire import (
     PROFILES,
-    Form,
     attest,
     engine_body,
-    open_form,
 )
 
 TICKET_HEADER: Final = "selvedge-ticket"
@@ -84,11 +82,9 @@ class Interpreter:
         self._view = view
         self._inbound = inbound
         self._head = head
-        self._form: Form | None = None
-        self._keep_in: Scope | None = None
-        if head.dialect is not None and not for_peer:
-            self._form = open_form(head, state.settings.pop, state.settings.image_urls)
-        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=self._form)
+        self._form = asked_form(head, state, for_peer=for_peer)
+        form = self._form.form if self._form is not None else None
+        self._down = Downstream(inbound, head, state.templates, for_peer=for_peer, form=form)
         self._relaying: Relaying | None = None
         self._asked: Ask | None = None
         self._held_bytes = 0
@@ -185,10 +181,9 @@ class Interpreter:
                 self._down.drop()
 
     def _read_body(self, command: ReadBody) -> None:
-        if command.keep is not None and self._form is not None and self._state.responses.keeps:
-            self._keep_in = command.keep
-            self._form.keeps = True
-            self._down.on_formed = self._keep_answer
+        if self._form is not None:
+            self._form.begin(command)
+            self._down.on_formed = self._form.keep_answer
         size = self._head.content_length
         reserve = command.bytes_max if size is None else min(size, command.bytes_max)
         if not self._state.bodies.take(reserve):
@@ -219,35 +214,17 @@ class Interpreter:
         if self._deadline is not None:
             self._deadline.cancel()
         if isinstance(came, bytes):
-            self._go_on(BodyRead(came, now_us()) if self._form is None else self._translated(came))
+            form = self._form
+            self._go_on(BodyRead(came, now_us()) if form is None else form.translated(came))
         elif isinstance(came, ClientGone):
             self._go_on(ClientLeft(now_us()))
         else:
             bytes_max = self._state.settings.body_bytes_max
             self._go_on(BodyRefused(body_refusal(came, bytes_max), now_us()))
 
-    def _translated(self, body: bytes) -> Reply:
-        """A body of another API's, in the chat form."""
-        assert self._form is not None
-        chat = self._form.read(body)
-        if isinstance(chat, Refused):
-            return BodyRefused(chat, now_us())
-        return BodyRead(chat, now_us(), written=body, refers=self._form.refers)
-
     def _resume(self, command: Resume) -> Reply:
         assert self._form is not None
-        bytes_max = self._state.settings.body_bytes_max
-        whole = self._state.responses.resume(
-            self._form, command.scope, command.response_id, bytes_max
-        )
-        if isinstance(whole, Refused):
-            return BodyRefused(whole, now_us())
-        return BodyRead(whole, now_us())
-
-    def _keep_answer(self) -> None:
-        """A whole answer is made: keep it before its client has it, who may go on from it then."""
-        if self._form is not None and self._keep_in is not None:
-            self._state.responses.keep(self._form, self._keep_in)
+        return self._form.resumed(command)
 
     def _relay(self, command: Relay) -> None:
         (attempt,) = command.attempts
@@ -325,12 +302,22 @@ class Interpreter:
                 self._state.load.fail(where, ended.at_us, cooling_us, ended.told_ms)
         elif isinstance(ended, Relayed):
             self._state.load.mend(where)
+            if self._view.providers:
+                self._learn_pace(attempt, ended)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
         if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
+
+    def _learn_pace(self, attempt: Attempt, ended: Relayed) -> None:
+        """How soon a site began, and how quickly it went on."""
+        first_us = ended.first_token_us
+        if first_us is not None and ended.usage is not None and self._asked is not None:
+            rest_us = ended.at_us - first_us if self._asked.stream else 0
+            tokens = ended.usage.generated
+            self._state.paces.learn(attempt.pop, first_us - ended.started_us, tokens, rest_us)
 
     def _learn(self, usage: Usage) -> None:
         """What the engine counted tells how many bytes a token of its model has."""

@@ -31,7 +31,7 @@ from selvedge.pop.shadow import ShadowCheck
 from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
 from selvedge.residency import policy_end_us
-from selvedge.routing import Board, LoadBook, OwnEngines, make_policy
+from selvedge.routing import Board, LoadBook, OwnEngines, Paces, make_policy
 from selvedge.wire import NO_OPTIONS, TicketBook
 
 JSON_BODY: Final = ("content-type", "application/json")
@@ -92,11 +92,11 @@ class PopState:
         self.responses = KeptResponses(settings, self.metrics.responses_lost.inc)
         self.view: FleetView | None = None
         self.engine_keys = engine_keys
+        self.paces = Paces()
         self.provider_keys = ProviderKeys(engine_keys)
         self.load = LoadBook(None if shared.is_alone else shared.counts())
         self.entropy = Entropy()
-        # An epoch that no other process of this PoP begins with.
-        epoch = int.from_bytes(self.entropy.take(4), "big")
+        epoch = int.from_bytes(self.entropy.take(4), "big")  # of no other process of this PoP
         self.own = OwnEngines(settings.pop, self.load, now_us, epoch)
         self.signals: Board | None = None
         rule = Away(AWAY.index(settings.lease_away), settings.lease_away_ms * 1000)
@@ -137,6 +137,7 @@ class PopState:
             quotas=self.quotas,
         )
         self._see_providers()
+        self.view = msgspec.structs.replace(self.view, paces=self.paces)
         self.shadow.serve(self.view)
         self.peering.take(peers or Peers())
         self._ways.clear()
@@ -153,8 +154,9 @@ class PopState:
     def _see_providers(self) -> None:
         view = self.view
         if view is not None and view.providers:
-            dials = [one.id for one in view.providers.values() if self.provider_keys.dials(one)]
-            self.view = msgspec.structs.replace(view, dials=frozenset(dials))
+            dials = [one for one in view.providers.values() if self.provider_keys.dials(one)]
+            away = view.rules.bits(view.providers) & ~view.rules.bits(one.id for one in dials)
+            self.view = msgspec.structs.replace(view, dials=~away)
 
     def admit_by(self, ring: Keyring) -> None:
         """Admit by these keys from now on; running requests keep the view they began with."""

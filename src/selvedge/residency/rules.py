@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Final
 
 from selvedge.fabric import (
+    HANDLINGS,
     UNKNOWN_COUNTRY,
     CacheRule,
     DataClass,
@@ -27,6 +28,8 @@ from selvedge.fabric import (
 from selvedge.fabric.value import Value
 from selvedge.residency.rows import FOREVER_US, Row, nothing, rows_of
 
+MEMBERS_MAX: Final = 4096
+"""Bitsets that are kept unfolded."""
 DOORS_MAX: Final = 3
 """Base URLs that a refusal names."""
 NARROWED_MAX: Final = 1024
@@ -51,6 +54,8 @@ class Rule(Value, frozen=True):
     cache: int
     narrowed: tuple[str, ...] = ()
     """Zones of the key to which the rule is narrowed."""
+    asked: str = ""
+    """The zone to which the request narrows it further."""
     policy: str | None = None
     """Version of the policy that decided inside the zone; None: the zone alone did."""
     policy_rule: str | None = None
@@ -84,6 +89,7 @@ class Rules:
     """
 
     __slots__ = (
+        "_asked",
         "_behind",
         "_classes",
         "_everywhere",
@@ -122,6 +128,9 @@ class Rules:
         self._hosts: dict[tuple[int, int], str] = {}
         self._stopped: set[str] = set()
         self._narrowed: dict[tuple[str, tuple[str, ...]], tuple[Rule, Rule]] = {}
+        self._asked: dict[
+            tuple[str, tuple[str, ...], str | None, tuple[Handling, ...]], tuple[Rule, Rule]
+        ] = {}
         self._passed_us = 0
         """The latest moment of change that the clock has passed, at publication or since."""
         self._behind: dict[tuple[str, str], Rule] = {}
@@ -178,6 +187,7 @@ class Rules:
         """From now on this rule of the policy allows nothing, until another release."""
         self._stopped.add(policy_rule)
         self._narrowed.clear()
+        self._asked.clear()
         self._behind.clear()
         for (tenant, data_class), rule in list(self._rules.items()):
             if rule.policy_rule == policy_rule:
@@ -289,6 +299,52 @@ class Rules:
         self._members.setdefault(allowed, tuple(self._unfold(allowed)))
         return found
 
+    def within(
+        self, allowed: Allowed, zone: str | None, handling: tuple[Handling, ...]
+    ) -> Allowed | Refused:
+        """The allowed set as a request narrows it: to a zone, and to who honours more."""
+        rule = allowed.rule
+        known = self._asked.get((rule.name, rule.narrowed, zone, handling))
+        if known is not None and known[0] is rule:
+            found = known[1]
+        else:
+            if zone is not None and zone not in self._zones:
+                words = f"Field 'zone': {zone!r} is not a zone of this fleet."
+                return Refused("invalid_value", words, param="zone")
+            found = self._ask_within(rule, zone, handling)
+            if len(self._asked) >= NARROWED_MAX:
+                self._asked.clear()
+            self._asked[rule.name, rule.narrowed, zone, handling] = (rule, found)
+        if not found.allowed:
+            words = f"Zone {zone!r} has no site where rule {rule.name!r} allows processing; leave "
+            return Refused("no_provider_left", words + "'zone' out or name another.", param="zone")
+        return Allowed(found, found.allowed, allowed.transit)
+
+    def _ask_within(self, rule: Rule, zone: str | None, handling: tuple[Handling, ...]) -> Rule:
+        inside = self._zones[zone] if zone is not None else rule.countries
+        within = self._within(inside) if zone is not None else -1
+        allowed = rule.allowed & within
+        both = [one for one in HANDLINGS if one in rule.handling or one in handling]
+        self._members.setdefault(allowed, tuple(self._unfold(allowed)))
+        return Rule(
+            name=rule.name,
+            zone=rule.zone,
+            countries=rule.countries & inside,
+            ingress_in_zone=rule.ingress_in_zone,
+            allowed=allowed,
+            pops=self._serving(allowed),
+            enter=rule.enter,
+            cache=rule.cache & within,
+            narrowed=rule.narrowed,
+            asked=zone or "",
+            policy=rule.policy,
+            policy_rule=rule.policy_rule,
+            handling=tuple(both),
+            caching=rule.caching,
+            from_us=rule.from_us,
+            until_us=rule.until_us,
+        )
+
     def all(self) -> Iterator[Rule]:
         """Every rule, in the release's order, as it held when last asked for."""
         return iter(self._rules.values())
@@ -301,6 +357,15 @@ class Rules:
         """Whether a PoP is in a bitset; one that the release does not know is in none."""
         bit = self._index.get(pop_id)
         return bit is not None and bool(bits >> bit & 1)
+
+    def members_kept(self, bits: int) -> Iterable[Place]:
+        """The same as `members`, of a bitset that will be asked for again."""
+        known = self._members.get(bits)
+        if known is None:
+            if len(self._members) >= MEMBERS_MAX:
+                return self._unfold(bits)
+            known = self._members[bits] = tuple(self._unfold(bits))
+        return known
 
     def members(self, bits: int) -> Iterable[Place]:
         """The sites of a bitset, in the release's order."""

@@ -11,11 +11,12 @@ from selvedge.routing.attempts import (
     prompt_tokens_of,
 )
 from selvedge.routing.board import BYTES_PER_S_MAX, NEAREST_MAX, Board
-from selvedge.routing.catalogue import Catalogue
+from selvedge.routing.catalogue import NOBODY, Catalogue
 from selvedge.routing.digest import PUBLISHED_BYTES_MAX, Copy, Filter, Publisher
 from selvedge.routing.held import Held
 from selvedge.routing.load import COOLING_US, Load, LoadBook, place
 from selvedge.routing.own import ANSWERS, UNTOLD, OwnEngines, Underway
+from selvedge.routing.paces import Paces
 from selvedge.routing.policies import POLICIES, Row, make_policy
 from selvedge.routing.policies.predictive import Predictive, PredictiveKnobs
 from selvedge.routing.policy import Policy
@@ -39,6 +40,7 @@ __all__ = [
     "BYTES_PER_TOKEN",
     "COOLING_US",
     "NEAREST_MAX",
+    "NOBODY",
     "POLICIES",
     "PUBLISHED_BYTES_MAX",
     "UNTOLD",
@@ -59,6 +61,7 @@ __all__ = [
     "LoadBook",
     "ModelReport",
     "OwnEngines",
+    "Paces",
     "Plan",
     "Policy",
     "Predictive",

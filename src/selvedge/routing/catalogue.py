@@ -20,6 +20,7 @@ from selvedge.fabric import (
 )
 from selvedge.routing.attempts import Candidate, seed_of
 
+NOBODY: Final[frozenset[str]] = frozenset()
 LISTS_MAX: Final = 256
 """Allowed sets whose lists are kept."""
 
@@ -68,7 +69,7 @@ class Catalogue:
         # By model and PoP: the engines that serve it.
         self.serving: dict[str, dict[str, Offer]] = {}
         # Of those, what honours a handling, found when it is first asked for: they are few.
-        self._kept_to: dict[tuple[str, tuple[Handling, ...]], str] = {}
+        self._kept_to: dict[tuple[str, tuple[Handling, ...], frozenset[str]], str] = {}
         # As `Seen.lists`: an allowed set may be most of a fleet, and few serve.
         self._lists: dict[int, tuple[Iterable[Place], dict[str, list[Offer]]]] = {}
         for pop in release.sites:
@@ -92,15 +93,26 @@ class Catalogue:
             known[1][model] = found
         return found
 
-    def kept_to(self, model: str, handling: tuple[Handling, ...]) -> str:
-        """Under which name the engines are found that serve the model and honour this handling."""
-        name = self._kept_to.get((model, handling))
+    def kept_to(
+        self, model: str, handling: tuple[Handling, ...], barred: frozenset[str] = NOBODY
+    ) -> str:
+        """Under which name the engines are found that serve the model and honour this handling.
+
+        ``barred`` are others that are left out, as ``site/engine``: who is too dear. There are as
+        many such sets as there are prices, whatever caps clients think of.
+        """
+        name = self._kept_to.get((model, handling, barred))
         if name is None:
-            name = self._kept_to[model, handling] = "\n".join((model, *handling))
+            name = "\n".join((model, *handling, *sorted(barred)))
+            self._kept_to[model, handling, barred] = name
             self.serving[name] = offers = {}
             for pop_id, one in self.serving[model].items():
                 wanted = set(handling)
-                engines = tuple(each for each in one.engines if wanted.issubset(each.honours))
+                engines = tuple(
+                    each
+                    for each in one.engines
+                    if wanted.issubset(each.honours) and f"{pop_id}/{each.id}" not in barred
+                )
                 if engines:
                     offers[pop_id] = Offer(one.pop, engines)
         return name

@@ -15,7 +15,7 @@ import msgspec
 
 from selvedge.fabric import Ask, Handling, ModelKind, Place, Refused, Release, Route
 from selvedge.routing.attempts import ATTEMPTS_MAX, Attempt, Candidate, Plan, Seat
-from selvedge.routing.catalogue import LISTS_MAX, Catalogue, Offer
+from selvedge.routing.catalogue import LISTS_MAX, NOBODY, Catalogue, Offer
 from selvedge.routing.engines import is_cooling, rank_engines
 from selvedge.routing.load import Load, place
 from selvedge.routing.policies.predictive import Predictive
@@ -30,6 +30,7 @@ _ROUTES: Final[Mapping[ModelKind, tuple[Route, ...]]] = {
     "embedding": (Route.EMBEDDINGS,),
     "rerank": (Route.RERANK,),
 }
+LAST_TIER: Final = 1 << 30
 
 
 class FleetMap:
@@ -65,20 +66,22 @@ class FleetMap:
         wait_ms_max: int | None = None,
         patience_us: int = 0,
         handling: tuple[Handling, ...] = (),
+        barred: frozenset[str] = NOBODY,
+        tiers: Mapping[str, int] | None = None,
     ) -> Plan | Refused:
         """The attempts for ``ask`` among ``allowed``, or why there is none.
 
         Who just failed comes last, it is not left out: a plan must not be empty because of a
         guess. ``local_only`` is the serving side of a forwarded request, and ``patience_us`` the
         ingress's (`Attempt.patience_us`). An engine that does not honour all of ``handling`` is no
-        candidate anywhere.
+        candidate, nor is one of ``barred`` (``site/engine``). Lower tiers come first.
         """
         unfit = self._unfit(ask)
         if unfit is not None:
             return unfit
         model = ask.model
-        if handling:
-            model = self._catalogue.kept_to(model, handling)
+        if handling or barred:
+            model = self._catalogue.kept_to(model, handling, barred)
         found: list[Attempt] = []
         here: Candidate | None
         if local_only:
@@ -89,7 +92,10 @@ class FleetMap:
             shortlist = self._shortlist(model, allowed)
             if not shortlist:
                 return self._nowhere(ask.model, allowed, handling)
-            found = self._order(ask, shortlist, signals, load, now_us)
+            if tiers is None:
+                found = self._order(ask, shortlist, signals, load, now_us)
+            else:
+                found = self._in_tiers(Case(ask, signals, load, now_us), shortlist, tiers)
             at = _at(found, self._here)
             if at >= 0:
                 here = self._candidates[model][self._here]
@@ -105,11 +111,12 @@ class FleetMap:
         if patience_us > 0 and found[0].ttft_us > patience_us:
             return _busier(found[0].ttft_us, patience_us)
         if wait_ms_max is not None:
-            soon = [one for one in found if one.wait_us <= wait_ms_max * 1000]
-            if not soon:
-                return _too_busy(found, wait_ms_max)
-            found = soon
+            return _soon(found, wait_ms_max)
         return Plan(tuple(found[:ATTEMPTS_MAX]))
+
+    def offered(self, model: str) -> Mapping[str, Offer]:
+        """The sites that serve a model, by id, with their engines that do."""
+        return self._catalogue.serving.get(model, {})
 
     def rtt_us(self, pop_id: str) -> int:
         """Predicted round trip from this PoP, in microseconds; 0 to itself."""
@@ -212,6 +219,22 @@ class FleetMap:
             found = found + policy.order(ask, cools, signals, load, now_us)
         return found
 
+    def _in_tiers(
+        self, case: Case, shortlist: list[Candidate], tiers: Mapping[str, int]
+    ) -> list[Attempt]:
+        """Tier after tier, each in the policy's order; who cools comes after all who do not."""
+        found: list[Attempt] = []
+        for cools in (False, True):
+            by_tier: dict[int, list[Candidate]] = {}
+            for one in shortlist:
+                if is_cooling(case.load, one) == cools:
+                    by_tier.setdefault(tiers.get(one.pop, LAST_TIER), []).append(one)
+            for tier in sorted(by_tier):
+                if len(found) < ATTEMPTS_MAX:
+                    there, now_us = by_tier[tier], case.now_us
+                    found += self._policy.order(case.ask, there, case.signals, case.load, now_us)
+        return found
+
     def _here_among(self, model: str, allowed: Iterable[Place]) -> Candidate | None:
         """This PoP, where it is allowed and serves the model."""
         offer = self._catalogue.serving[model].get(self._here)
@@ -267,6 +290,11 @@ def _unkept(model: str, handling: tuple[Handling, ...]) -> Refused:
     words = f"No engine that may process this request honours {' and '.join(handling)} for model "
     words += f"{model!r}; ask for another model, or use a key of another data class."
     return Refused("residency_handling", words, param="model")
+
+
+def _soon(found: list[Attempt], wait_ms_max: int) -> Plan | Refused:
+    soon = [one for one in found if one.wait_us <= wait_ms_max * 1000]
+    return Plan(tuple(soon[:ATTEMPTS_MAX])) if soon else _too_busy(found, wait_ms_max)
 
 
 def _too_busy(found: list[Attempt], wait_ms_max: int) -> Refused:

@@ -41,6 +41,33 @@ class Tool(msgspec.Struct, frozen=True):
     function: Function | None = None
 
 
+Price = int | float | str | None
+
+
+class MaxPrice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Dollars per million tokens, and per request."""
+
+    prompt: Price = None
+    completion: Price = None
+    request: Price = None
+
+
+class ProviderObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenRouter's `provider`: who may answer, in which order, at what price."""
+
+    order: list[str] | None = None
+    only: list[str] | None = None
+    ignore: list[str] | None = None
+    allow_fallbacks: bool | None = None
+    sort: str | None = None
+    max_price: MaxPrice | None = None
+    data_collection: str | None = None
+    zdr: bool | None = None
+    require_parameters: bool | None = None
+    quantizations: list[str] | None = None
+    zone: str | None = None
+
+
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """What chats and completions have in common."""
 
@@ -59,6 +86,8 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
     user: str | None = None
     prompt_cache_key: str | None = None
+    provider: ProviderObject | None = None
+    zone: str | None = None
 
 
 class ChatBody(Generation, frozen=True, kw_only=True):
@@ -82,6 +111,8 @@ class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
     encoding_format: str | None = None
     dimensions: int | None = None
     user: str | None = None
+    provider: ProviderObject | None = None
+    zone: str | None = None
 
 
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +131,8 @@ class RerankBody(msgspec.Struct, frozen=True, kw_only=True):
     return_documents: bool | None = None
     max_tokens_per_doc: int | None = None
     user: str | None = None
+    provider: ProviderObject | None = None
+    zone: str | None = None
 
 
 class Prompted(msgspec.Struct, frozen=True):

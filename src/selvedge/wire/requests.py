@@ -23,6 +23,7 @@ from selvedge.wire.body_shapes import (
     RerankBody,
 )
 from selvedge.wire.media import TEXT_PARTS, ImageUrls, check_messages, read_body
+from selvedge.wire.preferences import read_preferences
 from selvedge.wire.profiles import Profile
 from selvedge.wire.strict_json import Ambiguous, check_keys
 
@@ -66,6 +67,7 @@ _NONE_RANGED: Final = (None,) * len(_RANGES)
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _ENCODINGS: Final = ("float", "base64")
 _FIELD_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`")
+_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING: Final = re.compile(r"missing required field `([^`]*)`")
 
 
@@ -85,7 +87,16 @@ def parse(route: Route, body: bytes, image_urls: ImageUrls = "data-only") -> Ask
         return Refused("invalid_json", f"The body is not valid JSON: {error}.")
     except RecursionError:
         return Refused("invalid_json", "The body is nested too deeply; flatten it.")
-    return _check(fields) or _look_again(route, body, image_urls) or _ask(route, fields, len(body))
+    wrong = _check(fields) or _look_again(route, body, image_urls)
+    if wrong is not None:
+        return wrong
+    ask = _ask(route, fields, len(body))
+    if fields.provider is None and fields.zone is None:
+        return ask
+    prefers = read_preferences(fields.provider, fields.zone)
+    if isinstance(prefers, Refused):
+        return prefers
+    return msgspec.structs.replace(ask, prefers=prefers)
 
 
 def _look_again(route: Route, body: bytes, image_urls: ImageUrls) -> Refused | None:
@@ -116,6 +127,11 @@ def _wrong_shape(words: str) -> Refused:
     if missing:
         field = f"{path}.{missing.group(1)}" if path else missing.group(1)
         return Refused("missing_field", f"Field {field!r} is required.", param=field)
+    unknown = _UNKNOWN.search(words)
+    if unknown:
+        field = f"{path}.{unknown.group(1)}" if path else unknown.group(1)
+        words = f"Field {field!r} is not understood here; leave it out (see docs/providers.md)."
+        return Refused("invalid_value", words, param=field)
     named = f"Field {path!r}" if path else "The body"
     return Refused("invalid_type", f"{named} is of the wrong type: {what}.", param=path)
 
@@ -253,13 +269,18 @@ def engine_body(ask: Ask, body: bytes, profile: Profile, name: str, *, keeps: bo
 
     Usage is always asked of the engine in a stream; the engine's own name replaces the model's.
     Untouched bytes are returned as they are; otherwise the top level alone is rebuilt. No key
-    comes twice: such a body was refused when it was parsed. Where the engine may not keep anything
+    comes twice: such a body was refused when it was parsed. What is said to the fabric alone
+    (`provider`, `zone`) goes to no engine. Where the engine may not keep anything
     (not ``keeps``) it is told so, whatever the client says: `store` is OpenAI's own field.
     """
     streams = engine_streams(ask, profile)
-    if keeps and not streams and name == ask.model and not profile.strips:
+    prefers = ask.prefers is not None
+    if keeps and not streams and name == ask.model and not profile.strips and not prefers:
         return body
     fields = _fields_decoder.decode(body)
+    if prefers:
+        fields.pop("provider", None)
+        fields.pop("zone", None)
     for key in profile.strips:
         fields.pop(key, None)
     if name != ask.model:
