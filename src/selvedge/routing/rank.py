@@ -25,12 +25,12 @@ from selvedge.routing.signals import EngineStates, Signals
 
 RETRY_AFTER_MS: Final = 1000
 RETRY_AFTER_MS_MAX: Final = 60_000
+LAST_TIER: Final = 1 << 30
 _ROUTES: Final[Mapping[ModelKind, tuple[Route, ...]]] = {
     "chat": (Route.CHAT, Route.COMPLETIONS),
     "embedding": (Route.EMBEDDINGS,),
     "rerank": (Route.RERANK,),
 }
-LAST_TIER: Final = 1 << 30
 
 
 class FleetMap:
