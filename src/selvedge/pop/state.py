@@ -97,8 +97,7 @@ class PopState:
         self.provider_keys = ProviderKeys(engine_keys)
         self.load = LoadBook(None if shared.is_alone else shared.counts())
         self.entropy = Entropy()
-        # An epoch that no other process of this PoP begins with.
-        epoch = int.from_bytes(self.entropy.take(4), "big")
+        epoch = int.from_bytes(self.entropy.take(4), "big")  # of no other process of this PoP
         self.own = OwnEngines(settings.pop, self.load, now_us, epoch)
         self.signals: Board | None = None
         rule = Away(AWAY.index(settings.lease_away), settings.lease_away_ms * 1000)
