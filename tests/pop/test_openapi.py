@@ -9,6 +9,7 @@ from typing import Any
 
 from selvedge.fabric import REFUSALS, Route
 from selvedge.pop.app import App
+from selvedge.pop.cache_pages import METHODS
 from selvedge.pop.openapi import render_openapi
 from tests.support import run
 from tests.support.fleets import bearer
@@ -44,7 +45,8 @@ def test_it_tells_of_every_page_and_route(tmp_path: Path) -> None:
             told = set(DOCUMENT["paths"])
             aliases = {page for page in pages if page.startswith("/health/")}
             assert told == (pages - aliases) | {route.value for route in Route} | {
-                "/v1/models/{id}"
+                "/v1/models/{id}",
+                *METHODS,
             }
 
     run(main())

@@ -69,6 +69,8 @@ class Recall(msgspec.Struct, frozen=True):
     wish: CacheWish
     asked: Asked
     ask: Ask
+    key: str = ""
+    """The id of the API key that asks."""
 
 
 class Intend(msgspec.Struct, frozen=True):

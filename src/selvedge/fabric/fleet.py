@@ -34,7 +34,7 @@ PROVIDER_KEYS_MAX: Final = 16
 SECRET_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,127}|[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 """Of an environment variable, or of a sealed secret."""
 
-ModelKind = Literal["chat", "embedding"]
+ModelKind = Literal["chat", "embedding", "rerank"]
 
 
 def _check_country(what: str, code: str) -> None:

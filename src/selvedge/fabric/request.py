@@ -24,6 +24,7 @@ class Route(enum.StrEnum):
     CHAT = "/v1/chat/completions"
     COMPLETIONS = "/v1/completions"
     EMBEDDINGS = "/v1/embeddings"
+    RERANK = "/v1/rerank"
 
 
 Dialect = Literal["anthropic", "responses"]

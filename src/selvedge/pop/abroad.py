@@ -10,7 +10,7 @@ import msgspec
 
 from selvedge.adapters import authority_of
 from selvedge.exchange import Ended, Failed, FleetView, Job
-from selvedge.fabric import Engine, Provider, Refused
+from selvedge.fabric import Engine, Provider, Refused, Route
 from selvedge.ledger import sent_secret
 from selvedge.pop.clock import now_us
 from selvedge.pop.provider_keys import Taken
@@ -27,6 +27,11 @@ def dialect_of(engine: Engine) -> Dialect | None:
     """The dialect of a provider; None where the engine is asked as its client asked us."""
     profile = PROFILES[engine.profile]
     return None if profile.dialect == "openai" else DIALECTS[profile.dialect]
+
+
+def has_own_way(engine: Engine, job: Job) -> bool:
+    """Whether an engine of ours is asked elsewhere than where its client asked us."""
+    return job.ask.route is Route.RERANK or dialect_of(engine) is not None
 
 
 class Abroad:

@@ -109,13 +109,7 @@ class PopState:
         self.proxies = settings.proxies
         self.gate = Gate(settings, self.metrics, self.tally_at)
         self.shares = Shares()
-        self.streams = StreamClock(
-            StreamLimits(
-                ping_us=settings.ping_ms * 1000,
-                engine_idle_us=settings.engine_idle_ms_max * 1000,
-                stream_us=settings.stream_ms_max * 1000,
-            )
-        )
+        self.streams = StreamClock(_stream_limits(settings))
         self.draining = False
         self.reading: set[Reading] = set()
         """Requests whose body is still on its way."""
@@ -242,6 +236,14 @@ class PopState:
             self.book.tally(code, at_us)
         except StoreFailed:
             self.metrics.store_failures.inc()
+
+
+def _stream_limits(settings: Settings) -> StreamLimits:
+    return StreamLimits(
+        ping_us=settings.ping_ms * 1000,
+        engine_idle_us=settings.engine_idle_ms_max * 1000,
+        stream_us=settings.stream_ms_max * 1000,
+    )
 
 
 def parse_url(url: str) -> Target:

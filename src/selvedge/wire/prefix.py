@@ -36,7 +36,7 @@ def fingerprint(route: Route, model: str, body: bytes, salt: bytes) -> tuple[int
 
     Tools come before messages in a model's context, so they begin the chain, with the model.
     """
-    if len(body) <= BLOCK_BYTES or route is Route.EMBEDDINGS:
+    if len(body) <= BLOCK_BYTES or route in (Route.EMBEDDINGS, Route.RERANK):
         return ()
     fields = _decoder.decode(body)
     # Without the bracket or quote that ends it: the next turn goes on instead.
