@@ -1,6 +1,7 @@
 """Floor 2: one request as a generator of commands. Start at `story.serve`."""
 
 from selvedge.exchange import collection, lease_messages, reports
+from selvedge.exchange.choosing import reach
 from selvedge.exchange.commands import (
     Attest,
     BodyRead,
@@ -95,6 +96,7 @@ __all__ = [
     "kept_elsewhere",
     "kept_in",
     "lease_messages",
+    "reach",
     "reports",
     "serve",
     "serve_peer",
