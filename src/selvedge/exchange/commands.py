@@ -102,6 +102,8 @@ class Job(msgspec.Struct, frozen=True):
     """The version of the policy that decided."""
     zones: tuple[str, ...] = ()
     """Those that the key is narrowed to."""
+    passes_to: str | None = None
+    """The provider that is asked with what the client sent, instead of a secret of ours."""
     scope: str = ""
     """Within which the prefix of its prompt may be told of; empty: it is not kept here."""
 

@@ -48,8 +48,8 @@ from selvedge.exchange import (
     spends,
     take_word,
 )
-from selvedge.fabric import Ask, Engine, Head, Place, Refused, StoreFailed, Usage
-from selvedge.pop.abroad import Abroad, dialect_of
+from selvedge.fabric import Ask, Engine, Head, Place, Refused, Route, StoreFailed, Usage
+from selvedge.pop.abroad import Abroad, dialect_of, has_own_way
 from selvedge.pop.answer_cache import Looking
 from selvedge.pop.asked_form import asked_form
 from selvedge.pop.bodies import body_refusal
@@ -228,7 +228,7 @@ class Interpreter:
         (attempt,) = command.attempts
         engine = self._engine(attempt)
         abroad: Abroad | None = None
-        if attempt.pop in self._view.providers or (engine and dialect_of(engine) is not None):
+        if attempt.pop in self._view.providers or (engine and has_own_way(engine, command.job)):
             abroad = Abroad(self._state, self._view)
         self._abroad = abroad
         self._ask(command)
@@ -304,7 +304,9 @@ class Interpreter:
                 self._learn_pace(attempt, ended)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
-        if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
+        if attempt.pop in self._view.providers:
+            return ended if self._abroad is None else self._abroad.meant(ended)
+        if attempt.pop == self._view.here.id:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
@@ -378,6 +380,11 @@ class Interpreter:
             self._written_ticket = ticket_of(self._view, self._head, attempt, job)
             ticket = (TICKET_HEADER, self._written_ticket)
             relaying.begin(self._state.client.post(way, job.body, relaying, [ticket]))
+            return
+        if job.ask.route is Route.COUNT and not PROFILES[engine.profile].count_path:
+            here = self._view.here
+            digest = self._view.models[job.ask.model].digest
+            relaying.estimate(Served(here.id, None, here.country, here.entity, digest))
             return
         where = place(attempt.pop, attempt.engine)
         if self._state.load.requests(where) > engine.in_flight_max:

@@ -24,9 +24,11 @@ class Profile(msgspec.Struct, frozen=True):
     ``forgets``: top-level fields by which it is told to keep nothing of a request, as raw JSON.
     ``usage_in_stream``: understands ``stream_options.include_usage``.
     ``usage_options``: more of ``stream_options``, as raw JSON, by which it counts as it answers.
+    ``count_path``: where it tells how many tokens a chat's prompt has; empty where it does not.
     ``load_path``: where it says how loaded it is, beside ``/v1``; empty where it does not.
     ``load_names``: its Prometheus names for that, by ours; none: llama.cpp's list of slots.
     ``dialect``: whose API it speaks: a row of `wire.dialects.table`.
+    ``reranks``: the path of its `rerank`, beside the URL; empty where it has none.
     ``strips``: top-level fields that are said to the fabric, and that it would refuse to read.
     """
 
@@ -37,10 +39,12 @@ class Profile(msgspec.Struct, frozen=True):
     usage_in_stream: bool = True
     usage_options: Mapping[str, bytes] = {}
     caller_words: tuple[str, ...] = ()
+    count_path: str = ""
     load_path: str = ""
     load_names: Mapping[str, tuple[str, ...]] = {}
     meaning: str = ""
     dialect: str = "openai"
+    reranks: str = ""
     strips: tuple[str, ...] = ()
 
 
@@ -49,8 +53,8 @@ _STORES_NOT: Final[Mapping[str, bytes]] = {"store": b"false"}
 _IN_EVERY_CHUNK: Final[Mapping[str, bytes]] = {"continuous_usage_stats": b"true"}
 
 
-def _rows() -> Mapping[str, Profile]:
-    rows = (
+def _engines() -> tuple[Profile, ...]:
+    return (
         Profile(
             "llama.cpp",
             always_stream=True,
@@ -60,13 +64,20 @@ def _rows() -> Mapping[str, Profile]:
             forgets={"cache_prompt": b"false"},
             # An embedding input over the context is a 500 without a code.
             caller_words=("is too large to process",),
+            count_path="/v1/chat/completions/input_tokens",
             load_path="/slots",
+            reranks="/v1/rerank",
             meaning="llama.cpp's server, embedded (xllamacpp) or `llama-server`",
         ),
-        Profile("openai", meaning="any server that speaks the OpenAI API as OpenAI documents it"),
+        Profile(
+            "openai",
+            reranks="/v1/rerank",
+            meaning="any server that speaks the OpenAI API as OpenAI documents it",
+        ),
         Profile(
             "vllm",
             usage_options=_IN_EVERY_CHUNK,
+            count_path="/tokenize",
             load_path="/metrics",
             load_names={
                 "running": ("vllm:num_requests_running",),
@@ -75,11 +86,23 @@ def _rows() -> Mapping[str, Profile]:
                 "kv_used": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
                 "cache_config": ("vllm:cache_config_info",),
             },
+            reranks="/v1/rerank",
             meaning="vLLM",
         ),
-        Profile("sglang", usage_options=_IN_EVERY_CHUNK, meaning="SGLang"),
+        Profile("sglang", usage_options=_IN_EVERY_CHUNK, reranks="/v1/rerank", meaning="SGLang"),
         Profile("tgi", meaning="Hugging Face Text Generation Inference"),
         Profile("ollama", meaning="Ollama's OpenAI-compatible API"),
+    )
+
+
+def _providers() -> tuple[Profile, ...]:
+    return (
+        Profile(
+            "cohere",
+            reranks="/v2/rerank",
+            strips=_FABRICS,
+            meaning="Cohere, for rerank; its chat is at its compatibility URL, as openai-api",
+        ),
         Profile(
             "openai-api",
             forgets=_STORES_NOT,
@@ -98,7 +121,8 @@ def _rows() -> Mapping[str, Profile]:
         Profile("gemini", dialect="gemini", meaning="Google's Gemini API, with its API key"),
         Profile("vertex", dialect="vertex", meaning="Google Vertex AI, in the URL's location"),
     )
-    return MappingProxyType({row.name: row for row in rows})
 
 
-PROFILES: Final[Mapping[str, Profile]] = _rows()
+PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
+    {row.name: row for row in (*_engines(), *_providers())}
+)
