@@ -28,6 +28,7 @@ from selvedge.cli.pop import pop
 from selvedge.cli.price import price
 from selvedge.cli.provider import provider
 from selvedge.cli.receipts import receipts
+from selvedge.cli.savings import savings
 from selvedge.cli.sim import sim
 from selvedge.cli.sla import sla
 from selvedge.cli.tenancy import key, project, tenant
@@ -59,7 +60,7 @@ def version(as_json: bool) -> None:
 
 for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, reconcile),
+    *(tenant, project, key, control, usage, savings, reconcile),
     *(price, invoice, sla, alert, forecast, audit, policy),
     *(log, witness, cache, provider),
     *(sim, doctor, docs),

@@ -1,6 +1,7 @@
 """Floor 2: one request as a generator of commands. Start at `story.serve`."""
 
 from selvedge.exchange import collection, lease_messages, reports
+from selvedge.exchange.choosing import reach
 from selvedge.exchange.commands import (
     Attest,
     BodyRead,
@@ -97,6 +98,7 @@ __all__ = [
     "kept_in",
     "lease_messages",
     "prefix_scope",
+    "reach",
     "reports",
     "serve",
     "serve_peer",
