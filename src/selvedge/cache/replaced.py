@@ -45,6 +45,7 @@ def replaced(
     new: tuple[str, ...], kept: tuple[str, ...], asks: tuple[str, str], words: Lexicon
 ) -> str | None:
     """Say which word stands in whose place, and turns the question round; None: none does."""
+    new, kept = sorted((new, kept))  # The same either way round.
     match = difflib.SequenceMatcher(None, new, kept, autojunk=False)
     if match.ratio() < ALIKE_MIN:
         return None

@@ -154,7 +154,7 @@ def _leads(found: list[str]) -> tuple[tuple[str, str], ...]:
             bound = bound or False
             if bound:
                 lead, bound = "", False
-        elif word in (STOP, ",") or word in english.SILENT:
+        elif word in (STOP, ",", "and", "or", "but") or word in english.SILENT:
             if lead and not bound:
                 out.append(("", lead))
             lead, bound = "", False
