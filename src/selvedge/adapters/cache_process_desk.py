@@ -195,7 +195,7 @@ class Desk:
                 self.counts.unembedded += 1
                 tell(None, "the text could not be embedded")
             else:
-                tell(*self._decide(tag, lookup, route, vector))
+                tell(*self.decide(tag, lookup, route, vector))
 
         self._embedded.ask(asked.text, got)
 
@@ -227,9 +227,10 @@ class Desk:
                 break
         return Looked(None, tuple(passed), tuple(gone), tuple(near))
 
-    def _decide(
+    def decide(
         self, tag: bytes, lookup: Lookup, route: Route, vector: NDArray[np.float32]
     ) -> tuple[Hit | None, str]:
+        """What is said to a look-up whose text is embedded, and what it leaves to be learned."""
         rule, asked, now_us, key = lookup.rule, lookup.asked, lookup.now_us, lookup.key
         counts = self.counts
         looked = self.look(tag, asked, vector, now_us)
