@@ -92,14 +92,7 @@ from selvedge.ledger.key_changes import (
     DeltaOutcome,
     KeyChanges,
 )
-from selvedge.ledger.keys import (
-    Admitted,
-    Keyring,
-    hash_passed,
-    hash_secret,
-    sent_secret,
-    write_key,
-)
+from selvedge.ledger.keys import Admitted, Keyring, hash_passed, hash_secret, sent_secret, write_key
 from selvedge.ledger.leaf_reading import (
     LeafReader,
 )
@@ -189,10 +182,7 @@ from selvedge.ledger.records import (
     Summary,
     leaf,
 )
-from selvedge.ledger.savings import (
-    Saved,
-    SavingsFold,
-)
+from selvedge.ledger.savings import Saved, SavingsFold
 from selvedge.ledger.service_levels import (
     DAY_US,
     ITL_STEP_US,
