@@ -17,6 +17,7 @@ TYPES = {
     411: "invalid_request_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
+    421: "invalid_request_error",
     422: "invalid_request_error",
     429: "rate_limit_error",
     451: "permission_error",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from selvedge.fabric import REFUSALS, Route
+from selvedge.fabric import DIALECT_PATHS, REFUSALS, Route
 from selvedge.pop.app import App
 from selvedge.pop.cache_pages import METHODS
 from selvedge.pop.openapi import render_openapi
@@ -44,22 +44,26 @@ def test_it_tells_of_every_page_and_route(tmp_path: Path) -> None:
             pages = set(App(fabric.pop("sin").state)._pages)
             told = set(DOCUMENT["paths"])
             aliases = {page for page in pages if page.startswith("/health/")}
-            assert told == (pages - aliases) | {route.value for route in Route} | {
+            named = {
                 "/v1/models/{id}",
+                "/v1/responses/{id}",
+                "/v1/responses/{id}/input_items",
                 *METHODS,
             }
+            assert told == (pages - aliases) | {*Route, *DIALECT_PATHS} | named
 
     run(main())
 
 
 def test_every_status_that_a_request_for_work_can_get_is_told() -> None:
-    for route in Route:
-        told = set(DOCUMENT["paths"][route.value]["post"]["responses"])
+    for path in (*Route, *DIALECT_PATHS):
+        shape = "AnthropicError" if path.startswith("/v1/messages") else "Error"
+        told = set(DOCUMENT["paths"][path]["post"]["responses"])
         assert {str(row.status) for row in REFUSALS.values()} <= told
-        for status, answer in DOCUMENT["paths"][route.value]["post"]["responses"].items():
+        for status, answer in DOCUMENT["paths"][path]["post"]["responses"].items():
             if status != "200":
                 schema = answer["content"]["application/json"]["schema"]
-                assert schema == {"$ref": "#/components/schemas/Error"}
+                assert schema == {"$ref": f"#/components/schemas/{shape}"}
 
 
 def test_it_is_served_to_everyone_and_describes_a_real_answer(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from selvedge import __version__
 from selvedge.cli.alerts import alert, forecast
 from selvedge.cli.ask import ask
 from selvedge.cli.audit import audit
+from selvedge.cli.cache import cache
 from selvedge.cli.collector import collector
 from selvedge.cli.control import control
 from selvedge.cli.doctor import doctor
@@ -61,7 +62,7 @@ for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
     *(tenant, project, key, control, usage, savings, reconcile),
     *(price, invoice, sla, alert, forecast, audit, policy),
-    *(log, witness, provider),
+    *(log, witness, cache, provider),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

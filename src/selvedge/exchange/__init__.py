@@ -48,6 +48,7 @@ from selvedge.exchange.view import (
     Secrets,
     compile_release,
     compile_view,
+    prefix_scope,
     view_at,
 )
 
@@ -96,6 +97,7 @@ __all__ = [
     "kept_elsewhere",
     "kept_in",
     "lease_messages",
+    "prefix_scope",
     "reach",
     "reports",
     "serve",

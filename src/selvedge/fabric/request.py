@@ -25,6 +25,8 @@ class Route(enum.StrEnum):
     COMPLETIONS = "/v1/completions"
     EMBEDDINGS = "/v1/embeddings"
     RERANK = "/v1/rerank"
+    COUNT = "/v1/chat/completions/input_tokens"
+    """How many tokens the prompt of a chat has: work, and nothing that is billed."""
 
 
 Dialect = Literal["anthropic", "responses"]
@@ -33,7 +35,9 @@ Dialect = Literal["anthropic", "responses"]
 DIALECT_PATHS: Final[Mapping[str, tuple[Route, Dialect]]] = MappingProxyType(
     {
         "/v1/messages": (Route.CHAT, "anthropic"),
+        "/v1/messages/count_tokens": (Route.COUNT, "anthropic"),
         "/v1/responses": (Route.CHAT, "responses"),
+        "/v1/responses/input_tokens": (Route.COUNT, "responses"),
     }
 )
 """Paths of other APIs, and what a request there is for the story."""

@@ -28,7 +28,7 @@ from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.kept_responses import PATH as RESPONSES_PATH
 from selvedge.pop.kept_responses import allowed_methods
 from selvedge.pop.openapi import render_openapi
-from selvedge.pop.sent_key import sent_key, two_keys
+from selvedge.pop.sent_key import API_KEY, sent_key, two_keys
 from selvedge.pop.state import PopState
 from selvedge.routing import ModelReport, place
 from selvedge.wire import (
@@ -179,15 +179,17 @@ class App:
             else:
                 words = f"Header {DEADLINE_HEADER} is a whole number of milliseconds."
                 fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
-        authorization = sent_key(inbound.head)
-        fault = two_keys(inbound.head) or fault
+        authorization = raw(b"authorization")
+        if raw(API_KEY) is not None:
+            fault, authorization = two_keys(inbound.head) or fault, sent_key(inbound.head)
         repeated = raw(IDEMPOTENCY_FIELD)
         key = None if repeated is None else read_idempotency_key(repeated.decode("latin-1"))
         if isinstance(key, Refused):
             fault, key = key, None
         client_id = inbound.head.headers.get("x-client-request-id")
         prefer = raw(b"prefer")
-        asked = DIALECT_PATHS.get(inbound.head.target.partition("?")[0])
+        target = inbound.head.target
+        asked = None if target == route else DIALECT_PATHS.get(target.partition("?")[0])
         return Head(
             request_id=new_id("req", at_us, self._state.entropy),
             receipt_id=new_id("rcpt", at_us, self._state.entropy),

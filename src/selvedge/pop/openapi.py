@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from selvedge.fabric import REFUSALS, Route
+from selvedge.fabric import DIALECT_PATHS, REFUSALS, Route
 from selvedge.pop.cache_pages import (
     PURGE_PATH,
     REPORT_PATH,
@@ -43,13 +43,25 @@ _SUMMARIES: Final = {
     Route.COMPLETIONS: "Go on with a text, whole or as a stream.",
     Route.EMBEDDINGS: "Turn texts into vectors.",
     Route.RERANK: "Rank texts by how well they answer a query.",
+    Route.COUNT: "Count the tokens of a conversation.",
+    "/v1/messages": "Answer Anthropic's messages, whole or as a stream.",
+    "/v1/messages/count_tokens": "Count the tokens of Anthropic's messages.",
+    "/v1/responses": "Answer OpenAI's responses, whole or as a stream.",
+    "/v1/responses/input_tokens": "Count the tokens of an input of OpenAI's responses.",
 }
 _OBJECTS: Final = {
     Route.CHAT: ("chat.completion", "choices"),
     Route.COMPLETIONS: ("text_completion", "choices"),
     Route.EMBEDDINGS: ("list", "data"),
     Route.RERANK: ("ranking", "results"),
+    Route.COUNT: ("response.input_tokens", "input_tokens"),
+    "/v1/messages": ("message", "content"),
+    "/v1/messages/count_tokens": ("response.input_tokens", "input_tokens"),
+    "/v1/responses": ("response", "output"),
+    "/v1/responses/input_tokens": ("response.input_tokens", "input_tokens"),
 }
+_STREAMED: Final = (Route.CHAT, Route.COMPLETIONS, "/v1/messages", "/v1/responses")
+_KEPT: Final = (401, 403, 404, 421, 451, 503, 405, *_HTTP)
 _SENT: Final = {
     "selvedge-deadline-ms": "Deadline of this request in milliseconds; at most `deadline_ms_max`.",
     "prefer": "`wait=N` (RFC 7240): refuse where the predicted wait is over N seconds; 0: if busy.",
@@ -104,7 +116,7 @@ def render_openapi(version: str) -> bytes:
         },
         "security": [{"key": []}],
         "paths": {
-            **{route.value: {"post": _work(route, body)} for route, body in bodies.items()},
+            **{path: {"post": _work(path, body)} for path, body in bodies.items()},
             **_pages(),
         },
         "components": {
@@ -115,21 +127,29 @@ def render_openapi(version: str) -> bytes:
     return msgspec.json.encode(document)
 
 
-def _work(route: Route, body: Json) -> Json:
+def _work(route: str, body: Json) -> Json:
     content = {_JSON: {"schema": _ref(_OBJECTS[route][0])}}
-    if route not in (Route.EMBEDDINGS, Route.RERANK):
+    if route in _STREAMED:
         content["text/event-stream"] = {"schema": dict(_TEXT)}
     success = {"description": "The answer.", "headers": _headers(_HEADERS), "content": content}
     return {
-        "operationId": route.name.lower(),
+        "operationId": _OPERATIONS.get(route) or Route(route).name.lower(),
         "summary": _SUMMARIES[route],
         "parameters": [
             {"name": name, "in": "header", "description": words, "schema": dict(_TEXT)}
             for name, words in _SENT.items()
         ],
         "requestBody": {"required": True, "content": {_JSON: {"schema": body}}},
-        "responses": {"200": success, **_errors(_WORK)},
+        "responses": {"200": success, **_errors(_WORK, _error_of(route))},
     }
+
+
+def _error_of(path: str) -> str:
+    asked = DIALECT_PATHS.get(path)
+    return "AnthropicError" if asked is not None and asked[1] == "anthropic" else "Error"
+
+
+_OPERATIONS: Final = {path: path.removeprefix("/v1/").replace("/", "_") for path in DIALECT_PATHS}
 
 
 def _pages() -> Json:
@@ -145,6 +165,7 @@ def _pages() -> Json:
         STATS_PATH: _get("What this PoP's cache keeps for this tenant.", {"type": "object"}, _LIST),
         REPORT_PATH: _post("Say that a kept answer was wrong for its question.", "ReportBody"),
         PURGE_PATH: _post("Have this tenant's kept answers found no more.", "PurgeBody"),
+        **_kept(),
         "/healthz": _get("Whether the process lives.", _ref("Status"), _PAGE, open_to_all=True),
         "/readyz": _get(
             "Whether it can serve.", _ref("Status"), _PAGE, open_to_all=True, more=ready
@@ -161,6 +182,23 @@ def _pages() -> Json:
             }
         },
         "/openapi.json": _get("This document.", {"type": "object"}, _PAGE, open_to_all=True),
+    }
+
+
+def _kept() -> Json:
+    """Answers that are kept for their clients."""
+    named = {"name": "id", "in": "path", "required": True, "schema": dict(_TEXT)}
+    delete = _get("Delete a kept answer.", _ref("deleted"), _KEPT)["get"]
+    return {
+        "/v1/responses/{id}": {
+            **_get("A kept answer.", _ref("response"), _KEPT),
+            "delete": delete,
+            "parameters": [named],
+        },
+        "/v1/responses/{id}/input_items": {
+            **_get("The items that its request had.", _ref("list"), _KEPT),
+            "parameters": [named],
+        },
     }
 
 
@@ -191,12 +229,12 @@ def _post(summary: str, body: str) -> Json:
     }
 
 
-def _errors(statuses: Iterable[int]) -> Json:
+def _errors(statuses: Iterable[int], shape: str = "Error") -> Json:
     return {
         str(status): {
             "description": f"{HTTPStatus(status).phrase}: {_codes(status)}.",
             "headers": _headers(_RETRY),
-            "content": {_JSON: {"schema": {"$ref": _name("Error")}}},
+            "content": {_JSON: {"schema": {"$ref": _name(shape)}}},
         }
         for status in sorted(set(statuses))
     }
@@ -240,6 +278,13 @@ def _answers() -> Json:
     for route, (name, items) in _OBJECTS.items():
         named = (items,) if route is Route.RERANK else ("object", items)
         answers[name] = _object(named, **{items: {"type": "array"}})
+    told = _object(("type", "message", "details"), details={"type": "object"})
+    asked = {"type": ["string", "null"]}
+    answers["AnthropicError"] = _object(("type", "error", "request_id"), error=told)
+    answers["AnthropicError"]["properties"]["request_id"] = asked
+    answers["message"] = _object(("id", "type", "role", "content"), content={"type": "array"})
+    answers["response.input_tokens"] = _object(("input_tokens",), input_tokens={"type": "integer"})
+    answers["deleted"] = _object(("id", "object", "deleted"), deleted={"type": "boolean"})
     return answers
 
 

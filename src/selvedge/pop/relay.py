@@ -15,7 +15,7 @@ import msgspec
 
 from selvedge.adapters import Call, TransportFailed
 from selvedge.exchange import Ended, Failed, Gone, Job, Kept, Relayed, Served
-from selvedge.fabric import Attested, Refused, Usage
+from selvedge.fabric import Attested, Refused, Route, Usage
 from selvedge.pop.capture import Captured
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import Downstream, read_timing
@@ -35,6 +35,7 @@ from selvedge.wire import (
     read_attested,
     read_retry_after,
     refusal_of_answer,
+    render_count,
     render_done,
     render_stream,
 )
@@ -126,7 +127,15 @@ class Relaying:
         self.is_abroad = False
         """Its engine is a provider's: what a PoP tells of its own engines does not count it."""
         self.heard = self.wrote = False
+        self._estimates = False
         down.on_gone = self.client_left
+
+    def estimate(self, here: Served) -> None:
+        """No engine is asked how many tokens the prompt has: this PoP says what it thinks."""
+        self._served = here
+        self._estimates = True
+        self._answer = render_count(self._prompt_tokens, estimated=True)
+        self._resolve(Relayed(**self._facts(), finish_reason=None))
 
     def begin(self, call: Call) -> None:
         """The request is on its way as ``call``."""
@@ -332,7 +341,8 @@ class Relaying:
             self._fail(Refused("engine_failed", "The engine's answer is not JSON."))
             return
         facts, self._answer = read
-        self._first_token_us = now_us()
+        if self._ask.route is not Route.COUNT:
+            self._first_token_us = now_us()
         self._reported = facts.usage or self._estimated(facts.text_bytes)
         self._finish_reason = facts.finish_reason
         self._resolve(Relayed(**self._facts(), finish_reason=facts.finish_reason))
@@ -367,7 +377,7 @@ class Relaying:
         if self._scan is not None and self._scan.attested is not None:
             self._attested = self._scan.attested
         # Where bytes went is in the attempts; "processed in" needs an answer from there.
-        answered = self._head is not None and self._head.status == 200
+        answered = self._estimates or (self._head is not None and self._head.status == 200)
         reached = self._call is not None and self._call.sent
         delivered = self._ask.stream or self._answer is not None
         return {

@@ -17,6 +17,7 @@ from selvedge.ledger import AWAY, Away, Holder, Keyring
 from selvedge.pop.answer_cache import AnswerCache
 from selvedge.pop.answered import Answered, HeldKeys
 from selvedge.pop.bodies import BodyBudget
+from selvedge.pop.cache_keeping import has_cache
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
@@ -32,7 +33,7 @@ from selvedge.pop.shared import Shared
 from selvedge.pop.stream_clock import StreamClock, StreamLimits
 from selvedge.residency import policy_end_us
 from selvedge.routing import Board, LoadBook, OwnEngines, Paces, make_policy
-from selvedge.wire import NO_OPTIONS, TicketBook
+from selvedge.wire import NO_OPTIONS, PROFILES, TicketBook
 
 JSON_BODY: Final = ("content-type", "application/json")
 
@@ -96,8 +97,7 @@ class PopState:
         self.provider_keys = ProviderKeys(engine_keys)
         self.load = LoadBook(None if shared.is_alone else shared.counts())
         self.entropy = Entropy()
-        # An epoch that no other process of this PoP begins with.
-        epoch = int.from_bytes(self.entropy.take(4), "big")
+        epoch = int.from_bytes(self.entropy.take(4), "big")  # of no other process of this PoP
         self.own = OwnEngines(settings.pop, self.load, now_us, epoch)
         self.signals: Board | None = None
         rule = Away(AWAY.index(settings.lease_away), settings.lease_away_ms * 1000)
@@ -134,6 +134,7 @@ class PopState:
         self._see_providers()
         self.view = msgspec.structs.replace(self.view, paces=self.paces)
         self.shadow.serve(self.view)
+        self.cache.serve(wanted=has_cache(held.release))
         self.peering.take(peers or Peers())
         self._ways.clear()
         self._targets.clear()
@@ -175,7 +176,9 @@ class PopState:
             headers = [JSON_BODY, ("authorization", f"Bearer {key}")] if key else [JSON_BODY]
             outside = engine.plain_http_outside
             origin = msgspec.structs.replace(target.origin, plain_outside=outside)
-            way = self.client.way(target.path + route.value, origin, headers)
+            counts = PROFILES[engine.profile].count_path
+            path = counts if route is Route.COUNT else route.value
+            way = self.client.way(target.path + path, origin, headers)
             self._ways[engine.url, engine.api_key_env, outside, route] = way
         return way
 

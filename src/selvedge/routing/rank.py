@@ -28,7 +28,7 @@ RETRY_AFTER_MS_MAX: Final = 60_000
 LAST_TIER: Final = 1 << 30
 RTT_STEP_US: Final = 5_000
 _ROUTES: Final[Mapping[ModelKind, tuple[Route, ...]]] = {
-    "chat": (Route.CHAT, Route.COMPLETIONS),
+    "chat": (Route.CHAT, Route.COMPLETIONS, Route.COUNT),
     "embedding": (Route.EMBEDDINGS,),
     "rerank": (Route.RERANK,),
 }

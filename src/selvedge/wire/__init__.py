@@ -5,6 +5,7 @@ from selvedge.wire.answers import (
     assemble,
     read_answer,
     read_attested,
+    render_count,
     render_error,
     write_attested,
 )
@@ -146,6 +147,7 @@ __all__ = [
     "read_wait_ms",
     "refusal_of_answer",
     "render_attested",
+    "render_count",
     "render_done",
     "render_error",
     "render_refusal",

@@ -154,6 +154,14 @@ class Ranking(msgspec.Struct):
         return self.meta.tokens.input_tokens if self.meta and self.meta.tokens else None
 
 
+class Counted(msgspec.Struct):
+    """How many tokens a prompt has: llama.cpp's and our own, or vLLM's answer."""
+
+    input_tokens: int | None = None
+    count: int | None = None
+    estimated: bool = False
+
+
 class Answer(msgspec.Struct):
     """A whole answer."""
 

@@ -31,12 +31,16 @@ def prefix_salt(tenant: str, secret: bytes) -> bytes:
     return blake2b(tenant.encode(), digest_size=SALT_BYTES, key=keyed.digest()).digest()
 
 
+_NOT_READ: Final = (Route.EMBEDDINGS, Route.COUNT, Route.RERANK)
+"""An engine keeps no prefix of what it does not go on from."""
+
+
 def fingerprint(route: Route, model: str, body: bytes, salt: bytes) -> tuple[int, ...]:
     """Fingerprints of the whole leading blocks of a body that was parsed: none of a short one.
 
     Tools come before messages in a model's context, so they begin the chain, with the model.
     """
-    if len(body) <= BLOCK_BYTES or route in (Route.EMBEDDINGS, Route.RERANK):
+    if len(body) <= BLOCK_BYTES or route in _NOT_READ:
         return ()
     fields = _decoder.decode(body)
     # Without the bracket or quote that ends it: the next turn goes on instead.

@@ -24,6 +24,7 @@ class Profile(msgspec.Struct, frozen=True):
     ``forgets``: top-level fields by which it is told to keep nothing of a request, as raw JSON.
     ``usage_in_stream``: understands ``stream_options.include_usage``.
     ``usage_options``: more of ``stream_options``, as raw JSON, by which it counts as it answers.
+    ``count_path``: where it tells how many tokens a chat's prompt has; empty where it does not.
     ``load_path``: where it says how loaded it is, beside ``/v1``; empty where it does not.
     ``load_names``: its Prometheus names for that, by ours; none: llama.cpp's list of slots.
     ``dialect``: whose API it speaks: a row of `wire.dialects.table`.
@@ -38,6 +39,7 @@ class Profile(msgspec.Struct, frozen=True):
     usage_in_stream: bool = True
     usage_options: Mapping[str, bytes] = {}
     caller_words: tuple[str, ...] = ()
+    count_path: str = ""
     load_path: str = ""
     load_names: Mapping[str, tuple[str, ...]] = {}
     meaning: str = ""
@@ -62,6 +64,7 @@ def _engines() -> tuple[Profile, ...]:
             forgets={"cache_prompt": b"false"},
             # An embedding input over the context is a 500 without a code.
             caller_words=("is too large to process",),
+            count_path="/v1/chat/completions/input_tokens",
             load_path="/slots",
             reranks="/v1/rerank",
             meaning="llama.cpp's server, embedded (xllamacpp) or `llama-server`",
@@ -74,6 +77,7 @@ def _engines() -> tuple[Profile, ...]:
         Profile(
             "vllm",
             usage_options=_IN_EVERY_CHUNK,
+            count_path="/tokenize",
             load_path="/metrics",
             load_names={
                 "running": ("vllm:num_requests_running",),

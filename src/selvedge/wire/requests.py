@@ -41,6 +41,7 @@ _DECODERS: Final[Mapping[Route, msgspec.json.Decoder[Body]]] = {
     Route.COMPLETIONS: msgspec.json.Decoder(CompletionBody),
     Route.EMBEDDINGS: msgspec.json.Decoder(EmbeddingBody),
     Route.RERANK: msgspec.json.Decoder(RerankBody),
+    Route.COUNT: msgspec.json.Decoder(ChatBody),
 }
 _STREAMED: Final = (Route.CHAT, Route.COMPLETIONS)
 _NAMES: Final = {
@@ -64,6 +65,7 @@ _RANGES: Final[tuple[tuple[str, int, int], ...]] = (
 )
 _ranged: Final = operator.attrgetter(*(name for name, _, _ in _RANGES))
 _NONE_RANGED: Final = (None,) * len(_RANGES)
+"""Answered by one JSON object, always."""
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _ENCODINGS: Final = ("float", "base64")
 _FIELD_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`")
@@ -224,7 +226,7 @@ def _ask(route: Route, fields: Body, body_bytes: int) -> Ask:
     return Ask(
         route,
         fields.model,
-        stream=bool(fields.stream),
+        stream=bool(fields.stream) and route is not Route.COUNT,
         include_usage=bool(options and options.include_usage),
         choices=(fields.n or 1) * prompts,
         media=isinstance(fields, ChatBody) and _has_media(fields.messages),

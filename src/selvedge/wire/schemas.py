@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from selvedge.fabric import Route
+from selvedge.wire.dialects.inward_messages_shapes import MessagesBody
+from selvedge.wire.dialects.inward_responses_shapes import ResponsesBody
 from selvedge.wire.requests import _DECODERS, _RANGES, _ROLES
 
 Schema = dict[str, Any]  # Any: JSON Schema is JSON
 
 
-def body_schemas(ref_template: str) -> tuple[dict[Route, Schema], dict[str, Schema]]:
-    """A schema for each route's body, and the components that they refer to."""
-    routes = list(_DECODERS)
-    types = [_DECODERS[route].type for route in routes]
+_DIALECTS: Final = {
+    "/v1/messages": MessagesBody,
+    "/v1/messages/count_tokens": MessagesBody,
+    "/v1/responses": ResponsesBody,
+    "/v1/responses/input_tokens": ResponsesBody,
+}
+
+
+def body_schemas(ref_template: str) -> tuple[dict[str, Schema], dict[str, Schema]]:
+    """A schema for the body at each path, and the components that they refer to."""
+    routes = [*(route.value for route in _DECODERS), *_DIALECTS]
+    types = [*(decoder.type for decoder in _DECODERS.values()), *_DIALECTS.values()]
     found, components = msgspec.json.schema_components(types, ref_template=ref_template)
     for one in components.values():
         _limit(one.get("properties", {}))

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from selvedge.fabric import Refused, Usage
+from selvedge.wire.engine_shapes import Counted
 from selvedge.wire.media import ImageUrls, is_harmless_url
 from selvedge.wire.sse import DONE, SseReader
 from selvedge.wire.usage import EngineUsage
@@ -73,6 +74,8 @@ class Asked(msgspec.Struct, frozen=True):
     pop: str = ""
     """Where it entered."""
     image_urls: ImageUrls = "data-only"
+    counts: bool = False
+    """It asks how many tokens its prompt has, and for no answer."""
 
 
 class NotCarried(Exception):
@@ -122,6 +125,13 @@ def check_url(field: str, url: str, image_urls: ImageUrls) -> str:
         allowed = "data: URL" if image_urls == "data-only" else "data: or https: URL with a name"
         raise wrong(field, f"is not a {allowed}; send the picture itself (setting 'image_urls')")
     return url
+
+
+def read_count(body: bytes) -> Json:
+    """What a count of tokens says, in any form's words."""
+    counted = _counts.decode(body)
+    told: Json = {"input_tokens": counted.input_tokens}
+    return told | {"estimated": True} if counted.estimated else told
 
 
 class ChatEvents:
@@ -242,6 +252,7 @@ class SpokenChunk(msgspec.Struct, frozen=True):
 
 
 _chunks: Final = msgspec.json.Decoder(SpokenChunk)
+_counts: Final = msgspec.json.Decoder(Counted)
 _calls: Final = msgspec.json.Decoder(list[ToolPiece] | None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from selvedge.fabric import DIALECT_PATHS, Dialect, Head, Refused
+from selvedge.fabric import DIALECT_PATHS, Dialect, Head, Refused, Route
 from selvedge.wire.answers import render_error
 from selvedge.wire.dialects.inward import Asked, Form
 from selvedge.wire.dialects.inward_messages import MessagesForm
@@ -22,7 +22,9 @@ def open_form(head: Head, pop: str, image_urls: ImageUrls) -> Form | None:
     """The form in which a request is asked that entered at ``pop``; None: its route's own."""
     if head.dialect is None:
         return None
-    return _FORMS[head.dialect](Asked(head.receipt_id, head.request_id, pop, image_urls))
+    return _FORMS[head.dialect](
+        Asked(head.receipt_id, head.request_id, pop, image_urls, head.route is Route.COUNT)
+    )
 
 
 def render_refusal(target: str, refused: Refused, request_id: str) -> bytes:

@@ -25,6 +25,7 @@ from selvedge.wire.dialects.inward import (
     misread,
     missing,
     name_of,
+    read_count,
     read_whole,
     usage_of,
 )
@@ -65,6 +66,7 @@ class MessagesForm:
         self._receipt_id = asked.receipt_id
         self._request_id = asked.request_id
         self._image_urls = asked.image_urls
+        self._counts = asked.counts
         self._stops: tuple[str, ...] = ()
         self._thinks = False
         self._stream: _Stream | None = None
@@ -87,7 +89,7 @@ class MessagesForm:
         """The body in the chat form; else what is wrong with it, by the names its client used."""
         try:
             asked = _bodies.decode(body)
-            if asked.max_tokens is None:
+            if asked.max_tokens is None and not self._counts:
                 raise missing("max_tokens")
             chat = read_chat(asked, self._image_urls)
         except NotCarried as error:
@@ -100,6 +102,8 @@ class MessagesForm:
 
     def answer(self, body: bytes, first: str | None = None) -> bytes:
         """A whole answer, perhaps given before under the receipt ``first``."""
+        if self._counts:
+            return encode(read_count(body))
         whole = read_whole(body)
         choice = whole.choices[0] if whole.choices else None
         said = choice.message if choice is not None else None

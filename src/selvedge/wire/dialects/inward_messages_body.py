@@ -42,6 +42,7 @@ def read_chat(asked: MessagesBody, image_urls: ImageUrls) -> Json:
         ("stop", asked.stop_sequences or None),
         ("provider", asked.provider if len(asked.provider) else None),
         ("zone", asked.zone if len(asked.zone) else None),
+        ("models", asked.models if len(asked.models) else None),
     ):
         if value is not None:
             chat[name] = value

@@ -5,8 +5,11 @@ An unknown field of the body is refused by name: it may ask for what nobody here
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+RAW: Any = msgspec.field(default_factory=msgspec.Raw)  # Any: a field, not its value
 Ignored = msgspec.Raw
 """Taken, and of no effect here: see docs/dialects.md."""
 
@@ -29,9 +32,9 @@ class Block(msgspec.Struct, frozen=True):
     title: str | None = None
     id: str | None = None
     name: str | None = None
-    input: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = RAW
     tool_use_id: str | None = None
-    content: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = RAW
     is_error: bool | None = None
 
 
@@ -48,7 +51,7 @@ class MessagesTool(msgspec.Struct, frozen=True):
     name: str
     type: str | None = None
     description: str | None = None
-    input_schema: msgspec.Raw = msgspec.Raw()
+    input_schema: msgspec.Raw = RAW
     strict: bool | None = None
 
 
@@ -76,7 +79,7 @@ class OutputFormat(msgspec.Struct, frozen=True):
     """A JSON schema that the answer keeps to."""
 
     type: str
-    schema: msgspec.Raw = msgspec.Raw()
+    schema: msgspec.Raw = RAW
 
 
 class OutputConfig(msgspec.Struct, frozen=True):
@@ -102,9 +105,10 @@ class MessagesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     tool_choice: MessagesChoice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
-    provider: msgspec.Raw = msgspec.Raw()
-    zone: msgspec.Raw = msgspec.Raw()
-    cache_control: Ignored = msgspec.Raw()
-    service_tier: Ignored = msgspec.Raw()
-    speed: Ignored = msgspec.Raw()
-    diagnostics: Ignored = msgspec.Raw()
+    provider: msgspec.Raw = RAW
+    zone: msgspec.Raw = RAW
+    models: msgspec.Raw = RAW
+    cache_control: Ignored = RAW
+    service_tier: Ignored = RAW
+    speed: Ignored = RAW
+    diagnostics: Ignored = RAW

@@ -23,6 +23,7 @@ from selvedge.wire.dialects.inward import (
     encode,
     misread,
     name_of,
+    read_count,
     read_whole,
     usage_of,
     wrong,
@@ -55,6 +56,7 @@ class ResponsesForm:
         self._receipt_id = asked.receipt_id
         self._pop = asked.pop
         self._image_urls = asked.image_urls
+        self._counts = asked.counts
         self._asked: ResponsesBody | None = None
         self._echo = ResponsesEcho()
         self._chat: Json = {}
@@ -96,6 +98,8 @@ class ResponsesForm:
 
     def answer(self, body: bytes, first: str | None = None) -> bytes:
         """A whole answer, perhaps given before under the receipt ``first``."""
+        if self._counts:
+            return encode({"object": "response.input_tokens", **read_count(body)})
         whole = read_whole(body)
         choice = whole.choices[0] if whole.choices else None
         items = Items(name_of(first or self._receipt_id))

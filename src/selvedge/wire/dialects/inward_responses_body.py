@@ -9,8 +9,8 @@ from typing import Final
 
 from selvedge.wire.dialects.inward import Json, check_url, missing, wrong
 from selvedge.wire.dialects.inward_responses_shapes import (
+    InputPart,
     Item,
-    Part,
     ResponsesBody,
     ResponsesChoice,
     ResponsesTool,
@@ -56,6 +56,7 @@ def read_settings(asked: ResponsesBody) -> Json:
         ("prompt_cache_key", asked.prompt_cache_key),
         ("provider", asked.provider if len(asked.provider) else None),
         ("zone", asked.zone if len(asked.zone) else None),
+        ("models", asked.models if len(asked.models) else None),
     ):
         if value is not None:
             chat[name] = value
@@ -177,7 +178,7 @@ def _message(field: str, item: Item, image_urls: ImageUrls) -> Json:
     return {"role": role, "content": parts}
 
 
-def _parts(field: str, content: list[Part], image_urls: ImageUrls) -> list[Json]:
+def _parts(field: str, content: list[InputPart], image_urls: ImageUrls) -> list[Json]:
     parts: list[Json] = []
     for at, part in enumerate(content):
         where = f"{field}[{at}]"

@@ -5,13 +5,16 @@ An unknown field of the body is refused by name: it may ask for what nobody here
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+RAW: Any = msgspec.field(default_factory=msgspec.Raw)  # Any: a field, not its value
 Ignored = msgspec.Raw
 """Taken, and of no effect here: see docs/dialects.md."""
 
 
-class Part(msgspec.Struct, frozen=True):
+class InputPart(msgspec.Struct, frozen=True):
     """One part of an item's content."""
 
     type: str
@@ -26,11 +29,11 @@ class Item(msgspec.Struct, frozen=True):
 
     type: str = "message"
     role: str | None = None
-    content: str | list[Part] | None = None
+    content: str | list[InputPart] | None = None
     call_id: str | None = None
     name: str | None = None
     arguments: str | None = None
-    output: str | list[Part] | None = None
+    output: str | list[InputPart] | None = None
 
 
 class ResponsesTool(msgspec.Struct, frozen=True):
@@ -39,7 +42,7 @@ class ResponsesTool(msgspec.Struct, frozen=True):
     type: str
     name: str | None = None
     description: str | None = None
-    parameters: msgspec.Raw = msgspec.Raw()
+    parameters: msgspec.Raw = RAW
     strict: bool | None = None
 
 
@@ -56,7 +59,7 @@ class TextFormat(msgspec.Struct, frozen=True):
     type: str
     name: str | None = None
     description: str | None = None
-    schema: msgspec.Raw = msgspec.Raw()
+    schema: msgspec.Raw = RAW
     strict: bool | None = None
 
 
@@ -89,15 +92,16 @@ class ResponsesBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     prompt_cache_key: str | None = None
     background: bool | None = None
     include: list[str] | None = None
-    provider: msgspec.Raw = msgspec.Raw()
-    zone: msgspec.Raw = msgspec.Raw()
-    reasoning: Ignored = msgspec.Raw()
-    truncation: Ignored = msgspec.Raw()
-    service_tier: Ignored = msgspec.Raw()
-    stream_options: Ignored = msgspec.Raw()
-    max_tool_calls: Ignored = msgspec.Raw()
-    prompt_cache_retention: Ignored = msgspec.Raw()
-    prompt_cache_options: Ignored = msgspec.Raw()
+    provider: msgspec.Raw = RAW
+    zone: msgspec.Raw = RAW
+    models: msgspec.Raw = RAW
+    reasoning: Ignored = RAW
+    truncation: Ignored = RAW
+    service_tier: Ignored = RAW
+    stream_options: Ignored = RAW
+    max_tool_calls: Ignored = RAW
+    prompt_cache_retention: Ignored = RAW
+    prompt_cache_options: Ignored = RAW
 
 
 class ResponsesEcho(msgspec.Struct, frozen=True):
