@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -19,11 +19,13 @@ from random import Random
 import numpy as np
 import numpy.typing as npt
 
-from bench.cache_embedding import embed
 from bench.figures import OUT
+from selvedge.adapters import default_cache_dir
+from selvedge.adapters.embedder import BundledEmbedder
 
 Vectors = npt.NDArray[np.float32]
 QUORA = "quora/quora_duplicate_questions.tsv"
+BATCH = 32
 QUESTIONS_MAX = 13_083
 """Of one set: a matrix of all similarities is kept in memory."""
 
@@ -36,9 +38,9 @@ class Questions:
     texts: Sequence[str]
     labels: Sequence[int]
 
-    def part(self, name: str, remainder: int, of: int = 2) -> Questions:
-        """What is labelled with every ``of``-th label."""
-        chosen = [n for n, label in enumerate(self.labels) if label % of == remainder]
+    def part(self, name: str, belongs: Callable[[int], bool]) -> Questions:
+        """What is labelled with labels that belong to it."""
+        chosen = [n for n, label in enumerate(self.labels) if belongs(label)]
         return Questions(name, [self.texts[n] for n in chosen], [self.labels[n] for n in chosen])
 
 
@@ -77,15 +79,29 @@ def quora(data: Path, seed: int = 7) -> Questions | None:
 
 
 def vectors(texts: Sequence[str]) -> Vectors:
-    """all-MiniLM-L6-v2's embeddings, of length one; kept under `bench/out`."""
-    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-    path = OUT / f"cache-vectors-{digest}.npy"
+    """all-MiniLM-L6-v2's embeddings, of length one; kept under `bench/out`, text by text."""
+    path = OUT / "cache-vectors.npz"
+    known: dict[str, Vectors] = {}
     if path.is_file():
-        kept: Vectors = np.load(path)
-        return kept
-    made = embed(texts)
-    OUT.mkdir(parents=True, exist_ok=True)
-    np.save(path, made)
+        with np.load(path) as kept:
+            known = dict(zip(kept["names"].tolist(), kept["vectors"], strict=True))
+    names = [hashlib.sha256(text.encode()).hexdigest()[:24] for text in texts]
+    new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
+    if new:
+        known.update(zip(new, _embedded(list(new.values())), strict=True))
+        OUT.mkdir(parents=True, exist_ok=True)
+        np.savez(path, names=np.array(list(known)), vectors=np.stack(list(known.values())))
+    return np.stack([known[name] for name in names])
+
+
+def _embedded(texts: Sequence[str]) -> Vectors:
+    """By the product's own embedder, alike lengths together."""
+    embedder = BundledEmbedder(default_cache_dir())
+    made = np.zeros((len(texts), embedder.dims), np.float32)
+    order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+    for first in range(0, len(order), BATCH):
+        batch = order[first : first + BATCH]
+        made[batch] = embedder.embed([texts[number] for number in batch])
     return made
 
 

@@ -2,23 +2,24 @@
 
 Each question looks for its nearest entry (past the gates, where they are on). Where the decider
 serves it, that is a hit: right if and only if both have one label. Otherwise the model answers; the
-judge, who knows the labels, compares with the nearest entry; the decider learns that and the
-question becomes an entry, if the decider wants it, in the neighbour's cluster or in one of its own.
-One hit in ``audit_one_in``, drawn with the seed, is judged too, and learned from: it stays a hit.
+judge, who knows the labels, compares with that entry's answer, and, where it is another, with a few
+more near by, so that the question joins the cluster of its answer; the decider learns, and the
+question becomes an entry if the decider wants it. One would-be hit in ``audit_one_in``, drawn with
+the seed, is an audit: it is answered by the model, so it counts as a miss. Only `bounded` needs
+audits; the others are spared them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from bench.cache_questions import Questions, vectors
-from selvedge.cache import Pair, Slots, clash, content_words, pair_of, slots_of
+from selvedge.cache import Slots, also_compared, clash, content_words, pair_of, slots_of
 from selvedge.cache.bounds import at_most
 from selvedge.cache.deciding import Decider
 
@@ -96,37 +97,50 @@ class Course:
 
 
 def replay(
-    stage: Stage, order: Sequence[int], decider: Decider, *, gates: bool, audit_one_in: int = 20
+    stage: Stage, order: Sequence[int], decider: Decider, *, gates: bool, audit_one_in: int = 0
 ) -> Course:
     """The stream in its order; draws are seeded by the order's first question."""
     rng, course = Random(order[0]), Course()
     labels, texts = stage.questions.labels, stage.questions.texts
     entries, clusters = np.zeros(len(order), np.int64), np.zeros(len(order), np.int64)
-    kept = count = 0
+    kept = 0
+    answers: list[int] = []  # the label of each cluster
     for new in order:
         near, chosen = _nearest(stage, new, entries[:kept], clusters, gates)
         served = right = False
-        cluster = count
         if chosen >= 0:
             entry = near[chosen][2]
             pair = pair_of([(s, c) for s, c, _ in near], chosen, texts[new], stage.words[entry])
             right = labels[entry] == labels[new]
             name = str(entry), near[chosen][1]
             served = decider.decide(pair, *name, rng.random()).serve
-            audited = served and rng.random() * audit_one_in < 1.0
-            course.audits += audited
-            if audited or not served:
+            if served and audit_one_in and rng.random() * audit_one_in < 1.0:
+                course.audits += 1
+                served = False
+            if not served:
                 decider.learn(pair, *name, right)
-            if right:
-                cluster = int(near[chosen][1])
         if not served and (chosen < 0 or decider.inserts(right)):
+            cluster = _cluster(near, chosen, labels[new], answers)
+            if cluster == len(answers):
+                answers.append(labels[new])
             entries[kept], clusters[kept] = new, cluster
             kept += 1
-            count += cluster == count
         course.served.append(served)
         course.right.append(right)
     course.entries = kept
     return course
+
+
+def _cluster(
+    near: Sequence[tuple[float, str, int]], chosen: int, label: int, answers: Sequence[int]
+) -> int:
+    """Where the judge puts a new answer: a cluster near by that has it, or a new one."""
+    ranked = [(similarity, cluster) for similarity, cluster, _ in near]
+    for number in [chosen] * (chosen >= 0) + also_compared(ranked, chosen):
+        cluster = int(near[number][1])
+        if answers[cluster] == label:
+            return cluster
+    return len(answers)
 
 
 def _nearest(

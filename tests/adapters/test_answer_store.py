@@ -62,6 +62,8 @@ def test_an_answer_is_found_again_whole(store: AnswerStore) -> None:
     assert found.payloads == kept.payloads
     assert (found.usage, found.receipt, found.tags) == (kept.usage, "rc_1", ("faq",))
     assert store.get_entry(ACME, found.id, NOW + 1) == found
+    named = answer(id="ce_" + "0a" * 12)
+    assert store.put(Put(ACME, exact(2), named), NOW) == named.id
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_nothing_readable_lies_on_the_disk(tmp_path: Path) -> None:
 
 
 def test_a_question_lives_with_its_answer(store: AnswerStore) -> None:
-    question = Question("How?", b"b" * 16, b"slots", b"p" * 8, "cl", "key-1")
+    question = Question("How?", b"b" * 16, b"slots", b"cluster1", "key-1")
     entry = store.put(Put(ACME, exact(1), answer(), question), NOW)
     assert entry is not None
     tag, raw = store.keys.tag(ACME), bytes.fromhex(entry[3:])
@@ -221,7 +223,7 @@ def test_a_question_lives_with_its_answer(store: AnswerStore) -> None:
 def test_small_things_are_sealed_to_their_place(store: AnswerStore) -> None:
     store.put(Put(ACME, exact(1), answer()), NOW)
     tag = store.keys.tag(ACME)
-    store.keep_small("learned", tag + b"route", b"what it learned")
+    store.keep_small("learned", [(tag + b"route", b"what it learned")])
     assert store.small("learned", tag + b"route") == b"what it learned"
     assert store.small("learned", tag + b"other") is None
     assert list(store.smalls("learned", tag)) == [tag + b"route"]

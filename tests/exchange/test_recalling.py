@@ -112,7 +112,7 @@ def test_a_hit_has_a_receipt_and_asks_no_engine() -> None:
     assert isinstance(ask, Ask)
     asked = read_asked(ask, BODY, DIGEST)
     assert asked is not None
-    assert recall == Recall(SCOPE, EXACT, CacheWish(), asked, ask)
+    assert recall == Recall(SCOPE, EXACT, CacheWish(), asked, ask, "free")
     receipt = talk.expect(Record, WRITTEN).receipt
     assert talk.end() == Reuse(kept(), 60)
     assert not talk.said(Intend)
@@ -293,11 +293,10 @@ def test_a_recall_that_fails_is_no_reason_to_refuse() -> None:
     "release",
     [
         cached(None),
-        cached(EXACT, handling=("zero-retention",)),
         cached(EXACT, zone="eea"),  # entered in transit
-        cached(CacheRule(models=("other",))),
+        cached(CacheRule(models=("embed",))),
     ],
-    ids=["no-rule", "zero-retention", "transit", "model"],
+    ids=["no-rule", "transit", "model"],
 )
 def test_where_nothing_may_be_kept_nothing_is_asked(release: Release) -> None:
     talk = begin(release)

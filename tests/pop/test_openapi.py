@@ -9,6 +9,7 @@ from typing import Any
 
 from selvedge.fabric import DIALECT_PATHS, REFUSALS, Route
 from selvedge.pop.app import App
+from selvedge.pop.cache_pages import METHODS
 from selvedge.pop.openapi import render_openapi
 from tests.support import run
 from tests.support.fleets import bearer
@@ -47,6 +48,7 @@ def test_it_tells_of_every_page_and_route(tmp_path: Path) -> None:
                 "/v1/models/{id}",
                 "/v1/responses/{id}",
                 "/v1/responses/{id}/input_items",
+                *METHODS,
             }
             assert told == (pages - aliases) | {*Route, *DIALECT_PATHS} | named
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from selvedge.adapters import AnswerStore, KeptAnswer, Put, ScopeKeys
+from selvedge.adapters import AnswerStore, KeptAnswer, Purge, Put, ScopeKeys
 from selvedge.cache import Asked, Scope
-from selvedge.fabric import CacheRule, Release
+from selvedge.fabric import CacheRule, Release, StoreFailed
 from selvedge.pop.answer_cache import Similar
 from tests.support.pops import RunningPop
 
@@ -32,6 +32,8 @@ class WritingLink:
         self.kept: list[tuple[Scope, Asked, KeptAnswer]] = []
         self.asked: list[tuple[Scope, CacheRule, Asked]] = []
         self.similar: Callable[[Scope, Asked], Similar | None] = lambda scope, asked: None
+        self.hits: list[str] = []
+        self.bad: list[tuple[str, str]] = []
         self.held: list[Callable[[], None]] | None = None
         """Answers that wait to be told, where they are to wait."""
 
@@ -42,6 +44,8 @@ class WritingLink:
         asked: Asked,
         now_us: int,
         tell: Callable[[Similar | None], None],
+        *,
+        key: str = "",
     ) -> None:
         """Tell at once, or when the test lets it go."""
         self.asked.append((scope, rule, asked))
@@ -51,7 +55,29 @@ class WritingLink:
         else:
             self.held.append(lambda: tell(found))
 
-    def remember(self, scope: Scope, rule: CacheRule, asked: Asked, kept: KeptAnswer) -> None:
+    def hit(self, scope: Scope, entry: str) -> None:
+        """Note it."""
+        self.hits.append(entry)
+
+    async def report_bad(self, tenant: str, entry: str, now_us: int) -> None:
+        """Note it, and drop the entry; another tenant's is none."""
+        if not any(kept.id == entry and scope.tenant == tenant for scope, _, kept in self.kept):
+            raise StoreFailed(f"tenant {tenant!r} has no entry {entry!r}")
+        self.bad.append((tenant, entry))
+        await self.purge(Purge(tenant=tenant, entry=entry), now_us)
+
+    async def purge(self, what: Purge, now_us: int) -> None:
+        """Purge the store."""
+        self.store.purge(what, now_us)
+
+    async def stats(self, tenant: str | None = None) -> bytes:
+        """How many answers were handed over."""
+        owned = [kept.id for scope, _, kept in self.kept if scope.tenant == tenant]
+        return msgspec.json.encode({"entries": len(owned)})
+
+    def remember(
+        self, scope: Scope, rule: CacheRule, asked: Asked, kept: KeptAnswer, *, key: str = ""
+    ) -> None:
         """Write it down."""
         self.kept.append((scope, asked, kept))
         self.store.put(Put(scope, asked.exact, kept), kept.made_us)
@@ -62,7 +88,7 @@ def open_cache(pop: RunningPop) -> WritingLink:
     keys = ScopeKeys(pop.directory / "cache.keys", writes=True)
     link = WritingLink(AnswerStore(pop.directory / "cache", keys, writes=True))
     pop.state.cache.store = link.store  # one map may be opened once in a process
-    pop.state.cache.link = link
+    pop.state.cache.link = pop.state.cache.desk = link
     return link
 
 

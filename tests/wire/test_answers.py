@@ -327,3 +327,31 @@ def test_an_answer_that_nobody_counted_has_a_length(body: str, spoken: int) -> N
     read = read_answer(ASK, body.encode())
     assert read is not None
     assert read[0].text_bytes == spoken
+
+
+@pytest.mark.parametrize(
+    ("body", "usage"),
+    [
+        (b'{"results":[],"usage":{"total_tokens":5}}', Usage(5, provenance="reported")),
+        (
+            b'{"results":[],"usage":{"prompt_tokens":4,"total_tokens":5}}',
+            Usage(4, provenance="reported"),
+        ),
+        (
+            b'{"results":[],"meta":{"tokens":{"input_tokens":3}}}',
+            Usage(3, provenance="reported"),
+        ),
+        (b'{"results":[],"meta":{"billed_units":{"search_units":1}}}', None),
+        (b'{"results":[],"usage":{"total_tokens":-7}}', Usage(provenance="reported")),
+    ],
+)
+def test_a_ranking_tells_its_usage_in_four_ways(body: bytes, usage: Usage | None) -> None:
+    read = read_answer(Ask(Route.RERANK, "rank"), body)
+    assert read is not None
+    assert read[0] == AnswerFacts(usage, None)
+    assert read[1] == body
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"results":{}}', b"[]", b"\xff"])
+def test_what_is_no_ranking(body: bytes) -> None:
+    assert read_answer(Ask(Route.RERANK, "rank"), body) is None

@@ -20,7 +20,7 @@ def test_rows(row: Profile) -> None:
 
 def test_the_engines_of_the_house() -> None:
     own = {"llama.cpp", "openai", "vllm", "sglang", "tgi", "ollama"}
-    away = {"openai-api", "azure", "anthropic", "bedrock", "gemini", "vertex"}
+    away = {"cohere", "openai-api", "azure", "anthropic", "bedrock", "gemini", "vertex"}
     assert set(PROFILES) == own | away
     assert {one.dialect for one in PROFILES.values()} == set(DIALECTS)
     # The only moments at which llama.cpp notices that its client has left.

@@ -14,6 +14,8 @@ from selvedge.adapters.bundled_models import (
     model_digest,
     model_path,
 )
+from selvedge.adapters.cache_link import CacheDown, CacheLink, Found
+from selvedge.adapters.cache_process import CacheProcess, CacheSettings, open_store, run_cache
 from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
 from selvedge.adapters.cedar import read_policies
 from selvedge.adapters.certificates import (
@@ -24,6 +26,7 @@ from selvedge.adapters.certificates import (
     defer,
 )
 from selvedge.adapters.collector_folder import CollectorFolder
+from selvedge.adapters.embedder import BundledEmbedder, Embedder, EmbedderFailed, UrlEmbedder
 from selvedge.adapters.engine_commands import STARTED, WRITTEN_BEFORE, ToStart, command_for
 from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard
 from selvedge.adapters.entropy import Entropy
@@ -214,6 +217,11 @@ __all__ = [
     "Ask",
     "BadCertificate",
     "BadWebhook",
+    "BundledEmbedder",
+    "CacheDown",
+    "CacheLink",
+    "CacheProcess",
+    "CacheSettings",
     "Call",
     "CaseConfig",
     "Cell",
@@ -225,6 +233,8 @@ __all__ = [
     "CollectorFolder",
     "DataMissing",
     "EmbeddedEngine",
+    "Embedder",
+    "EmbedderFailed",
     "EngineProbe",
     "Entropy",
     "Facts",
@@ -232,6 +242,7 @@ __all__ = [
     "FileJournal",
     "FleetConfig",
     "FolderFiles",
+    "Found",
     "Heard",
     "Held",
     "HeldDelta",
@@ -287,6 +298,7 @@ __all__ = [
     "ToStart",
     "Told",
     "TransportFailed",
+    "UrlEmbedder",
     "Vault",
     "WatchedFile",
     "Way",
@@ -349,6 +361,7 @@ __all__ = [
     "open_delta",
     "open_prices",
     "open_release",
+    "open_store",
     "operator_public_key",
     "pair_keys",
     "parse_prices",
@@ -379,6 +392,7 @@ __all__ = [
     "rows_of_lines",
     "rows_of_parts",
     "rows_of_tenant",
+    "run_cache",
     "seal_delta",
     "seal_prices",
     "seal_release",

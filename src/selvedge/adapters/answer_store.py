@@ -195,13 +195,14 @@ class AnswerStore:
             self.used, self._seq = used, seq
             raise
 
-    def keep_small(self, name: str, place: bytes, plain: bytes) -> None:
-        """Keep a thing of a scope sealed beside the answers; ``place`` begins with the tag."""
-        key = self.keys.by_tag(place[:TAG_BYTES])
-        if key is not None:
-            record = seal(key, place, b"", plain, self._entropy.take(_NONCE_BYTES))
-            with self._writing() as txn:
-                txn.put(place, record, db=self._db(name))
+    def keep_small(self, name: str, things: Sequence[tuple[bytes, bytes]]) -> None:
+        """Keep things of scopes sealed beside the answers: places that begin with the tag."""
+        with self._writing() as txn:
+            for place, plain in things:
+                key = self.keys.by_tag(place[:TAG_BYTES])
+                if key is not None:
+                    record = seal(key, place, b"", plain, self._entropy.take(_NONCE_BYTES))
+                    txn.put(place, record, db=self._db(name))
 
     def purge(self, what: Purge, now_us: int) -> None:
         """Make it unfindable for every process before returning; `sweep` removes it."""
@@ -258,7 +259,7 @@ class AnswerStore:
     @property
     def bytes_used(self) -> int:
         """Of all scopes."""
-        return sum(use.bytes for use in self.used.values())
+        return sum(use.bytes for use in list(self.used.values()))
 
     def sync(self) -> None:
         """Free the slots of readers that died, and bring the last commit to the disk."""
@@ -433,7 +434,7 @@ class AnswerStore:
         if self._marks.refuses(key, head):
             return None
         raw = raw_id(kept.id) or self._entropy.take(ID_BYTES)
-        kept = structs.replace(kept, id=_PREFIX + raw.hex())
+        kept = structs.replace(kept, id=entry_id(raw))
         place, name = key.tag + raw, key.tag + head.exact
         before = txn.get(name, db=self._db("exact"))
         if before is not None:

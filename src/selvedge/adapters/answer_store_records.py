@@ -29,7 +29,7 @@ class KeptAnswer(msgspec.Struct, frozen=True):
     """A whole answer and what its receipt said. One of ``payloads`` and ``body`` is empty."""
 
     id: str
-    """``ce_`` and 24 hex digits; the store gives it where it is empty."""
+    """``ce_`` and 24 hex digits; the store gives one where this is none."""
     made_us: int
     ttl_us: int
     model: str
@@ -57,10 +57,9 @@ class Question(msgspec.Struct, frozen=True, array_like=True):
     text: str
     bucket: bytes
     slots: bytes = b""
-    """What the gates compare, as its room writes it."""
-    print: bytes = b""
-    """A fingerprint of the answer: entries that have it in common answer the same."""
-    cluster: str = ""
+    """What the gates compare (`cache.Slots`, MessagePack)."""
+    cluster: bytes = b""
+    """Entries that have it in common answer the same."""
     by: str = ""
     """Who asked, by the id of the key: its own entries need no judgement."""
     trusted: bool = False

@@ -263,6 +263,8 @@ def _key(name: str, one: KeyConfig, config: FleetConfig, facts: Facts) -> Key:
         routes=tuple(one.routes),
         zones=tuple(one.zones),
         limits=one.limits,
+        passes_to=one.passes_to,
+        falls_back=one.falls_back,
     )
 
 

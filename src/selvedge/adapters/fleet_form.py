@@ -179,6 +179,11 @@ class KeyConfig(
     routes: list[str] = []
     zones: list[str] = []
     limits: Limits = NO_LIMITS
+    passes_to: str | None = None
+    """The provider whose own key it is: what its client sends is passed there. Its hash comes by
+    `selvedge provider key import`, not from here.
+    """
+    falls_back: bool = False
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -151,7 +151,7 @@ class ScopeKeys:
     def of_tenant(self, tenant: str) -> list[bytes]:
         """The scopes of a tenant that have a key."""
         mark = self.tenant(tenant)
-        return [tag for tag, key in self._keys.items() if key.tenant == mark]
+        return [tag for tag, key in list(self._keys.items()) if key.tenant == mark]
 
     def hide(self, kind: str, words: str) -> bytes:
         """A keyed hash (16 bytes) in place of a name, the same for every scope of the PoP."""

@@ -9,8 +9,9 @@ from selvedge.cache.deciders import decider_of
 from selvedge.cache.deciding import NEAR, Decider, Pair, Verdict
 from selvedge.cache.gates import Slots, clash, slots_of
 from selvedge.cache.keepable import why_not_kept
-from selvedge.cache.pairing import content_words, pair_of
+from selvedge.cache.pairing import also_compared, content_words, pair_of
 from selvedge.cache.scope import WHOLE, CacheStatus, Candidate, Scope, admits, judge
+from selvedge.cache.value import over_share, to_leave, value_of
 
 __all__ = [
     "NEAR",
@@ -28,16 +29,20 @@ __all__ = [
     "Verdict",
     "admits",
     "age_s",
+    "also_compared",
     "cache_status",
     "calibration",
     "clash",
     "content_words",
     "decider_of",
     "judge",
+    "over_share",
     "pair_of",
     "pooled",
     "read_asked",
     "read_cache_control",
     "slots_of",
+    "to_leave",
+    "value_of",
     "why_not_kept",
 ]

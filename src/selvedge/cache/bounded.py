@@ -19,10 +19,11 @@ threshold, since its new bins are seen in full and the served ones in small part
 Bins are taken together until `STRATUM` observations are in one, but not across a threshold that was
 in force, since they were sampled differently.
 
-**Sequential.** Bounds are taken anew on a schedule that does not look at labels: first at `FIRST`
-times the observations that would do if none was wrong, then whenever they have grown by `LATER`;
-the k-th time at level alpha / (k (k + 1)). These add up to alpha, so with probability 1 - alpha
-every threshold that ever came into force was a good one.
+**Sequential.** Bounds are taken anew on a schedule that does not look at labels: first when `FIRST`
+times the observations that would do if none was wrong look promising to the general model (which
+has learned nothing here), then whenever these, and once something is served all observations, have
+grown by `LATER`; the k-th time at level alpha / (k (k + 1)). These add up to alpha, so with
+probability 1 - alpha every threshold that ever came into force was a good one.
 An observation is scored before it is learned from, so no score knows its own label. An e-process
 (Waudby-Smith and Ramdas, arXiv 2010.09686) would need no schedule and spend less, but it needs all
 to be sampled alike: with one hit in twenty audited, its bets on a laxer threshold shrink by that
@@ -52,20 +53,21 @@ import msgspec
 
 from selvedge.cache.bounds import at_least, weighted_at_most
 from selvedge.cache.deciding import Pair, Verdict
-from selvedge.cache.scoring import Fitted, Scoring
+from selvedge.cache.scoring import Fitted, Scoring, general_score
 
 BINS: Final = 90
 """Of a tenth in log-odds each, the first from 0 down, the last from 8.9 up."""
 PRIOR_MAX: Final = 4000.0
 """What other routes' observations count for at most, in observations."""
 START: Final = 2.0
-FIRST: Final = 4.0
+FIRST: Final = 2.0
 LATER: Final = 1.5
 STRATUM: Final = 50.0
 FIRST_WITH_PRIOR: Final = 50
 """Observations of its own before a route may lean on its tenant's others."""
 
 _NEVER: Final = 1e9
+_NO_LOOK: Final = 1 << 60
 
 
 class _Kept(msgspec.Struct, array_like=True):
@@ -77,6 +79,8 @@ class _Kept(msgspec.Struct, array_like=True):
     looks: int = 0
     next_look: int = 0
     lowest: int = BINS
+    promising: int = 0
+    next_promising: float = 0.0
     cuts: list[int] = []
     threshold: float = _NEVER
     bound: float = 0.0
@@ -95,12 +99,15 @@ class Bounded:
     ) -> None:
         self.wrong_max = wrong_max
         self.alpha = 1.0 - confidence
+        self._promising = log(1.0 / wrong_max - 1.0)
         self.asked = [0.0] * BINS
         self.seen = [0.0] * BINS
         self.wrong = [0.0] * BINS
         self.looks = 0
         self.lowest = BINS
-        self.next_look = round(FIRST * needed(wrong_max, self.alpha / 2))
+        self.next_look = _NO_LOOK
+        self.promising = 0
+        self.next_promising = FIRST * needed(wrong_max, self.alpha / 2)
         self.cuts: list[int] = []
         self.threshold = _NEVER
         self.bound = 0.0
@@ -113,7 +120,7 @@ class Bounded:
         if other is not None and sum(other.seen) > 0.0:
             part = min(1.0, PRIOR_MAX / sum(other.seen))
             self.prior = [[part * count for count in row] for row in (other.seen, other.wrong)]
-            self.next_look = min(self.next_look, FIRST_WITH_PRIOR)
+            self.next_look = FIRST_WITH_PRIOR
 
     def decide(self, pair: Pair, entry: str, cluster: str, draw: float) -> Verdict:
         """By the score; the request is counted in its bin."""
@@ -135,10 +142,14 @@ class Bounded:
         if not correct:
             self.wrong[number] += 1.0
         self.scoring.learn(pair, entry, cluster, correct)
+        if general_score(pair) >= self._promising:
+            self.promising += 1
         seen = sum(self.seen)
-        if seen >= self.next_look:
-            self.next_look = int(seen * LATER) + 1
+        if seen >= self.next_look or self.promising >= self.next_promising:
             self._look()
+            self.next_promising = self.promising * LATER if self.lowest == BINS else _NEVER
+            if self.prior or self.lowest < BINS:
+                self.next_look = int(seen * LATER) + 1
 
     def inserts(self, correct: bool) -> bool:
         """Every miss: more questions of the same answer make the next ones surer."""
@@ -155,6 +166,8 @@ class Bounded:
             looks=self.looks,
             next_look=self.next_look,
             lowest=self.lowest,
+            promising=self.promising,
+            next_promising=self.next_promising,
             cuts=self.cuts,
             threshold=self.threshold,
             bound=self.bound,
@@ -168,6 +181,7 @@ class Bounded:
         self.asked, self.seen, self.wrong = state.asked, state.seen, state.wrong
         self.looks, self.next_look = state.looks, state.next_look
         self.lowest, self.cuts = state.lowest, state.cuts
+        self.promising, self.next_promising = state.promising, state.next_promising
         self.threshold, self.bound, self.prior = state.threshold, state.bound, state.prior
 
     def _look(self) -> None:

@@ -19,6 +19,11 @@ _EMPTY: Final = frozenset(
 )
 _UNCOUNTED: Final = english.NEGATIONS | frozenset([",", "."])
 """Compared apart, or not at all."""
+_LOOSE: Final = english.words(
+    "this that these those here there some any one if and or but because while when what how where "
+    "why still yet now already currently much"
+)
+"""Weak words that are no rivals of others but those that are listed."""
 _WORDS_MAX: Final = 120
 """Longer texts are not compared in their order, and so do not agree."""
 
@@ -41,6 +46,8 @@ def compare(new: tuple[str, ...], kept: tuple[str, ...]) -> Compared:
     for one, other in renamed.items():
         alone_new.remove(one)
         alone_kept.remove(other)
+    alone_new = [word for word in alone_new if not _told(word, kept, words)]
+    alone_kept = [word for word in alone_kept if not _told(word, new, words)]
     reason = (
         _left(_strong(alone_new, new), _strong(alone_kept, kept), words)
         or _soft(alone_new, alone_kept)
@@ -79,6 +86,11 @@ def _explain(new: list[str], kept: list[str], words: Lexicon) -> dict[str, str]:
                 found[one] = other
                 break
     return found
+
+
+def _told(word: str, text: tuple[str, ...], words: Lexicon) -> bool:
+    """Whether the other text says as much in a word that is already matched."""
+    return word[0] != HARD and any(words.agree(word, other) for other in text)
 
 
 def _stands(one: str, other: str, words: Lexicon) -> bool:
@@ -132,6 +144,8 @@ def _apart(word: str, text: tuple[str, ...], alone: list[str]) -> bool:
     if word in english.WEAK or word in english.MODIFIERS:
         return True
     at = text.index(word)
+    if text[at + 1 : at + 2] and text[at + 1] in ("of", "for", "on"):
+        return False  # "the status of", "a charge for": what is asked about.
     beside = text[max(at - 1, 0) : at] + text[at + 1 : at + 2]
     return all(one in english.SOFT or one in alone or not one[-1].isalnum() for one in beside)
 
@@ -152,6 +166,9 @@ def _rivals(new: Iterable[str], kept: Iterable[str]) -> str | None:
         for a, b in ((here, there), (there, here)):
             if a & one and b & other:
                 return f"one says {min(a & one)!r}, the other {min(b & other)!r}"
+    here, there = here - _LOOSE, there - _LOOSE
+    if len(here) == 1 == len(there) and not any(here | there <= group for group in english.ALIKE):
+        return f"one says {min(here)!r}, the other {min(there)!r}"
     return None
 
 

@@ -7,9 +7,10 @@ request path, and the decider learns: so every miss that has a neighbour is an o
 sampled hit that was answered again (an audit) is one too.
 
 **Entry and cluster.** An entry is one question that was answered; a cluster is what shares one
-answer. A question that was judged to have its neighbour's answer joins the neighbour's cluster, any
-other opens a new one. `rival` is the nearest entry of another cluster: two clusters that in truth
-have one answer only make a decider more careful.
+answer. A question that was judged to have its neighbour's answer joins the neighbour's cluster;
+otherwise the judge compares with a few more near by (`pairing.also_compared`), and where none is
+the same it opens a cluster of its own. `rival` is the nearest entry of another cluster: two
+clusters that in truth have one answer only make a decider more careful.
 
 A decider knows nothing of texts, vectors, clocks or files, and draws no numbers: ``draw`` is an
 argument. `decide` is cheap (some microseconds); `learn` fits again now and then and belongs off the

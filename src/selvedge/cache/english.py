@@ -11,75 +11,91 @@ from __future__ import annotations
 from typing import Final
 
 
-def _words(text: str) -> frozenset[str]:
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
     return frozenset(text.split())
 
 
-NEGATIONS: Final = _words(
+NEGATIONS: Final = words(
     "not no never without none nobody nothing neither nor nowhere non lack lacks lacking minus"
 )
 """Each turns round the word after it."""
 
-ARTICLES: Final = _words(
-    "a an the of in at on as is are am be been being do does it its there here"
-)
-SILENT: Final = ARTICLES | _words(
-    "was were did has have had having doing this that these those so very really just please "
-    "actually also too then well ok okay kindly basically simply even quite rather pretty "
-    "exactly right-away somehow anyway oh ah um hmm hi hello hey thanks thank cheers sir madam "
-    "dear guys regards which who-rel own such able i me my mine myself we us our ours ourselves "
-    "you your yours yourself for by with to into onto about via through using within from "
-    "can could may might must should shall will would ought"
+ARTICLES: Final = words("a an the of in at on as is are am be been being do does it its")
+"""Those and the other words after which a preposition still waits for its noun."""
+SILENT: Final = ARTICLES | words(
+    "was were did has have had having so very really just please actually also too then well ok "
+    "okay kindly basically simply even quite rather pretty exactly somehow anyway oh ah um hmm hi "
+    "hello hey thanks thank cheers sir madam dear guys regards which own such able i me my mine "
+    "myself we us our ours ourselves you your yours yourself for by with to into onto about via "
+    "through using within from can could may might must should shall will would ought"
 )
 """Never compared as words; persons, modal verbs and places in the sentence are compared apart."""
 
-WEAK: Final = SILENT | _words(
-    "get want need like know help try possible way think tell let make use currently still yet now "
-    "already see seem look go come happen say believe sure wonder understand explain info "
-    "information detail question issue something anything everything thing somehow one some any if "
-    "and or but because since when while what how where why give take keep put much more-of "
-    "step process instruction find out-of out-find about-to assist assistance advise advice "
-    "recently lately guide problem trouble attempt wish supposed appear regard concern "
-    "certain specific particular exact apparently unfortunately figure idea reason time able "
-    "proper procedure perform carry-out proceed order-to around kind sort bit lot ask wait soon"
+WEAK: Final = SILENT | words(
+    "this that these those here there get want need like know help try possible way think tell let "
+    "make use currently still yet now already see seem look go come happen say believe sure wonder "
+    "understand explain info information detail question issue something anything everything thing "
+    "one some any if and or but because while when what how where why give take keep put much step "
+    "process instruction find about-to assist assistance advise advice recently lately guide "
+    "problem trouble attempt wish supposed appear regard concern certain specific particular exact "
+    "apparently unfortunately figure idea reason time proper procedure perform proceed around kind "
+    "sort bit lot ask wait soon"
 )
-"""May stand in one text alone, unless a rival of theirs stands in the other (`RIVALS`)."""
+"""May stand in one text alone, unless a rival stands in the other (`RIVALS`, `ALIKE`)."""
 
-SOFT: Final = WEAK | _words(
+ALIKE: Final[tuple[frozenset[str], ...]] = tuple(
+    map(
+        words,
+        (
+            "get have want need find look like wish",
+            "know understand wonder explain tell see guide figure think believe",
+            "problem issue trouble concern",
+            "question issue problem",
+            "try attempt",
+            "step process procedure way instruction",
+            "detail info information",
+            "currently still now yet",
+            "recently lately",
+            "help assist assistance advise advice",
+            "seem appear look",
+            "go come happen",
+            "certain specific particular exact",
+            "kind sort",
+            "something anything thing one",
+        ),
+    )
+)
+"""Weak words that may stand for each other; any two others turn a question round."""
+
+SOFT: Final = WEAK | words(
     "new order account app option item apply provide available access interest interested create "
-    "cause message done else accept require support allow amount request receive start mean check "
-    "stuff service someone somebody anyone anybody person correctly properly successfully real "
-    "actual fully completely additional extra charge fail payment transaction money cash old "
-    "arrive complete send fix show appear display status statement though inform expect hear "
-    "difficulty forth notice obtain locate recent inform another anywhere immediately"
+    "done accept require allow amount request receive start mean check stuff service someone "
+    "somebody anyone anybody person correctly properly successfully actual fully additional extra "
+    "arrive complete send though inform expect hear difficulty forth notice obtain locate recent "
+    "anywhere immediately"
 )
 """May stand in one text alone too, if the other then has nothing left, and it stands by itself:
 "in the app" tells little, "app password" is another password."""
 
-MODIFIERS: Final = _words("new extra additional actual recent another")
+MODIFIERS: Final = words("new extra additional actual recent")
 """Soft words that may stand beside any other."""
 
 RIVALS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = tuple(
-    (_words(a), _words(b))
+    (words(a), words(b))
     for a, b in (
         ("and", "or"),
         ("some", "any"),
-        ("come", "go"),
-        ("take", "give put keep"),
-        ("get", "give put"),
-        ("if", "because since"),
+        ("if", "because"),
         ("still", "already yet"),
-        ("question", "issue problem"),
-        ("reason", "way process"),
-        ("time", "way reason"),
-        ("use", "make"),
-        ("ask", "tell explain"),
-        ("want", "have-own"),
-        ("soon", "already now"),
-        ("much", "one some"),
+        ("soon", "already now recently lately"),
+        ("here", "there"),
+        ("this these", "that those"),
+        ("bit", "lot much"),
+        ("now", "recently lately"),
     )
 )
-"""Weak words that turn a question round when one stands against the other."""
+"""Weak words that turn a question round when one stands against the other, whatever else stands."""
 
 QUANTIFIERS: Final = {
     "all": "all",
@@ -111,15 +127,20 @@ QUANTIFIERS: Final = {
 }
 """Words of amount: never silent, and one for another only where they map alike."""
 
-CAN: Final = _words("can could may might able allowed possible permitted")
-MUST: Final = _words("must required mandatory obligatory compulsory obliged")
-OUGHT: Final = _words("should shall ought recommended advisable")
-WILL: Final = _words("will")
+CAN: Final = words("can could may might able allowed possible permitted")
+MUST: Final = words("must required mandatory obligatory compulsory obliged")
+OUGHT: Final = words("should shall ought recommended advisable")
+WILL: Final = words("will")
 
-TO: Final = _words("to into onto toward towards")
-FROM: Final = _words("from")
-BY: Final = _words("by with via using through")
-FOR: Final = _words("for")
+TO: Final = words("to into onto toward towards")
+FROM: Final = words("from")
+BY: Final = words("by with via using through")
+FOR: Final = words("for")
+OBJECT_AFTER: Final = words(
+    "to from for by with about of at on against call send give pay tell ask show help contact trust "
+    "see meet follow owe"
+)
+"""Words after which "you" is who it is done to."""
 LEADS: Final = {
     **dict.fromkeys(TO, "to"),
     **dict.fromkeys(FROM, "from"),
@@ -128,6 +149,7 @@ LEADS: Final = {
     **dict.fromkeys(("before", "until", "till"), "before"),
     **dict.fromkeys(("after", "since"), "after"),
     **dict.fromkeys(("in", "on", "at"), "in"),
+    "as": "as",
     "about": "about",
     "against": "against",
     "over": "over",
@@ -141,31 +163,15 @@ LEADS: Final = {
 """Prepositions, and what they say of the word after them."""
 LEAD_RIVALS: Final = frozenset(
     frozenset(pair.split())
-    for pair in [
-        "to from",
-        "from for",
-        "to by",
-        "for by",
-        "before after",
-        "over under",
-        "for against",
-        "about from",
-        "about by",
-        "in before",
-        "in after",
-        "to before",
-        "to after",
-        "by before",
-        "by after",
-        "than instead",
-        "about to",
-        "from against",
-        "instead by",
-        "instead for",
-        "instead to",
-        "instead from",
-    ]
+    for pair in (
+        *("to from", "from for", "to by", "for by", "before after", "over under", "for against"),
+        *("about from", "about by", "about for", "in before", "in after", "to before", "to after"),
+        *("by before", "by after", "than instead", "about to", "from against", "instead by"),
+        *("instead for", "instead to", "instead from", "as by", "as for", "as to", "as from"),
+    )
 )
+NAME_LEAD_RIVALS: Final = LEAD_RIVALS | {frozenset(("in", "to")), frozenset(("in", "from"))}
+"""Before a name: "in Paris" is not "to Paris", but "in my account" may be "to my account"."""
 
 CONTRACTED: Final = {
     "cant": "can not",
@@ -335,7 +341,7 @@ CLOSED: Final = (
     | frozenset(SCALES)
     | frozenset(ORDINALS.values())
     | frozenset(MONTHS.values())
-    | _words(
+    | words(
         "who whom whose he she they him her them his hers their theirs himself herself themselves "
         "vs etc versus cannot unlike among amid onto upon toward towards per plus against unless "
         "although though whether whatever whenever wherever whoever nor yes eh till"

@@ -95,36 +95,48 @@ def clash(new: Slots, kept: Slots) -> str | None:
 
 
 _KINDS: Final = frozenset(
-    frozenset(pair.split())
-    for pair in (
-        "how yes",
-        "what how-much",
-        "when what-time",
-        "when what-day",
-        "when how-long-take",
-        "how-long how-long-take",
-        "what yes",
-    )
+    {
+        *(frozenset(("", kind)) for kind in ("how", "why", "what")),
+        frozenset(("what", "how-much")),
+        frozenset(("when", "what-time")),
+        frozenset(("when", "what-day")),
+        frozenset(("when", "how-long-take")),
+        frozenset(("how-long", "how-long-take")),
+    }
 )
-_GETS: Final = frozenset(
-    ["get", "find", "see", "access", "obtain", "buy", "purchase", "order", "locate"]
-)
+"""Kinds of question that may have one answer; "" only states or commands."""
+_NEED_KINDS: Final = ("yes", "who", "when", "where")
+_GETS: Final = english.words("get find see access obtain buy purchase order locate")
 """How one gets a thing is often where."""
-"""Kinds of question that may have one answer."""
 
 
 def _kinds(new: Slots, kept: Slots) -> str | None:
     """Whether they ask for the same kind of answer, about the same time."""
     a, b = new.asks, kept.asks
-    get = {a, b} == {"how", "where"} and all(_GETS & set(of.words) for of in (new, kept))
-    if a and b and a != b and frozenset((a, b)) not in _KINDS and not get:
-        return f"one asks {a!r}, the other {b!r}"
+    if a != b and not _same_kind(new, kept):
+        return f"one asks {a or 'nothing'!r}, the other {b or 'nothing'!r}"
+    if a == b and a in _NEED_KINDS and ("need" in new.words) != ("need" in kept.words):
+        return "only one asks what is needed"
     if not new.tense or not kept.tense or new.tense == kept.tense:
         return None
-    if {new.tense, kept.tense} == {"past", "later"}:
+    times = {new.tense, kept.tense}
+    if "later" in times and "now" not in times:
         return "one asks of the past, the other of the future"
     own = _speaks_of_self(new) or _speaks_of_self(kept)
-    return None if own and "did" not in new.words + kept.words else "the times differ"
+    if times == {"past", "done"} or (own and "did" not in new.words + kept.words):
+        return None
+    return "the times differ"
+
+
+def _same_kind(new: Slots, kept: Slots) -> bool:
+    a, b = new.asks, kept.asks
+    kinds = {a, b}
+    if kinds == {"how", "where"}:
+        return all(_GETS & set(of.words) for of in (new, kept))
+    if kinds in ({"how", "yes"}, {"", "yes"}):
+        asker = new if a == "yes" else kept
+        return "can" in asker.duties or not a or not b
+    return frozenset(kinds) in _KINDS
 
 
 def _speaks_of_self(slots: Slots) -> bool:
@@ -157,7 +169,7 @@ def _roles(new: Slots, kept: Slots, compared: Compared) -> str | None:
     a, b = new.persons, kept.persons
     if a == b:
         return None
-    mine, yours = {"I", "me", "my"}, {"you", "your"}
+    mine, yours = {"I", "me", "my"}, {"you", "thee", "your"}
     if mine & set(a) and yours & set(a) and mine & set(b) and yours & set(b):
         if not _within(_subjects(a), _subjects(b)):
             return "who does it to whom differs"
@@ -165,13 +177,17 @@ def _roles(new: Slots, kept: Slots, compared: Compared) -> str | None:
         return "one speaks of yours, the other of mine"
     elif "my" in a and "your" in b and "your" not in a and "my" not in b:
         return "one speaks of mine, the other of yours"
+    if new.asks == kept.asks == "yes" and {_subjects(a), _subjects(b)} == {("I",), ("you",)}:
+        return "one asks about me, the other about you"
+    if ("thee" in a and "me" in b) or ("me" in a and "thee" in b):
+        return "one speaks to you, the other of me"
     if ("I" in a) != ("I" in b) and ("me" in a) != ("me" in b) and ("I" in a) != ("me" in a):
         return "who does it to whom differs"
     return None
 
 
 def _subjects(persons: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(person for person in persons if person in ("I", "me", "you"))
+    return tuple(person for person in persons if person in ("I", "me", "you", "thee"))
 
 
 def _within(a: tuple[str, ...], b: tuple[str, ...]) -> bool:
@@ -190,7 +206,9 @@ def _leads(new: Slots, kept: Slots) -> str | None:
             if other is None:
                 loose = lead == "from" and (not word or HARD + word in texts.words)
             else:
-                loose = frozenset((lead, other)) in english.LEAD_RIVALS
+                named = HARD + word in texts.words
+                rivals = english.NAME_LEAD_RIVALS if named else english.LEAD_RIVALS
+                loose = frozenset((lead, other)) in rivals
             if loose:
                 return f"one says {lead!r} {word!r}, the other does not"
     return None

@@ -10,6 +10,8 @@ from selvedge.cache.deciding import NEAR, Pair
 
 NEIGHBOURS: Final = 32
 """How many of the nearest entries are looked at; `pair_of` takes fewer or more."""
+COMPARED_MAX: Final = 2
+"""With how many answers more a new one is compared that is not its neighbour's."""
 _WORD: Final = re.compile(r"\w+")
 _EMPTY: Final = (
     "a about an and any are as at be been but by can could did do does for from get got had has"
@@ -53,3 +55,22 @@ def pair_of(
     either = len(own | words) if words is not None else 0
     overlap = len(own & words) / either if words is not None and either else 0.0
     return Pair(similarity, rival, len(others), overlap, len(new.split()), agree)
+
+
+def also_compared(near: Sequence[tuple[float, str]], chosen: int) -> list[int]:
+    """Which of ``near`` a new answer is compared with where it is not the chosen one's (-1: where
+    none was chosen): the nearest entry of each of the next clusters, those that the gates turned
+    away too. The question joins the first cluster whose answer it has.
+
+    This is no hit and needs no gate: it only tells which entries share an answer. Without it, an
+    answer falls into many clusters, which look like rivals of each other, and fewer hits are sure.
+    """
+    seen = {near[chosen][1]} if chosen >= 0 else set[str]()
+    found: list[int] = []
+    for number, (_, cluster) in enumerate(near):
+        if cluster not in seen:
+            seen.add(cluster)
+            found.append(number)
+            if len(found) == COMPARED_MAX:
+                break
+    return found

@@ -343,8 +343,8 @@ what place = where
 in what place = where
 where can i = where
 where do i = where
-where do i go to = where
-where do i go if = where
+where do i go to = how i
+where do i go if = how i
 where could i = where
 where should i = where
 where would i = where
@@ -714,6 +714,29 @@ what is the best way to = how
 what's the best way to = how
 without a fee = free
 my own =
+showing as =
+shows as =
+show as =
+shown as =
+appearing as =
+appears as =
+listed as =
+marked as =
+i can not seem to figure out why = why
+i can not seem to understand why = why
+i can not understand why = why
+i can not seem to figure out how to = how
+i can not seem to = i can not
+can not seem to = can not
+will not let me = i can not
+does not let me = i can not
+did not let me = i can not
+is not letting me = i can not
+will not allow me to = i can not
+do not see why = why
+went wrong = fail
+go wrong = fail
+what is the point of = why
 the us = usa
 what gives =
 added money = topup
@@ -748,9 +771,6 @@ do you offer = is there
 in the world =
 of all time =
 in my case =
-for me =
-for my =
-of mine =
 to me = me
 on my end =
 in the app =
@@ -961,4 +981,7 @@ unsuccessful fail
 trade exchange
 order request
 europe european
+get order
+get request
+get apply
 """

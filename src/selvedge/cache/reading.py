@@ -42,6 +42,34 @@ _LOUD: Final = frozenset({"it", "us", "who", "may", "will", "mark"})
 """Words that say nothing in small letters, and a name in capitals."""
 _SIGNS: Final = {sign: english.UNITS[sign] for sign in "$€£¥₹"}
 """Written before the number or after it."""
+_NOUNS: Final = frozenset(
+    [
+        "if",
+        "while",
+        "for",
+        "and",
+        "or",
+        "not",
+        "when",
+        "any",
+        "with",
+        "as",
+        "is",
+        "in",
+        "on",
+        "off",
+        "to",
+        "from",
+        "by",
+        "out",
+        "up",
+        "down",
+        "no",
+        "yes",
+        "in",
+    ]
+)
+"""Small words that are hard after an article."""
 _WORKS: Final = {
     **dict.fromkeys(("work", "complete", "succeed", "function"), "fail"),
     **dict.fromkeys(("correct", "accurate"), "wrong"),
@@ -53,7 +81,7 @@ _QUOTED_WORDS_MAX: Final = 4
 def read(text: str, words: Lexicon) -> list[str]:
     """The tokens of a text, folded."""
     plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_QUOTES)
-    return _failing(_fold(_join_numbers(_split(plain)), words))
+    return _failing(_fold(_marked(_join_numbers(_split(plain)), words), words))
 
 
 def flat(text: str) -> str:
@@ -293,4 +321,18 @@ def _failing(found: list[str]) -> list[str]:
             del out[at]
             continue
         at += 1
+    return out
+
+
+def _marked(found: list[str], words: Lexicon) -> list[str]:
+    """Small words that are used as nouns ("a for loop"), and the time of "who won"."""
+    out: list[str] = []
+    for at, token in enumerate(found):
+        before = found[at - 1] if at else STOP
+        if before in ("a", "an", "the") and token in _NOUNS:
+            out.append(HARD + token)
+            continue
+        if before in ("who", "what") and token.isalpha() and words.past(token):
+            out.append("did")
+        out.append(token)
     return out

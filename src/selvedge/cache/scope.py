@@ -40,7 +40,7 @@ class Candidate(Value, frozen=True):
     made_us: int
     ttl_us: int
     receipt: str
-    """Of the request for which it was made."""
+    """Of the request for which it was made; "" where its operator put it there."""
     finish_reason: str
     usage: Usage
     served_pop: str

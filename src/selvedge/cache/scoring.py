@@ -61,6 +61,11 @@ def features(pair: Pair) -> tuple[float, ...]:
     )
 
 
+def general_score(pair: Pair) -> float:
+    """What `GENERAL` says: it knows no label of the route."""
+    return sum([w * x for w, x in zip(GENERAL, features(pair), strict=True)])
+
+
 class Scoring:
     """The model of one route."""
 

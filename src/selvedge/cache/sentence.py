@@ -8,51 +8,20 @@ from selvedge.cache import english
 from selvedge.cache.reading import HARD, STOP
 from selvedge.fabric.value import Value
 
-ALWAYS_ASK: Final = frozenset(
-    [
-        "how",
-        "why",
-        "what",
-        "how-long",
-        "how-long-take",
-        "how-much",
-        "how-many",
-        "how-often",
-        "how-far",
-        "how-old",
-        "how-big",
-        "what-time",
-        "what-day",
-        "what-happens",
-    ]
+ALWAYS_ASK: Final = english.words(
+    "how why what how-long how-long-take how-much how-many how-often how-far how-old how-big "
+    "what-time what-day what-happens"
 )
 """Ask wherever they stand; others only where a clause begins, because they also join clauses."""
-SOMETIMES_ASK: Final = frozenset(["who", "whom", "whose", "when", "where", "which"])
+SOMETIMES_ASK: Final = english.words("who whom whose when where which")
 _ANY: Final = ALWAYS_ASK | SOMETIMES_ASK
 _SAME: Final = {"whom": "who", "which": "what"}
-_TELLING: Final = frozenset(
-    [
-        "know",
-        "tell",
-        "see",
-        "sure",
-        "ask",
-        "about",
-        "find",
-        "check",
-        "and",
-        "so",
-        "in",
-        "at",
-        "for",
-        "to",
-    ]
-)
+_TELLING: Final = english.words("know tell see sure ask about find check and so in at for to")
 _AUXILIARY: Final = {
     **dict.fromkeys(("is", "are", "am", "do", "does"), "now"),
     **dict.fromkeys(("was", "were", "did", "had"), "past"),
     **dict.fromkeys(("will",), "later"),
-    **dict.fromkeys(("has", "have"), ""),
+    **dict.fromkeys(("has", "have"), "done"),
     **dict.fromkeys(("can", "could", "may", "might", "must", "should", "shall", "would"), ""),
 }
 _PERSONS: Final = {
@@ -98,21 +67,23 @@ def examine(found: list[str]) -> Sentence:
 
 def _asks(found: list[str]) -> str:
     """The kind of question; the first one's, where there are several."""
-    begins = True
-    first = ""
     for at, word in enumerate(found[:-2]):
         if word in _ANY and found[at + 1] in ("and", "or") and found[at + 2] in _ANY:
             return " and ".join(sorted((word, found[at + 2])))
+    begins = True
+    first = side = ""
     for at, word in enumerate(found):
         if word in ALWAYS_ASK:
             return _SAME.get(word, word)
         before = found[at - 1] if at else STOP
-        if word in SOMETIMES_ASK and (begins or before in _TELLING) and not _joins(found, at):
-            return _SAME.get(word, word)
+        if word in SOMETIMES_ASK and (begins or before in _TELLING):
+            if not _joins(found, at):
+                return _SAME.get(word, word)
+            side = side or word
         if begins and not first and word in _AUXILIARY:
             first = "yes"
         begins = word in (STOP, ",") or (begins and word in ("and", "but", "so", "please"))
-    return first
+    return first or side
 
 
 def _joins(found: list[str], at: int) -> bool:
@@ -123,16 +94,19 @@ def _joins(found: list[str], at: int) -> bool:
 
 def _tense(found: list[str]) -> str:
     """Of the first auxiliary that says one."""
-    for word in found:
-        if _AUXILIARY.get(word):
-            return _AUXILIARY[word]
+    for at, word in enumerate(found):
+        tense = _AUXILIARY.get(word)
+        if tense and (tense != "done" or _opens(found, at)):
+            return tense
     return ""
 
 
 def _persons(found: list[str]) -> tuple[str, ...]:
     out: list[str] = []
-    for word in found:
+    for at, word in enumerate(found):
         person = _PERSONS.get(word)
+        if person == "you" and at and found[at - 1] in english.OBJECT_AFTER:
+            person = "thee"
         if person is not None and (not out or out[-1] != person):
             out.append(person)
     return tuple(out)

@@ -138,7 +138,7 @@ def publish(config: Path, prices: Path | None, force: bool, home: Path, as_json:
         "pepper_file": str(files.pepper_file.resolve()),
         "peers": {pop.id: pop.peer for pop in release.pops},
         "state_dirs": {pop.id: str(files.pop(pop.id).resolve()) for pop in release.pops},
-        "keys": {name: files.keys()[name] for name in description.keys},
+        "keys": {name: key for name in description.keys if (key := files.keys().get(name))},
         "control": release.control.url if release.control is not None else None,
         "collectors": {one.zone: one.url for one in release.collectors},
         "logs": {one.id: one.url for one in release.logs},

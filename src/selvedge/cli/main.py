@@ -25,6 +25,7 @@ from selvedge.cli.model import model
 from selvedge.cli.policy import policy
 from selvedge.cli.pop import pop
 from selvedge.cli.price import price
+from selvedge.cli.provider import provider
 from selvedge.cli.receipts import receipts
 from selvedge.cli.sim import sim
 from selvedge.cli.sla import sla
@@ -59,7 +60,7 @@ for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
     *(tenant, project, key, control, usage, reconcile),
     *(price, invoice, sla, alert, forecast, audit, policy),
-    *(log, witness),
+    *(log, witness, provider),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

@@ -10,6 +10,7 @@ prices/           every price book that was published, signed, by version
 key-delta.json    what changed of its keys since, signed; written by the control process
 control.sqlite    the store of tenants, projects and keys, where no other is named
 control.sqlite.desk locked by the process that works on it
+passed-keys.json  hashes of providers' own keys, by the key of the fleet that passes them on
 admin.key         the admin key that commands on this machine use, for the owner alone
 control.json      where the control process listens
 run.json          what runs now: addresses and process ids
@@ -56,6 +57,7 @@ from selvedge.ledger import (
     PriceList,
     check_against,
     day_of,
+    hash_passed,
     hash_secret,
     sell,
     write_key,
@@ -66,6 +68,7 @@ RUN_FILE: Final = "run.json"
 CONTROL_FILE: Final = "control.json"
 ADMIN_KEY_FILE: Final = "admin.key"
 OPERATOR_KEY: Final = "operator.key"
+PASSED_FILE: Final = "passed-keys.json"
 
 
 class RunningPoP(msgspec.Struct, frozen=True):
@@ -193,6 +196,22 @@ class Home:
             raise SelvedgeError(
                 f"{self.directory / 'keys.json'} cannot be used ({error}); restore or delete it"
             ) from error
+
+    def passed_keys(self) -> dict[str, str]:
+        """Hashes of providers' own keys that were imported here, by id of the key."""
+        path = self.directory / PASSED_FILE
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError, msgspec.MsgspecError) as error:
+            raise SelvedgeError(f"{path} cannot be used ({error}); restore or delete it") from error
+
+    def import_passed(self, key_id: str, secret: str) -> None:
+        """Know a provider's own key by its keyed hash; nothing else of it is kept."""
+        known = self.passed_keys() | {key_id: hash_passed(self.pepper(), secret)}
+        path = self.directory / PASSED_FILE
+        write_atomically(path, msgspec.json.format(msgspec.json.encode(known)), 0o600)
 
     def mint_keys(self, key_ids: list[str]) -> dict[str, str]:
         """The API keys of these ids, minted where they are missing."""
@@ -324,13 +343,20 @@ class Home:
     ) -> Release:
         pepper = self.pepper()
         operator = self.operator_key()
-        keys = self.mint_keys(list(config.keys))
+        keys = self.mint_keys([name for name, one in config.keys.items() if not one.passes_to])
+        passed = self.passed_keys()
+        for key_id, one in config.keys.items():
+            if one.passes_to is not None and key_id not in passed:
+                words = f"its hash is not known; run 'selvedge provider key import {key_id}'"
+                raise BadRelease(f"keys.{key_id}", words)
         facts = Facts(
             version=self._version(operator) + 1,
             made_us=time.time_ns() // 1000,
             key_hashes={
-                key_id: hash_secret(pepper, key_id, keys[key_id].rpartition("-")[2])
-                for key_id in config.keys
+                key_id: passed[key_id]
+                if one.passes_to is not None
+                else hash_secret(pepper, key_id, keys[key_id].rpartition("-")[2])
+                for key_id, one in config.keys.items()
             },
             public_keys={
                 pop_id: pop_public_key(

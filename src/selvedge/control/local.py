@@ -325,7 +325,7 @@ class LocalFabric:
                 for pop in release.pops
             },
             processes=pids,
-            keys=[key.id for key in release.keys],
+            keys=[key.id for key in release.keys if key.passes_to is None],
             control=self._home.control() if self._control is not None else None,
             chat_model=next((one.id for one in release.models if one.kind == "chat"), None),
         )

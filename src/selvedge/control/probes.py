@@ -49,6 +49,9 @@ class Probe(msgspec.Struct, frozen=True, order=True):
         """What is asked: a word, to be answered by a few tokens."""
         if self.route is Route.EMBEDDINGS:
             return msgspec.json.encode({"model": self.model, "input": "a"})
+        if self.route is Route.RERANK:
+            asked = {"model": self.model, "query": "a", "documents": ["a"]}
+            return msgspec.json.encode(asked)
         return msgspec.json.encode(
             {
                 "model": self.model,
@@ -73,7 +76,7 @@ def probes_of(release: Release) -> list[Probe]:
 
 
 def _route(kind: str) -> Route:
-    return Route.EMBEDDINGS if kind == "embedding" else Route.CHAT
+    return {"embedding": Route.EMBEDDINGS, "rerank": Route.RERANK}.get(kind, Route.CHAT)
 
 
 class ProbeTimes:

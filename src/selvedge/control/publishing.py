@@ -195,6 +195,7 @@ class Publisher:
                 waits = True
                 continue
             held = self._keys.get(key.id)
+            key = _passing(key, held)
             fits = known.fits(key) if held is None else widened(held, key) is None
             if fits and held != key:
                 keys.append(key)
@@ -282,6 +283,7 @@ def amend(act: Act, release: Release, version: int) -> Release:
     projects and keys.
     """
     tenants, projects, keys = living(act.connection)
+    held = {key.id: key for key in release.keys if key.passes_to is not None}
     newest = act.connection.execute(select(func.max(RELEASES.c.version))).scalar() or 0
     return msgspec.structs.replace(
         release,
@@ -289,8 +291,15 @@ def amend(act: Act, release: Release, version: int) -> Release:
         made_us=act.stamp,
         tenants=tenants,
         projects=projects,
-        keys=keys,
+        keys=tuple(_passing(key, held.get(key.id)) for key in keys),
     )
+
+
+def _passing(key: Key, held: Key | None) -> Key:
+    """The store's key, passed to whom the fleet's file says."""
+    if held is None or held.passes_to is None:
+        return key
+    return msgspec.structs.replace(key, passes_to=held.passes_to, falls_back=held.falls_back)
 
 
 def note_release(act: Act, release: Release) -> None:

@@ -69,6 +69,8 @@ class Recall(msgspec.Struct, frozen=True):
     wish: CacheWish
     asked: Asked
     ask: Ask
+    key: str = ""
+    """The id of the API key that asks."""
 
 
 class Intend(msgspec.Struct, frozen=True):
@@ -100,6 +102,8 @@ class Job(msgspec.Struct, frozen=True):
     """The version of the policy that decided."""
     zones: tuple[str, ...] = ()
     """Those that the key is narrowed to."""
+    passes_to: str | None = None
+    """The provider that is asked with what the client sent, instead of a secret of ours."""
     scope: str = ""
     """Within which the prefix of its prompt may be told of; empty: it is not kept here."""
 

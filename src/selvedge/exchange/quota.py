@@ -86,7 +86,7 @@ def _unsold(model: Model, at_us: int) -> Refused | None:
 
 
 def _output_tokens(ask: Ask, model: Model, prompt: int, default: int) -> int:
-    if ask.route in (Route.EMBEDDINGS, Route.COUNT):
+    if ask.route in (Route.EMBEDDINGS, Route.RERANK, Route.COUNT):
         return 0
     named = ask.output_tokens_max
     room = max(0, model.context_tokens_max - prompt)

@@ -42,7 +42,7 @@ def recall_of(case: Case, view: FleetView) -> Recall | Refused | None:
         return None
     tenant, data_class = case.admitted.tenant, case.admitted.data_class
     scope = Scope(tenant, data_class, prefix_scope(rule), rule.policy or "")
-    return Recall(scope, caching, wish, asked, ask)
+    return Recall(scope, caching, wish, asked, ask, case.admitted.key)
 
 
 def _is_probe(case: Case) -> bool:
@@ -71,7 +71,7 @@ def _may_give(found: Candidate, case: Case, view: FleetView) -> bool:
     if not view.rules.holds(allowed.bits, site.id):
         return False
     handling = allowed.rule.handling
-    if not handling:
+    if not handling or not found.receipt:  # without one it is the operator's own
         return True
     honours = {one.id: one.honours for one in site.engines}.get(found.served_engine or "", ())
     return set(handling) <= set(honours)
@@ -101,7 +101,7 @@ def given_again(draft: Receipt, found: Candidate, at_us: int) -> Receipt:
         cache="hit",
         cache_entry=found.id,
         cache_similarity=_PPM if found.same else round(min(max(found.similarity, 0.0), 1.0) * _PPM),
-        cache_from=found.receipt,
+        cache_from=found.receipt or None,
         outcome=Outcome.COMPLETE,
         status=200,
         finish_reason=found.finish_reason,

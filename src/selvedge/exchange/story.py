@@ -76,6 +76,8 @@ _ELSEWHERE: Final = frozenset({"unsupported_field", "unsupported_route"})
 """An engine cannot be told all that was asked: its client's fault only where no other can."""
 _OVER: Final = frozenset({"deadline_exceeded", "shutting_down"})
 """Not the engine's failures: no other one could do better."""
+_AS_IT_IS: Final = _OVER | {"rate_limit_exceeded"}
+"""Told as they are: the limit is the client's own, at the provider to which its key is passed."""
 _ENDED: Final = (Relayed, Failed, Gone)
 _FINISH_REASONS: Final = frozenset(
     {None, "stop", "length", "tool_calls", "content_filter", "function_call"}
@@ -295,7 +297,7 @@ def _unrecorded(ended: Ended, recorded: NotWritten) -> Ending:
 
 def _final_refusal(failed: Failed) -> Refused:
     refused = failed.refused
-    if failed.tokens or is_callers_fault(refused) or refused.code in _OVER:
+    if failed.tokens or is_callers_fault(refused) or refused.code in _AS_IT_IS:
         return refused
     return Refused(
         "no_engine_available",
@@ -468,5 +470,6 @@ def _job(case: Case) -> Job:
         policy=rule.policy,
         handling=rule.handling,
         zones=rule.narrowed,
+        passes_to=admitted.passes_to,
         scope=prefix_scope(rule) if case.keeps else "",
     )

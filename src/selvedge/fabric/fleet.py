@@ -34,7 +34,7 @@ PROVIDER_KEYS_MAX: Final = 16
 SECRET_NAME: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,127}|[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 """Of an environment variable, or of a sealed secret."""
 
-ModelKind = Literal["chat", "embedding"]
+ModelKind = Literal["chat", "embedding", "rerank"]
 
 
 def _check_country(what: str, code: str) -> None:
@@ -410,6 +410,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def _check_references(self) -> None:
         models = {model.id for model in self.models}
         zones = {zone.id for zone in self.zones}
+        providers = {one.id for one in self.providers}
         classes = {(tenant.id, one.id) for tenant in self.tenants for one in tenant.classes}
         for number, site in enumerate(self.sites):
             table = "pops" if number < len(self.pops) else "providers"
@@ -434,6 +435,9 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise BadRelease(
                     f"keys.{key.id}", f"tenant {key.tenant!r} has no data class {key.data_class!r}"
                 )
+            if key.passes_to is not None and key.passes_to not in providers:
+                words = f"{key.passes_to!r} is not under providers"
+                raise BadRelease(f"keys.{key.id}.passes_to", words)
             for zone in key.zones:
                 if zone not in zones:
                     raise BadRelease(f"keys.{key.id}.zones", f"{zone!r} is not under zones")

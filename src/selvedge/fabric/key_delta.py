@@ -78,7 +78,7 @@ class KeyDelta(msgspec.Struct, frozen=True):
 
 def widened(before: Key, after: Key) -> str | None:
     """The first field in which ``after`` may do more than ``before``; None where it is narrower."""
-    for name in ("id", "tenant", "project", "data_class", "hash"):
+    for name in ("id", "tenant", "project", "data_class", "hash", "passes_to", "falls_back"):
         if getattr(before, name) != getattr(after, name):
             return name
     if _more(before.expires_us, after.expires_us):

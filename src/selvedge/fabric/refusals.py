@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -26,10 +26,23 @@ class RefusalKind(msgspec.Struct, frozen=True):
     meaning: str
 
 
+_Row: TypeAlias = tuple[str, int, str, str, bool, str]
+
+
 def _rows() -> Mapping[str, RefusalKind]:
-    bad, auth, perm = "invalid_request_error", "authentication_error", "permission_error"
-    srv, rate = "server_error", "rate_limit_error"
-    rows = (
+    kinds = (
+        "invalid_request_error",
+        "authentication_error",
+        "permission_error",
+        "server_error",
+        "rate_limit_error",
+    )
+    rows = (*_before_an_engine(*kinds[:4]), *_by_rule_or_room(*kinds[2:]))
+    return MappingProxyType({row[0]: RefusalKind(*row) for row in rows})
+
+
+def _before_an_engine(bad: str, auth: str, perm: str, srv: str) -> tuple[_Row, ...]:
+    return (
         ("missing_api_key", 401, auth, "caller", False, "no key was sent"),
         ("invalid_api_key", 401, auth, "caller", False, "the key is unknown or revoked"),
         ("key_expired", 401, auth, "caller", False, "the key is past its end"),
@@ -58,6 +71,11 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("idempotency_mismatch", 422, bad, "caller", False, "the key stands for another request"),
         ("not_cached", 504, srv, "caller", False, "`only-if-cached`, and no kept answer fits"),
         ("idempotency_finished", 409, bad, "caller", False, "answered; the answer is not kept"),
+    )
+
+
+def _by_rule_or_room(perm: str, srv: str, rate: str) -> tuple[_Row, ...]:
+    return (
         ("residency_no_allowed_pop", 451, perm, "policy", False, "the rule allows no PoP"),
         ("residency_ingress", 451, perm, "policy", False, "the rule forbids entry at this PoP"),
         ("residency_model", 451, perm, "policy", False, "the model is served outside the rule"),
@@ -76,12 +94,12 @@ def _rows() -> Mapping[str, RefusalKind]:
         ("engine_failed", 502, srv, "engine", True, "the engine broke before it answered"),
         ("engine_interrupted", 502, srv, "engine", True, "the engine broke during its answer"),
         ("deadline_exceeded", 504, srv, "capacity", False, "the deadline passed"),
+        ("cache_unavailable", 503, srv, "selvedge", True, "the cache's process is away"),
         ("receipt_unwritable", 503, srv, "selvedge", True, "the receipt could not be written"),
         ("shutting_down", 503, srv, "selvedge", True, "the PoP stops; `drain_ms` is over"),
         ("not_ready", 503, srv, "selvedge", True, "the PoP has no valid release yet"),
         ("internal_error", 500, srv, "selvedge", True, "a fault of ours"),
     )
-    return MappingProxyType({row[0]: RefusalKind(*row) for row in rows})
 
 
 REFUSALS: Final[Mapping[str, RefusalKind]] = _rows()

@@ -26,6 +26,7 @@ class Route(enum.StrEnum):
     EMBEDDINGS = "/v1/embeddings"
     COUNT = "/v1/chat/completions/input_tokens"
     """How many tokens the prompt of a chat has: work, and nothing that is billed."""
+    RERANK = "/v1/rerank"
 
 
 Dialect = Literal["anthropic", "responses"]

@@ -134,6 +134,10 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zones: tuple[str, ...] = ()
     """Zones outside which nothing is processed, beside the rule of its data class."""
     limits: Limits = NO_LIMITS
+    passes_to: str | None = None
+    """The provider whose own key it is: requests are asked there with what the client sent."""
+    falls_back: bool = False
+    """Where it is a provider's: whether the fleet's own engines may answer when that does not."""
 
     def __post_init__(self) -> None:
         check_name("keys", self.id)
@@ -145,5 +149,8 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     f"keys.{self.id}.routes", f"{route!r} is not of {', '.join(known)}"
                 )
         self.limits.check(f"keys.{self.id}.limits")
+        if self.falls_back and self.passes_to is None:
+            words = "goes only with 'passes_to': a key of ours is for all engines anyway"
+            raise BadRelease(f"keys.{self.id}.falls_back", words)
         if not re.fullmatch(r"[0-9a-f]{64}", self.hash):
             raise BadRelease(f"keys.{self.id}.hash", "is 64 hexadecimal digits")

@@ -95,7 +95,9 @@ from selvedge.ledger.key_changes import (
 from selvedge.ledger.keys import (
     Admitted,
     Keyring,
+    hash_passed,
     hash_secret,
+    sent_secret,
     write_key,
 )
 from selvedge.ledger.leaf_reading import (
@@ -433,6 +435,7 @@ __all__ = [
     "grouped",
     "half_up",
     "hash_of_book",
+    "hash_passed",
     "hash_secret",
     "hours_of",
     "in_currency",
@@ -470,6 +473,7 @@ __all__ = [
     "segment_name",
     "segment_number",
     "sell",
+    "sent_secret",
     "served_models",
     "service_rules_table",
     "settle",

@@ -20,6 +20,8 @@ from selvedge.ledger.levels import Level, Levels
 PREFIX: Final = "sk-"
 NONE_LOWERED: Final[Mapping[tuple[str, str], Limits]] = MappingProxyType({})
 _BEARER: Final = "bearer "
+_PASSED: Final = b"passed\n"
+"""No id of a key begins so."""
 _HOW: Final = "send it as 'Authorization: Bearer sk-…'"
 _DUMMY_DIGEST: Final = bytes(32)
 _LISTED_MAX: Final = 8
@@ -67,11 +69,27 @@ def hash_secret(pepper: bytes, key_id: str, secret: str) -> str:
     return hmac.digest(pepper, f"{key_id}:{secret}".encode(), "sha256").hex()
 
 
+def hash_passed(pepper: bytes, secret: str) -> str:
+    """The keyed hash under which a provider's own key is known, which names no id of ours."""
+    return hmac.digest(pepper, _PASSED + secret.encode(), "sha256").hex()
+
+
+def sent_secret(authorization: str | None) -> str:
+    """What an ``Authorization`` header carries."""
+    if not authorization or authorization[: len(_BEARER)].lower() != _BEARER:
+        return ""
+    return authorization[len(_BEARER) :].strip()
+
+
 def write_key(key_id: str, secret: str) -> str:
     """The key as its owner sees it once. A dash ends the id, so a secret holds none."""
     if not secret or "-" in secret:
         raise ValueError("a secret is not empty and holds no dash")
     return f"{PREFIX}{key_id}-{secret}"
+
+
+def _passed_of(keys: Iterable[Key]) -> Mapping[bytes, str]:
+    return {bytes.fromhex(key.hash): key.id for key in keys if key.passes_to is not None}
 
 
 class _Row:
@@ -91,6 +109,8 @@ class _Row:
             key.models,
             key.routes,
             key.zones,
+            key.passes_to,
+            key.falls_back,
         )
 
 
@@ -107,6 +127,7 @@ class Keyring:
         "_keys",
         "_levels",
         "_lowered",
+        "_passed",
         "_released",
         "_rows",
     )
@@ -125,6 +146,8 @@ class Keyring:
         self._changes: Mapping[str, Key | None] = {}
         self._changed: dict[str, _Row] = {}
         self._complete = True
+        self._passed: Mapping[bytes, str] = _passed_of(self._keys.values())
+        """Ids of keys that are providers' own, by hash."""
         # Keyed once, copied for each look-up: half the price of a fresh HMAC.
         self._keyed = hmac.new(pepper, digestmod="sha256")
 
@@ -146,6 +169,10 @@ class Keyring:
         same = lowered == self._lowered
         ring._levels = self._levels if same else self._released.lowered(lowered)
         ring._rows = self._rows if same else {}
+        ring._passed = self._passed
+        if changes:
+            now = _passed_of(key for key in changes.values() if key is not None)
+            ring._passed = {**self._passed, **now} if now else self._passed
         ring._changes = changes
         ring._complete = complete
         return ring
@@ -176,14 +203,29 @@ class Keyring:
         if row is None and is_key and not self._complete and key_id not in self._changes:
             words = "This PoP waits for a release with newer keys; retry."
             return Refused("not_ready", words, retry_after_ms=1000)
+        if (row is None or not same) and self._passed:
+            row = self._passed_row(written)
+            same = row is not None
         if row is None or not same:
             return Refused(
                 "invalid_api_key",
                 "The API key is unknown or revoked; check it or ask for a new one.",
             )
         if row.expires_us is not None and now_us >= row.expires_us:
-            return Refused("key_expired", f"API key {key_id!r} has expired; ask for a new one.")
+            words = f"API key {row.admitted.key!r} has expired; ask for a new one."
+            return Refused("key_expired", words)
         return row.admitted
+
+    def _passed_row(self, written: str) -> _Row | None:
+        """The row of a provider's own key. It is found by its keyed hash alone."""
+        hashed = self._keyed.copy()
+        hashed.update(_PASSED + written.encode("utf-8", "surrogatepass"))
+        digest = hashed.digest()
+        key_id = self._passed.get(digest)
+        row = self._row(key_id) if key_id is not None else None
+        if row is None or row.admitted.passes_to is None or row.digest != digest:
+            return None
+        return row
 
     def _row(self, key_id: str) -> _Row | None:
         changes = self._changes

@@ -5,7 +5,7 @@ from selvedge.pop.access_record import (
     write_access,
 )
 from selvedge.pop.keeper import run_keeper
-from selvedge.pop.process import run_pop
+from selvedge.pop.process import IDENTITY_FILE, run_pop
 from selvedge.pop.settings import (
     Settings,
     host_and_port,
@@ -17,6 +17,7 @@ from selvedge.pop.settings import (
 from selvedge.pop.workers import take_part
 
 __all__ = [
+    "IDENTITY_FILE",
     "Settings",
     "host_and_port",
     "is_loopback",

@@ -6,9 +6,12 @@ and whether the same is asked again with another one. Each key is tried once for
 
 from __future__ import annotations
 
+import msgspec
+
 from selvedge.adapters import authority_of
 from selvedge.exchange import Ended, Failed, FleetView, Job
-from selvedge.fabric import Engine, Provider, Refused
+from selvedge.fabric import Engine, Provider, Refused, Route
+from selvedge.ledger import sent_secret
 from selvedge.pop.clock import now_us
 from selvedge.pop.provider_keys import Taken
 from selvedge.pop.relay import Relaying
@@ -16,11 +19,19 @@ from selvedge.pop.state import PopState
 from selvedge.routing import Attempt, place
 from selvedge.wire import DIALECTS, PROFILES, Dialect, Order
 
+_OF_A_KEY = frozenset({401, 403, 429})
+"""Statuses by which a provider speaks of a key, not of itself."""
+
 
 def dialect_of(engine: Engine) -> Dialect | None:
     """The dialect of a provider; None where the engine is asked as its client asked us."""
     profile = PROFILES[engine.profile]
     return None if profile.dialect == "openai" else DIALECTS[profile.dialect]
+
+
+def has_own_way(engine: Engine, job: Job) -> bool:
+    """Whether an engine of ours is asked elsewhere than where its client asked us."""
+    return job.ask.route is Route.RERANK or dialect_of(engine) is not None
 
 
 class Abroad:
@@ -31,6 +42,7 @@ class Abroad:
         self._view = view
         self._taken: Taken | None = None
         self._tried = 0
+        self._passed, self._status = "", 0
         self.spares = False
         """Whether the last failure was a key's: its provider is not to be left alone for it."""
 
@@ -38,7 +50,7 @@ class Abroad:
         self, relaying: Relaying, attempt: Attempt, engine: Engine, job: Job, keeps: bool
     ) -> None:
         """Ask an engine in its dialect: path, headers and body are the dialect's word."""
-        secret = self._secret(attempt, engine)
+        secret = self._secret(attempt, engine, job)
         if isinstance(secret, Refused):
             relaying.refuse(secret)
             return
@@ -58,6 +70,10 @@ class Abroad:
         provider = self._view.providers.get(attempt.pop)
         if taken is None or provider is None:
             return False
+        if taken.passed:
+            self._passed, self._status = taken.provider, relaying.status
+            self.spares = relaying.status in _OF_A_KEY
+            return False
         told_ms = ended.told_ms if isinstance(ended, Failed) else None
         keys, limits = self._state.provider_keys, relaying.limits()
         if not keys.heard(taken, relaying.status, ended.at_us, told_ms, limits):
@@ -71,14 +87,32 @@ class Abroad:
         self._state.load.cool(where, keys.free_at_us(provider, ended.at_us))
         return False
 
-    def _secret(self, attempt: Attempt, engine: Engine) -> str | Refused:
-        """What the engine is asked with; of a provider the next of its keys that does not rest."""
+    def _secret(self, attempt: Attempt, engine: Engine, job: Job) -> str | Refused:
+        """What the engine is asked with; of a provider the next of its keys that does not rest.
+
+        A key that is passed is asked with at its own provider alone.
+        """
         provider = self._view.providers.get(attempt.pop)
         if provider is None:
             return self._state.engine_keys.get(engine.api_key_env or "", "")
+        if job.passes_to == provider.id:
+            sent = sent_secret(job.head.authorization)
+            self._taken = Taken(provider.id, None, sent, passed=True)
+            return sent
         at_us, keys = now_us(), self._state.provider_keys
         self._taken = keys.take(provider, at_us)
         return self._taken.secret if self._taken is not None else self._resting(provider, at_us)
+
+    def meant(self, ended: Ended) -> Ended:
+        """What an ending means to a client whose own key was passed: the provider's word on it."""
+        if not self.spares or not self._passed or not isinstance(ended, Failed) or ended.tokens:
+            return ended
+        place, told_ms = self._passed, ended.told_ms or 1000
+        refused = Refused("invalid_api_key", f"Provider {place!r} does not accept this key.")
+        if self._status == 429:
+            words = f"Provider {place!r} limits this key; retry."
+            refused = Refused("rate_limit_exceeded", words, retry_after_ms=told_ms)
+        return msgspec.structs.replace(ended, refused=refused)
 
     def _resting(self, provider: Provider, at_us: int) -> Refused:
         free_us = self._state.provider_keys.free_at_us(provider, at_us)

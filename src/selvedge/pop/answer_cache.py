@@ -13,10 +13,11 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from selvedge.adapters import Entropy, KeptAnswer
-from selvedge.cache import Asked, Candidate, Scope, cache_status
+from selvedge.adapters import Entropy, KeptAnswer, Purge
+from selvedge.cache import Asked, Candidate, Scope, cache_status, why_not_kept
 from selvedge.exchange import (
     ClientLeft,
+    FleetView,
     Kept,
     Recall,
     Recalled,
@@ -36,6 +37,7 @@ from selvedge.wire import (
     new_answer_id,
     render_done,
     render_stream,
+    said,
 )
 
 ID_BYTES: Final = 12
@@ -74,13 +76,33 @@ class Link(Protocol):
         asked: Asked,
         now_us: int,
         tell: Callable[[Similar | None], None],
+        *,
+        key: str = "",
     ) -> None:
         """Ask for the answer to a similar question; ``tell`` is called once, in time or with
         None.
         """
 
-    def remember(self, scope: Scope, rule: CacheRule, asked: Asked, kept: KeptAnswer) -> None:
+    def remember(
+        self, scope: Scope, rule: CacheRule, asked: Asked, kept: KeptAnswer, *, key: str = ""
+    ) -> None:
         """Have an answer kept; where there is no room for it now it is dropped, and counted."""
+
+    def hit(self, scope: Scope, entry: str) -> None:
+        """An entry was given again."""
+
+
+class Desk(Protocol):
+    """The part of that way that waits for an answer. All raise `StoreFailed`."""
+
+    async def report_bad(self, tenant: str, entry: str, now_us: int) -> None:
+        """An entry was wrong for what it was given to."""
+
+    async def purge(self, what: Purge, now_us: int) -> None:
+        """Make it unfindable."""
+
+    async def stats(self, tenant: str | None = None) -> bytes:
+        """What is kept, as JSON."""
 
 
 class Flight:
@@ -100,6 +122,7 @@ class AnswerCache:
         """None: nothing is found on the disk."""
         self.link: Link | None = None
         """None: nothing similar is looked for, and nothing is kept."""
+        self.desk: Desk | None = None
         self.deadlines = deadlines
         self.counted = counted
         self.flights: dict[Key, Flight] = {}
@@ -117,33 +140,42 @@ class Looking:
     """
 
     __slots__ = (
+        "_began_us",
         "_cache",
         "_deadline",
+        "_down",
         "_flight",
         "_head",
         "_how",
+        "_kept",
         "_leads",
         "_ready",
         "_recall",
         "_tell",
-        "_waited",
-        "began_us",
     )
 
     def __init__(
-        self, cache: AnswerCache, recall: Recall, head: Head, tell: Callable[[Reply], None]
+        self,
+        cache: AnswerCache,
+        recall: Recall,
+        head: Head,
+        down: Downstream,
+        *,
+        tell: Callable[[Reply], None],
     ) -> None:
         self._cache = cache
         self._recall = recall
         self._head = head
+        self._down = down
         self._tell: Callable[[Reply], None] | None = tell
         self._flight: Flight | None = None
         self._leads = False
         self._deadline: Deadline | None = None
         self._ready = b""
         self._how = "engine"
-        self._waited = False
-        self.began_us = now_us()
+        self._kept: KeptAnswer | None = None
+        self._began_us = now_us()
+        down.on_gone = self.client_left
 
     # What is recalled.
 
@@ -162,7 +194,7 @@ class Looking:
             return
         kept = None
         if cache.store is not None:
-            kept = cache.store.get(recall.scope, recall.asked.exact, self.began_us)
+            kept = cache.store.get(recall.scope, recall.asked.exact, self._began_us)
         if kept is not None:
             self._give(kept, "exact")
             return
@@ -170,7 +202,7 @@ class Looking:
         if flight is None:
             self._go_on(search=True)
             return
-        self._flight, self._waited = flight, True
+        self._flight = flight
         flight.waiting[self] = None
         self._deadline = cache.deadlines.add(self._head.deadline_us, self.give_up)
 
@@ -216,7 +248,7 @@ class Looking:
             return
         if wish.threshold is not None and rule.semantic == "static":
             rule = msgspec.structs.replace(rule, threshold=wish.threshold)
-        cache.link.recall(recall.scope, rule, recall.asked, now_us(), self._similar)
+        cache.link.recall(recall.scope, rule, recall.asked, now_us(), self._similar, key=recall.key)
 
     def _similar(self, found: Similar | None) -> None:
         if self._tell is None:
@@ -250,24 +282,29 @@ class Looking:
     def _say(self, reply: Reply) -> None:
         tell, self._tell = self._tell, None
         if tell is not None:
+            self._down.on_gone = None
+            self._down.cache_us = now_us() - self._began_us
             tell(reply)
 
     # What is sent.
 
-    def missed(self, down: Downstream) -> None:
+    def missed(self) -> None:
         """An engine is asked."""
+        down = self._down
         if not down.cache_status:
             self._cache.counted.answers.labels("engine").inc()
             down.cache_status = cache_status("uri-miss" if self._recall.wish.reuses else "request")
 
-    def give(self, ending: Reuse, down: Downstream) -> Kept | None:
+    def give(self, ending: Reuse) -> Kept | None:
         """Send what was found; the JSON that was sent, None where it was a stream."""
-        found = ending.found
+        found, down = ending.found, self._down
         left_s = found.ttl_us // 1_000_000 - ending.age_s
         shared = self._how == "shared"
         status = cache_status("uri-miss" if shared else None, collapsed=shared, ttl_s=left_s)
         similarity = f"{found.similarity:.4f}"
         down.reuse((status, str(ending.age_s), found.id, similarity))
+        if self._cache.link is not None and not shared:
+            self._cache.link.hit(found.scope, found.id)
         counted = self._cache.counted
         counted.answers.labels(self._how).inc()
         counted.tokens_saved.inc(found.usage.total)
@@ -295,15 +332,14 @@ class Looking:
         self,
         take: Callable[[], Answer | None],
         receipt: Receipt,
-        price: Price | None,
+        view: FleetView,
         report: Report,
-    ) -> KeptAnswer | None:
-        """Hand a whole answer over, whose receipt is written; None where it is not to be kept."""
+    ) -> None:
+        """Hand a whole answer over, whose receipt is written, unless it is not to be kept."""
         try:
-            return self._keep(take(), receipt, price)
+            self._kept = self._keep(take(), receipt, view.models[receipt.model or ""].price)
         except Exception as error:  # noqa: BLE001 (counted and logged; it is not kept)
             report(error)
-            return None
 
     def _keep(
         self, answer: Answer | None, receipt: Receipt, price: Price | None
@@ -313,16 +349,21 @@ class Looking:
             counted.labels("large").inc()
             return None
         payloads, body = answer
+        text = recall.asked.text
+        if why_not_kept(text, said(payloads, body), receipt.finish_reason) is not None:
+            counted.labels("unfit").inc()
+            return None
         kept = _made(recall, receipt, price, self._cache.new_id())
         kept = msgspec.structs.replace(kept, payloads=payloads, body=body)
         if self._cache.link is None:
             counted.labels("down").inc()
         else:
             counted.labels("handed").inc()
-            self._cache.link.remember(recall.scope, recall.rule, recall.asked, kept)
+            scope, rule, asked = recall.scope, recall.rule, recall.asked
+            self._cache.link.remember(scope, rule, asked, kept, key=recall.key)
         return kept
 
-    def end(self, kept: KeptAnswer | None) -> None:
+    def end(self) -> None:
         """The request is over; who waited for it has its answer, or goes on."""
         self._leave()
         self._tell = None
@@ -331,7 +372,7 @@ class Looking:
         self._leads = False
         flight = self._cache.flights.pop((self._recall.scope, self._recall.asked.exact), None)
         for one in list(flight.waiting) if flight is not None else ():
-            one.landed(kept)
+            one.landed(self._kept)
 
 
 def _made(recall: Recall, receipt: Receipt, price: Price | None, new_id: str) -> KeptAnswer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from typing import Final
 from urllib.parse import unquote
@@ -19,6 +19,7 @@ from selvedge.adapters import Entropy
 from selvedge.exchange import FleetView, reports, serve, serve_peer
 from selvedge.fabric import DIALECT_PATHS, BadTicket, Engine, Head, Model, Refused, Route
 from selvedge.pop.cache_headers import read_wish
+from selvedge.pop.cache_pages import METHODS, answer_page
 from selvedge.pop.clock import now_us
 from selvedge.pop.downstream import JSON_TYPE, retry_headers
 from selvedge.pop.hearing import REPORT_TARGET, told
@@ -44,7 +45,7 @@ TICKET_FIELD: Final = TICKET_HEADER.encode()
 IDEMPOTENCY_FIELD: Final = b"idempotency-key"
 CLIENT_ID_CHARS_MAX: Final = 512
 MESSAGES_PATH: Final = "/v1/messages"
-_PATHS: Final = "chat/completions, completions, embeddings, messages, responses and models"
+_PATHS: Final = "chat/completions, completions, embeddings, rerank, messages, responses and models"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEERS_ELSEWHERE: Final = Refused(
     "ticket_refused", "Tickets are taken from peers alone, by mutual TLS on 'peer_listen'."
@@ -81,26 +82,31 @@ class App:
             "/v1/models": self._models,
         }
 
-    def handle(self, inbound: Inbound) -> None:
-        """Answer one request."""
+    def handle(self, inbound: Inbound) -> Awaitable[None] | None:
+        """Answer one request; what is returned has to be waited for."""
         path = inbound.head.target.partition("?")[0]
         route = self._work.get(path)
         if route is not None:
             self._work_or_refuse(inbound, route)
-            return
+            return None
+        if path in METHODS and inbound.head.method == METHODS[path]:
+            return answer_page(self._state, inbound, path, self._cache_sent(inbound))
         if path == REPORT_TARGET and self._takes_tickets:
             self._report(inbound)
-            return
+            return None
         if path.startswith(RESPONSES_PATH):
             self._response(inbound, path)
         elif path in self._pages or path.startswith("/v1/models/"):
             self._page(inbound, path)
+        elif path in METHODS:
+            self._wrong_method(inbound, METHODS[path])
         else:
             words = (
                 f"There is no {path[:100]!r}; base_url ends in '/v1', and under it are {_PATHS}."
             )
             self._refuse(inbound, Refused("unknown_url", words))
         inbound.settle()
+        return None
 
     def _report(self, inbound: Inbound) -> None:
         """Another PoP asks how loaded this one is, and what it holds."""
@@ -233,6 +239,15 @@ class App:
         )
 
     # Pages.
+
+    def _cache_sent(self, inbound: Inbound) -> Callable[[bytes | Refused], None]:
+        def send(answer: bytes | Refused) -> None:
+            if isinstance(answer, Refused):
+                self._refuse(inbound, answer)
+            else:
+                inbound.respond(200, [JSON_TYPE, *self._named(inbound)], answer)
+
+        return send
 
     def _page(self, inbound: Inbound, path: str) -> None:
         if inbound.head.method not in ("GET", "HEAD"):

@@ -28,6 +28,8 @@ from selvedge.wire import render_refusal
 CALM_US: Final = 5_000
 CALM_MAX: Final = 16
 """So many requests within `CALM_US` begin at once, and turns are not followed."""
+_PASSED: Final = b"\0passed "
+"""No header begins so."""
 KEYS_MAX: Final = 4_096
 """Keys whose tenants are remembered."""
 RETRY_STEPS_MS: Final = (500, 1100, 800, 1700, 650, 1400, 950, 2000)
@@ -216,9 +218,13 @@ class Gate:
             admitted = view.keyring.admit(authorization.decode("latin-1"), inbound.received_us)
             if isinstance(admitted, Refused):
                 return self._nobody
-            if len(self._askers) >= KEYS_MAX:
-                self._askers.clear()
-            asker = self._askers[authorization] = _Asker(admitted.tenant)
+            if admitted.passes_to is not None:  # what was sent is a provider's: it is not kept
+                authorization = _PASSED + admitted.key.encode()
+                asker = self._askers.get(authorization)
+            if asker is None:
+                if len(self._askers) >= KEYS_MAX:
+                    self._askers.clear()
+                asker = self._askers[authorization] = _Asker(admitted.tenant)
         return asker
 
     # How it is told.

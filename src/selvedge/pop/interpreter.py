@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Callable
 from typing import Final
 
-from selvedge.adapters import KeptAnswer
 from selvedge.exchange import (
     Attest,
     BodyRead,
@@ -49,8 +48,8 @@ from selvedge.exchange import (
     spends,
     take_word,
 )
-from selvedge.fabric import Ask, Engine, Head, Place, Receipt, Refused, Route, StoreFailed, Usage
-from selvedge.pop.abroad import Abroad, dialect_of
+from selvedge.fabric import Ask, Engine, Head, Place, Refused, Route, StoreFailed, Usage
+from selvedge.pop.abroad import Abroad, dialect_of, has_own_way
 from selvedge.pop.answer_cache import Looking
 from selvedge.pop.asked_form import asked_form
 from selvedge.pop.bodies import body_refusal
@@ -96,7 +95,6 @@ class Interpreter:
         self._kept: Kept | None = None
         self._looking: Looking | None = None
         self._to_keep = False
-        self._shared: KeptAnswer | None = None
         self._abroad: Abroad | None = None
         self._done = False
 
@@ -154,8 +152,8 @@ class Interpreter:
             self._state.answered.end(self._claim, spent=self._spent, kept=self._kept)
             self._claim = self._kept = None
         if self._looking is not None:
-            self._looking.end(self._shared)
-            self._looking = self._shared = None
+            self._looking.end()
+            self._looking = None
         # Whatever refers to each other parts here, so that no garbage collector has to find it.
         self._relaying = self._deadline = None
         self._down.let_go()
@@ -172,7 +170,7 @@ class Interpreter:
                 if levels:
                     self._down.quotas, self._down.levels = self._view.quotas, levels
                 self._down.under = (ending.policy, ending.handling)
-                self._kept = self._looking.give(ending, self._down)
+                self._kept = self._looking.give(ending)
             case Refuse(refused, receipt, attested, levels):
                 if levels:
                     self._down.quotas, self._down.levels = self._view.quotas, levels
@@ -230,7 +228,7 @@ class Interpreter:
         (attempt,) = command.attempts
         engine = self._engine(attempt)
         abroad: Abroad | None = None
-        if attempt.pop in self._view.providers or (engine and dialect_of(engine) is not None):
+        if attempt.pop in self._view.providers or (engine and has_own_way(engine, command.job)):
             abroad = Abroad(self._state, self._view)
         self._abroad = abroad
         self._ask(command)
@@ -250,7 +248,7 @@ class Interpreter:
         if not job.for_peer:
             self._down.under = (job.policy, job.handling)
         if self._looking is not None:
-            self._looking.missed(self._down)
+            self._looking.missed()
         self._down.relay_started_us = now_us()
         where = place(attempt.pop, attempt.engine)
         tokens = prompt_tokens_of(job.ask, self._state.load.view.bytes_per_token)
@@ -306,7 +304,9 @@ class Interpreter:
                 self._learn_pace(attempt, ended)
             if ended.usage is not None and ended.usage.provenance == "reported":
                 self._learn(ended.usage)
-        if attempt.pop == self._view.here.id or attempt.pop in self._view.providers:
+        if attempt.pop in self._view.providers:
+            return ended if self._abroad is None else self._abroad.meant(ended)
+        if attempt.pop == self._view.here.id:
             return ended
         peer, pair_key = self._view.pops[attempt.pop], self._view.pair_keys[attempt.pop]
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
@@ -414,27 +414,13 @@ class Interpreter:
         return claimed
 
     def _recall(self, command: Recall) -> None:
-        looking = Looking(self._state.cache, command, self._head, self._recalled)
-        self._looking = looking
-        self._down.on_gone = looking.client_left
-        looking.begin(self._inbound.report)
-
-    def _recalled(self, reply: Reply) -> None:
-        self._down.on_gone = None
-        if self._looking is not None:
-            self._down.cache_us = now_us() - self._looking.began_us
-        self._go_on(reply)
+        cache, report = self._state.cache, self._inbound.report
+        self._looking = Looking(cache, command, self._head, self._down, tell=self._go_on)
+        self._looking.begin(report)
 
     def _remember(self, _: Remember) -> Reply:
         self._to_keep = True  # once its receipt is written
         return Written(now_us())
-
-    def _keep(self, receipt: Receipt) -> None:
-        """The answer is whole and its receipt written: hand it over, to be given again."""
-        if self._looking is not None and self._relaying is not None:
-            price = self._view.models[receipt.model or ""].price
-            report = self._inbound.report
-            self._shared = self._looking.keep(self._relaying.to_keep, receipt, price, report)
 
     def _intend(self, command: Intend) -> None:
         self._state.book.intend(command.receipt, command.personal, self._written)
@@ -444,8 +430,10 @@ class Interpreter:
             if error is None:
                 self._state.metrics.recorded(command.receipt)
                 self._spent = self._claim is not None and spends(command.receipt)
-                if self._to_keep:
-                    self._keep(command.receipt)
+                if self._to_keep and self._looking is not None and self._relaying is not None:
+                    self._looking.keep(
+                        self._relaying.to_keep, command.receipt, self._view, self._inbound.report
+                    )
             self._written(error)
 
         self._state.book.record(command.receipt, command.personal, recorded)

@@ -14,6 +14,13 @@ from typing import Any, Final
 import msgspec
 
 from selvedge.fabric import DIALECT_PATHS, REFUSALS, Route
+from selvedge.pop.cache_pages import (
+    PURGE_PATH,
+    REPORT_PATH,
+    STATS_PATH,
+    PurgeBody,
+    ReportBody,
+)
 from selvedge.wire import body_schemas
 
 Json = dict[str, Any]  # Any: JSON
@@ -28,6 +35,7 @@ _WORK: Final = tuple(
     sorted({row.status for row in REFUSALS.values()} - {405, 404} | {404, 405, *_HTTP})
 )
 _PAGE: Final = (405, *_HTTP)
+_CACHE: Final = (401, 503, *_PAGE)
 _LIST: Final = (401, 403, 451, 503, *_PAGE)
 
 _SUMMARIES: Final = {
@@ -39,6 +47,7 @@ _SUMMARIES: Final = {
     "/v1/messages/count_tokens": "Count the tokens of Anthropic's messages.",
     "/v1/responses": "Answer OpenAI's responses, whole or as a stream.",
     "/v1/responses/input_tokens": "Count the tokens of an input of OpenAI's responses.",
+    Route.RERANK: "Rank texts by how well they answer a query.",
 }
 _OBJECTS: Final = {
     Route.CHAT: ("chat.completion", "choices"),
@@ -49,6 +58,7 @@ _OBJECTS: Final = {
     "/v1/messages/count_tokens": ("response.input_tokens", "input_tokens"),
     "/v1/responses": ("response", "output"),
     "/v1/responses/input_tokens": ("response.input_tokens", "input_tokens"),
+    Route.RERANK: ("ranking", "results"),
 }
 _STREAMED: Final = (Route.CHAT, Route.COMPLETIONS, "/v1/messages", "/v1/responses")
 _KEPT: Final = (401, 403, 404, 421, 451, 503, 405, *_HTTP)
@@ -56,6 +66,9 @@ _SENT: Final = {
     "selvedge-deadline-ms": "Deadline of this request in milliseconds; at most `deadline_ms_max`.",
     "prefer": "`wait=N` (RFC 7240): refuse where the predicted wait is over N seconds; 0: if busy.",
     "idempotency-key": "A word for this request: sent again under it, it is not answered twice.",
+    "cache-control": "`no-cache`, `no-store`, `max-age`, `min-fresh`, `only-if-cached` (RFC 9111).",
+    "selvedge-cache-threshold": "The least similarity, 0 to 1, of a kept answer that will do.",
+    "selvedge-cache-tags": "Names, separated by commas, under which the answer can be purged.",
     "x-client-request-id": "An id of the client's own, kept with the receipt, encrypted.",
 }
 _HEADERS: Final = {
@@ -67,6 +80,10 @@ _HEADERS: Final = {
     "selvedge-processed-in": "Country in which it was processed.",
     "selvedge-policy": "Version of the residency policy that decided, where one did.",
     "selvedge-handling": "What the data class asks of the engine, where it asks for anything.",
+    "cache-status": "Whether a kept answer was given (RFC 9211); where its class has a cache.",
+    "age": "Seconds since a kept answer was made.",
+    "selvedge-cache-entry": "Id of the kept answer that was given.",
+    "selvedge-cache-similarity": "Of its question to this one, 0 to 1.",
     "server-timing": "Milliseconds at the PoP, on the way and at the engine (W3C).",
     "openai-processing-ms": "Milliseconds until the answer began.",
     "x-ratelimit-limit-requests": "This PoP's share of the key's tightest limit a minute.",
@@ -146,6 +163,9 @@ def _pages() -> Json:
             "parameters": [model],
         },
         **_kept(),
+        STATS_PATH: _get("What this PoP's cache keeps for this tenant.", {"type": "object"}, _LIST),
+        REPORT_PATH: _post("Say that a kept answer was wrong for its question.", "ReportBody"),
+        PURGE_PATH: _post("Have this tenant's kept answers found no more.", "PurgeBody"),
         "/healthz": _get("Whether the process lives.", _ref("Status"), _PAGE, open_to_all=True),
         "/readyz": _get(
             "Whether it can serve.", _ref("Status"), _PAGE, open_to_all=True, more=ready
@@ -199,6 +219,16 @@ def _get(
     return {"get": operation}
 
 
+def _post(summary: str, body: str) -> Json:
+    return {
+        "post": {
+            "summary": summary,
+            "requestBody": {"required": True, "content": {_JSON: {"schema": _ref(body)}}},
+            "responses": {"200": _json("It is done.", {"type": "object"}), **_errors(_CACHE)},
+        }
+    }
+
+
 def _errors(statuses: Iterable[int], shape: str = "Error") -> Json:
     return {
         str(status): {
@@ -243,8 +273,11 @@ def _answers() -> Json:
         "model": model,
         "models": _object(("object", "data"), data={"type": "array", "items": _ref("model")}),
     }
-    for name, items in _OBJECTS.values():
-        answers[name] = _object(("object", items), **{items: {"type": "array"}})
+    _, forms = msgspec.json.schema_components([ReportBody, PurgeBody], ref_template=_COMPONENT)
+    answers |= forms
+    for route, (name, items) in _OBJECTS.items():
+        named = (items,) if route is Route.RERANK else ("object", items)
+        answers[name] = _object(named, **{items: {"type": "array"}})
     told = _object(("type", "message", "details"), details={"type": "object"})
     asked = {"type": ["string", "null"]}
     answers["AnthropicError"] = _object(("type", "error", "request_id"), error=told)

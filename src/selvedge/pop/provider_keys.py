@@ -26,11 +26,14 @@ _STREAK_MAX: Final = 8
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """A key to ask with. ``name`` is None where the provider asks for none, or it is a tenant's."""
+    """A key to ask with. ``name`` is None where the provider asks for none, or it is ``passed``: a
+    tenant's own, for one request.
+    """
 
     provider: str
     name: str | None
     secret: str
+    passed: bool = False
 
     def __repr__(self) -> str:
         return f"Taken({self.provider}/{self.name})"

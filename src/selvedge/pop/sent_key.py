@@ -1,7 +1,7 @@
 """The key that a client sends, in either of the headers that clients know.
 
-`x-api-key` is Anthropic's, and as good as `Authorization`. Two different keys in one request are
-no key: whoever put the second there would not know whose quota is used.
+`x-api-key` is Anthropic's and `api-key` is Azure's, and as good as `Authorization`. Two different
+keys in one request are no key: whoever put the second there would not know whose quota is used.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from selvedge.wire import RequestHead
 
 AUTHORIZATION: Final = b"authorization"
 API_KEY: Final = b"x-api-key"
+AZURE_KEY: Final = b"api-key"
 _BEARER: Final = b"Bearer "
 
 
 def sent_key(head: RequestHead) -> bytes | None:
-    """The `Authorization` header, or what it would be for a key in `x-api-key`."""
+    """The `Authorization` header, or what it would be for a key in one of the others."""
     authorization = head.headers.raw(AUTHORIZATION)
     if authorization is not None:
         return authorization
-    key = head.headers.raw(API_KEY)
+    key = head.headers.raw(API_KEY) or head.headers.raw(AZURE_KEY)
     return None if key is None else _BEARER + key
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from selvedge.fabric import Ask, Handling, Place, Refused, Release, Route
+from selvedge.fabric import Ask, Handling, ModelKind, Place, Refused, Release, Route
 from selvedge.routing.attempts import ATTEMPTS_MAX, Attempt, Candidate, Plan, Seat
 from selvedge.routing.catalogue import LISTS_MAX, NOBODY, Catalogue, Offer
 from selvedge.routing.engines import is_cooling, rank_engines
@@ -26,6 +26,11 @@ from selvedge.routing.signals import EngineStates, Signals
 RETRY_AFTER_MS: Final = 1000
 RETRY_AFTER_MS_MAX: Final = 60_000
 LAST_TIER: Final = 1 << 30
+_ROUTES: Final[Mapping[ModelKind, tuple[Route, ...]]] = {
+    "chat": (Route.CHAT, Route.COMPLETIONS, Route.COUNT),
+    "embedding": (Route.EMBEDDINGS,),
+    "rerank": (Route.RERANK,),
+}
 
 
 class FleetMap:
@@ -123,8 +128,8 @@ class FleetMap:
         if model is None or ask.model not in self._catalogue.serving:
             words = f"Model {ask.model!r} is not offered; GET /v1/models lists what is."
             return Refused("model_not_found", words, param="model")
-        if (model.kind == "embedding") != (ask.route is Route.EMBEDDINGS):
-            route = "embeddings" if model.kind == "embedding" else "chat/completions"
+        if ask.route not in _ROUTES[model.kind]:
+            route = _ROUTES[model.kind][0].value.removeprefix("/v1/")
             words = f"Model {ask.model!r} is of kind {model.kind!r}; use /v1/{route}."
             return Refused("unsupported_route", words, param="model")
         if ask.dimensions is not None and not model.dimensions:

@@ -13,8 +13,8 @@ import msgspec
 
 from selvedge.fabric import Ask, Attested, Refused, Route, Usage
 from selvedge.fabric.value import Value
-from selvedge.wire.engine_shapes import Answer, Counted, SpokenAnswer
-from selvedge.wire.usage import REPORTED_MAX, render_usage
+from selvedge.wire.engine_shapes import Answer, Counted, Ranking, SpokenAnswer
+from selvedge.wire.usage import REPORTED_MAX, EngineUsage, render_usage
 
 
 class AnswerFacts(Value, frozen=True):
@@ -28,6 +28,7 @@ class AnswerFacts(Value, frozen=True):
 
 _answer_decoder: Final = msgspec.json.Decoder(Answer)
 _count_decoder: Final = msgspec.json.Decoder(Counted)
+_ranking_decoder: Final = msgspec.json.Decoder(Ranking)
 _spoken_decoder: Final = msgspec.json.Decoder(SpokenAnswer)
 _encoder: Final = msgspec.json.Encoder()
 
@@ -36,6 +37,8 @@ def read_answer(ask: Ask, body: bytes) -> tuple[AnswerFacts, bytes] | None:
     """Facts and client's bytes of an engine's JSON answer; None where it is not an answer."""
     if ask.route is Route.COUNT:
         return _read_count(body)
+    if ask.route is Route.RERANK:
+        return _read_ranking(ask, body)
     try:
         answer = _answer_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -46,10 +49,7 @@ def read_answer(ask: Ask, body: bytes) -> tuple[AnswerFacts, bytes] | None:
     elif answer.choices is None:
         return None
     reasons = [one.finish_reason for one in answer.choices or () if one.finish_reason]
-    if answer.model is not None and answer.model != ask.model:
-        fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        fields["model"] = msgspec.Raw(_encoder.encode(ask.model))
-        body = _encoder.encode(fields)
+    body = _renamed(body, answer.model, ask)
     usage = answer.usage.normal() if answer.usage is not None else None
     spoken = 0 if usage is not None else _spoken(body)
     return AnswerFacts(usage, reasons[-1] if reasons else None, spoken), body
@@ -71,6 +71,27 @@ def render_count(tokens: int, *, estimated: bool) -> bytes:
     """How many tokens a prompt has, as OpenAI tells it; and whether nobody counted them."""
     told: _Json = {"object": "response.input_tokens", "input_tokens": tokens}
     return _encoder.encode(told | {"estimated": True} if estimated else told)
+
+
+def _renamed(body: bytes, name: str | None, ask: Ask) -> bytes:
+    """The answer by the name under which its model was asked for."""
+    if name is None or name == ask.model:
+        return body
+    fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    fields["model"] = msgspec.Raw(_encoder.encode(ask.model))
+    return _encoder.encode(fields)
+
+
+def _read_ranking(ask: Ask, body: bytes) -> tuple[AnswerFacts, bytes] | None:
+    try:
+        ranking = _ranking_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if ranking.results is None:
+        return None
+    read = ranking.counted()
+    usage = EngineUsage(prompt_tokens=read).normal() if read is not None else None
+    return AnswerFacts(usage, None), _renamed(body, ranking.model, ask)
 
 
 def _spoken(body: bytes) -> int:

@@ -115,6 +115,26 @@ class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
     zone: str | None = None
 
 
+class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A text to be ranked, as Jina and Cohere's first version write it."""
+
+    text: str
+
+
+class RerankBody(msgspec.Struct, frozen=True, kw_only=True):
+    """`POST /v1/rerank`, as Cohere, Jina, vLLM and llama.cpp have it."""
+
+    model: str
+    query: str
+    documents: list[str | Document]
+    top_n: int | None = None
+    return_documents: bool | None = None
+    max_tokens_per_doc: int | None = None
+    user: str | None = None
+    provider: ProviderObject | None = None
+    zone: str | None = None
+
+
 class Prompted(msgspec.Struct, frozen=True):
     """What an engine reads first, as it is written: for fingerprints."""
 
@@ -123,4 +143,4 @@ class Prompted(msgspec.Struct, frozen=True):
     prompt: msgspec.Raw = msgspec.Raw()
 
 
-Body = ChatBody | CompletionBody | EmbeddingBody
+Body = ChatBody | CompletionBody | EmbeddingBody | RerankBody

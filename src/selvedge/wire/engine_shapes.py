@@ -127,6 +127,41 @@ class Counted(msgspec.Struct):
     estimated: bool = False
 
 
+class RankTokens(msgspec.Struct):
+    """What Cohere counts."""
+
+    input_tokens: int | float | None = None
+
+
+class RankMeta(msgspec.Struct):
+    """Where Cohere counts it."""
+
+    tokens: RankTokens | None = None
+
+
+class RankUsage(msgspec.Struct):
+    """What the others count: some the sum alone."""
+
+    prompt_tokens: int | float | None = None
+    total_tokens: int | float | None = None
+
+
+class Ranking(msgspec.Struct):
+    """A whole answer to `POST /v1/rerank`."""
+
+    model: str | None = None
+    results: list[msgspec.Raw] | None = None
+    usage: RankUsage | None = None
+    meta: RankMeta | None = None
+
+    def counted(self) -> int | float | None:
+        """Tokens that it read; None where it does not say."""
+        if self.usage is not None:
+            told = self.usage.prompt_tokens
+            return self.usage.total_tokens if told is None else told
+        return self.meta.tokens.input_tokens if self.meta and self.meta.tokens else None
+
+
 class Answer(msgspec.Struct):
     """A whole answer."""
 

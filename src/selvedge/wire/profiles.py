@@ -28,6 +28,7 @@ class Profile(msgspec.Struct, frozen=True):
     ``load_path``: where it says how loaded it is, beside ``/v1``; empty where it does not.
     ``load_names``: its Prometheus names for that, by ours; none: llama.cpp's list of slots.
     ``dialect``: whose API it speaks: a row of `wire.dialects.table`.
+    ``reranks``: the path of its `rerank`, beside the URL; empty where it has none.
     ``strips``: top-level fields that are said to the fabric, and that it would refuse to read.
     """
 
@@ -43,6 +44,7 @@ class Profile(msgspec.Struct, frozen=True):
     load_names: Mapping[str, tuple[str, ...]] = {}
     meaning: str = ""
     dialect: str = "openai"
+    reranks: str = ""
     strips: tuple[str, ...] = ()
 
 
@@ -51,8 +53,8 @@ _STORES_NOT: Final[Mapping[str, bytes]] = {"store": b"false"}
 _IN_EVERY_CHUNK: Final[Mapping[str, bytes]] = {"continuous_usage_stats": b"true"}
 
 
-def _rows() -> Mapping[str, Profile]:
-    rows = (
+def _engines() -> tuple[Profile, ...]:
+    return (
         Profile(
             "llama.cpp",
             always_stream=True,
@@ -64,9 +66,14 @@ def _rows() -> Mapping[str, Profile]:
             caller_words=("is too large to process",),
             count_path="/v1/chat/completions/input_tokens",
             load_path="/slots",
+            reranks="/v1/rerank",
             meaning="llama.cpp's server, embedded (xllamacpp) or `llama-server`",
         ),
-        Profile("openai", meaning="any server that speaks the OpenAI API as OpenAI documents it"),
+        Profile(
+            "openai",
+            reranks="/v1/rerank",
+            meaning="any server that speaks the OpenAI API as OpenAI documents it",
+        ),
         Profile(
             "vllm",
             usage_options=_IN_EVERY_CHUNK,
@@ -79,11 +86,23 @@ def _rows() -> Mapping[str, Profile]:
                 "kv_used": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
                 "cache_config": ("vllm:cache_config_info",),
             },
+            reranks="/v1/rerank",
             meaning="vLLM",
         ),
-        Profile("sglang", usage_options=_IN_EVERY_CHUNK, meaning="SGLang"),
+        Profile("sglang", usage_options=_IN_EVERY_CHUNK, reranks="/v1/rerank", meaning="SGLang"),
         Profile("tgi", meaning="Hugging Face Text Generation Inference"),
         Profile("ollama", meaning="Ollama's OpenAI-compatible API"),
+    )
+
+
+def _providers() -> tuple[Profile, ...]:
+    return (
+        Profile(
+            "cohere",
+            reranks="/v2/rerank",
+            strips=_FABRICS,
+            meaning="Cohere, for rerank; its chat is at its compatibility URL, as openai-api",
+        ),
         Profile(
             "openai-api",
             forgets=_STORES_NOT,
@@ -102,7 +121,8 @@ def _rows() -> Mapping[str, Profile]:
         Profile("gemini", dialect="gemini", meaning="Google's Gemini API, with its API key"),
         Profile("vertex", dialect="vertex", meaning="Google Vertex AI, in the URL's location"),
     )
-    return MappingProxyType({row.name: row for row in rows})
 
 
-PROFILES: Final[Mapping[str, Profile]] = _rows()
+PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
+    {row.name: row for row in (*_engines(), *_providers())}
+)

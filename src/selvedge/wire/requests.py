@@ -14,7 +14,14 @@ from typing import Final
 import msgspec
 
 from selvedge.fabric import Ask, Refused, Route
-from selvedge.wire.body_shapes import Body, ChatBody, CompletionBody, EmbeddingBody, Message
+from selvedge.wire.body_shapes import (
+    Body,
+    ChatBody,
+    CompletionBody,
+    EmbeddingBody,
+    Message,
+    RerankBody,
+)
 from selvedge.wire.media import TEXT_PARTS, ImageUrls, check_messages, read_body
 from selvedge.wire.preferences import read_preferences
 from selvedge.wire.profiles import Profile
@@ -22,6 +29,7 @@ from selvedge.wire.strict_json import Ambiguous, check_keys
 
 CHOICES_MAX: Final = 16
 PROMPTS_MAX: Final = 16
+DOCUMENTS_MAX: Final = 2048
 MESSAGES_MAX: Final = 10_000
 MODEL_NAME_MAX: Final = 128
 END_USER_MAX: Final = 512
@@ -33,7 +41,9 @@ _DECODERS: Final[Mapping[Route, msgspec.json.Decoder[Body]]] = {
     Route.COMPLETIONS: msgspec.json.Decoder(CompletionBody),
     Route.EMBEDDINGS: msgspec.json.Decoder(EmbeddingBody),
     Route.COUNT: msgspec.json.Decoder(ChatBody),
+    Route.RERANK: msgspec.json.Decoder(RerankBody),
 }
+_STREAMED: Final = (Route.CHAT, Route.COMPLETIONS)
 _NAMES: Final = {
     route: frozenset(one.encode_name for one in msgspec.structs.fields(decoder.type))
     for route, decoder in _DECODERS.items()
@@ -55,8 +65,6 @@ _RANGES: Final[tuple[tuple[str, int, int], ...]] = (
 )
 _ranged: Final = operator.attrgetter(*(name for name, _, _ in _RANGES))
 _NONE_RANGED: Final = (None,) * len(_RANGES)
-_WHOLE: Final = (Route.EMBEDDINGS, Route.COUNT)
-"""Answered by one JSON object, always."""
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _ENCODINGS: Final = ("float", "base64")
 _FIELD_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`")
@@ -134,6 +142,8 @@ def _check(fields: Body) -> Refused | None:
         return _out_of_range("model", f"must have 1 to {MODEL_NAME_MAX} characters")
     if fields.user is not None and len(fields.user) > END_USER_MAX:
         return _out_of_range("user", f"must have at most {END_USER_MAX} characters")
+    if isinstance(fields, RerankBody):
+        return _check_rerank(fields)
     if isinstance(fields, EmbeddingBody):
         if fields.input in ("", []):
             return _out_of_range("input", "must be not empty")
@@ -159,6 +169,18 @@ def _check(fields: Body) -> Refused | None:
                 return _out_of_range(name, f"must be from {low} to {high}")
     if fields.stream_options is not None and not fields.stream:
         return _out_of_range("stream_options", "goes only with 'stream': true")
+    return None
+
+
+def _check_rerank(fields: RerankBody) -> Refused | None:
+    if not fields.query:
+        return _out_of_range("query", "must be not empty")
+    if not 1 <= len(fields.documents) <= DOCUMENTS_MAX:
+        return _out_of_range("documents", f"must be 1 to {DOCUMENTS_MAX} texts")
+    for name in ("top_n", "max_tokens_per_doc"):
+        value = getattr(fields, name)
+        if value is not None and value < 1:
+            return _out_of_range(name, "must be at least 1")
     return None
 
 
@@ -196,6 +218,8 @@ def _ask(route: Route, fields: Body, body_bytes: int) -> Ask:
             end_user=fields.user,
             prompt_bytes=body_bytes,
         )
+    if isinstance(fields, RerankBody):
+        return Ask(route, fields.model, end_user=fields.user, prompt_bytes=body_bytes)
     options = fields.stream_options
     prompts = _prompts(fields.prompt) if isinstance(fields, CompletionBody) else 1
     return Ask(
@@ -228,7 +252,19 @@ def _has_media(messages: list[Message]) -> bool:
 
 def engine_streams(ask: Ask, profile: Profile) -> bool:
     """Whether an engine of this profile is asked for a stream for this request."""
-    return ask.route not in _WHOLE and (ask.stream or profile.always_stream)
+    return ask.route in _STREAMED and (ask.stream or profile.always_stream)
+
+
+def engine_path(route: Route, profile: Profile) -> str | Refused:
+    """Where an engine of this profile serves a route, beside its URL."""
+    if route is Route.COUNT:
+        return profile.count_path
+    if route is not Route.RERANK:
+        return route.value
+    if profile.reranks:
+        return profile.reranks
+    words = f"An engine of profile {profile.name!r} does not rerank; choose another model."
+    return Refused("unsupported_route", words)
 
 
 def engine_body(ask: Ask, body: bytes, profile: Profile, name: str, *, keeps: bool = True) -> bytes:

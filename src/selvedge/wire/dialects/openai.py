@@ -14,7 +14,7 @@ from selvedge.wire.dialects.dialect import Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.rate_limits import openai_limits
 from selvedge.wire.engine_errors import refusal_of_answer
 from selvedge.wire.http1_head import Headers
-from selvedge.wire.requests import engine_body
+from selvedge.wire.requests import engine_body, engine_path
 
 API_VERSION: Final = "2024-10-21"
 
@@ -25,7 +25,10 @@ class OpenAI:
     def request(self, order: Order) -> Outgoing | Refused:
         """The client's body, changed only where it must be."""
         headers = (("authorization", f"Bearer {order.secret}"),) if order.secret else ()
-        return Outgoing(order.base + order.ask.route.value, headers, _body(order))
+        path = engine_path(order.ask.route, order.profile)
+        if isinstance(path, Refused):
+            return path
+        return Outgoing(order.base + path, headers, _body(order))
 
     def translator(self, ask: Ask, now_us: int) -> Translator | None:
         """Nothing is to be translated."""
@@ -46,6 +49,9 @@ class Azure(OpenAI):
     def request(self, order: Order) -> Outgoing | Refused:
         """By deployment and version, or as OpenAI has it where the URL says ``/openai/v1``."""
         headers = (("api-key", order.secret),) if order.secret else ()
+        refused = engine_path(order.ask.route, order.profile)
+        if isinstance(refused, Refused):
+            return refused
         if order.base.endswith("/openai"):
             target = order.base + order.ask.route.value
             version = order.options.get("api-version")
