@@ -12,7 +12,7 @@ endif
 
 .PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-ledger bench-sim
 .PHONY: bench-instructions bench-log bench-compare bench-live bench-money bench-policy torture
-.PHONY: compile wheel docs clean
+.PHONY: bench-cache compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -68,6 +68,9 @@ bench-log: compile  ## what a PoP's transparency log costs: bench/out/log.json
 
 bench-money: setup  ## the invoice of ten million receipts: bench/out/money.json
 	@.venv/bin/python -m bench.money $(ARGS)
+
+bench-cache: compile  ## the answer cache: hits, wrong ones, look-ups: bench/out/cache.json
+	@$(COMPILED) .venv/bin/python -m bench.cache $(ARGS)
 
 bench-sim bench-compare: ARGS_COMPILE := --sim
 bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"

@@ -207,7 +207,7 @@ def sets_of(data: Path) -> tuple[list[Questions], list[str]]:
     return found, ["Quora's question pairs: SKIPPED, no file quora/… in the data folder"]
 
 
-def quality(stage: Stage, runs: Sequence[Run]) -> Figures:
+def quality(runs: Sequence[Run]) -> Figures:
     """The figures of one set."""
     figures: Figures = {}
     for target in TARGETS:

@@ -48,6 +48,6 @@ def test_an_ask_has_one_choice_unless_it_says_so() -> None:
         "/v1/chat/completions",
         "/v1/completions",
         "/v1/embeddings",
-        "/v1/chat/completions/input_tokens",
         "/v1/rerank",
+        "/v1/chat/completions/input_tokens",
     ]

@@ -140,7 +140,7 @@ def test_residency_is_the_same(tmp_path: Path) -> None:
         ({"query": ""}, "invalid_value", "query"),
         ({"documents": []}, "invalid_value", "documents"),
         ({"top_n": 0}, "invalid_value", "top_n"),
-        ({"documents": [{"image": "http://10.0.0.1/"}]}, "invalid_type", "documents[0]"),
+        ({"documents": [{"image": "http://10.0.0.1/"}]}, "invalid_value", "documents[0].image"),
         ({"documents": [1]}, "invalid_type", "documents[0]"),
         ({"model": "chat"}, "unsupported_route", "model"),
     ],

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from selvedge.adapters import AnswerStore, KeptAnswer, Purge, Put, ScopeKeys
+from selvedge.adapters.cache_link import LinkCounts
 from selvedge.cache import Asked, Scope
 from selvedge.fabric import CacheRule, Release, StoreFailed
 from selvedge.pop.answer_cache import Similar
@@ -32,6 +33,7 @@ class WritingLink:
         self.kept: list[tuple[Scope, Asked, KeptAnswer]] = []
         self.asked: list[tuple[Scope, CacheRule, Asked]] = []
         self.similar: Callable[[Scope, Asked], Similar | None] = lambda scope, asked: None
+        self.counts = LinkCounts()
         self.hits: list[str] = []
         self.bad: list[tuple[str, str]] = []
         self.held: list[Callable[[], None]] | None = None
@@ -54,6 +56,12 @@ class WritingLink:
             tell(found)
         else:
             self.held.append(lambda: tell(found))
+
+    def start(self) -> None:
+        """There is nothing to connect to."""
+
+    def stop(self) -> None:
+        """Nor to let go of."""
 
     def hit(self, scope: Scope, entry: str) -> None:
         """Note it."""

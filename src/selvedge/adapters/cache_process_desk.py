@@ -40,13 +40,14 @@ from selvedge.cache import (
     Scope,
     Slots,
     Verdict,
+    also_compared,
     clash,
     content_words,
     decider_of,
     pair_of,
     slots_of,
 )
-from selvedge.fabric import CacheRule
+from selvedge.fabric import JUDGES, CacheRule
 from selvedge.fabric.value import Value
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class Desk:
         self._embedded = tools.embedded
         self._draw = draw
         self._notes: OrderedDict[bytes, Note] = OrderedDict()
+        self._others: OrderedDict[bytes, tuple[Near, ...]] = OrderedDict()
         self._served: OrderedDict[bytes, tuple[Pair, Route, str]] = OrderedDict()
 
     def recall(self, lookup: Lookup, tell: Callable[[Hit | None, str], None]) -> None:
@@ -193,7 +195,7 @@ class Desk:
                 self.counts.unembedded += 1
                 tell(None, "the text could not be embedded")
             else:
-                tell(*self._decide(tag, lookup, route, vector))
+                tell(*self.decide(tag, lookup, route, vector))
 
         self._embedded.ask(asked.text, got)
 
@@ -225,15 +227,17 @@ class Desk:
                 break
         return Looked(None, tuple(passed), tuple(gone), tuple(near))
 
-    def _decide(
+    def decide(
         self, tag: bytes, lookup: Lookup, route: Route, vector: NDArray[np.float32]
     ) -> tuple[Hit | None, str]:
+        """What is said to a look-up whose text is embedded, and what it leaves to be learned."""
         rule, asked, now_us, key = lookup.rule, lookup.asked, lookup.now_us, lookup.key
         counts = self.counts
         looked = self.look(tag, asked, vector, now_us)
         if looked.gone:
             self._scopes.drop(tag, list(looked.gone))
         if looked.chosen is None:
+            self._compare_later(tag + asked.exact, looked, -1)
             counts.gated += bool(looked.passed)
             counts.alone += not looked.passed
             return None, looked.passed[0][2] if looked.passed else "nothing similar is kept"
@@ -247,6 +251,7 @@ class Desk:
             counts.hits += 1
             _put(self._served, tag + one.entry, (pair, route, cluster), SERVED_MAX)
             return Hit(entry, pair.similarity, verdict.bound, verdict.why), verdict.why
+        self._compare_later(tag + asked.exact, looked, looked.near.index(one))
         note = Note(one, question, pair, now_us, is_audit and not is_foreign, is_foreign)
         _put(self._notes, tag + asked.exact, note, NOTES_MAX)
         if not verdict.serve:
@@ -270,6 +275,9 @@ class Desk:
         cluster, correct, trust = os.urandom(CLUSTER_BYTES), None, None
         if note is not None:
             correct = await self._judge(tag, lookup, kept, note)
+        others = self._others.pop(tag + asked.exact, ())
+        if not correct and rule.judge in JUDGES:  # an engine is asked once
+            cluster = await self._shared(tag, lookup, kept, others) or cluster
         if note is not None and correct:
             cluster = note.near.cluster
             if note.is_foreign:
@@ -279,6 +287,23 @@ class Desk:
             return Insert(None, trust)
         slots = msgspec.msgpack.encode(slots_of(asked.text))
         return Insert(Question(asked.text, asked.bucket, slots, cluster, key), trust)
+
+    def _compare_later(self, place: bytes, looked: Looked, chosen: int) -> None:
+        """Notes whose answers the new one is compared with where it is not the chosen one's."""
+        ranked = [(each.similarity, each.cluster.hex()) for each in looked.near]
+        others = tuple(looked.near[number] for number in also_compared(ranked, chosen))
+        _put(self._others, place, others, NOTES_MAX)
+
+    async def _shared(
+        self, tag: bytes, lookup: Lookup, kept: KeptAnswer, others: tuple[Near, ...]
+    ) -> bytes | None:
+        """The first of their clusters whose answer says the same; None: none."""
+        for other in others:
+            before = self._store.answer(tag, other.entry, kept.made_us)
+            judge, text = lookup.rule.judge, lookup.asked.text
+            if before is not None and await self._judges.same(judge, text, before, kept):
+                return other.cluster
+        return None
 
     async def _judge(self, tag: bytes, lookup: Lookup, kept: KeptAnswer, note: Note) -> bool | None:
         rule, asked = lookup.rule, lookup.asked

@@ -33,7 +33,7 @@ class Scopes:
         self,
         store: AnswerStore,
         directory: Path,
-        slow: Executor,
+        slow: Executor | None,
         *,
         dims: int = 0,
         embedder: bytes = b"",
@@ -73,6 +73,10 @@ class Scopes:
     def loaded(self, tag: bytes) -> VectorScope | None:
         """The scope, where it is in memory."""
         return self._loaded.get(tag)
+
+    def put_loaded(self, tag: bytes, scope: VectorScope) -> None:
+        """Take a scope that was loaded elsewhere."""
+        self._loaded[tag] = scope
 
     def want(self, tag: bytes) -> None:
         """Have the scope loaded."""

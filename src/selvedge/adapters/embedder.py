@@ -180,7 +180,9 @@ class EmbedQueue:
         self.texts = 0
         self._embedder = embedder
         self._threads = threads
-        self._waiting: dict[str, list[Tell]] = {}
+        self._waiting: dict[str, None] = {}
+        self._tells: dict[str, list[Tell]] = {}
+        """Whom to tell of a text that waits or is being embedded."""
         self._recent: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._busy = False
 
@@ -194,13 +196,14 @@ class EmbedQueue:
         known = self._recent.get(_key(text))
         if known is not None:
             tell(known)
-        elif text in self._waiting:
-            self._waiting[text].append(tell)
+        elif text in self._tells:
+            self._tells[text].append(tell)
         elif len(self._waiting) >= QUEUE_MAX:
             self.refused += 1
             tell(None)
         else:
-            self._waiting[text] = [tell]
+            self._waiting[text] = None
+            self._tells[text] = [tell]
             self._next()
 
     async def vector(self, text: str) -> NDArray[np.float32] | None:
@@ -217,18 +220,14 @@ class EmbedQueue:
         oldest = next(iter(self._waiting))
         if oldest not in texts:
             texts[-1] = oldest
-        told = [self._waiting.pop(text) for text in texts]
+        for text in texts:
+            del self._waiting[text]
         self._busy = True
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, self._embedder.embed, texts)
-        work.add_done_callback(lambda done: self._done(done, texts, told))
+        work.add_done_callback(lambda done: self._done(done, texts))
 
-    def _done(
-        self,
-        done: asyncio.Future[NDArray[np.float32]],
-        texts: list[str],
-        told: list[list[Tell]],
-    ) -> None:
+    def _done(self, done: asyncio.Future[NDArray[np.float32]], texts: list[str]) -> None:
         self._busy = False
         self.batches += 1
         self.texts += len(texts)
@@ -238,12 +237,12 @@ class EmbedQueue:
         if failed:
             self.failures += len(texts)
         vectors = [None] * len(texts) if failed else list(done.result())
-        for text, vector, tells in zip(texts, vectors, told, strict=True):
+        for text, vector in zip(texts, vectors, strict=True):
             if vector is not None:
                 self._recent[_key(text)] = vector
                 if len(self._recent) > RECENT_MAX:
                     self._recent.popitem(last=False)
-            for tell in tells:
+            for tell in self._tells.pop(text):
                 tell(vector)
         self._next()
 

@@ -275,10 +275,10 @@ class VectorScope:
         wanted = np.array([int.from_bytes(one[:8], "little") for one in entries], np.uint64)
         firsts = self._columns.entry[: self._count, :8].copy().view(np.uint64).ravel()
         rows = [_NONE] * len(entries)
-        order = {int(value): at for at, value in enumerate(wanted)}
+        order = {entry: at for at, entry in enumerate(entries)}
         for row in np.flatnonzero(np.isin(firsts, wanted)).tolist():
-            at = order[int(firsts[row])]
-            if self._columns.size[row] > 0 and self.entry_of(row) == entries[at]:
+            at = order.get(self.entry_of(row), _NONE)
+            if at >= 0 and self._columns.size[row] > 0:
                 rows[at] = row
         return rows
 

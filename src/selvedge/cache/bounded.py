@@ -72,6 +72,7 @@ _NO_LOOK: Final = 1 << 60
 
 class _Kept(msgspec.Struct, array_like=True):
     version: int
+    promise: tuple[float, float]
     fitted: Fitted
     asked: list[float]
     seen: list[float]
@@ -159,6 +160,7 @@ class Bounded:
         """All of it; as a prior, without the entries."""
         kept = _Kept(
             version=1,
+            promise=(self.wrong_max, self.alpha),
             fitted=self.scoring.dump(),
             asked=self.asked,
             seen=self.seen,
@@ -179,10 +181,14 @@ class Bounded:
         state = _decode(kept)
         self.scoring = Scoring(state.fitted)
         self.asked, self.seen, self.wrong = state.asked, state.seen, state.wrong
+        self.prior, self.promising = state.prior, state.promising
+        if state.promise != (self.wrong_max, self.alpha):
+            self.next_promising = 0.0  # another promise: what was proved is proved anew, soon
+            return
         self.looks, self.next_look = state.looks, state.next_look
+        self.next_promising = state.next_promising
         self.lowest, self.cuts = state.lowest, state.cuts
-        self.promising, self.next_promising = state.promising, state.next_promising
-        self.threshold, self.bound, self.prior = state.threshold, state.bound, state.prior
+        self.threshold, self.bound = state.threshold, state.bound
 
     def _look(self) -> None:
         """What can be served, tested anew: the lowest threshold that the sequence reaches."""
@@ -257,6 +263,7 @@ def pooled(dumps: Sequence[bytes]) -> bytes | None:
     ].fitted.covariance
     kept = _Kept(
         version=1,
+        promise=states[0].promise,
         fitted=Fitted(weights, covariance, {}, {}),
         asked=_added([state.asked for state in states]),
         seen=_added([state.seen for state in states]),

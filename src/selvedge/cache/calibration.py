@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from math import ceil, log
 from typing import Final
 
-from selvedge.cache.bounds import at_most, interval
+from selvedge.cache.bounds import interval, tail
 from selvedge.fabric.value import Value
 
 POINTS_MAX: Final = 200
@@ -79,7 +79,7 @@ def suggested(pairs: Sequence[Judged], wrong_max: float, confidence: float = 0.9
     for threshold, hits, wrong in _steps(pairs):
         if hits < enough:
             continue
-        if at_most(wrong, hits, alpha) > wrong_max:
+        if 1.0 - tail(wrong + 1, hits, wrong_max) > alpha:  # its upper bound lies above
             failed = hits, wrong
             break
         best = threshold, hits

@@ -19,11 +19,6 @@ _EMPTY: Final = frozenset(
 )
 _UNCOUNTED: Final = english.NEGATIONS | frozenset([",", "."])
 """Compared apart, or not at all."""
-_LOOSE: Final = english.words(
-    "this that these those here there some any one if and or but because while when what how where "
-    "why still yet now already currently much"
-)
-"""Weak words that are no rivals of others but those that are listed."""
 _WORDS_MAX: Final = 120
 """Longer texts are not compared in their order, and so do not agree."""
 
@@ -34,6 +29,9 @@ class Compared(Value, frozen=True):
     clash: str | None = None
     shared: frozenset[str] = frozenset()
     """Words of both, as they stand in the kept one."""
+    new: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    """The words of both, the new one's as the kept one has them."""
     renamed: Mapping[str, str] = MappingProxyType({})
     """Words of the new one that have a synonym in the kept one, and which."""
 
@@ -58,7 +56,8 @@ def compare(new: tuple[str, ...], kept: tuple[str, ...]) -> Compared:
     same = tuple(renamed.get(word, word).removeprefix(HARD) for word in new)
     bare = tuple(word.removeprefix(HARD) for word in kept)
     hard = frozenset(word[1:] for word in (*new, *kept) if word[0] == HARD)
-    return Compared(_turned(same, bare, hard), frozenset(same) & frozenset(bare), renamed)
+    shared = frozenset(same) & frozenset(bare)
+    return Compared(_turned(same, bare, hard), shared, same, bare, renamed)
 
 
 def _alone(here: tuple[str, ...], there: tuple[str, ...]) -> list[str]:
@@ -141,9 +140,11 @@ def _strong(alone: list[str], text: tuple[str, ...]) -> list[str]:
 
 def _apart(word: str, text: tuple[str, ...], alone: list[str]) -> bool:
     """Whether a soft word stands by itself: not beside a word that both texts have."""
-    if word in english.WEAK or word in english.MODIFIERS:
+    if word in english.WEAK:
         return True
     at = text.index(word)
+    if word in english.MODIFIERS:  # "a new phone", and not "new mexico".
+        return at + 1 == len(text) or lexicon().knows(text[at + 1]) or not text[at + 1].isalpha()
     if text[at + 1 : at + 2] and text[at + 1] in ("of", "for", "on"):
         return False  # "the status of", "a charge for": what is asked about.
     beside = text[max(at - 1, 0) : at] + text[at + 1 : at + 2]
@@ -166,7 +167,7 @@ def _rivals(new: Iterable[str], kept: Iterable[str]) -> str | None:
         for a, b in ((here, there), (there, here)):
             if a & one and b & other:
                 return f"one says {min(a & one)!r}, the other {min(b & other)!r}"
-    here, there = here - _LOOSE, there - _LOOSE
+    here, there = here - english.LOOSE, there - english.LOOSE
     if len(here) == 1 == len(there) and not any(here | there <= group for group in english.ALIKE):
         return f"one says {min(here)!r}, the other {min(there)!r}"
     return None

@@ -2,7 +2,7 @@
 
 The gates trust a closed world. A word that is in no list here must be in both texts, or have a
 synonym in the other; so a list grows only by what is known to change no answer, and whoever adds a
-word thinks of the question that it turns round. Phrases are folded first (`PHRASES`), from the
+word thinks of the question that it turns round. Phrases are folded first (`phrases.txt`), from the
 longest: the right side stands for the left, and nothing for what says nothing.
 """
 
@@ -25,7 +25,7 @@ ARTICLES: Final = words("a an the of in at on as is are am be been being do does
 """Those and the other words after which a preposition still waits for its noun."""
 SILENT: Final = ARTICLES | words(
     "was were did has have had having so very really just please actually also too then well ok "
-    "okay kindly basically simply even quite rather pretty exactly somehow anyway oh ah um hmm hi "
+    "okay kindly basically simply quite rather pretty exactly somehow anyway oh ah um hmm hi "
     "hello hey thanks thank cheers sir madam dear guys regards which own such able i me my mine "
     "myself we us our ours ourselves you your yours yourself for by with to into onto about via "
     "through using within from can could may might must should shall will would ought"
@@ -39,7 +39,7 @@ WEAK: Final = SILENT | words(
     "one some any if and or but because while when what how where why give take keep put much step "
     "process instruction find about-to assist assistance advise advice recently lately guide "
     "problem trouble attempt wish supposed appear regard concern certain specific particular exact "
-    "apparently unfortunately figure idea reason time proper procedure perform proceed around kind "
+    "apparently unfortunately figure reason idea proper procedure perform proceed around kind "
     "sort bit lot ask wait soon"
 )
 """May stand in one text alone, unless a rival stands in the other (`RIVALS`, `ALIKE`)."""
@@ -50,7 +50,7 @@ ALIKE: Final[tuple[frozenset[str], ...]] = tuple(
         (
             "get have want need find look like wish",
             "know understand wonder explain tell see guide figure think believe",
-            "problem issue trouble concern",
+            "problem issue trouble concern difficulty",
             "question issue problem",
             "try attempt",
             "step process procedure way instruction",
@@ -59,7 +59,8 @@ ALIKE: Final[tuple[frozenset[str], ...]] = tuple(
             "recently lately",
             "help assist assistance advise advice",
             "seem appear look",
-            "go come happen",
+            "go happen",
+            "come happen",
             "certain specific particular exact",
             "kind sort",
             "something anything thing one",
@@ -86,6 +87,7 @@ RIVALS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = tuple(
     for a, b in (
         ("and", "or"),
         ("some", "any"),
+        ("come", "go"),
         ("if", "because"),
         ("still", "already yet"),
         ("soon", "already now recently lately"),
@@ -96,6 +98,12 @@ RIVALS: Final[tuple[tuple[frozenset[str], frozenset[str]], ...]] = tuple(
     )
 )
 """Weak words that turn a question round when one stands against the other, whatever else stands."""
+
+LOOSE: Final = words(
+    "this that these those here there some any one if and or but because while when what how where "
+    "why still yet now already currently much"
+)
+"""Weak words that are no rivals of others but those that are listed."""
 
 QUANTIFIERS: Final = {
     "all": "all",
@@ -137,8 +145,8 @@ FROM: Final = words("from")
 BY: Final = words("by with via using through")
 FOR: Final = words("for")
 OBJECT_AFTER: Final = words(
-    "to from for by with about of at on against call send give pay tell ask show help contact trust "
-    "see meet follow owe"
+    "to from for by with about of at on against call send give pay tell ask show help contact "
+    "trust see meet follow owe"
 )
 """Words after which "you" is who it is done to."""
 LEADS: Final = {

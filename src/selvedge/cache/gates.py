@@ -24,6 +24,7 @@ from selvedge.cache import english
 from selvedge.cache.comparing import Compared, compare
 from selvedge.cache.lexicon import lexicon
 from selvedge.cache.reading import HARD, flat, is_english, read
+from selvedge.cache.replaced import replaced
 from selvedge.cache.sentence import examine
 
 FORM: Final = 1
@@ -91,6 +92,7 @@ def clash(new: Slots, kept: Slots) -> str | None:
         or _denied(new, kept, compared)
         or _roles(new, kept, compared)
         or _leads(new, kept)
+        or replaced(compared.new, compared.kept, (new.asks, kept.asks), lexicon())
     )
 
 
@@ -105,6 +107,8 @@ _KINDS: Final = frozenset(
     }
 )
 """Kinds of question that may have one answer; "" only states or commands."""
+_CAN_KINDS: Final = frozenset(("", "how", "why", "where"))
+"""Kinds of question in which "can" says nothing: "how can I" is "how do I"."""
 _NEED_KINDS: Final = ("yes", "who", "when", "where")
 _GETS: Final = english.words("get find see access obtain buy purchase order locate")
 """How one gets a thing is often where."""
@@ -115,17 +119,25 @@ def _kinds(new: Slots, kept: Slots) -> str | None:
     a, b = new.asks, kept.asks
     if a != b and not _same_kind(new, kept):
         return f"one asks {a or 'nothing'!r}, the other {b or 'nothing'!r}"
-    if a == b and a in _NEED_KINDS and ("need" in new.words) != ("need" in kept.words):
+    if a == b and a in _NEED_KINDS and _needs(new) != _needs(kept):
         return "only one asks what is needed"
     if not new.tense or not kept.tense or new.tense == kept.tense:
         return None
     times = {new.tense, kept.tense}
+    if "would" in times and "later" in times:
+        return None
     if "later" in times and "now" not in times:
         return "one asks of the past, the other of the future"
-    own = _speaks_of_self(new) or _speaks_of_self(kept)
+    own = (_speaks_of_self(new) or _speaks_of_self(kept)) and (
+        times == {"now", "later"} or {a, b} <= {"", "why", "how"}
+    )
     if times == {"past", "done"} or (own and "did" not in new.words + kept.words):
         return None
     return "the times differ"
+
+
+def _needs(slots: Slots) -> bool:
+    return "need" in slots.words or "want" in slots.words
 
 
 def _same_kind(new: Slots, kept: Slots) -> bool:
@@ -146,8 +158,11 @@ def _speaks_of_self(slots: Slots) -> bool:
 def _duties(new: Slots, kept: Slots) -> str | None:
     a, b = set(new.duties), set(kept.duties)
     for duty in ("must", "ought"):
-        if (duty in a) != (duty in b) and (duty == "must" or (a | b) - {duty}):
+        if (duty in a) != (duty in b):
             return f"only one asks what {duty} be done"
+    kinds = {new.asks, kept.asks}
+    if ("can" in a) != ("can" in b) and not (_speaks_of_self(new) or kinds & _CAN_KINDS):
+        return "only one asks what can be"
     if ("will" in a - b and "can" in b - a) or ("will" in b - a and "can" in a - b):
         return "one asks what will be, the other what can be"
     return None

@@ -15,8 +15,8 @@ be random or secret: a password made for one is not for the next.
 It reads English well. Of German, French, Spanish, Italian, Portuguese and Dutch it knows the words
 for today, now, tomorrow and the weather; of other languages numbers and addresses alone. There, an
 answer that should not be kept may be, in its own scope, until its time to live is over: a class
-whose users ask such things in those languages should leave the semantic cache off. What was answered
-incompletely (anything but `stop` and `tool_calls`) is never kept.
+whose users ask such things in those languages should leave the semantic cache off. What was
+answered incompletely (anything but `stop` and `tool_calls`) is never kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ READ_CHARS_MAX: Final = 8_000
 _I: Final = re.IGNORECASE
 _EMAIL: Final = re.compile(r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+")
 _PHONE: Final = re.compile(
-    r"(?<![\w.,/=-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,4}){2,4}(?![\w.,/-]\d)"
+    r"(?<![\w.,/=-])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,4}\)[ .-]?)?"
+    r"\d{2,4}(?:[ .-]\d{2,4}){2,4}(?![\w.,/-]\d)"
     r"|(?<![\w.])\+\d{8,15}\b"
 )
 _DATE: Final = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{2,4}")
@@ -41,7 +42,8 @@ _ACCOUNT: Final = re.compile(
     r"|(?<![\w.-])\d{3}-\d{2}-\d{4}(?![\w-])"  # a social security number
 )
 _THINGS: Final = (
-    r"(?:order|booking|reservation|ticket|invoice|case|account|tracking|policy|transaction|customer|"
+    r"(?:order|booking|reservation|ticket|invoice|case|account|tracking|policy|transaction"
+    r"|customer|"
     r"member(?:ship)?|reference|ref|confirmation|shipment|parcel|package|claim|contract|patient|"
     r"employee|user|card|payment|transfer|subscription|application)"
 )
@@ -54,7 +56,8 @@ _VALUES: Final = (
     r"(?:name|balance|address|age|birthday|date of birth|salary|score|grades?|iban|"
     r"(?:account|order|card|customer|member(?:ship)?|phone|tracking|reference|policy|user|sort|"
     r"routing) ?(?:numbers?|id|code|status|balance|name)|order status|status|plan|tier|due date|"
-    r"next (?:payment|bill|appointment|invoice)|appointment|password|pin|username|user ?name|bill|debt|"
+    r"next (?:payment|bill|appointment|invoice)|appointment|password|pin|username|user ?name|bill"
+    r"|debt|"
     r"(?:credit|spending|remaining) (?:limit|score|balance)|points|location|ip(?: address)?|"
     r"last (?:order|payment|transaction|invoice|bill))"
 )
@@ -79,9 +82,11 @@ _SAID_BEFORE: Final = re.compile(
 )
 _DISCLOSES: Final = re.compile(
     r"\bmy (?:full |first |last |real )?name(?:'s| is|:) (?-i:[A-Z])"
-    r"|\bmy (?:home |e-?mail |phone |postal |account |card |user ?)?(?:name|address|number|password|"
+    r"|\bmy (?:home |e-?mail |phone |postal |account |card |user ?)?(?:name|address|number"
+    r"|password|"
     r"passcode|pin|birthday|iban|ssn)(?: is|:| =) (?=\S*\d|\")"
-    r"|\bi(?:'m| am) \d{1,3}(?: years? old| ?y/?o)?\b(?! ?%| percent| (?:days|hours|minutes|weeks)\b)"
+    r"|\bi(?:'m| am) \d{1,3}(?: years? old| ?y/?o)?\b(?! ?%| percent| (?:days|hours|minutes"
+    r"|weeks)\b)"
     r"|\bi was born (?:on|in)\b"
     r"|\bi (?:was|am|have been|'ve been) diagnosed\b|\bi(?:'m| am) (?:pregnant|diabetic)\b"
     r"|\bi live (?:at|on) \d",
@@ -94,12 +99,16 @@ _TELLS: Final = re.compile(
     r"\byour (?:\w+ )?(?:balance|order|package|parcel|payment|refund|transfer|shipment|appointment|"
     r"booking|reservation|subscription|account|claim|application|ticket|card) "
     r"(?:is (?:currently |now )?(?:[$€£]|\d|out for|on its|scheduled|due|at\b|overdue|confirmed)|"
-    r"was (?:shipped|sent|delivered|declined|processed|cancell?ed|rejected|made|placed|received|issued|"
+    r"was (?:shipped|sent|delivered|declined|processed|cancell?ed|rejected|made|placed|received"
+    r"|issued|"
     r"approved)\b|has (?:been )?(?:shipped|sent|delivered|dispatched|arrived|declined|processed|"
-    r"cancell?ed|left|approved)\b|shipped\b|arrived\b|will (?:arrive|be delivered) (?:on|by|today|tom))"
-    r"|\byou (?:currently |still )?(?:owe|have) (?:[$€£]\s?\d|\d+(?:[.,]\d+)? ?(?:points|dollars|euros|"
+    r"cancell?ed|left|approved)\b|shipped\b|arrived\b|will (?:arrive|be delivered) (?:on|by|today"
+    r"|tom))"
+    r"|\byou (?:currently |still )?(?:owe|have) (?:[$€£]\s?\d|\d+(?:[.,]\d+)? ?(?:points|dollars"
+    r"|euros|"
     r"credits|usd|eur|gbp)\b)"
-    r"|\bi(?:'ve| have)(?: just| now)? (?:checked|looked up|updated|cancell?ed|refunded|sent|issued|"
+    r"|\bi(?:'ve| have)(?: just| now)? (?:checked|looked up|updated|cancell?ed|refunded|sent"
+    r"|issued|"
     r"processed|reset|found|located|opened|created|scheduled|booked) (?:your|you|an? \w+ for you)\b"
     r"|\bi (?:can )?see (?:that |here )?(?:you|your)\b|\b(?:our|my) records\b|\baccording to your\b"
     r"|\bas you (?:said|mentioned|told)\b|\byou (?:mentioned|told me|said earlier)\b"
@@ -115,13 +124,16 @@ _DAY: Final = re.compile(
     r"|\bthis (?:morning|afternoon|evening|week|weekend|month|year|season|quarter)(?:'s)?\b"
     r"|\bnext (?:week|weekend|month|year|season|quarter|few days)\b"
     r"|\b(?:weather|forecast)\b(?! (?:api|app|model|icon|widget|station))"
-    r"|\bwhat(?:'s| is|s)? (?:the )?(?:time|date|day)(?: of the week)?(?: is it| right now| now|\s*\?|$)"
-    r"|\bwhat (?:time|day|date|year|month) is (?:it|now)\b|\bis it (?:raining|snowing|sunny|day|night)\b"
+    r"|\bwhat(?:'s| is|s)? (?:the )?(?:time|date|day)(?: of the week)?(?: is it| right now| now"
+    r"|\s*\?|$)"
+    r"|\bwhat (?:time|day|date|year|month) is (?:it|now)\b|\bis it (?:raining|snowing|sunny|day"
+    r"|night)\b"
     rf"|\b{_MARKET}(?:'s)? (?:price|prices|trading|worth|value|index|doing)\b"
     rf"|\b(?:price|value|worth) of (?:an? |the |one )?(?:\w+ )?{_MARKET}\b"
     r"|\bhow much is (?:an? |the |one )?(?:bitcoin|ethereum|dollar|euro|pound|yen|gold)\b"
     r"|\b(?:what|how much)(?:'s| is| are) (?:the |your )?(?:\w+ )?exchange rate\b"
-    r"|\bconvert (?:\d|one\b).{0,40} (?:to|into) |\b(?:live|breaking|latest) (?:score|news|results?)\b"
+    r"|\bconvert (?:\d|one\b).{0,40} (?:to|into) |\b(?:live|breaking|latest) (?:score|news"
+    r"|results?)\b"
     r"|\bthe news\b|\bheadlines?\b|\b(?:traffic|flight|train|bus) (?:status|delays?|jam)\b"
     r"|\bhow (?:many|long)(?: days| weeks| hours| months)? (?:until|till|to go|left|before) "
     r"(?:christmas|new year|easter|the (?:election|deadline))\b"
@@ -130,33 +142,39 @@ _DAY: Final = re.compile(
     _I,
 )
 _DAY_ELSEWHERE: Final = re.compile(
-    r"\b(?:heute|morgen|jetzt|aktuell\w*|derzeit|wetter|wie sp[äa]t|hoy|ahora|mañana|actual(?:mente)?|"
+    r"\b(?:heute|morgen|jetzt|aktuell\w*|derzeit|wetter|wie sp[äa]t|hoy|ahora|mañana"
+    r"|actual(?:mente)?|"
     r"clima|qué hora|aujourd'hui|maintenant|demain|actuel\w*|météo|quelle heure|oggi|adesso|domani|"
     r"attual\w*|che ore|hoje|agora|amanhã|atual\w*|que horas|vandaag|nu|actueel|weer|hoe laat)\b",
     _I,
 )
 _NOW: Final = re.compile(
-    r"\b(?:right now|just now|now|currently|at the moment|at present|these days|nowadays|as of|so far|"
+    r"\b(?:right now|just now|now|currently|at the moment|at present|these days|nowadays|as of"
+    r"|so far|"
     r"up to date|latest|most recent|recent news|current)\b(?! account)",
     _I,
 )
 _OWN: Final = re.compile(r"\b(?:i|i'm|i've|i'd|my|me|mine|we|our)\b", _I)
 _TOLD_TODAY: Final = re.compile(
-    r"\bas of (?:today|now|this|\d|(?-i:[A-Z])\w+ \d)|\btoday(?:'s (?:date|weather|price|rate|forecast|"
+    r"\bas of (?:today|now|this|\d|(?-i:[A-Z])\w+ \d)|\btoday(?:'s (?:date|weather|price|rate"
+    r"|forecast|"
     r"high|low|news|special|menu|exchange)| is\b|, (?:the|it)\b)"
     r"|\bit(?:'s| is) (?:currently |now )?\d{1,2}[:.]\d\d\b|\bit(?:'s| is) (?:currently|now) \d"
     r"|\bthe current (?:time|date|temperature|price|exchange rate|weather|score)\b"
     r"|\b(?:currently|now) (?:trading|raining|sunny|cloudy|at [$€£]?\d)"
-    r"|\bat the time of (?:writing|this)\b|\btomorrow(?:'s| will| is| at| morning)\b|\d ?°[CF]?\b.{0,40}"
+    r"|\bat the time of (?:writing|this)\b|\btomorrow(?:'s| will| is| at| morning)\b"
+    r"|\d ?°[CF]?\b.{0,40}"
     r"\b(?:today|now|currently|outside)\b",
     _I,
 )
 _CHANCE: Final = re.compile(
-    r"^\W*(?:please )?(?:can you |could you )?(?:give|pick|choose|tell|generate|make|name|select|show)"
+    r"^\W*(?:please )?(?:can you |could you )?(?:give|pick|choose|tell|generate|make|name|select"
+    r"|show)"
     r"(?: me| us)?(?: an?| some| \d+)? (?:\w+ )?random"
     r"|\b(?:roll|throw) (?:a |the |\d*)(?:d\d|dice|die)\b|\b(?:flip|toss) a coin\b"
     r"|^\W*(?:please |can you |could you )?(?:generate|create|make|give|suggest|invent)(?: me| us)?"
-    r"(?: an?| another| \d+)?(?: \w+){0,3} (?:password|passphrase|passcode|uuid|guid|secret|token|otp)s?\b"
+    r"(?: an?| another| \d+)?(?: \w+){0,3} (?:password|passphrase|passcode|uuid|guid|secret|token"
+    r"|otp)s?\b"
     r"|\b(?:another|a different|a new) (?:joke|idea|version|answer|example|poem|story)\b",
     _I,
 )

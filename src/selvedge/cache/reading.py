@@ -16,7 +16,9 @@ from selvedge.cache.lexicon import Lexicon
 HARD: Final = "="
 STOP: Final = "."
 
-_QUOTES: Final = str.maketrans("‘’‛ʼ`´“”„«»−–—", "''''`'\"\"\"\"\"---")
+_QUOTES: Final = str.maketrans(
+    dict.fromkeys("‘’‛ʼ´", "'") | dict.fromkeys("“”„«»", '"') | dict.fromkeys("−–—", "-")
+)
 _INVISIBLE: Final = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff\ufe0f]")
 _TOKEN: Final = re.compile(
     r"""
@@ -30,7 +32,7 @@ _TOKEN: Final = re.compile(
     |(?P<name>[A-Za-z_]\w*(?:(?:\.|::|_)[a-z_]\w*)+(?:\(\))?|[A-Za-z]*_\w+|[A-Za-z]+\d\w*
       |[A-Za-z]\w*\(\)|[a-z]+[A-Z]\w*|\b[A-Za-z]\#|\b[A-Za-z]\+\+)
     |(?P<word>[^\W\d_]+(?:'[^\W\d_]+)*)
-    |(?P<sign>[=!<>]=+|=>|->|<-|&&|\|\||\+\+|--|\*\*|<<|>>|::|[+*%&|^~@\#$€£¥₹<>=])
+    |(?P<sign>[=!<>]=+|=>|->|<-|&&|\|\||\+\+|--|\*\*|<<|>>|::|[+*%&|^~@\#$€£¥₹<>=]|!(?=\w))
     |(?P<stop>[.?!;]+|\n)
     |(?P<quote>")
     |(?P<other>[^\s\w])
@@ -42,34 +44,14 @@ _LOUD: Final = frozenset({"it", "us", "who", "may", "will", "mark"})
 """Words that say nothing in small letters, and a name in capitals."""
 _SIGNS: Final = {sign: english.UNITS[sign] for sign in "$€£¥₹"}
 """Written before the number or after it."""
-_NOUNS: Final = frozenset(
-    [
-        "if",
-        "while",
-        "for",
-        "and",
-        "or",
-        "not",
-        "when",
-        "any",
-        "with",
-        "as",
-        "is",
-        "in",
-        "on",
-        "off",
-        "to",
-        "from",
-        "by",
-        "out",
-        "up",
-        "down",
-        "no",
-        "yes",
-        "in",
-    ]
+_ASKED: Final = english.words("what where how who it that there when why here he she")
+"""With `'s` they are; others own."""
+_NOUNS: Final = english.words(
+    "if while for and or not when any with as is in on off to from by out up down no yes "
+    "used known unknown given taken needed wanted liked looking helping sure possible certain"
 )
-"""Small words that are hard after an article."""
+"""Words that say little, and do after one of `_DETERMINERS`: "a for loop", "buy a used car"."""
+_DETERMINERS: Final = english.words("a an the any some buy sell my your")
 _WORKS: Final = {
     **dict.fromkeys(("work", "complete", "succeed", "function"), "fail"),
     **dict.fromkeys(("correct", "accurate"), "wrong"),
@@ -159,17 +141,15 @@ def _word(token: str, hard: bool, inside: bool) -> list[str]:
         return [low[:-2], "would"]
     if low.endswith("'s"):
         base = low[:-2]
-        return (
-            [base, "is"]
-            if base in ("what", "where", "how", "who", "it", "that", "there", "when", "why")
-            else [HARD + base if hard else base]
-        )
+        return [base, "is"] if base in _ASKED else [HARD + base if hard else base]
     low = low.replace("'", "")
     if inside:
         return [HARD + low]
     if len(token) == 1 and token.isupper() and token != "I" and hard:
         return [HARD + low]
     plain = low in english.QUANTIFIERS or low in english.NEGATIONS or low in ("i", "from")
+    if hard and low in ("us", "usa", "uk"):
+        return [HARD + {"us": "usa"}.get(low, low)]
     if hard and not plain and (low not in english.WEAK or low in _LOUD):
         return [HARD + low]
     return [low]
@@ -181,15 +161,12 @@ def _exact(kind: str, token: str) -> list[str]:
     if kind == "time":
         return [HARD + _time(token)]
     if kind == "short":
-        return (
-            [HARD + token.replace(".", "").lower()] if token.lower() not in ("e.g.", "i.e.") else []
-        )
+        letters = token.replace(".", "").lower()
+        return [] if letters in ("eg", "ie") else [HARD + {"us": "usa"}.get(letters, letters)]
     if kind == "sign":
-        return (
-            [english.UNITS[token]]
-            if token in english.UNITS
-            else ["and" if token == "&" else HARD + token]
-        )
+        if token in _SIGNS:
+            return [token]
+        return ["and" if token == "&" else english.UNITS.get(token, HARD + token)]
     if kind == "code":
         return [HARD + token.strip("`").rstrip(_TRAILING)]
     return [HARD + token.removesuffix("()")]
@@ -236,11 +213,8 @@ def _join_numbers(found: list[str]) -> list[str]:
             elif bare == "k":
                 out[-1] = f"{HARD}{out[-1][1:]}000"
             else:
-                out.append(
-                    english.UNITS.get(
-                        bare, english.UNITS.get(short, english.MONTHS.get(bare, word))
-                    )
-                )
+                month = english.MONTHS.get(bare, word)
+                out.append(english.UNITS.get(bare) or english.UNITS.get(short) or month)
         else:
             out.append(_SIGNS.get(word) or _unit(word))
     return out
@@ -304,7 +278,7 @@ def _fold(found: list[str], words: Lexicon) -> list[str]:
 
 
 def _failing(found: list[str]) -> list[str]:
-    """One word for what does not work, and "both A and B" as "A and B"."""
+    """One word for what does not work; "both" and "between A and B" as "A and B"."""
     out = list(found)
     at = 0
     while at < len(out):
@@ -317,8 +291,12 @@ def _failing(found: list[str]) -> list[str]:
                 out[at + 1 + place] = _WORKS[out[at + 1 + place]]
                 del out[at]
                 continue
-        elif out[at] == "both" and "and" in ahead[:4]:
-            del out[at]
+        elif out[at] in ("both", "between") and "and" in ahead[:4]:
+            if not (ahead and ahead[0][1:2].isdigit()):
+                del out[at]
+                continue
+        elif out[at] == "mean" and not ahead and "what" in out[:at] and "does" in out[:at]:
+            del out[at]  # "What does it mean" asks what it is.
             continue
         at += 1
     return out
@@ -329,10 +307,19 @@ def _marked(found: list[str], words: Lexicon) -> list[str]:
     out: list[str] = []
     for at, token in enumerate(found):
         before = found[at - 1] if at else STOP
-        if before in ("a", "an", "the") and token in _NOUNS:
+        if before in _DETERMINERS and token in _NOUNS:
             out.append(HARD + token)
             continue
+        if token == "just" and _restricts(found, at):
+            token = "only"
         if before in ("who", "what") and token.isalpha() and words.past(token):
             out.append("did")
         out.append(token)
     return out
+
+
+def _restricts(found: list[str], at: int) -> bool:
+    """Whether "just" means "only": "are just kids allowed", "just 5"; not "I just want"."""
+    after = found[at + 1] if at + 1 < len(found) else STOP
+    opens = at > 0 and found[at - 1] in ("is", "are") and found[at - 2 : at - 1] in ([], [STOP])
+    return opens or after in ("a", "an", "the", "my", "your") or after[1:2].isdigit()

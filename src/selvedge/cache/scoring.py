@@ -32,7 +32,9 @@ _VARIANCES: Final = (1.0, 0.1, 0.1, 0.3, 0.3, 0.5, 0.3)
 _MARGIN_MAX: Final = 0.5
 _WEIGHT: Final = 0.5
 """Of an offset's prior: one over the variance of offsets, in log-odds."""
-_OFFSETS_MAX: Final = 65_536
+_OFFSETS_MAX: Final = 16_384
+_NEGLIGIBLE: Final = 0.2
+"""What a right answer must surprise by to be held for a name that has no offset yet."""
 _WIDER: Final = 4.0
 """Other routes' variances, for a new route's prior."""
 
@@ -100,6 +102,8 @@ class Scoring:
         p = 1.0 / (1.0 + exp(-max(-30.0, min(30.0, score))))
         miss, weight = correct - p, p * (1.0 - p)
         for offsets, name in ((self.clusters, cluster), (self.entries, entry)):
+            if 0.0 <= miss < _NEGLIGIBLE and name not in offsets:
+                continue
             total, seen = offsets.pop(name, (0.0, 0.0))
             offsets[name] = total + miss, seen + weight
             if len(offsets) > _OFFSETS_MAX:

@@ -22,7 +22,8 @@ _AUXILIARY: Final = {
     **dict.fromkeys(("was", "were", "did", "had"), "past"),
     **dict.fromkeys(("will",), "later"),
     **dict.fromkeys(("has", "have"), "done"),
-    **dict.fromkeys(("can", "could", "may", "might", "must", "should", "shall", "would"), ""),
+    "would": "would",
+    **dict.fromkeys(("can", "could", "may", "might", "must", "should", "shall"), ""),
 }
 _PERSONS: Final = {
     **dict.fromkeys(("i", "we"), "I"),
@@ -123,7 +124,8 @@ def _denied(found: list[str]) -> tuple[str, ...]:
             waiting = False
         elif word in english.NEGATIONS:
             # "No, I mean ..." denies nothing of what follows.
-            waiting = not (word == "no" and found[at + 1 : at + 2] in ([","], [STOP]))
+            alone = found[at + 1 : at + 2] in ([","], [STOP]) and found[at - 1 : at] in ([], [STOP])
+            waiting = not (word == "no" and alone)
             if waiting and at and found[at - 1] in _AUXILIARY and _opens(found, at - 1):
                 out.append("?")  # "Isn't it late?": what is denied comes after the subject.
                 waiting = False

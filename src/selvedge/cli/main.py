@@ -13,6 +13,7 @@ from selvedge import __version__
 from selvedge.cli.alerts import alert, forecast
 from selvedge.cli.ask import ask
 from selvedge.cli.audit import audit
+from selvedge.cli.cache import cache
 from selvedge.cli.collector import collector
 from selvedge.cli.control import control
 from selvedge.cli.doctor import doctor
@@ -27,6 +28,7 @@ from selvedge.cli.pop import pop
 from selvedge.cli.price import price
 from selvedge.cli.provider import provider
 from selvedge.cli.receipts import receipts
+from selvedge.cli.savings import savings
 from selvedge.cli.sim import sim
 from selvedge.cli.sla import sla
 from selvedge.cli.tenancy import key, project, tenant
@@ -58,9 +60,9 @@ def version(as_json: bool) -> None:
 
 for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
-    *(tenant, project, key, control, usage, reconcile),
+    *(tenant, project, key, control, usage, savings, reconcile),
     *(price, invoice, sla, alert, forecast, audit, policy),
-    *(log, witness, provider),
+    *(log, witness, cache, provider),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)

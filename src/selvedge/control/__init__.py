@@ -108,6 +108,7 @@ from selvedge.control.roles import (
     ROLES,
     roles_table,
 )
+from selvedge.control.savings import saved_of
 from selvedge.control.service_files import (
     read_maintenance,
 )
@@ -193,6 +194,7 @@ __all__ = [
     "run_control",
     "run_log",
     "run_witness",
+    "saved_of",
     "seeding_of",
     "simulate_change",
     "sources_for_report",

@@ -1,6 +1,7 @@
 """Floor 2: one request as a generator of commands. Start at `story.serve`."""
 
 from selvedge.exchange import collection, lease_messages, reports
+from selvedge.exchange.choosing import reach
 from selvedge.exchange.commands import (
     Attest,
     BodyRead,
@@ -47,6 +48,7 @@ from selvedge.exchange.view import (
     Secrets,
     compile_release,
     compile_view,
+    prefix_scope,
     view_at,
 )
 
@@ -95,6 +97,8 @@ __all__ = [
     "kept_elsewhere",
     "kept_in",
     "lease_messages",
+    "prefix_scope",
+    "reach",
     "reports",
     "serve",
     "serve_peer",

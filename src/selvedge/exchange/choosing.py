@@ -38,13 +38,9 @@ class Choice(msgspec.Struct, frozen=True):
 
 def choose(view: FleetView, ask: Ask, allowed: Allowed, admitted: Admitted) -> Choice | Refused:
     """The sites of the allowed set that may answer, and in which order they should."""
-    bits = allowed.bits & view.dials
-    passes = admitted.passes_to
-    if passes is not None:
-        own = allowed.bits & view.rules.bits((passes,))
-        bits = own | (allowed.bits & view.rules.bits(view.pops) if admitted.falls_back else 0)
-        if not bits:
-            return _passed_nowhere(passes, admitted)
+    bits, passes = reach(view, allowed, admitted), admitted.passes_to
+    if passes is not None and not bits:
+        return _passed_nowhere(passes, admitted)
     prefers = ask.prefers
     if prefers is None:
         members = view.rules.members_kept(bits)
@@ -53,6 +49,15 @@ def choose(view: FleetView, ask: Ask, allowed: Allowed, admitted: Admitted) -> C
             return _undialled(view, ask.model, allowed.bits & ~bits)
         return Choice(members, tiers=tiers)
     return _Choosing(view, ask.model, prefers).choose(view.rules.members(bits), passes)
+
+
+def reach(view: FleetView, allowed: Allowed, admitted: Admitted) -> int:
+    """The allowed sites that this PoP can ask for a key: a bitset, empty where there is none."""
+    passes = admitted.passes_to
+    if passes is None:
+        return allowed.bits & view.dials
+    theirs = allowed.bits & view.rules.bits((passes,))
+    return theirs | (allowed.bits & view.rules.bits(view.pops) if admitted.falls_back else 0)
 
 
 def narrow(view: FleetView, allowed: Allowed, prefers: Preferences) -> Allowed | Refused:

@@ -24,9 +24,9 @@ class Route(enum.StrEnum):
     CHAT = "/v1/chat/completions"
     COMPLETIONS = "/v1/completions"
     EMBEDDINGS = "/v1/embeddings"
+    RERANK = "/v1/rerank"
     COUNT = "/v1/chat/completions/input_tokens"
     """How many tokens the prompt of a chat has: work, and nothing that is billed."""
-    RERANK = "/v1/rerank"
 
 
 Dialect = Literal["anthropic", "responses"]

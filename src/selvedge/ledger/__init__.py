@@ -189,6 +189,10 @@ from selvedge.ledger.records import (
     Summary,
     leaf,
 )
+from selvedge.ledger.savings import (
+    Saved,
+    SavingsFold,
+)
 from selvedge.ledger.service_levels import (
     DAY_US,
     ITL_STEP_US,
@@ -376,6 +380,8 @@ __all__ = [
     "Recovery",
     "Reservation",
     "Run",
+    "Saved",
+    "SavingsFold",
     "Sealed",
     "SegmentHeader",
     "ServiceAsked",

@@ -4,6 +4,7 @@ from selvedge.pop.access_record import (
     user_here,
     write_access,
 )
+from selvedge.pop.cache_keeping import CACHE_FOLDER, CacheRun, take_run
 from selvedge.pop.keeper import run_keeper
 from selvedge.pop.process import IDENTITY_FILE, run_pop
 from selvedge.pop.settings import (
@@ -17,7 +18,9 @@ from selvedge.pop.settings import (
 from selvedge.pop.workers import take_part
 
 __all__ = [
+    "CACHE_FOLDER",
     "IDENTITY_FILE",
+    "CacheRun",
     "Settings",
     "host_and_port",
     "is_loopback",
@@ -27,6 +30,7 @@ __all__ = [
     "run_pop",
     "settings_table",
     "take_part",
+    "take_run",
     "user_here",
     "write_access",
 ]

@@ -8,6 +8,7 @@ of the cache process, with a deadline; what was answered is handed to it, and no
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
@@ -25,7 +26,7 @@ from selvedge.exchange import (
     Reuse,
     Served,
 )
-from selvedge.fabric import CacheRule, Head, Price, Receipt, Usage
+from selvedge.fabric import CacheRule, Head, Price, Receipt, SelvedgeError, Usage
 from selvedge.ledger import cost_of
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline, Deadlines
@@ -41,9 +42,11 @@ from selvedge.wire import (
 )
 
 ID_BYTES: Final = 12
+_COUNTED: Final = ("found", "none", "late", "down", "dropped")
 Answer: TypeAlias = tuple[tuple[bytes, ...], bytes]
 """Chunks of a stream, or the JSON of a whole answer; one of them is empty."""
 Report: TypeAlias = Callable[[BaseException], None]
+log: Final = logging.getLogger("selvedge.cache")
 Key: TypeAlias = tuple[Scope, bytes]
 
 
@@ -66,8 +69,28 @@ class Similar(Protocol):
         """Of its question to the new one."""
 
 
+class Counts(Protocol):
+    """What came of a way's look-ups and answers since it was opened."""
+
+    found: int
+    none: int
+    late: int
+    down: int
+    dropped: int
+
+
 class Link(Protocol):
     """The way to the cache process."""
+
+    @property
+    def counts(self) -> Counts:
+        """What came of it all."""
+
+    def start(self) -> None:
+        """Connect, and keep connected."""
+
+    def stop(self) -> None:
+        """Let go; who waits is told that there is nothing."""
 
     def recall(
         self,
@@ -126,7 +149,41 @@ class AnswerCache:
         self.deadlines = deadlines
         self.counted = counted
         self.flights: dict[Key, Flight] = {}
+        self.opening: Callable[[], tuple[Store, Link, Desk]] | None = None
+        """How the way is opened once a class has a cache; None: never."""
         self._entropy = Entropy()
+        self._counted = dict.fromkeys(_COUNTED, 0)
+
+    def serve(self, *, wanted: bool) -> None:
+        """Have the way open while a class of the release has a cache."""
+        if wanted and self.link is None and self.opening is not None:
+            try:
+                self.store, self.link, self.desk = self.opening()
+            except SelvedgeError as error:
+                log.error("the cache is not used: %s", error)
+                return
+            self._counted = dict.fromkeys(_COUNTED, 0)
+            self.link.start()
+        elif not wanted:
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the way."""
+        self.count()
+        link, self.link = self.link, None
+        self.store = self.desk = None
+        if link is not None:
+            link.stop()
+
+    def count(self) -> None:
+        """Take what the way has counted since; to be called now and then."""
+        if self.link is None:
+            return
+        for name in _COUNTED:
+            now = int(getattr(self.link.counts, name))
+            family = self.counted.kept if name == "dropped" else self.counted.similar
+            family.labels(name).inc(now - self._counted[name])
+            self._counted[name] = now
 
     def new_id(self) -> str:
         """The id of an answer that is to be kept."""
@@ -253,7 +310,6 @@ class Looking:
     def _similar(self, found: Similar | None) -> None:
         if self._tell is None:
             return  # its client has left
-        self._cache.counted.similar.labels("none" if found is None else "found").inc()
         if found is None:
             self._say(Recalled((), now_us()))
             return

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import msgspec
 
 from selvedge.adapters import Entropy
-from selvedge.exchange import FleetView, reports, serve, serve_peer
+from selvedge.exchange import FleetView, reach, reports, serve, serve_peer
 from selvedge.fabric import DIALECT_PATHS, BadTicket, Engine, Head, Model, Refused, Route
 from selvedge.pop.cache_headers import read_wish
 from selvedge.pop.cache_pages import METHODS, answer_page
@@ -361,7 +361,7 @@ class App:
             return None
         reachable = {
             served.model
-            for pop in view.rules.members(allowed.bits)
+            for pop in view.rules.members(reach(view, allowed, admitted))
             for engine in pop.engines
             for served in engine.serves
         }

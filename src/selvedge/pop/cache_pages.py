@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from selvedge.adapters import Purge, find_sealed, journal_of, journals_of
+from selvedge.adapters import CacheDown, Purge, find_sealed, journal_of, journals_of
 from selvedge.fabric import Refused, StoreFailed
 from selvedge.pop.answer_cache import Desk
 from selvedge.pop.clock import now_us
@@ -114,8 +114,10 @@ async def _report(state: PopState, desk: Desk, tenant: str, body: bytes) -> Answ
             return _wrong("receipt", words)
     try:
         await desk.report_bad(tenant, entry or "", now_us())
-    except StoreFailed as error:
+    except CacheDown as error:
         return _away(error)
+    except StoreFailed as error:
+        return _wrong("entry", f"{str(error)[:1].upper()}{str(error)[1:].rstrip('.')}.")
     return msgspec.json.encode({"reported": entry})
 
 

@@ -354,16 +354,17 @@ class CacheCounters:
         self.similar = Counters(
             row,
             "selvedge_cache_similar",
-            "Look-ups of similar questions, by how they ended; `down`: there is no cache process.",
+            "Look-ups of similar questions, by how they ended: `late` is over "
+            "`cache_recall_ms_max`, `down` without the cache's process.",
             ("ending",),
-            [(one,) for one in ("found", "none", "down")],
+            [(one,) for one in ("found", "none", "late", "down")],
         )
         self.kept = Counters(
             row,
             "selvedge_cache_kept",
             "Answers that might be kept, by what became of them here.",
             ("ending",),
-            [(one,) for one in ("handed", "unfit", "large", "broken", "down")],
+            [(one,) for one in ("handed", "dropped", "unfit", "large", "broken", "down")],
         )
         self.tokens_saved = Counter(
             row, "selvedge_cache_tokens_saved", "Tokens of kept answers that were given again."

@@ -42,23 +42,23 @@ _SUMMARIES: Final = {
     Route.CHAT: "Answer a conversation, whole or as a stream.",
     Route.COMPLETIONS: "Go on with a text, whole or as a stream.",
     Route.EMBEDDINGS: "Turn texts into vectors.",
+    Route.RERANK: "Rank texts by how well they answer a query.",
     Route.COUNT: "Count the tokens of a conversation.",
     "/v1/messages": "Answer Anthropic's messages, whole or as a stream.",
     "/v1/messages/count_tokens": "Count the tokens of Anthropic's messages.",
     "/v1/responses": "Answer OpenAI's responses, whole or as a stream.",
     "/v1/responses/input_tokens": "Count the tokens of an input of OpenAI's responses.",
-    Route.RERANK: "Rank texts by how well they answer a query.",
 }
 _OBJECTS: Final = {
     Route.CHAT: ("chat.completion", "choices"),
     Route.COMPLETIONS: ("text_completion", "choices"),
     Route.EMBEDDINGS: ("list", "data"),
+    Route.RERANK: ("ranking", "results"),
     Route.COUNT: ("response.input_tokens", "input_tokens"),
     "/v1/messages": ("message", "content"),
     "/v1/messages/count_tokens": ("response.input_tokens", "input_tokens"),
     "/v1/responses": ("response", "output"),
     "/v1/responses/input_tokens": ("response.input_tokens", "input_tokens"),
-    Route.RERANK: ("ranking", "results"),
 }
 _STREAMED: Final = (Route.CHAT, Route.COMPLETIONS, "/v1/messages", "/v1/responses")
 _KEPT: Final = (401, 403, 404, 421, 451, 503, 405, *_HTTP)
@@ -162,10 +162,10 @@ def _pages() -> Json:
             **_get("One model.", _ref("model"), (404, *_LIST)),
             "parameters": [model],
         },
-        **_kept(),
         STATS_PATH: _get("What this PoP's cache keeps for this tenant.", {"type": "object"}, _LIST),
         REPORT_PATH: _post("Say that a kept answer was wrong for its question.", "ReportBody"),
         PURGE_PATH: _post("Have this tenant's kept answers found no more.", "PurgeBody"),
+        **_kept(),
         "/healthz": _get("Whether the process lives.", _ref("Status"), _PAGE, open_to_all=True),
         "/readyz": _get(
             "Whether it can serve.", _ref("Status"), _PAGE, open_to_all=True, more=ready

@@ -7,6 +7,7 @@ opens, the socket closes before the book does.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -43,6 +44,7 @@ from selvedge.fabric import (
     StoreFailed,
 )
 from selvedge.pop.app import App
+from selvedge.pop.cache_keeping import CacheKeeping, open_cache
 from selvedge.pop.client_tls import ClientTls, open_client_tls
 from selvedge.pop.clock import now_us
 from selvedge.pop.drain import drain
@@ -204,6 +206,7 @@ async def run_pop(
         state = PopState(settings, book, client, environment, worker.shared, part=share)
         state.tickets = worker.tickets(now_us())
         state.answered = worker.answered() or state.answered
+        state.cache.opening = functools.partial(open_cache, settings)
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
         tls = open_client_tls(settings, state.metrics.tls)
@@ -234,6 +237,7 @@ async def run_pop(
         await _until_signal(keeper, state, *watches)
         await drain(list(doors.values()), state, settings, worker.leaves)
         await leases.leave()
+        state.cache.close()
         state.shadow.close()
         state.responses.close()
     finally:
@@ -244,7 +248,7 @@ async def run_pop(
 def _beside(
     settings: Settings, client: HttpClient, keeper: ReleaseKeeper, shared: Shared
 ) -> list[Coroutine[None, None, None]]:
-    """What a process that is the whole PoP does beside serving: ship receipts, and log them."""
+    """What a process that is the whole PoP does beside serving: ship receipts, log them, cache."""
     keeping = LogKeeping(settings, client, PopLog(settings), shared=shared)
     shipping = Shipping(
         settings,
@@ -254,7 +258,8 @@ def _beside(
         shared=shared,
         may_drop=keeping.may_drop,
     )
-    return [shipping.watch(), keeping.watch(keeper.release)]
+    cache = CacheKeeping(settings, os.environ)
+    return [shipping.watch(), keeping.watch(keeper.release), cache.watch(keeper.release)]
 
 
 def _store(settings: Settings) -> ReleaseStore:
@@ -345,6 +350,7 @@ async def _sweep(state: PopState) -> None:
         rounds += 1
         state.shared.rounds.set(rounds)
         state.streams.sweep(now_us())
+        state.cache.count()
 
 
 async def _minutes(state: PopState) -> None:

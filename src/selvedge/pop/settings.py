@@ -132,6 +132,34 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Count,
         _help("How long such an answer is kept after it was last gone on from, in milliseconds."),
     ] = 2_592_000_000
+    cache_recall_ms_max: Annotated[
+        Count,
+        _help("Longest wait for the answer to a similar question, in ms; then an engine is asked."),
+    ] = 40
+    cache_bytes_max: Annotated[
+        int,
+        Meta(ge=2**20),
+        _help("Bytes of kept answers of all classes; their files may take twice that."),
+    ] = 2**30
+    cache_memory_bytes_max: Annotated[
+        int,
+        Meta(ge=2**20),
+        _help("Bytes that the cache's process holds of indexes; the bundled encoder takes 150 MB."),
+    ] = 2**29
+    cache_embedder_url: Annotated[
+        str | None,
+        _help(
+            "Base URL, ending in `/v1`, of an engine that makes the cache's vectors. None: "
+            "all-MiniLM-L6-v2, bundled."
+        ),
+    ] = None
+    cache_embedder_model: Annotated[str | None, _help("Its model there.")] = None
+    cache_embedder_dims: Annotated[
+        int, Meta(ge=0, le=8192), _help("How many numbers its vectors have.")
+    ] = 0
+    cache_embedder_key_env: Annotated[
+        str | None, _help("Environment variable with its API key.")
+    ] = None
     image_urls: Annotated[
         ImageUrls,
         _help(
@@ -307,6 +335,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise BadSetting("peer_addresses", f"{peer}: {address!r} is not host:port")
         self._check_peers()
         self._check_clients()
+        named = self.cache_embedder_model and self.cache_embedder_dims
+        if self.cache_embedder_url is not None and not named:
+            words = "needs cache_embedder_model and cache_embedder_dims beside it"
+            raise BadSetting("cache_embedder_url", words)
         if self.routing_policy not in POLICIES_LIVE:
             words = f"{self.routing_policy!r} is not one of {', '.join(POLICIES_LIVE)}"
             raise BadSetting("routing_policy", words)

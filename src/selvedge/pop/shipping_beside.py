@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 from typing import Final
 
 from selvedge.adapters import HttpClient, open_release
 from selvedge.fabric import BadRelease, Release
+from selvedge.pop.cache_keeping import CacheKeeping
 from selvedge.pop.limits import client_settings
 from selvedge.pop.log_keeping import LogKeeping
 from selvedge.pop.log_writer import PopLog
@@ -72,5 +74,6 @@ async def ship_beside(settings: Settings, identity: bytes, shared: Shared) -> No
             )
             group.create_task(shipping.watch())
             group.create_task(keeping.watch(kept.release))
+            group.create_task(CacheKeeping(settings, os.environ).watch(kept.release))
     finally:
         await client.close()

@@ -17,6 +17,7 @@ from selvedge.ledger import AWAY, Away, Holder, Keyring
 from selvedge.pop.answer_cache import AnswerCache
 from selvedge.pop.answered import Answered, HeldKeys
 from selvedge.pop.bodies import BodyBudget
+from selvedge.pop.cache_keeping import has_cache
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadlines
 from selvedge.pop.downstream import Templates
@@ -96,8 +97,7 @@ class PopState:
         self.provider_keys = ProviderKeys(engine_keys)
         self.load = LoadBook(None if shared.is_alone else shared.counts())
         self.entropy = Entropy()
-        # An epoch that no other process of this PoP begins with.
-        epoch = int.from_bytes(self.entropy.take(4), "big")
+        epoch = int.from_bytes(self.entropy.take(4), "big")  # of no other process of this PoP
         self.own = OwnEngines(settings.pop, self.load, now_us, epoch)
         self.signals: Board | None = None
         rule = Away(AWAY.index(settings.lease_away), settings.lease_away_ms * 1000)
@@ -134,6 +134,7 @@ class PopState:
         self._see_providers()
         self.view = msgspec.structs.replace(self.view, paces=self.paces)
         self.shadow.serve(self.view)
+        self.cache.serve(wanted=has_cache(held.release))
         self.peering.take(peers or Peers())
         self._ways.clear()
         self._targets.clear()

@@ -27,18 +27,18 @@ class AnswerFacts(Value, frozen=True):
 
 
 _answer_decoder: Final = msgspec.json.Decoder(Answer)
-_count_decoder: Final = msgspec.json.Decoder(Counted)
 _ranking_decoder: Final = msgspec.json.Decoder(Ranking)
+_count_decoder: Final = msgspec.json.Decoder(Counted)
 _spoken_decoder: Final = msgspec.json.Decoder(SpokenAnswer)
 _encoder: Final = msgspec.json.Encoder()
 
 
 def read_answer(ask: Ask, body: bytes) -> tuple[AnswerFacts, bytes] | None:
     """Facts and client's bytes of an engine's JSON answer; None where it is not an answer."""
-    if ask.route is Route.COUNT:
-        return _read_count(body)
     if ask.route is Route.RERANK:
         return _read_ranking(ask, body)
+    if ask.route is Route.COUNT:
+        return _read_count(body)
     try:
         answer = _answer_decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -53,24 +53,6 @@ def read_answer(ask: Ask, body: bytes) -> tuple[AnswerFacts, bytes] | None:
     usage = answer.usage.normal() if answer.usage is not None else None
     spoken = 0 if usage is not None else _spoken(body)
     return AnswerFacts(usage, reasons[-1] if reasons else None, spoken), body
-
-
-def _read_count(body: bytes) -> tuple[AnswerFacts, bytes] | None:
-    """A count of tokens used none, whoever counted."""
-    try:
-        counted = _count_decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    tokens = counted.count if counted.input_tokens is None else counted.input_tokens
-    if tokens is None or not 0 <= tokens <= REPORTED_MAX:
-        return None
-    return AnswerFacts(Usage(), None), render_count(tokens, estimated=counted.estimated)
-
-
-def render_count(tokens: int, *, estimated: bool) -> bytes:
-    """How many tokens a prompt has, as OpenAI tells it; and whether nobody counted them."""
-    told: _Json = {"object": "response.input_tokens", "input_tokens": tokens}
-    return _encoder.encode(told | {"estimated": True} if estimated else told)
 
 
 def _renamed(body: bytes, name: str | None, ask: Ask) -> bytes:
@@ -92,6 +74,24 @@ def _read_ranking(ask: Ask, body: bytes) -> tuple[AnswerFacts, bytes] | None:
     read = ranking.counted()
     usage = EngineUsage(prompt_tokens=read).normal() if read is not None else None
     return AnswerFacts(usage, None), _renamed(body, ranking.model, ask)
+
+
+def _read_count(body: bytes) -> tuple[AnswerFacts, bytes] | None:
+    """A count of tokens used none, whoever counted."""
+    try:
+        counted = _count_decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    tokens = counted.count if counted.input_tokens is None else counted.input_tokens
+    if tokens is None or not 0 <= tokens <= REPORTED_MAX:
+        return None
+    return AnswerFacts(Usage(), None), render_count(tokens, estimated=counted.estimated)
+
+
+def render_count(tokens: int, *, estimated: bool) -> bytes:
+    """How many tokens a prompt has, as OpenAI tells it; and whether nobody counted them."""
+    told: _Json = {"object": "response.input_tokens", "input_tokens": tokens}
+    return _encoder.encode(told | {"estimated": True} if estimated else told)
 
 
 def _spoken(body: bytes) -> int:

@@ -119,14 +119,6 @@ class FinishedChoice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class Counted(msgspec.Struct):
-    """How many tokens a prompt has: llama.cpp's and our own, or vLLM's answer."""
-
-    input_tokens: int | None = None
-    count: int | None = None
-    estimated: bool = False
-
-
 class RankTokens(msgspec.Struct):
     """What Cohere counts."""
 
@@ -160,6 +152,14 @@ class Ranking(msgspec.Struct):
             told = self.usage.prompt_tokens
             return self.usage.total_tokens if told is None else told
         return self.meta.tokens.input_tokens if self.meta and self.meta.tokens else None
+
+
+class Counted(msgspec.Struct):
+    """How many tokens a prompt has: llama.cpp's and our own, or vLLM's answer."""
+
+    input_tokens: int | None = None
+    count: int | None = None
+    estimated: bool = False
 
 
 class Answer(msgspec.Struct):

@@ -31,7 +31,7 @@ def prefix_salt(tenant: str, secret: bytes) -> bytes:
     return blake2b(tenant.encode(), digest_size=SALT_BYTES, key=keyed.digest()).digest()
 
 
-_NOT_READ: Final = (Route.EMBEDDINGS, Route.RERANK, Route.COUNT)
+_NOT_READ: Final = (Route.EMBEDDINGS, Route.COUNT, Route.RERANK)
 """An engine keeps no prefix of what it does not go on from."""
 
 

@@ -40,8 +40,8 @@ _DECODERS: Final[Mapping[Route, msgspec.json.Decoder[Body]]] = {
     Route.CHAT: msgspec.json.Decoder(ChatBody),
     Route.COMPLETIONS: msgspec.json.Decoder(CompletionBody),
     Route.EMBEDDINGS: msgspec.json.Decoder(EmbeddingBody),
-    Route.COUNT: msgspec.json.Decoder(ChatBody),
     Route.RERANK: msgspec.json.Decoder(RerankBody),
+    Route.COUNT: msgspec.json.Decoder(ChatBody),
 }
 _STREAMED: Final = (Route.CHAT, Route.COMPLETIONS)
 _NAMES: Final = {
