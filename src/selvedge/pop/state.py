@@ -177,8 +177,7 @@ class PopState:
             headers = [JSON_BODY, ("authorization", f"Bearer {key}")] if key else [JSON_BODY]
             outside = engine.plain_http_outside
             origin = msgspec.structs.replace(target.origin, plain_outside=outside)
-            counts = PROFILES[engine.profile].count_path
-            path = counts if route is Route.COUNT else route.value
+            path = PROFILES[engine.profile].count_path if route is Route.COUNT else route.value
             way = self.client.way(target.path + path, origin, headers)
             self._ways[engine.url, engine.api_key_env, outside, route] = way
         return way
