@@ -113,6 +113,7 @@ def test_it_says_why(a: str, b: str, why: str) -> None:
         ("What would happen if it fails?", "What will happen if it fails?"),
         ("Isn't it late?", "Isn't it late, please?"),
         ("Who would win?", "Who will win?"),
+        ("Is it between 5 and 10?", "please: is it between 5 and 10"),
         ("Do you pay me when I ask you?", "Do you pay me when I ask?"),
         ("Is there a problem with my red card?", "Is there an issue with my red card?"),
         ("Can I send you a card?", "Can I send you my card?"),
