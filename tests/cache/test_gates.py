@@ -22,7 +22,13 @@ def pairs(name: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["opposites.jsonl", "opposites_second.jsonl", "opposites_third.jsonl"]
+    "name",
+    [
+        "opposites.jsonl",
+        "opposites_second.jsonl",
+        "opposites_third.jsonl",
+        "opposites_fourth.jsonl",
+    ],
 )
 def test_no_pair_with_another_answer_passes_at_any_similarity(name: str) -> None:
     wrong = [
