@@ -19,8 +19,8 @@ from selvedge.pop.workers import take_part
 
 __all__ = [
     "CACHE_FOLDER",
-    "CacheRun",
     "IDENTITY_FILE",
+    "CacheRun",
     "Settings",
     "host_and_port",
     "is_loopback",
