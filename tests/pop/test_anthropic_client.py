@@ -16,12 +16,14 @@ import anthropic
 import msgspec
 import pytest
 
-from selvedge.fabric import Outcome, Release
+from selvedge.fabric import CacheRule, Outcome, Release
 from selvedge.pop.clock import now_us
+from selvedge.wire import SseReader
 from tests.support import Answer, Cut, Gate, Reply, Script, Status, ToolCall, run
+from tests.support.caches import open_cache, with_cache
 from tests.support.fleets import bearer
 from tests.support.pops import Fabric, rig, usage_of
-from tests.support.wires import Response, Wire, post
+from tests.support.wires import Response, Wire, chat, post
 
 HI: Any = [{"role": "user", "content": "hi"}]  # Any: the client wants its own TypedDicts
 TOOLS: Any = [{"name": "weather", "input_schema": {"type": "object"}}]
@@ -379,13 +381,13 @@ def test_keys_in_either_header(tmp_path: Path) -> None:
             assert (await asked(wire, f"x-api-key: {mine}\r\n")).status == 200
             both = await asked(wire, f"x-api-key: {other}\r\n")
             none = await asked(wire, "", None)
-            chat = await wire.ask(None, BODY, more=f"x-api-key: {mine}\r\n")
+            plain = await wire.ask(None, BODY, more=f"x-api-key: {mine}\r\n")
             models = await wire.get("/v1/models")
         assert (both.status, both.json["error"]["details"]["param"]) == (400, "x-api-key")
         assert both.json["type"] == "error"
         assert (none.status, none.json["error"]["type"]) == (401, "authentication_error")
         assert none.headers["request-id"] == none.headers["x-request-id"]
-        assert chat.status == 200
+        assert plain.status == 200
         assert models.status == 401
 
     run(main())
@@ -397,13 +399,13 @@ def test_an_answer_is_given_again(tmp_path: Path) -> None:
         async with rig(tmp_path) as fabric, fabric.wire("sin") as wire:
             first = await asked(wire, word)
             again = await asked(wire, word)
-            chat = await wire.ask(bearer("asean"), BODY, more=word)
+            plain = await wire.ask(bearer("asean"), BODY, more=word)
             assert len(fabric.engines["sin"].requests) == 1
             _, two, _ = fabric.pop("sin").receipts()
         assert again.body == first.body
         assert again.headers["request-id"] == two.request_id
         assert two.dialect == "anthropic"
-        assert (chat.status, chat.error["code"]) == (422, "idempotency_mismatch")
+        assert (plain.status, plain.error["code"]) == (422, "idempotency_mismatch")
 
     run(main())
 
@@ -455,5 +457,36 @@ def test_other_methods_and_a_crowd(tmp_path: Path) -> None:
             await waiting
         assert (shed.status, shed.json["error"]["type"]) == (503, "overloaded_error")
         assert shed.headers["request-id"] == shed.headers["x-request-id"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_from_the_cache(stream: bool, tmp_path: Path) -> None:
+    """A chat's answer is a message's too: what is kept knows one form."""
+
+    async def main() -> None:
+        made = chat(max_tokens=9)
+        amend = with_cache(CacheRule())
+        async with rig(tmp_path, sin=Script(Answer(("Hei", " sei"))), amend=amend) as fabric:
+            open_cache(fabric.pop("sin"))
+            async with fabric.wire("sin") as wire:
+                assert (await wire.ask(bearer("asean"), made)).status == 200
+                body = BODY if not stream else BODY[:-1] + b',"stream":true}'
+                again = await wire.ask(bearer("asean"), body, PATH)
+            assert len(fabric.engines["sin"].requests) == 1
+            _, hit = fabric.pop("sin").receipts()
+        assert (hit.cache, hit.dialect) == ("hit", "anthropic")
+        assert again.headers["cache-status"].startswith("selvedge; hit")
+        assert again.headers["request-id"] == hit.request_id
+        if stream:
+            events = [json.loads(one.data) for one in SseReader().feed(again.body)]
+            assert events[-1]["type"] == "message_stop"
+            assert events[-2]["usage"]["input_tokens"] == 7
+            deltas = [one["delta"] for one in events if one["type"] == "content_block_delta"]
+            assert "".join(one["text"] for one in deltas) == "Hei sei"
+        else:
+            assert again.json["content"] == [{"type": "text", "text": "Hei sei"}]
+            assert again.json["usage"]["output_tokens"] == 2
 
     run(main())

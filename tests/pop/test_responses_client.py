@@ -466,3 +466,26 @@ def test_pings_and_methods(tmp_path: Path) -> None:
         assert odd.error["code"] == "response_not_found"
 
     run(main())
+
+
+def test_a_conversation_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("selvedge.pop.kept_responses.LINKS_MAX", 3)
+    way = Way("sin", "openai", is_async=True)
+
+    async def main() -> None:
+        async with way.rig(tmp_path, settings={"sin": {"body_bytes_max": 20_000}}) as fabric:
+            last = None
+            for _ in range(4):
+                last = (await way.call(fabric, ask(previous_response_id=last))).id
+            call = way.call(fabric, ask(previous_response_id=last))
+            too_many = await raised(call, openai.APIStatusError)
+            first = await way.call(fabric, ask(input="x" * 15_000))
+            second = await way.call(fabric, ask(input="x", previous_response_id=first.id))
+            third = way.call(fabric, ask(input="x" * 15_000))
+            long = (await third).id
+            fourth = await way.call(fabric, ask(input="y" * 100, previous_response_id=long))
+        assert (too_many.status_code, too_many.code) == (413, "request_too_large")
+        assert too_many.param == "previous_response_id"
+        assert second.status == fourth.status == "completed"
+
+    run(main())

@@ -35,6 +35,7 @@ from selvedge.residency import policy_end_us
 from selvedge.routing import Board, LoadBook, OwnEngines, Paces, make_policy
 from selvedge.wire import NO_OPTIONS, PROFILES, TicketBook
 
+US: Final = ("user-agent", "selvedge")
 JSON_BODY: Final = ("content-type", "application/json")
 
 
@@ -176,8 +177,7 @@ class PopState:
             headers = [JSON_BODY, ("authorization", f"Bearer {key}")] if key else [JSON_BODY]
             outside = engine.plain_http_outside
             origin = msgspec.structs.replace(target.origin, plain_outside=outside)
-            counts = PROFILES[engine.profile].count_path
-            path = counts if route is Route.COUNT else route.value
+            path = PROFILES[engine.profile].count_path if route is Route.COUNT else route.value
             way = self.client.way(target.path + path, origin, headers)
             self._ways[engine.url, engine.api_key_env, outside, route] = way
         return way
@@ -197,7 +197,7 @@ class PopState:
         if way is None:
             origin = self.target_of(engine).origin
             origin = msgspec.structs.replace(origin, plain_outside=outside)
-            way = self._ways[key] = self.client.way(path, origin, [JSON_BODY])
+            way = self._ways[key] = self.client.way(path, origin, [JSON_BODY, US])
         return way
 
     def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way | Refused:

@@ -65,7 +65,6 @@ _RANGES: Final[tuple[tuple[str, int, int], ...]] = (
 )
 _ranged: Final = operator.attrgetter(*(name for name, _, _ in _RANGES))
 _NONE_RANGED: Final = (None,) * len(_RANGES)
-"""Answered by one JSON object, always."""
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
 _ENCODINGS: Final = ("float", "base64")
 _FIELD_PATH: Final = re.compile(r" - at `\$\.?([^`]*)`")
@@ -258,6 +257,8 @@ def engine_streams(ask: Ask, profile: Profile) -> bool:
 
 def engine_path(route: Route, profile: Profile) -> str | Refused:
     """Where an engine of this profile serves a route, beside its URL."""
+    if route is Route.COUNT:
+        return profile.count_path
     if route is not Route.RERANK:
         return route.value
     if profile.reranks:

@@ -168,6 +168,7 @@ def item(**fields: Any) -> Json:
 REFUSED: list[tuple[Json, str, str]] = [
     ({"input": None}, "invalid_type", "input"),
     ({"input": []}, "invalid_value", "input"),
+    ({"input": [HI] * 10_000}, "invalid_value", "input"),
     ({"conversation": "c"}, "invalid_value", "conversation"),
     ({"prompt": {"id": "p"}}, "invalid_value", "prompt"),
     ({"background": True}, "invalid_value", "background"),
@@ -422,6 +423,8 @@ def test_a_stream_that_breaks() -> None:
 def test_errors_are_openais() -> None:
     refused = Refused("rate_limit_exceeded", "Too many.", param="x")
     assert json.loads(form().refusal(refused))["error"]["code"] == "rate_limit_exceeded"
+    too_long = Refused("context_length_exceeded", "Too long.", param="messages")
+    assert json.loads(form().refusal(too_long))["error"]["param"] == "input"
 
 
 def test_what_is_kept_is_gone_on_from() -> None:

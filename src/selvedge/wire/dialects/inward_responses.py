@@ -37,6 +37,7 @@ from selvedge.wire.dialects.inward_responses_shapes import (
     ResponsesEcho,
 )
 
+MESSAGES_MAX: Final = 10_000
 _PING: Final = b": ping\n\n"
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _bodies: Final = msgspec.json.Decoder(ResponsesBody)
@@ -132,7 +133,7 @@ class ResponsesForm:
 
     def refusal(self, refused: Refused) -> bytes:
         """An error as the body of an answer."""
-        return render_error(refused)
+        return render_error(_renamed(refused))
 
     def broken(self, refused: Refused) -> bytes:
         """An error in a stream that has begun, as its end."""
@@ -160,6 +161,8 @@ class ResponsesForm:
         own = read_messages("input", asked.input, self._image_urls)
         if not own and not history:
             raise wrong("input", "must have at least one message")
+        if len(own) + len(history) >= MESSAGES_MAX:
+            raise wrong("input", f"must have fewer than {MESSAGES_MAX} messages, history included")
         instructions = asked.instructions
         begin = [{"role": "system", "content": instructions}] if instructions else []
         return [*begin, *history, *own]
@@ -262,6 +265,13 @@ class _Stream:
         data = {"type": kind, "sequence_number": self._number, **fields}
         self._number += 1
         return b"event: %s\ndata: %s\n\n" % (kind.encode(), encode(data))
+
+
+def _renamed(refused: Refused) -> Refused:
+    """The refusal by this API's name of what an engine, or a model, did not take."""
+    if refused.param != "messages":
+        return refused
+    return msgspec.structs.replace(refused, param="input")
 
 
 def _ended(response: Json, output: list[Json], reason: str | None, usage: Usage | None) -> Json:
