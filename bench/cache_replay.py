@@ -24,6 +24,7 @@ from selvedge.cache.bounds import at_most
 from selvedge.cache.deciding import Decider
 
 NEIGHBOURS = 32
+CLOSEST = 400
 GATED_MAX = 8
 """Entries that the gates may turn away before a look-up ends: as in the cache's process."""
 
@@ -36,6 +37,8 @@ class Stage:
     similar: npt.NDArray[np.float32]
     words: Sequence[frozenset[str]]
     slots: Sequence[Slots]
+    closest: npt.NDArray[np.int32]
+    """Of each question the most similar others, most similar first."""
     clashes: dict[tuple[int, int], bool] = field(default_factory=dict)
 
     def may(self, new: int, kept: int) -> bool:
@@ -50,11 +53,18 @@ class Stage:
 def staged(questions: Questions) -> Stage:
     """Embeds what was not embedded before; some minutes for the first time."""
     made = vectors(questions.texts)
+    similar = made @ made.T
+    count = min(CLOSEST, len(similar))
+    closest = np.empty((len(similar), count), np.int32)
+    for number, row in enumerate(similar):
+        top = np.argpartition(-row, count - 1)[:count]
+        closest[number] = top[np.argsort(-row[top], kind="stable")]
     return Stage(
         questions,
-        made @ made.T,
+        similar,
         [content_words(text) for text in questions.texts],
         [slots_of(text) for text in questions.texts],
+        closest,
     )
 
 
@@ -115,7 +125,7 @@ def replay(
     """
     rng, course = Random(order[0]), Course()
     labels, texts = stage.questions.labels, stage.questions.texts
-    entries, clusters = np.zeros(len(order), np.int64), np.zeros(len(order), np.int64)
+    clusters = np.full(len(texts), -1, np.int64)  # of each question, where it is an entry
     kept = 0
     answers: list[int] = []  # the label of each cluster
     answered: set[int] = set()
@@ -125,7 +135,7 @@ def replay(
             course.served.append(True)
             course.right.append(True)
             continue
-        near, chosen = _nearest(stage, new, entries[:kept], clusters, gates)
+        near, chosen = _nearest(stage, new, kept, clusters, gates)
         served = right = False
         if chosen >= 0:
             entry = near[chosen][2]
@@ -142,8 +152,8 @@ def replay(
             cluster = _cluster(near, chosen, labels[new], answers)
             if cluster == len(answers):
                 answers.append(labels[new])
-            entries[kept], clusters[kept] = new, cluster
-            kept += 1
+            kept += clusters[new] < 0
+            clusters[new] = cluster
         if not served:
             answered.add(new)
         course.served.append(served)
@@ -167,25 +177,27 @@ def _cluster(
 def _nearest(
     stage: Stage,
     new: int,
-    entries: npt.NDArray[np.int64],
+    kept: int,
     clusters: npt.NDArray[np.int64],
     gates: bool,
 ) -> tuple[list[tuple[float, str, int]], int]:
     """The nearest entries as (similarity, cluster, question), and which of them is asked about."""
-    if not len(entries):
-        return [], -1
-    found = stage.similar[new][entries]
-    if len(entries) > NEIGHBOURS:
-        top = np.argpartition(-found, NEIGHBOURS - 1)[:NEIGHBOURS]
-        top = top[np.argsort(-found[top], kind="stable")]
-    else:
-        top = np.argsort(-found, kind="stable")
+    closest = stage.closest[new]
+    found = closest[clusters[closest] >= 0][:NEIGHBOURS]
+    if len(found) < min(NEIGHBOURS, kept):  # few are entries yet, or all that is close is none
+        entries = np.nonzero(clusters >= 0)[0]
+        found = entries[np.argsort(-stage.similar[new][entries], kind="stable")[:NEIGHBOURS]]
     near = [
         (similarity, str(cluster), entry)
         for similarity, cluster, entry in zip(
-            found[top].tolist(), clusters[top].tolist(), entries[top].tolist(), strict=True
+            stage.similar[new][found].tolist(),
+            clusters[found].tolist(),
+            found.tolist(),
+            strict=True,
         )
     ]
+    if not near:
+        return [], -1
     if not gates:
         return near, 0
     passed = (n for n, one in enumerate(near[:GATED_MAX]) if stage.may(new, one[2]))

@@ -11,7 +11,7 @@ from random import Random
 
 import msgspec
 
-from selvedge.fabric import ACTS, CompiledRule, Policy, PoP
+from selvedge.fabric import ACTS, CompiledRule, Place, Policy
 from selvedge.sim import Permits
 
 RULES = 10
@@ -27,7 +27,7 @@ class Clause(msgspec.Struct, frozen=True):
     entities: tuple[str, ...] = ()
     sites: tuple[str, ...] = ()
 
-    def concerns(self, pop: PoP) -> bool:
+    def concerns(self, pop: Place) -> bool:
         """Whether it speaks of a site; where it names nothing it speaks of all."""
         if self.countries and pop.country in self.countries:
             return True
@@ -45,7 +45,7 @@ class PoliciesDrawn(msgspec.Struct, frozen=True):
     permits: Permits
 
 
-def draw_policies(rng: Random, pops: Sequence[PoP], lapse_us: int) -> PoliciesDrawn:
+def draw_policies(rng: Random, pops: Sequence[Place], lapse_us: int) -> PoliciesDrawn:
     """Clauses of every rule; at ``lapse_us`` some permits are gone and some forbids have come."""
     first = [clause for at in range(RULES) for clause in _clauses(rng, f"rule-{at}", pops)]
     later = [one for one in first if one.forbids or rng.random() < 0.8]
@@ -57,7 +57,7 @@ def draw_policies(rng: Random, pops: Sequence[PoP], lapse_us: int) -> PoliciesDr
     return PoliciesDrawn(moments, permits_of(moments, pops))
 
 
-def _clauses(rng: Random, rule: str, pops: Sequence[PoP]) -> list[Clause]:
+def _clauses(rng: Random, rule: str, pops: Sequence[Place]) -> list[Clause]:
     every = sorted({pop.country for pop in pops})
     serving = sorted({pop.country for pop in pops if pop.engines})
     entities = sorted({pop.entity for pop in pops})
@@ -74,7 +74,7 @@ def _clauses(rng: Random, rule: str, pops: Sequence[PoP]) -> list[Clause]:
     return found
 
 
-def permits_of(moments: Sequence[tuple[int, Sequence[Clause]]], pops: Sequence[PoP]) -> Permits:
+def permits_of(moments: Sequence[tuple[int, Sequence[Clause]]], pops: Sequence[Place]) -> Permits:
     """What is allowed, as sets of PoPs, the latest moment first.
 
     At a moment of change a class has the new row and what it had at publication: the sets narrow.
@@ -93,12 +93,12 @@ def permits_of(moments: Sequence[tuple[int, Sequence[Clause]]], pops: Sequence[P
     return found
 
 
-def _allows(clauses: Sequence[Clause], pop: PoP) -> bool:
+def _allows(clauses: Sequence[Clause], pop: Place) -> bool:
     told = [one for one in clauses if one.concerns(pop)]
     return any(not one.forbids for one in told) and not any(one.forbids for one in told)
 
 
-def compile_drawn(drawn: PoliciesDrawn, pops: Sequence[PoP]) -> Policy:
+def compile_drawn(drawn: PoliciesDrawn, pops: Sequence[Place]) -> Policy:
     """The rows as a release has them."""
     rows = []
     for at in range(RULES):

@@ -46,6 +46,8 @@ class Batch(msgspec.Struct, frozen=True):
     crossings: int
     forwarded: int
     moved_on: int
+    abroad: int
+    """Complete answers of providers."""
     out_of_zone: int
     outcomes: Mapping[str, int]
     codes: Mapping[str, int]
@@ -84,7 +86,7 @@ def run_batch(fleet: Release, seed: int, requests: int, code: str) -> Batch:
         report = play_rollout(rollout, scenario, seed, _traffic(first, seed, requests))
     except AssertionError as error:
         spent = time.process_time() - started
-        return Batch(seed, code, requests, 0, 0, 0, -1, {}, {}, names, spent, str(error))
+        return Batch(seed, code, requests, 0, 0, 0, 0, -1, {}, {}, names, spent, str(error))
     found = report.figures
     return Batch(
         seed=seed,
@@ -93,6 +95,7 @@ def run_batch(fleet: Release, seed: int, requests: int, code: str) -> Batch:
         crossings=found.crossings,
         forwarded=found.forwarded,
         moved_on=found.moved_on,
+        abroad=sum(found.served.get(one.id, 0) for one in fleet.providers),
         out_of_zone=found.out_of_zone,
         outcomes={str(one): count for one, count in found.outcomes.items()},
         codes=dict(found.codes),
@@ -142,13 +145,13 @@ def _engines(rng: Random, fleet: Release) -> dict[str, EngineModel]:
     small = EngineModel(2, 3, 200_000, 400, 400)
     return {
         f"{pop.id}/{one.id}": small if rng.random() < 0.25 else quick
-        for pop in fleet.pops
+        for pop in fleet.sites
         for one in pop.engines
     }
 
 
 def _outages(rng: Random, fleet: Release, length_us: int) -> Iterator[Outage]:
-    serving = [pop for pop in fleet.pops if pop.engines]
+    serving = [site for site in fleet.sites if site.engines]
     for from_us, until_us in _spans(rng, length_us, OUTAGES_PER_S):
         pop = rng.choice(serving)
         for one in pop.engines:
@@ -157,7 +160,7 @@ def _outages(rng: Random, fleet: Release, length_us: int) -> Iterator[Outage]:
 
 def _cuts(rng: Random, fleet: Release, length_us: int) -> Iterator[Cut]:
     """Of PoPs with engines, mostly: a cut ingress only loses its own."""
-    serving = [pop.id for pop in fleet.pops if pop.engines]
+    serving = [site.id for site in fleet.sites if site.engines]
     every = [pop.id for pop in fleet.pops]
     for from_us, until_us in _spans(rng, length_us, CUTS_PER_S):
         yield Cut(rng.choice(serving if rng.random() < 0.7 else every), from_us, until_us)
@@ -229,6 +232,7 @@ def figures_of(batches: Sequence[Batch], seed: int) -> tuple[Figures, bool]:
         "crossings": sum(one.crossings for one in batches),
         "forwarded": sum(one.forwarded for one in batches),
         "moved_on": sum(one.moved_on for one in batches),
+        "served_by_providers": sum(one.abroad for one in batches),
         "out_of_zone": outside,
         "laws_broken": broken,
         "cpu_s": round(cpu_s, 1),

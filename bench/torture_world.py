@@ -15,14 +15,25 @@ import msgspec
 
 from bench.torture_policies import PoliciesDrawn, compile_drawn, draw_policies
 from selvedge.cli.scenario_files import make_atlas, read_scenario
-from selvedge.fabric import HANDLINGS, DataClass, Engine, Key, PoP, Release, Tenant, Zone
+from selvedge.fabric import (
+    HANDLINGS,
+    DataClass,
+    Engine,
+    Key,
+    PoP,
+    Provider,
+    Release,
+    Tenant,
+    Zone,
+)
 from selvedge.sim import Law
 
 TENANTS = 48
 CLASSES = 3
 ENTITIES = 14
 NO_HASH = "0" * 64
-Parts = tuple[tuple[Zone, ...], tuple[Tenant, ...], tuple[PoP, ...]]
+PROVIDERS = 60
+Parts = tuple[tuple[Zone, ...], tuple[Tenant, ...], tuple[PoP, ...], tuple[Provider, ...]]
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -37,22 +48,41 @@ class Drawn(msgspec.Struct, frozen=True):
 
 
 def base() -> Release:
-    """The fleet as the scenario has it."""
-    return make_atlas("fleet-4100", read_scenario("fleet-4100")).world.release
+    """The fleet as the scenario has it, with third parties' regions beside some of its PoPs."""
+    fleet = make_atlas("fleet-4100", read_scenario("fleet-4100")).world.release
+    rng = Random("providers")
+    beside = rng.sample([pop for pop in fleet.pops if pop.engines], PROVIDERS)
+    return msgspec.structs.replace(
+        fleet, providers=tuple(_provider(rng, number, pop) for number, pop in enumerate(beside))
+    )
+
+
+def _provider(rng: Random, number: int, beside: PoP) -> Provider:
+    return Provider(
+        id=f"provider-{number}",
+        country=beside.country,
+        latitude=beside.latitude,
+        longitude=beside.longitude,
+        engines=beside.engines[:1],
+        handicap_ms=rng.choice((0, 0, 20, 200)),
+    )
 
 
 def draw(fleet: Release, seed: int, lapse_us: int) -> tuple[Drawn, Drawn]:
     """Two releases of one fleet; each has a policy that changes at ``lapse_us``."""
     rng = Random(f"residency/{seed}")
     zones, pops = _zones(rng, fleet.pops), _pops(rng, fleet.pops, again=False)
+    abroad = _operated(rng, fleet.providers)
     tenants = _tenants(rng, zones)
     keys = _keys(rng, tenants, zones)
-    parts: list[Parts] = [(zones, tenants, pops)]
+    parts: list[Parts] = [(zones, tenants, pops, abroad)]
     later = tuple(_moved(rng, zone, fleet.pops) for zone in zones)
-    parts.append((later, _changed(rng, tenants, zones), _pops(rng, pops, again=True)))
+    changed, last = _changed(rng, tenants, zones), _pops(rng, pops, again=True)
+    parts.append((later, changed, last, _operated(rng, abroad)))
     found = []
-    for version, (own_zones, own_tenants, own_pops) in enumerate(parts, 1):
-        drawn = draw_policies(rng, own_pops, lapse_us)
+    for version, (own_zones, own_tenants, own_pops, own_abroad) in enumerate(parts, 1):
+        sites = (*own_pops, *own_abroad)
+        drawn = draw_policies(rng, sites, lapse_us)
         release = msgspec.structs.replace(
             fleet,
             version=version,
@@ -60,7 +90,8 @@ def draw(fleet: Release, seed: int, lapse_us: int) -> tuple[Drawn, Drawn]:
             tenants=own_tenants,
             keys=keys,
             pops=own_pops,
-            policy=compile_drawn(drawn, own_pops),
+            providers=own_abroad,
+            policy=compile_drawn(drawn, sites),
         )
         found.append(Drawn(release, drawn))
     return found[0], found[1]
@@ -99,6 +130,18 @@ def _pops(rng: Random, pops: Sequence[PoP], *, again: bool) -> tuple[PoP, ...]:
         entity = f"operator-{rng.randrange(ENTITIES)}"
         found.append(msgspec.structs.replace(pop, entity=entity, engines=engines))
     return tuple(found)
+
+
+def _operated(rng: Random, providers: Sequence[Provider]) -> tuple[Provider, ...]:
+    """The same of third parties, in each release anew."""
+    return tuple(
+        msgspec.structs.replace(
+            one,
+            entity=f"operator-{rng.randrange(ENTITIES)}",
+            engines=tuple(_honouring(rng, engine) for engine in one.engines),
+        )
+        for one in providers
+    )
 
 
 def _honouring(rng: Random, engine: Engine) -> Engine:

@@ -28,6 +28,7 @@ def test_nothing_crosses_and_a_seed_is_a_run(fleet: Release) -> None:
     assert (batch.broken, batch.out_of_zone, batch.requests) == (None, 0, FEW)
     assert batch.forwarded > 100
     assert batch.moved_on > 10
+    assert batch.abroad > 10, "providers are sites of it"
     assert {"residency_ingress", "residency_handling"} <= set(batch.codes)
     again = run_batch(fleet, 3, FEW, "code")
     assert msgspec.structs.replace(again, cpu_s=0.0) == msgspec.structs.replace(batch, cpu_s=0.0)

@@ -131,6 +131,31 @@ def test_lists_find_what_a_scan_finds(
     assert right >= 0.98 * len(asked)
 
 
+@pytest.mark.parametrize("lists_from", [500, 10**6])
+def test_what_is_gone_leaves_memory_too(
+    tmp_path: Path, key: SealKey, monkeypatch: pytest.MonkeyPatch, lists_from: int
+) -> None:
+    """A scope that is always full turns over, and its index does not grow for ever."""
+    monkeypatch.setattr(vector_index, "LISTS_FROM", lists_from)
+    kept = vectors(6000)
+    scope = filled(tmp_path, key, kept[:600])
+    largest = 0
+    for number in range(600, 6000):
+        scope.drop([entry(number - 600)])
+        scope.add(Member(entry(number), 1, 1), row(number, kept[number]))
+        for wanted in scope.to_grow():
+            wanted.begin()
+            wanted.put(wanted.make())
+        (bucket,) = scope._buckets.values()
+        assert not isinstance(bucket, int)
+        assert bucket.main is not None
+        largest = max(largest, bucket.main.size)
+    assert largest <= 1300
+    assert scope.entries == 600
+    assert all(nearest(scope, kept[number]) == number for number in range(5400, 6000, 50))
+    assert nearest(scope, kept[100]) >= 5400
+
+
 def test_an_index_that_cannot_be_made_leaves_the_old_one(
     tmp_path: Path, key: SealKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,11 +60,76 @@ def test_paraphrases_pass_both_ways() -> None:
         ("Is A before B?", "Is B before A?", "'a' and 'before' change places"),
         ("How do I pay?", "¿Cómo pago?", "languages differ"),
         ("¿Cómo pago?", "¿Cómo cobro?", "says it differently, in a language that is not read"),
+        (
+            "Isn't it true that it is not open on Monday morning?",
+            "Isn't it true that it is open on Monday morning?",
+            "one denies more than the other",
+        ),
         ("When is it?", "Where is it?", "one asks 'when', the other 'where'"),
+        ("When is it?", "When and where is it?", "one asks 'when', the other 'when and where'"),
+        ("Am I late?", "Are you late?", "one asks about me, the other about you"),
+        ("Is this for me?", "Is this for you?", "one speaks to you, the other of me"),
+        ("I pay you late", "You pay me late", "who does it to whom differs"),
+        ("Who will win?", "Who has won?", "one asks of the past, the other of the future"),
+        (
+            "The red box is not open and the blue box is shut",
+            "The red box is open and the blue box is not shut",
+            "only one denies 'open'",
+        ),
+        (
+            "I did not see it there and can not find it",
+            "I did see it there and can not find it",
+            "only one denies 'see'",
+        ),
+        (
+            "My card is not in my bag and it is not in my car, so where is it",
+            "My card is not in my bag and it is not in my car, so why not where is it",
+            "one asks 'where', the other 'why'",
+        ),
+        (
+            "I sent it to him when he asked and he paid",
+            "I sent it to him where he asked and he paid",
+            "'when' stands where the other has 'where'",
+        ),
+        (
+            "I send it to Bob if they receive it, and they send it on to Ann",
+            "I receive it to Bob if they receive it, and they send it on to Ann",
+            "'receive' stands where the other has 'send'",
+        ),
+        (
+            "They go to Rome and then on from Rome to Bonn with us",
+            "They go from Rome and then on from Rome to Bonn with us",
+            "'from' stands where the other has 'to'",
+        ),
     ],
 )
 def test_it_says_why(a: str, b: str, why: str) -> None:
     assert clash(slots_of(a), slots_of(b)) == why
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("What would happen if it fails?", "What will happen if it fails?"),
+        ("Isn't it late?", "Isn't it late, please?"),
+        ("Who would win?", "Who will win?"),
+        ("Do you pay me when I ask you?", "Do you pay me when I ask?"),
+        ("Is there a problem with my red card?", "Is there an issue with my red card?"),
+        ("Can I send you a card?", "Can I send you my card?"),
+        ("Where are the flurbs?", "Where is the flurb?"),
+        ("Is 10k enough?", "Is 10,000 enough?"),
+        ("Is a kilo heavy?", "Is a kg heavy?"),
+        ("Was twenty twenty a bad year?", "was twenty twenty a bad year"),
+        ("What does pending mean?", "What is pending?"),
+        ("Can I pay both Ann and Bob?", "Can I pay Ann and Bob?"),
+        ("How do you open a box of red wine?", "How do I open a box of red wine?"),
+        ("Is it in the U.S.?", "is it in the USA"),
+        ("Is it due in Jan. e.g. 5 Sept?", "Is it due in January, 5 September?"),
+    ],
+)
+def test_what_says_the_same_agrees(a: str, b: str) -> None:
+    assert clash(slots_of(a), slots_of(b)) is None
+    assert clash(slots_of(b), slots_of(a)) is None
 
 
 def test_slots_travel_and_other_versions_are_never_compared() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from selvedge.adapters import ProviderSecrets, read_secret
+from selvedge.adapters import ProviderSecrets, read_secret, seal_release
 from selvedge.cli.main import commands
 from selvedge.control import Home
 from selvedge.ledger import hash_passed
+from tests.support.fleets import make_provider, make_release
 
 SECRET = "sk-CANARY-77"
 
@@ -73,3 +74,25 @@ def test_a_key_is_known_by_its_hash(tmp_path: Path) -> None:
     assert not any(
         SECRET.encode() in one.read_bytes() for one in tmp_path.rglob("*") if one.is_file()
     )
+
+
+def test_the_providers_of_the_release_that_serves(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    there = make_provider("openai-us", "US", keys=("one", "ENV_KEY"))
+    sealed = seal_release(make_release(providers=(there,)), home.operator_key())
+    home.release_file.write_bytes(sealed)
+    words = ("--home", str(tmp_path))
+    assert told("secret", "set", "one", *words, "--pop", "fra", secret=SECRET).exit_code == 0
+    found = json.loads(told("list", *words, "--json").output)
+    assert found == [
+        {
+            "id": "openai-us",
+            "country": "US",
+            "entity": "Vendor US",
+            "models": ["chat"],
+            "keys": {"one": ["fra"], "ENV_KEY": ["environment"]},
+        }
+    ]
+    shown = told("list", *words).output
+    assert "one: fra; ENV_KEY: environment" in shown
+    assert SECRET not in shown

@@ -318,6 +318,23 @@ def test_nobody_answered() -> None:
     assert "It is engine_failed." in ending.refused.message
 
 
+@pytest.mark.parametrize("code", ["unsupported_field", "unsupported_route"])
+@pytest.mark.parametrize("other", ["before", "after", "none"])
+def test_an_engine_that_cannot_be_told_all_is_passed_over(code: str, other: str) -> None:
+    """Its client is told only where no engine failed otherwise: that could have been told."""
+    talk = intended()
+    talk.expect(Relay, failed("engine_failed" if other == "before" else code))
+    talk.expect(Relay, failed("engine_failed" if other == "after" else code, at_us=NOW_US + 80))
+    receipt = talk.expect(Record, WRITTEN).receipt
+    told = code if other == "none" else "no_engine_available"
+    assert (receipt.code, receipt.ended_us) == (told, NOW_US + 80)
+    assert receipt.outcome is (Outcome.REFUSED if other == "none" else Outcome.FAILED)
+    assert len(receipt.attempts) == 2
+    ending = talk.end()
+    assert isinstance(ending, Refuse)
+    assert ending.refused.code == told
+
+
 def test_the_engines_own_pause_is_passed_on() -> None:
     talk = intended()
     talk.expect(Relay, failed("engine_failed"))

@@ -442,3 +442,32 @@ def test_what_the_cache_is_not_asked(path: str, body: object, code: str, tmp_pat
                 assert (away.status, away.error["code"]) == (503, "cache_unavailable")
 
     run(main())
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+def test_clients_of_other_apis_share_the_answer_in_their_own_form(
+    stream: bool, tmp_path: Path
+) -> None:
+    """A question by Anthropic's API that was answered before is answered in Anthropic's form."""
+
+    async def main() -> None:
+        async with rig(tmp_path, sin=Script(ANSWER), amend=with_cache(EXACT)) as fabric:
+            open_cache(fabric.pop("sin"))
+            message = {"role": "user", "content": "hi"}
+            body = {"model": "chat", "max_tokens": 9, "messages": [message], "stream": stream}
+            sent = json.dumps(body).encode()
+            async with fabric.wire("sin") as wire:
+                first = await wire.ask(bearer("asean"), sent, "/v1/messages")
+                again = await wire.ask(bearer("asean"), sent, "/v1/messages")
+            assert (first.status, again.status, asked(fabric)) == (200, 200, 1)
+            assert again.headers["cache-status"].startswith("selvedge; hit")
+            assert again.headers["request-id"] != first.headers["request-id"]
+            if stream:
+                assert b"event: message_stop" in again.body
+                assert again.body.count(b"text_delta") == first.body.count(b"text_delta") > 0
+            else:
+                assert again.json["content"] == first.json["content"]
+                assert again.json["usage"] == first.json["usage"]
+            assert [one.cache for one in fabric.pop("sin").receipts()] == ["miss", "hit"]
+
+    run(main())

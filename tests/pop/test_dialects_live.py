@@ -215,3 +215,49 @@ def test_a_field_it_cannot_be_told(stream: bool, tmp_path: Path) -> None:
             assert fabric.engines["sin"].requests[0].json["seed"] == 1
 
     run(main())
+
+
+SIGHTED = pytest.mark.parametrize(
+    "row",
+    [row for name, row in ROWS.items() if name not in ("azure v1", "bedrock by key")],
+    ids=lambda row: row.profile,
+)
+
+
+@SIGHTED
+def test_a_picture_passes(row: Row, tmp_path: Path) -> None:
+    """To a model that takes it, in each provider's own form; to another it is refused before."""
+    url = "data:image/png;base64,iVBORw0KGgo="
+    parts = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": url}}]
+    body = chat(messages=[{"role": "user", "content": parts}])
+
+    async def main() -> None:
+        provider = StandIn(lambda asked: row.hello(asked, None))
+        async with provider_rig(tmp_path, provider, row, media=True) as fabric:
+            async with fabric.wire("sin") as wire:
+                response = await wire.ask(bearer("free"), body)
+            assert response.status == 200, response.body
+            assert b"iVBORw0KGgo=" in provider.asked[0].body
+        blind = StandIn(lambda asked: row.hello(asked, None))
+        async with provider_rig(tmp_path / "blind", blind, row) as fabric:
+            async with fabric.wire("sin") as wire:
+                response = await wire.ask(bearer("free"), body)
+            assert (response.status, response.error["param"]) == (400, "messages")
+            assert blind.asked == []
+
+    run(main())
+
+
+def test_connections_are_kept_whatever_the_path(tmp_path: Path) -> None:
+    """Streams have a path of their own; TLS is not begun anew for it."""
+
+    async def main() -> None:
+        row = ROWS["gemini"]
+        provider = StandIn(lambda asked: row.hello(asked, None))
+        async with provider_rig(tmp_path, provider, row) as fabric:
+            async with fabric.wire("sin") as wire:
+                for stream in (False, True, False, True):
+                    assert (await wire.ask(bearer("free"), chat(stream=stream))).status == 200
+            assert (len(provider.asked), provider.accepted) == (4, 1)
+
+    run(main())

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from selvedge.fabric import BadRelease, Key, Outcome, Release
+from selvedge.fabric import BadRelease, Key, Outcome, Refused, Release
 from selvedge.ledger import Admitted, Keyring, hash_passed
 from tests.support import Answer, Cut, Reset, Script, Status, run
 from tests.support.abroad import provider, rig_abroad
@@ -201,6 +201,11 @@ def test_the_keyring_knows_it_by_its_hash_alone() -> None:
     assert not isinstance(revoked.admit(f"Bearer {OWN}", NOW_US), Admitted)
     added = Keyring([], PEPPER).changed({"acme": ring().released("acme")})
     assert isinstance(added.admit(f"Bearer {OWN}", NOW_US), Admitted)
+    waiting = ring().changed({}, complete=False)
+    assert isinstance(waiting.admit(f"Bearer {OWN}", NOW_US), Admitted)
+    unknown = waiting.admit("Bearer sk-proj-another", NOW_US)
+    assert isinstance(unknown, Refused)
+    assert unknown.code == "not_ready"
 
 
 def test_a_key_that_cannot_be_passed() -> None:

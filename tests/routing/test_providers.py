@@ -79,3 +79,19 @@ def test_a_forwarded_request_goes_to_no_provider(local_only: bool) -> None:
     plan = FleetMap(release, "sin").rank(ASK, release.sites, LoadBook().view, local_only=local_only)
     assert isinstance(plan, Plan)
     assert [one.pop for one in plan.attempts] == ["sin"]
+
+
+def test_a_distance_that_nobody_stated_is_learned() -> None:
+    release = make_release(providers=(make_provider("far", "US", engines=(engine("a"),)),))
+    routes = FleetMap(release, "sin")
+    asked = (release.sites, LoadBook().view)
+    first = routes.rank(ASK, *asked)
+    assert isinstance(first, Plan)
+    assert first.attempts[0].pop == "far", "60 ms are assumed"
+    routes.learn_distance("far", 62_000)
+    assert routes.rtt_us("far") == 60_000, "which is close enough"
+    routes.learn_distance("far", 2_500_000)
+    then = routes.rank(ASK, *asked)
+    assert isinstance(then, Plan)
+    assert then.attempts[0].pop == "sin"
+    assert routes.rtt_us("far") == 2_500_000

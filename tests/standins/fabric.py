@@ -37,8 +37,11 @@ async def provider_rig(
     row: Row,
     *,
     after: Callable[[Engine], Engine] | None = None,
+    media: bool = False,
 ) -> AsyncIterator[Fabric]:
-    """The rig. ``after`` makes the engine of Singapore's own one that is asked second, or none."""
+    """The rig. ``after`` makes the engine of Singapore's own one that is asked second, or none;
+    ``media``: its chat model takes pictures.
+    """
 
     def amend(_: str, release: Release) -> Release:
         away = engine_at(provider.url + row.path, row.profile, name=row.name)
@@ -47,7 +50,11 @@ async def provider_rig(
             own = tuple(after(one) for one in pop.engines) if after is not None else ()
             engines = (away, *own) if pop.id == "sin" else ()
             found.append(msgspec.structs.replace(pop, engines=engines))
-        return msgspec.structs.replace(release, pops=tuple(found))
+        models = tuple(
+            msgspec.structs.replace(one, media=media and one.kind == "chat")
+            for one in release.models
+        )
+        return msgspec.structs.replace(release, pops=tuple(found), models=models)
 
     async with provider, rig(directory, amend=amend) as fabric:
         for pop in fabric.pops.values():

@@ -60,6 +60,7 @@ class StandIn:
         self.answer = answer
         self.asked: list[Asked] = []
         self.aborted: list[int] = []
+        self.accepted = 0
         self.port = 0
         self._seen = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,6 +98,7 @@ class StandIn:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
+        self.accepted += 1
         try:
             while (asked := await _read(reader)) is not None:
                 self.asked.append(asked)

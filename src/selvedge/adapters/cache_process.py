@@ -53,6 +53,7 @@ from selvedge.adapters.cache_process_routes import Routes
 from selvedge.adapters.cache_process_scopes import MEMORY_BYTES_MAX, Scopes
 from selvedge.adapters.cache_process_stats import stats_of
 from selvedge.adapters.embedder import Embedder, EmbedderFailed, EmbedQueue
+from selvedge.adapters.processes import leave_no_core
 from selvedge.adapters.scope_keys import ScopeKeys
 from selvedge.adapters.vector_file import Row
 from selvedge.adapters.vector_scope import Member
@@ -225,37 +226,42 @@ class CacheProcess:
         self._do(self._keep(wire, said))
 
     async def _keep(self, wire: _Wire, said: TellAnswer) -> None:
+        is_kept = await self._kept(said)
+        if said.number:
+            error = "" if is_kept else "it could not be kept: see `selvedge cache stats`"
+            wire.send(SayDone(said.number, error=error))
+
+    async def _kept(self, said: TellAnswer) -> bool:
+        """Keep an answer, learn from it, and make it an entry; whether that is on the disk."""
         scope, asked, kept = _scope(said.scope), _asked(said.asked), said.kept
         put = Put(scope, asked.exact, kept)
         written = self.keeper.keep(put, said.rule.bytes_max)
         lookup = Lookup(scope, said.rule, asked, kept.made_us, said.key)
         insert = await self.desk.judged(lookup, kept)
         entry = await written
-        if said.number:
-            error = "" if entry else "it could not be kept: see `selvedge cache stats`"
-            wire.send(SayDone(said.number, error=error))
         tag = self.store.keys.tag(scope)
         if insert.trust is not None:
             self.keeper.note(tag + insert.trust[0], encode(insert.trust[1]))
         if entry is None:
-            return
+            return False
         self._name(tag, scope)
         raw = entry_bytes(entry)
         member = Member(raw, answer_bytes(put), kept.cost_micro)
         if insert.question is None:
             if self.scopes.loaded(tag) is not None:
                 self.scopes.add(tag, member, None)
-            return
+            return True
         question = structs.replace(insert.question, trusted=said.trusted)
         noted = self.keeper.note(tag + raw, encode(question))
         vector = None if self.embedded is None else await self.embedded.vector(asked.text)
         if not await noted:
-            return  # Without its question nothing similar can be given it.
+            return False  # Without its question nothing similar can be given it.
         row = None
         if vector is not None:
             half = vector.astype("float16").tobytes()
             row = Row(raw, question.bucket, question.cluster, half)
         self.scopes.add(tag, member, row)
+        return True
 
     def _hit(self, said: TellHit) -> None:
         self._count_hit(_scope(said.scope), said.entry, said.count)
@@ -427,6 +433,7 @@ async def run_cache(
     engine: EngineJudge | None = None,
 ) -> None:
     """Run until ``stopping`` is set. Raises `StoreFailed` where it cannot begin."""
+    leave_no_core()  # Its memory holds texts, keys and codes of vectors.
     sys.setswitchinterval(_SWITCH_S)
     process = CacheProcess(settings, make_embedder, engine=engine)
     await process.start()

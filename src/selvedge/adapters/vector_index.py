@@ -67,23 +67,41 @@ class VectorIndex:
         rows: list[int] = self._rows[positions[positions >= 0]].tolist()
         return rows
 
-    def wants_lists(self) -> int:
-        """How many lists it should have now, where that is another number: else 0."""
-        if self.size < LISTS_FROM:
-            return 0
-        wanted = 512
-        while wanted < 4096 and wanted * 512 < self.size:
-            wanted *= 2
-        return wanted if wanted > self.lists else 0
+    def rows(self) -> NDArray[np.int32]:
+        """The row of each position."""
+        return self._rows[: self.size]
 
-    def with_lists(self, lists: int) -> VectorIndex:
-        """The same in so many lists. Takes seconds: for a thread of its own, and until it is done
-        nothing may be added here; searching may go on.
+    def remade(self, lists: int, keep: NDArray[np.bool_]) -> VectorIndex:
+        """The positions to ``keep`` in so many lists (0: scanned whole).
+
+        Takes seconds: for a thread of its own, and until it is done nothing may be added here;
+        searching may go on.
         """
+        made = VectorIndex(self._dims)
+        made._rows = self.rows()[keep]
+        made.size = len(made._rows)
+        if lists:
+            made._index = self._trained(lists, min(1.0, lists * _SAMPLE_PER_LIST / made.size))
+            made.lists = lists
+        if not lists and self.lists:
+            # A scan has its positions in order, and lists have them in theirs.
+            made._rows = made._rows[:0]
+            made.size = 0
+        places = keep.cumsum() - 1
+        for positions, block in self._blocks():
+            chosen = keep[positions]
+            if lists:
+                made._index.add_with_ids(block[chosen], places[positions[chosen]])
+            elif self.lists:
+                made.add(self._rows[positions[chosen]], block[chosen] / SCALE)
+            else:
+                made._index.add(block[chosen])
+        return made
+
+    def _trained(self, lists: int, part: float) -> Any:  # faiss has no types
         import faiss  # noqa: PLC0415
         import numpy as np  # noqa: PLC0415
 
-        made = VectorIndex(self._dims)
         centroids = faiss.IndexFlatIP(self._dims)
         kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
         metric = faiss.METRIC_INNER_PRODUCT
@@ -92,16 +110,11 @@ class VectorIndex:
         index.cp.min_points_per_centroid = 1
         index.cp.seed = _SEED
         index.nprobe = min(PROBES, lists)
-        keep = min(1.0, lists * _SAMPLE_PER_LIST / self.size)
         draw = np.random.default_rng(_SEED)
         index.train(
-            np.concatenate([block[draw.random(len(at)) < keep] for at, block in self._blocks()])
+            np.concatenate([block[draw.random(len(at)) < part] for at, block in self._blocks()])
         )
-        for positions, block in self._blocks():
-            index.add_with_ids(block, positions)
-        made._index, made._rows, made.size = index, self._rows, self.size
-        made.lists = lists
-        return made
+        return index
 
     def take(self, other: VectorIndex) -> None:
         """Add all of another."""
@@ -126,6 +139,16 @@ class VectorIndex:
                 ids = faiss.rev_swig_ptr(inside.get_ids(number), count)
                 block = codes.reshape(count, self._dims).astype(np.float32) - 128
                 yield ids.astype(np.int64), block
+
+
+def lists_for(size: int) -> int:
+    """How many lists so many vectors want; 0: a scan is as good."""
+    if size < LISTS_FROM:
+        return 0
+    lists = 512
+    while lists < 4096 and lists * 512 < size:
+        lists *= 2
+    return lists
 
 
 def scaled(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from selvedge.adapters.answer_store_records import ID_BYTES
 from selvedge.adapters.vector_file import Row, VectorFile
-from selvedge.adapters.vector_index import VectorIndex
+from selvedge.adapters.vector_index import VectorIndex, lists_for
 from selvedge.fabric.value import Value
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ CANDIDATES: Final = 32
 ROW_BYTES: Final = 480
 """What an entry takes in memory, codes included (measured: bench/cache_speed.py)."""
 _NONE: Final = -1
+_GONE_LEAST: Final = 1024
+"""Positions of an index that is not worth making again for what is gone of it."""
 
 
 class Near(Value, frozen=True):
@@ -205,8 +207,8 @@ class VectorScope:
         for bucket in self._buckets.values():
             if isinstance(bucket, _Bucket):
                 lists = bucket.wants()
-                if lists:
-                    wanted.append(Grown(bucket, lists))
+                if lists is not None:
+                    wanted.append(Grown(bucket, lists, self._columns.bucket))
         return wanted
 
     def close(self) -> None:
@@ -283,30 +285,35 @@ class VectorScope:
         return rows
 
 
-class Grown(Value, frozen=True):
-    """An index to be made anew: `make` in a thread, `put` in the owner's."""
+class Grown:
+    """An index to be made anew: `make` in a thread, the others in the owner's."""
 
-    bucket: Any  # a private class of this module
-    lists: int
+    def __init__(self, bucket: _Bucket, lists: int, of: NDArray[np.int32]) -> None:
+        self.lists = lists
+        self._bucket = bucket
+        self._of = of
+        self._keep: NDArray[np.bool_] | None = None
 
     def begin(self) -> None:
         """From now on additions go beside the index that is read."""
-        self.bucket.freeze()
+        self._keep = self._bucket.freeze(self._of)
 
     def make(self) -> VectorIndex:
         """The index; takes seconds."""
-        made: VectorIndex = self.bucket.main.with_lists(self.lists)
-        return made
+        main = self._bucket.main
+        assert main is not None
+        assert self._keep is not None, "make comes after begin"
+        return main.remade(self.lists, self._keep)
 
     def put(self, made: VectorIndex | None) -> None:
         """Use it in place of the old one; None: it could not be made."""
-        self.bucket.thaw(made)
+        self._bucket.thaw(made)
 
 
 class _Bucket:
     """Rows that differ only in their text."""
 
-    __slots__ = ("_dims", "gone", "main", "number", "rows", "tail")
+    __slots__ = ("_dims", "_gone_before", "gone", "main", "number", "rows", "tail")
 
     def __init__(self, number: int, dims: int, rows: list[int]) -> None:
         self.number = number
@@ -314,6 +321,7 @@ class _Bucket:
         self.main: VectorIndex | None = None
         self.tail: VectorIndex | None = None
         self.gone = 0
+        self._gone_before = 0
         self._dims = dims
 
     def add(
@@ -355,18 +363,35 @@ class _Bucket:
         self.gone += 1
         return self.gone >= self.main.size + (self.tail.size if self.tail is not None else 0)
 
-    def wants(self) -> int:
-        if self.main is None or self.tail is not None:
-            return 0
-        return self.main.wants_lists()
+    def wants(self) -> int | None:
+        """How many lists another index would have; None: this one will do."""
+        main = self.main
+        if main is None or self.tail is not None:
+            return None
+        lists = lists_for(main.size - self.gone)
+        if lists > main.lists or (main.size > _GONE_LEAST and self.gone * 2 > main.size):
+            return lists
+        return None
 
-    def freeze(self) -> None:
+    def freeze(self, of: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which positions are not gone: the last of each row that is still of this bucket."""
+        import numpy as np  # noqa: PLC0415
+
+        assert self.main is not None
         self.tail = VectorIndex(self._dims)
+        self._gone_before = self.gone
+        rows = self.main.rows()
+        keep = np.zeros(len(rows), np.bool_)
+        _, last = np.unique(rows[::-1], return_index=True)
+        keep[len(rows) - 1 - last] = True
+        kept: NDArray[np.bool_] = keep & (of[rows] == self.number)
+        return kept
 
     def thaw(self, made: VectorIndex | None) -> None:
         tail, self.tail = self.tail, None
         if made is not None:
             self.main = made
+            self.gone -= self._gone_before
         if tail is not None and tail.size and self.main is not None:
             self.main.take(tail)
 

@@ -161,7 +161,8 @@ def _duties(new: Slots, kept: Slots) -> str | None:
         if (duty in a) != (duty in b):
             return f"only one asks what {duty} be done"
     kinds = {new.asks, kept.asks}
-    if ("can" in a) != ("can" in b) and not (_speaks_of_self(new) or kinds & _CAN_KINDS):
+    own = _speaks_of_self(new) or _speaks_of_self(kept)
+    if ("can" in a) != ("can" in b) and not (own or kinds & _CAN_KINDS):
         return "only one asks what can be"
     if ("will" in a - b and "can" in b - a) or ("will" in b - a and "can" in a - b):
         return "one asks what will be, the other what can be"
@@ -194,7 +195,7 @@ def _roles(new: Slots, kept: Slots, compared: Compared) -> str | None:
         return "one speaks of mine, the other of yours"
     if new.asks == kept.asks == "yes" and {_subjects(a), _subjects(b)} == {("I",), ("you",)}:
         return "one asks about me, the other about you"
-    if ("thee" in a and "me" in b) or ("me" in a and "thee" in b):
+    if {"thee", "me"} <= {*a, *b} and not ({"thee", "me"} <= {*a} or {"thee", "me"} <= {*b}):
         return "one speaks to you, the other of me"
     if ("I" in a) != ("I" in b) and ("me" in a) != ("me" in b) and ("I" in a) != ("me" in a):
         return "who does it to whom differs"

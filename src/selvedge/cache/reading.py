@@ -203,9 +203,7 @@ def _join_numbers(found: list[str]) -> list[str]:
             at += taken
             continue
         at += 1
-        if bare in english.ORDINALS:
-            out.append(english.ORDINALS[bare])
-        elif out and out[-1][:1] == HARD and out[-1][1:2].isdigit() and bare.isalpha():
+        if out and out[-1][:1] == HARD and out[-1][1:2].isdigit() and bare.isalpha():
             short = bare.rstrip("s") if bare not in english.UNITS else bare
             ordinal = english.ORDINALS.get(out[-1][1:] + bare)
             if bare in ("st", "nd", "rd", "th"):

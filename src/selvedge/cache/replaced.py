@@ -45,9 +45,14 @@ def replaced(
     new: tuple[str, ...], kept: tuple[str, ...], asks: tuple[str, str], words: Lexicon
 ) -> str | None:
     """Say which word stands in whose place, and turns the question round; None: none does."""
+    new, kept = sorted((new, kept))  # The same either way round.
     match = difflib.SequenceMatcher(None, new, kept, autojunk=False)
     if match.ratio() < ALIKE_MIN:
         return None
+    if sum(word in english.NEGATIONS for word in new) != sum(
+        word in english.NEGATIONS for word in kept
+    ):
+        return "one denies more than the other"
     general = asks == ("how", "how") and _one_person(new) and _one_person(kept)
     asking = _ASKING if asks[0] == asks[1] else frozenset()  # Else it was compared and let pass.
     for kind, a, b, c, d in match.get_opcodes():

@@ -99,7 +99,9 @@ def _tense(found: list[str]) -> str:
         tense = _AUXILIARY.get(word)
         if tense and (tense != "done" or _opens(found, at)):
             return tense
-    return ""
+        if word == "how" and found[at + 1 : at + 2] in (["i"], ["you"]):
+            return "now"  # "How do I", folded.
+    return "done" if "has" in found else ""
 
 
 def _persons(found: list[str]) -> tuple[str, ...]:
@@ -152,7 +154,7 @@ def _leads(found: list[str]) -> tuple[tuple[str, str], ...]:
             bound = bound or False
             if bound:
                 lead, bound = "", False
-        elif word in (STOP, ",") or word in english.SILENT:
+        elif word in (STOP, ",", "and", "or", "but") or word in english.SILENT:
             if lead and not bound:
                 out.append(("", lead))
             lead, bound = "", False

@@ -45,12 +45,12 @@ def cache() -> None:
 @cache.command()
 def run() -> None:
     """Run the cache's process of a PoP, which starts it; not to be run by hand."""
-    die_with_parent()
-    faulthandler.register(signal.SIGUSR2, all_threads=True)
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     told = take_run(os.environ)
     if told is None:
         raise SelvedgeError("a PoP starts this where a data class of its release has 'cache'")
+    die_with_parent()
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
+    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if not told.core_dumps:
         leave_no_core()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

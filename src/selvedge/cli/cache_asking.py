@@ -107,6 +107,8 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str
     prompt: str | None = None
     messages: list[dict[str, Any]] | None = None  # Any: JSON of messages
+    parameters: dict[str, Any] = {}  # Any: JSON
+    """The request's other fields, as `max_tokens`: who asks with others has another question."""
     tags: tuple[str, ...] = ()
 
 
@@ -116,7 +118,10 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @click.option("--class", "data_class", required=True, help="The data class of the keys that ask.")
 @place_options
 def warm(file: Path, home: Path, pop_id: str | None, state_dir: Path | None, **named: str) -> None:
-    """Keep answers of your own, trusted: FILE is JSONL of {messages | prompt, answer, model}."""
+    """Keep answers of your own, trusted: FILE is JSONL of {messages | prompt, answer, model}.
+
+    Lines may have `parameters`, the other fields of the requests that they answer, and `tags`.
+    """
     place = one_place(home, pop_id, state_dir)
     tenant, data_class = named["tenant"], named["data_class"]
     kind = class_of(place, tenant, data_class)
@@ -149,7 +154,7 @@ def _of_line(line: bytes, kind: Class, place: Place) -> tuple[Asked, KeptAnswer]
     if (pair.prompt is None) == (pair.messages is None):
         raise SelvedgeError("has either 'prompt' or 'messages'")
     messages = pair.messages if pair.messages is not None else [_user(pair.prompt or "")]
-    body = json.dumps({"model": pair.model, "messages": messages}).encode()
+    body = json.dumps({**pair.parameters, "model": pair.model, "messages": messages}).encode()
     asked = read(body, kind.release)
     if not kind.rule.covers(pair.model):
         raise SelvedgeError(f"the cache of the class leaves model {pair.model!r} out")

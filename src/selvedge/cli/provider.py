@@ -10,11 +10,15 @@ from typing import TypeVar
 
 import click
 import msgspec
+from rich.markup import escape
+from rich.table import Table
 
 from selvedge.adapters import ProviderSecrets, check_secret, keep_secret
 from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.tables import console
+from selvedge.cli.terminal import printable
 from selvedge.control import Home
-from selvedge.fabric import NAME_PATTERN, BadSetting, SelvedgeError
+from selvedge.fabric import NAME_PATTERN, BadSetting, Provider, SelvedgeError
 from selvedge.pop import IDENTITY_FILE
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -44,6 +48,59 @@ def _where(command: F) -> F:
         help="The state_dir of one PoP on this machine, instead of those of --home.",
     )(command)
     return click.option("--pop", "pops", multiple=True, help="Of --home only this PoP.")(command)
+
+
+@provider.command("list")
+@home_option
+@json_option
+def providers(home: Path, as_json: bool) -> None:
+    """Show the providers of the release that serves, and which PoPs hold their sealed secrets."""
+    release = Home(home).release() if home.is_dir() else None
+    if release is None:
+        raise SelvedgeError(f"no release serves from {home}; name another --home")
+    held = {pop: _names(place) for pop, place in _places(home, (), None).items()}
+    found = [_facts(one, held) for one in release.providers]
+    if as_json:
+        click.echo(printable(msgspec.json.encode(found).decode()))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("provider", "country", "entity", "models", "keys"):
+        table.add_column(name)
+    for one in found:
+        keys = "; ".join(
+            f"{name}: {', '.join(pops) or 'nowhere'}" for name, pops in one.keys.items()
+        )
+        cells = (one.id, one.country, one.entity, ", ".join(one.models), keys or "none needed")
+        table.add_row(*(escape(printable(cell)) for cell in cells))
+    console().print(table)
+
+
+class ProviderFacts(msgspec.Struct, frozen=True):
+    """What is shown of a provider. ``keys`` are the PoPs that hold each; of an environment
+    variable nobody here knows: ``environment``.
+    """
+
+    id: str
+    country: str
+    entity: str
+    models: list[str]
+    keys: dict[str, list[str]]
+
+
+def _facts(one: Provider, held: dict[str, frozenset[str]]) -> ProviderFacts:
+    models = sorted({served.model for engine in one.engines for served in engine.serves})
+    keys = {
+        name: ["environment"]
+        if name.upper() == name
+        else [pop for pop, names in held.items() if name in names]
+        for name in one.keys
+    }
+    return ProviderFacts(one.id, one.country, one.entity, models, keys)
+
+
+def _names(place: Path) -> frozenset[str]:
+    """Of the secrets that open at a PoP."""
+    return frozenset(_open(place).open()[0])
 
 
 @secret.command("set", epilog=_NOT_IN_ARGV)

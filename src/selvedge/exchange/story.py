@@ -235,7 +235,7 @@ def relay_in_turn(
         if failed is None or ended.refused.code not in _ELSEWHERE:
             failed = ended
         if not left:
-            return failed, tried
+            return msgspec.structs.replace(failed, at_us=ended.at_us), tried
 
 
 def _answer(reply: Reply) -> Ended:

@@ -1,22 +1,8 @@
 """Floor 1: keys, quotas and leases, receipts and their journal, prices; invoices as folds."""
 
-from selvedge.ledger.amounts import (
-    decimal_of,
-    digits_of,
-    grouped,
-    in_currency,
-    percent_of,
-)
-from selvedge.ledger.backlog import (
-    Backlog,
-)
-from selvedge.ledger.budgets import (
-    Estimate,
-    cost_of,
-    estimate_of,
-    window_end_us,
-    window_of,
-)
+from selvedge.ledger.amounts import decimal_of, digits_of, grouped, in_currency, percent_of
+from selvedge.ledger.backlog import Backlog
+from selvedge.ledger.budgets import Estimate, cost_of, estimate_of, window_end_us, window_of
 from selvedge.ledger.burn_rates import (
     BURN_RULES,
     LONGEST_US,
@@ -25,10 +11,7 @@ from selvedge.ledger.burn_rates import (
     burn_milli,
     burn_rates,
 )
-from selvedge.ledger.charges import (
-    CreditDue,
-    half_up,
-)
+from selvedge.ledger.charges import CreditDue, half_up
 from selvedge.ledger.collected import (
     BEGINNING,
     BadBatch,
@@ -51,15 +34,8 @@ from selvedge.ledger.collector_log import (
     segment_name,
     segment_number,
 )
-from selvedge.ledger.desk import (
-    LEASE_MS,
-    Desk,
-)
-from selvedge.ledger.holder import (
-    Holder,
-    Reservation,
-    Shown,
-)
+from selvedge.ledger.desk import LEASE_MS, Desk
+from selvedge.ledger.holder import Holder, Reservation, Shown
 from selvedge.ledger.invoice_sheets import (
     csv_of,
     focus_of,
@@ -82,27 +58,10 @@ from selvedge.ledger.invoices import (
     write_book,
     write_invoice,
 )
-from selvedge.ledger.journal import (
-    read_line,
-    receipts_of,
-    recover,
-    write_line,
-)
-from selvedge.ledger.key_changes import (
-    DeltaOutcome,
-    KeyChanges,
-)
-from selvedge.ledger.keys import (
-    Admitted,
-    Keyring,
-    hash_passed,
-    hash_secret,
-    sent_secret,
-    write_key,
-)
-from selvedge.ledger.leaf_reading import (
-    LeafReader,
-)
+from selvedge.ledger.journal import read_line, receipts_of, recover, write_line
+from selvedge.ledger.key_changes import DeltaOutcome, KeyChanges
+from selvedge.ledger.keys import Admitted, Keyring, hash_passed, hash_secret, sent_secret, write_key
+from selvedge.ledger.leaf_reading import LeafReader
 from selvedge.ledger.leases import (
     Answer,
     Grant,
@@ -113,11 +72,7 @@ from selvedge.ledger.leases import (
     Question,
     Wish,
 )
-from selvedge.ledger.levels import (
-    Level,
-    Levels,
-    budgets_of,
-)
+from selvedge.ledger.levels import Level, Levels, budgets_of
 from selvedge.ledger.monthly_usage import (
     BLOCK,
     Atom,
@@ -134,13 +89,7 @@ from selvedge.ledger.monthly_usage import (
     join_folds,
     sort_of,
 )
-from selvedge.ledger.months import (
-    check_month,
-    end_day,
-    first_day,
-    month_bounds,
-    us_of_day,
-)
+from selvedge.ledger.months import check_month, end_day, first_day, month_bounds, us_of_day
 from selvedge.ledger.price_book import (
     PPM,
     BadPriceBook,
@@ -154,31 +103,11 @@ from selvedge.ledger.price_book import (
     Tier,
     Unit,
 )
-from selvedge.ledger.price_list import (
-    PriceList,
-    check_against,
-)
-from selvedge.ledger.price_times import (
-    is_day,
-)
-from selvedge.ledger.ranges import (
-    Ranges,
-    Run,
-    missing,
-)
-from selvedge.ledger.rating import (
-    Unpriced,
-    last_day,
-    starts_of,
-    terms_of,
-)
-from selvedge.ledger.receipts import (
-    INTEGER_MAX,
-    SALT_BYTES,
-    canonical,
-    interrupted,
-    seal,
-)
+from selvedge.ledger.price_list import PriceList, check_against
+from selvedge.ledger.price_times import is_day
+from selvedge.ledger.ranges import Ranges, Run, missing
+from selvedge.ledger.rating import Unpriced, last_day, starts_of, terms_of
+from selvedge.ledger.receipts import INTEGER_MAX, SALT_BYTES, canonical, interrupted, seal
 from selvedge.ledger.records import (
     LEAF_DOMAIN,
     Entry,
@@ -189,10 +118,7 @@ from selvedge.ledger.records import (
     Summary,
     leaf,
 )
-from selvedge.ledger.savings import (
-    Saved,
-    SavingsFold,
-)
+from selvedge.ledger.savings import Saved, SavingsFold
 from selvedge.ledger.service_levels import (
     DAY_US,
     ITL_STEP_US,
@@ -241,18 +167,9 @@ from selvedge.ledger.settlement import (
     settlement_table,
     sums_of,
 )
-from selvedge.ledger.shares import (
-    AWAY,
-    Away,
-)
-from selvedge.ledger.shipper import (
-    Shipper,
-)
-from selvedge.ledger.sold_release import (
-    is_due,
-    sell,
-    served_models,
-)
+from selvedge.ledger.shares import AWAY, Away
+from selvedge.ledger.shipper import Shipper
+from selvedge.ledger.sold_release import is_due, sell, served_models
 from selvedge.ledger.spend_forecast import (
     HISTORY_DAYS,
     HOUR_US,

@@ -200,12 +200,12 @@ class Keyring:
         hashed = self._keyed.copy()
         hashed.update(f"{key_id}:{secret}".encode())
         same = hmac.compare_digest(hashed.digest(), stored)
+        if (row is None or not same) and self._passed:
+            passed = self._passed_row(written)
+            row, same = passed or row, passed is not None
         if row is None and is_key and not self._complete and key_id not in self._changes:
             words = "This PoP waits for a release with newer keys; retry."
             return Refused("not_ready", words, retry_after_ms=1000)
-        if (row is None or not same) and self._passed:
-            row = self._passed_row(written)
-            same = row is not None
         if row is None or not same:
             return Refused(
                 "invalid_api_key",

@@ -312,12 +312,22 @@ class Interpreter:
         return take_word(ended, self._written_ticket, pair_key, peer, self._head.request_id)
 
     def _learn_pace(self, attempt: Attempt, ended: Relayed) -> None:
-        """How soon a site began, and how quickly it went on."""
+        """How soon a site began, and how quickly it went on; and how far a provider is away then,
+        where nobody stated it.
+        """
         first_us = ended.first_token_us
         if first_us is not None and ended.usage is not None and self._asked is not None:
             rest_us = ended.at_us - first_us if self._asked.stream else 0
             tokens = ended.usage.generated
-            self._state.paces.learn(attempt.pop, first_us - ended.started_us, tokens, rest_us)
+            paces = self._state.paces
+            paces.learn(attempt.pop, first_us - ended.started_us, tokens, rest_us)
+            provider, delay_us = self._view.providers.get(attempt.pop), paces.delay_us(attempt.pop)
+            engine = self._engine(attempt)
+            if provider is None or provider.rtt_ms is not None or not delay_us or engine is None:
+                return
+            prompt = prompt_tokens_of(self._asked, self._state.load.view.bytes_per_token)
+            reading_us = prompt * 1_000_000 // engine.prefill_tokens_per_s
+            self._view.routes.learn_distance(attempt.pop, max(0, int(delay_us) - reading_us))
 
     def _learn(self, usage: Usage) -> None:
         """What the engine counted tells how many bytes a token of its model has."""

@@ -35,6 +35,7 @@ from selvedge.residency import policy_end_us
 from selvedge.routing import Board, LoadBook, OwnEngines, Paces, make_policy
 from selvedge.wire import NO_OPTIONS, PROFILES, TicketBook
 
+US: Final = ("user-agent", "selvedge")
 JSON_BODY: Final = ("content-type", "application/json")
 
 
@@ -196,7 +197,7 @@ class PopState:
         if way is None:
             origin = self.target_of(engine).origin
             origin = msgspec.structs.replace(origin, plain_outside=outside)
-            way = self._ways[key] = self.client.way(path, origin, [JSON_BODY])
+            way = self._ways[key] = self.client.way(path, origin, [JSON_BODY, US])
         return way
 
     def peer_way(self, pop_id: str, route: Route, view: FleetView) -> Way | Refused:

@@ -26,6 +26,7 @@ from selvedge.routing.signals import EngineStates, Signals
 RETRY_AFTER_MS: Final = 1000
 RETRY_AFTER_MS_MAX: Final = 60_000
 LAST_TIER: Final = 1 << 30
+RTT_STEP_US: Final = 5_000
 _ROUTES: Final[Mapping[ModelKind, tuple[Route, ...]]] = {
     "chat": (Route.CHAT, Route.COMPLETIONS, Route.COUNT),
     "embedding": (Route.EMBEDDINGS,),
@@ -117,6 +118,16 @@ class FleetMap:
     def offered(self, model: str) -> Mapping[str, Offer]:
         """The sites that serve a model, by id, with their engines that do."""
         return self._catalogue.serving.get(model, {})
+
+    def learn_distance(self, site: str, rtt_us: int) -> None:
+        """A provider is so far away, as its answers show. A small difference changes nothing."""
+        seen = self._catalogue.seen_from(self._here)
+        known = self.rtt_us(site)
+        if abs(rtt_us - known) > max(known // 5, RTT_STEP_US):
+            seen.rtt_us[site] = rtt_us
+            # Their order and their distances are made again when they are next asked for.
+            seen.candidates.clear()
+            seen.lists.clear()
 
     def rtt_us(self, pop_id: str) -> int:
         """Predicted round trip from this PoP, in microseconds; 0 to itself."""

@@ -186,7 +186,7 @@ def read_chat(body: bytes) -> tuple[Chat, dict[str, msgspec.Raw]] | Refused:
     try:
         return _chats.decode(body), _fields.decode(body)
     except msgspec.ValidationError as error:
-        words = f"A field that this provider's form needs is of the wrong type: {error}."
-        return Refused("invalid_type", words)
+        words = f"A field cannot be said in the form of this model's provider: {error}."
+        return Refused("unsupported_field", words)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Refused("invalid_json", "The body is not JSON that can be translated.")
