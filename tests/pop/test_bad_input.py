@@ -152,7 +152,6 @@ def test_a_post_without_a_length(tmp_path: Path) -> None:
         ("GET", "/v1/chat/completions", "POST"),
         ("PUT", "/v1/embeddings", "POST"),
         ("GET", "/v1/responses", "POST"),
-        ("GET", "/v1/messages", "POST"),
         ("DELETE", "/v1/models/chat", "GET, HEAD"),
         ("POST", "/v1/models", "GET, HEAD"),
         ("POST", "/metrics", "GET, HEAD"),
