@@ -35,7 +35,8 @@ def test_messages(row: Row, tmp_path: Path) -> None:
                     streamed = await stream.get_final_message()
             receipts = await fabric.pop("sin").until_receipts(2)
         for one in (whole, streamed):
-            (block,) = one.content
+            blocks: list[Any] = list(one.content)
+            (block,) = blocks
             assert (block.type, block.text) == ("text", "Hello there.")
             assert one.stop_reason == "end_turn"
             assert one.usage.output_tokens == row.usage.generated
@@ -57,7 +58,8 @@ def test_responses_with_a_call(row: Row, tmp_path: Path) -> None:
                 async with client.responses.stream(**asked) as stream:
                     streamed = await stream.get_final_response()
         for one in (whole, streamed):
-            call = next(item for item in one.output if item.type == "function_call")
+            output: list[Any] = list(one.output)
+            call = next(item for item in output if item.type == "function_call")
             assert (call.name, json.loads(call.arguments)) == ("weather", {"city": "Oslo"})
             assert one.usage is not None
             assert one.usage.total_tokens == row.usage.total
