@@ -513,3 +513,22 @@ def test_an_answer_from_the_cache(stream: bool, tmp_path: Path) -> None:
             assert again.json["usage"]["output_tokens"] == 2
 
     run(main())
+
+
+@pytest.mark.parametrize("route", ["/v1/chat/completions", PATH])
+def test_a_key_is_narrowed_to_the_paths_it_names(route: str, tmp_path: Path) -> None:
+    def amend(_: str, release: Release) -> Release:
+        keys = tuple(msgspec.structs.replace(one, routes=(route,)) for one in release.keys)
+        return msgspec.structs.replace(release, keys=keys)
+
+    async def main() -> None:
+        async with rig(tmp_path, amend=amend) as fabric, fabric.wire("sin") as wire:
+            message = await asked(wire)
+            plain = await wire.ask(bearer("asean"), chat())
+            receipts = fabric.pop("sin").receipts()
+        assert (message.status, plain.status) == ((200, 403) if route == PATH else (403, 200))
+        barred = message.json["error"]["type"] if route != PATH else plain.error["type"]
+        assert barred == "permission_error"
+        assert [one.dialect for one in receipts] == ["anthropic", None]
+
+    run(main())
