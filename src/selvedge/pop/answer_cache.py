@@ -149,6 +149,8 @@ class AnswerCache:
         self.deadlines = deadlines
         self.counted = counted
         self.flights: dict[Key, Flight] = {}
+        self.is_reading = False
+        """Whether the journals are being read for a report: one at a time."""
         self.opening: Callable[[], tuple[Store, Link, Desk]] | None = None
         """How the way is opened once a class has a cache; None: never."""
         self._entropy = Entropy()
