@@ -116,7 +116,7 @@ async def rigged(directory: Path, **settings: int) -> AsyncIterator[Rig]:
 
 def run(test: Callable[[], Coroutine[object, object, None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await test()
 
     asyncio.run(bounded())

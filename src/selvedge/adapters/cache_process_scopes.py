@@ -94,6 +94,8 @@ class Scopes:
             late = self._late.get(tag)
             if late is not None and len(late) < _LATE_MAX:
                 late.append((member, row))
+            else:
+                self.unplaced += 1
             return
         self._add(scope, member, row)
 
