@@ -53,9 +53,9 @@ from selvedge.adapters.cache_process_routes import Routes
 from selvedge.adapters.cache_process_scopes import MEMORY_BYTES_MAX, Scopes
 from selvedge.adapters.cache_process_stats import stats_of
 from selvedge.adapters.embedder import Embedder, EmbedderFailed, EmbedQueue
-from selvedge.adapters.processes import leave_no_core
 from selvedge.adapters.scope_keys import ScopeKeys
 from selvedge.adapters.vector_file import Row
+from selvedge.adapters.vector_index import return_memory
 from selvedge.adapters.vector_scope import Member
 from selvedge.cache import Asked, Scope
 from selvedge.fabric import StoreFailed
@@ -433,8 +433,8 @@ async def run_cache(
     engine: EngineJudge | None = None,
 ) -> None:
     """Run until ``stopping`` is set. Raises `StoreFailed` where it cannot begin."""
-    leave_no_core()  # Its memory holds texts, keys and codes of vectors.
     sys.setswitchinterval(_SWITCH_S)
+    return_memory()
     process = CacheProcess(settings, make_embedder, engine=engine)
     await process.start()
     ready(process)
