@@ -319,7 +319,14 @@ class CacheProcess:
             return
         keys = self.store.keys
         tags = [keys.tag(scope)] if scope is not None else keys.of_tenant(said.tenant or "")
-        await self.keeper.later(lambda: self.store.forget(tags))
+        # What was made before and comes in later is refused, not kept under a new key.
+        what = Purge(said.tenant, scope)
+
+        def forget() -> None:
+            self.store.purge(what, said.now_us)
+            self.store.forget(tags)
+
+        await self.keeper.later(forget)
         for tag in tags:
             self.scopes.forget(tag)
             self.routes.forget(tag)
