@@ -64,6 +64,19 @@ def test_a_new_key_after_a_deletion_is_another(tmp_path: Path) -> None:
     assert after.names != before.names
 
 
+def test_a_reader_that_missed_a_deletion_has_the_new_key(tmp_path: Path) -> None:
+    keys = ScopeKeys(tmp_path / "keys", writes=True)
+    tag = keys.ensure(ACME, 1).tag
+    reader = ScopeKeys(tmp_path / "keys")
+    keys.drop([tag])
+    made = keys.ensure(ACME, 2)
+    reader.reload()
+    found = reader.find(ACME)
+    assert found is not None
+    assert found.names == made.names
+    assert found.cipher.decrypt(bytes(12), made.cipher.encrypt(bytes(12), b"x", None), None)
+
+
 def test_no_name_is_in_the_file_and_nobody_else_may_read_it(tmp_path: Path) -> None:
     keys = ScopeKeys(tmp_path / "keys", writes=True)
     keys.ensure(ACME, 1)

@@ -208,11 +208,12 @@ class AnswerStore:
         """Make it unfindable for every process before returning; `sweep` removes it."""
         if what.entry is not None:
             self._purge_entry(what)
-            return
-        name = name_of(what, self.keys)
-        with self._writing() as txn:
-            txn.put(name, self._marks.set(name, self._seq, now_us), db=self._db("marks"))
-        self._bump()
+        else:
+            name = name_of(what, self.keys)
+            with self._writing() as txn:
+                txn.put(name, self._marks.set(name, self._seq, now_us), db=self._db("marks"))
+            self._bump()
+        self.sync()  # what is gone stays gone, whatever becomes of the machine
 
     def forget(self, tags: list[bytes]) -> None:
         """Delete these scopes' keys: from here on nothing opens what they sealed."""

@@ -38,13 +38,19 @@ _NAMES_MAX: Final = 100_000
 class SealKey:
     """What one scope is sealed and named with."""
 
-    __slots__ = ("cipher", "names", "tag", "tenant")
+    __slots__ = ("_mark", "cipher", "names", "tag", "tenant")
 
     def __init__(self, tag: bytes, tenant: bytes, key: bytes) -> None:
         self.tag = tag
         self.tenant = tenant
+        self._mark = hashlib.blake2b(key, digest_size=16, person=b"selvedge mark").digest()
         self.cipher = AESGCM(hashlib.blake2b(key, digest_size=32, person=b"selvedge seal").digest())
         self.names = hashlib.blake2b(key, digest_size=32, person=b"selvedge name").digest()
+
+    def is_of(self, key: bytes) -> bool:
+        """Whether this was made of that key: a scope whose key was deleted gets another one."""
+        mark = hashlib.blake2b(key, digest_size=16, person=b"selvedge mark").digest()
+        return hmac.compare_digest(self._mark, mark)
 
     def name(self, data: bytes) -> bytes:
         """A keyed hash (16 bytes) under which something of the scope is found on the disk."""
@@ -82,7 +88,9 @@ class ScopeKeys:
             if kind == _SECRET:
                 secret = secret or key
             else:
-                keys[tag] = self._keys.get(tag) or SealKey(tag, tenant, key)
+                known = self._keys.get(tag)
+                same = known is not None and known.is_of(key)
+                keys[tag] = known if known is not None and same else SealKey(tag, tenant, key)
                 places[tag] = at
         if secret != self._secret:
             self._tags.clear()

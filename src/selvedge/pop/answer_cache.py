@@ -9,7 +9,7 @@ of the cache process, with a deadline; what was answered is handed to it, and no
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -149,6 +149,8 @@ class AnswerCache:
         self.deadlines = deadlines
         self.counted = counted
         self.flights: dict[Key, Flight] = {}
+        self.is_reading = False
+        """Whether the journals are being read for a report: one at a time."""
         self.opening: Callable[[], tuple[Store, Link, Desk]] | None = None
         """How the way is opened once a class has a cache; None: never."""
         self._entropy = Entropy()
@@ -405,8 +407,7 @@ class Looking:
             counted.labels("large").inc()
             return None
         payloads, body = answer
-        text = recall.asked.text
-        if why_not_kept(text, said(payloads, body), receipt.finish_reason) is not None:
+        if self._is_awaited() and self._is_unfit(payloads, body, receipt.finish_reason):
             counted.labels("unfit").inc()
             return None
         kept = _made(recall, receipt, price, self._cache.new_id())
@@ -418,6 +419,17 @@ class Looking:
             scope, rule, asked = recall.scope, recall.rule, recall.asked
             self._cache.link.remember(scope, rule, asked, kept, key=recall.key)
         return kept
+
+    def _is_awaited(self) -> bool:
+        """Whether others wait for this answer. The process asks itself whether it may be kept."""
+        if not self._leads:
+            return False
+        flight = self._cache.flights.get((self._recall.scope, self._recall.asked.exact))
+        return flight is not None and bool(flight.waiting)
+
+    def _is_unfit(self, payloads: Sequence[bytes], body: bytes, reason: str | None) -> bool:
+        """Whether it is one person's, or of its day: who waited has an answer of their own."""
+        return why_not_kept(self._recall.asked.text, said(payloads, body), reason) is not None
 
     def end(self) -> None:
         """The request is over; who waited for it has its answer, or goes on."""

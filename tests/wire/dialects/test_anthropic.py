@@ -389,3 +389,17 @@ def test_mutated_bytes_never_raise(data: Any) -> None:  # Any: hypothesis has no
     message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))
     translator("anthropic", stream=False).whole(bytes(message))
     DIALECTS["anthropic"].refusal(500, Headers([]), bytes(message))
+
+
+@pytest.mark.parametrize("name", ["inference_geo", "speed", "container"])
+def test_no_client_chooses_where_at_which_price_or_on_whose_leavings(name: str) -> None:
+    assert refusal("anthropic", **{name: "x"}).code == "unsupported_field"
+
+
+def test_thinking_blocks_are_thoughts_alone() -> None:
+    picture = {"type": "image", "source": {"type": "url", "url": "http://10.0.0.1/"}}
+    thought = {"type": "thinking", "thinking": "So.", "signature": "c2ln"}
+    hidden = {"type": "redacted_thinking", "data": "eA=="}
+    said = {"role": "assistant", "content": "Yes.", "thinking_blocks": [picture, thought, hidden]}
+    body = body_of("anthropic", messages=[USER, said, USER])
+    assert body["messages"][1]["content"] == [thought, hidden, {"type": "text", "text": "Yes."}]

@@ -366,3 +366,7 @@ def test_a_service_account_signs_for_itself() -> None:
 
 def unpadded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def test_no_client_reads_what_others_with_the_same_key_left_there() -> None:
+    assert refusal("gemini", cachedContent="cachedContents/1").code == "unsupported_field"

@@ -27,7 +27,14 @@ from selvedge.wire.dialects.chat_form import Chat, ChatMessage, ChatPart, read_c
 from selvedge.wire.dialects.chunks import Json
 from selvedge.wire.dialects.dialect import Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.faults import by_status
-from selvedge.wire.dialects.parts import arguments_of, plain_id, read_data_url, schema_or, text_of
+from selvedge.wire.dialects.parts import (
+    arguments_of,
+    plain_id,
+    read_data_url,
+    schema_or,
+    signed_thoughts,
+    text_of,
+)
 from selvedge.wire.dialects.rate_limits import anthropic_limits
 from selvedge.wire.http1_head import Headers
 
@@ -55,7 +62,9 @@ CARRIED: Final = Carried(
             "user",
         }
     ),
-    frozenset({"top_k", "thinking", "cache_control", "inference_geo", "speed", "container"}),
+    # Not `inference_geo` (where it is processed), `speed` (at another price) nor `container` (what
+    # others with the same key left there): no client chooses those of a provider.
+    frozenset({"top_k", "thinking", "cache_control"}),
 )
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -229,7 +238,7 @@ def _turn(chat: Chat, message: ChatMessage, path: str) -> tuple[str, list[Json]]
 
 def _said(chat: Chat, message: ChatMessage, path: str) -> list[Any]:  # Any: blocks, raw or not
     """What an assistant said, thought and called. Its thinking comes first."""
-    blocks: list[Any] = [*(message.thinking_blocks or ()), *_blocks(chat, message, path)]
+    blocks: list[Any] = [*signed_thoughts(message), *_blocks(chat, message, path)]
     if message.refusal:
         blocks.append({"type": "text", "text": message.refusal})
     for at, call in enumerate(message.tool_calls or ()):

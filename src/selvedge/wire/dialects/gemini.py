@@ -78,7 +78,8 @@ CARRIED: Final = Carried(
         "max_completion_tokens",
         "reasoning_effort",
     },
-    frozenset({"safetySettings", "cachedContent", "labels"}),
+    # Not `cachedContent`: what lies there was put there by others with the same key.
+    frozenset({"safetySettings", "labels"}),
 )
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -55,18 +55,33 @@ class Thought(msgspec.Struct, frozen=True):
     data: str = ""
 
 
+_THOUGHTS: Final = frozenset({"thinking", "redacted_thinking"})
 _thoughts: Final = msgspec.json.Decoder(Thought)
 
 
 def thoughts_of(message: ChatMessage) -> list[Thought]:
-    """What an assistant thought; what cannot be read is left out."""
+    """What an assistant thought; what cannot be read, or is something else, is left out: a picture
+    or a file would go out unjudged.
+    """
     found = []
     for raw in message.thinking_blocks or ():
         try:
-            found.append(_thoughts.decode(raw))
+            one = _thoughts.decode(raw)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
+        if one.type in _THOUGHTS:
+            found.append(one)
     return found
+
+
+def signed_thoughts(message: ChatMessage) -> list[dict[str, str]]:
+    """The same as Anthropic has them."""
+    return [
+        {"type": one.type, "data": one.data}
+        if one.type == "redacted_thinking"
+        else {"type": one.type, "thinking": one.thinking, "signature": one.signature}
+        for one in thoughts_of(message)
+    ]
 
 
 def plain_id(call_id: str) -> str:
