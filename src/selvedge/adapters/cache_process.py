@@ -253,7 +253,7 @@ class CacheProcess:
             return True
         question = structs.replace(insert.question, trusted=said.trusted)
         noted = self.keeper.note(tag + raw, encode(question))
-        vector = None if self.embedded is None else await self.embedded.vector(asked.text)
+        vector = None if self.embedded is None else await self.embedded.vector(asked.text, tag)
         if not await noted:
             return False  # Without its question nothing similar can be given it.
         row = None

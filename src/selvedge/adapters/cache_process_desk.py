@@ -197,7 +197,7 @@ class Desk:
             else:
                 tell(*self.decide(tag, lookup, route, vector))
 
-        self._embedded.ask(asked.text, got)
+        self._embedded.ask(asked.text, got, tag)
 
     def look(self, tag: bytes, asked: Asked, vector: NDArray[np.float32], now_us: int) -> Looked:
         """The nearest entries, and the first that the gates let through. Changes nothing."""
@@ -351,7 +351,7 @@ class Desk:
         if rule.semantic is None or not asked.bucket or self._embedded is None:
             return {**told, "why": "similar questions are not looked for"}
         scope_in = self._scopes.get(tag)
-        vector = await self._embedded.vector(asked.text)
+        vector = await self._embedded.vector(asked.text, tag)
         if scope_in is None or vector is None:
             return {**told, "why": "not embedded" if vector is None else "being loaded; ask again"}
         looked = self.look(tag, asked, vector, now_us)

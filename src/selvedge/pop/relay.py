@@ -256,9 +256,13 @@ class Relaying:
         return Kept(self._answer, self._served, self._finish_reason)
 
     def to_keep(self) -> tuple[tuple[bytes, ...], bytes] | None:
-        """Chunks or JSON of the whole answer, as they are kept; None where it is too large."""
+        """Chunks or JSON of the whole answer, as they are kept; None where it is too large, or its
+        engine never said that it was whole.
+        """
         captured, scan = self.captured, self._scan
         if captured is None:
+            return None
+        if scan is not None and not scan.ended_by_word:
             return None
         if scan is None:
             captured.take([self._answer or b""])
