@@ -423,7 +423,7 @@ class Looking:
             counted.labels("large").inc()
             return None
         payloads, body = answer
-        text = recall.asked.text
+        text = recall.asked.text or recall.asked.asks
         if why_not_kept(text, said(payloads, body), receipt.finish_reason) is not None:
             counted.labels("unfit").inc()
             return None

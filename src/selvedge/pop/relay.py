@@ -358,7 +358,8 @@ class Relaying:
             return refusal_of_answer(status, body, ours=True)
         if self._dialect is not None and self._head is not None:
             return self._dialect.refusal(status, self._head.headers, body)
-        return refusal_of_answer(status, body, caller_words=profile.caller_words)
+        told = profile.caller_words
+        return refusal_of_answer(status, body, abroad=self.is_abroad, caller_words=told)
 
     def _tokens(self) -> int:
         """Tokens that reached the client; a response that has begun is never begun again."""
