@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from selvedge.cache import Asked, read_asked
+from selvedge.cache import Asked, read_asked, why_not_kept
 from selvedge.cache.asked import BODY_BYTES_MAX, NULLABLE, NUMBERS, TEXT_CHARS_MAX, UNHEARD
 from selvedge.fabric import Ask, Route
 
@@ -209,3 +209,28 @@ def test_messages_cannot_be_cut_another_way(texts: list[str], data: st.DataObjec
         for split in (texts, joined)
     )
     assert one.exact != other.exact
+
+
+WEATHER = "What is the weather today in Rome?"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["word " * TEXT_CHARS_MAX + WEATHER, [{"type": "text", "text": WEATHER * TEXT_CHARS_MAX}]],
+    ids=["a long one", "a long part"],
+)
+def test_what_is_too_long_to_compare_is_judged_all_the_same(content: object) -> None:
+    found = read(asking(content))
+    assert (found.text, found.bucket) == ("", b"")
+    assert why_not_kept(found.asks, "Sunny.", "stop") is not None
+
+
+@pytest.mark.parametrize("prompt", [WEATHER, [WEATHER]], ids=["one", "several"])
+def test_a_prompt_is_judged_too(prompt: object) -> None:
+    found = read({"model": "m", "prompt": prompt}, Ask(Route.COMPLETIONS, "m"))
+    assert why_not_kept(found.asks, "Sunny.", "stop") is not None
+
+
+def test_what_a_tool_has_found_is_of_no_other_day() -> None:
+    turns = [{"role": "user", "content": WEATHER}, {"role": "tool", "content": "It rains."}]
+    assert read({"model": "m", "messages": turns}).asks == ""

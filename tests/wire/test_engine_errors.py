@@ -141,3 +141,13 @@ def test_words_by_which_an_engine_means_its_caller() -> None:
 def test_no_bytes_break_the_reading(data: bytes, status: int, started: bool) -> None:
     assert refusal_of_answer(status, data).message
     assert refusal_of_event(data, started=started).message
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_what_a_provider_says_of_its_limits_is_its_account_holders(status: int) -> None:
+    words = "Rate limit reached in organization org-a1 on tokens per min: Limit 30000, Used 29000"
+    body = json.dumps({"error": {"message": words, "type": "tokens"}}).encode()
+    refused = refusal_of_answer(status, body, abroad=True)
+    assert refused.code == "no_engine_available"
+    assert "org-a1" not in refused.message
+    assert str(status) in refused.message

@@ -237,7 +237,7 @@ class CacheProcess:
         """Whether an answer is one person's, or of its day; a long one takes a millisecond."""
 
         def why() -> str | None:
-            return why_not_kept(asked.text, answer_text(kept), "stop")  # the worker looks at that
+            return why_not_kept(asked.text or asked.asks, answer_text(kept), "stop")  # the worker looks at that
 
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads["write"], why) is not None
@@ -267,7 +267,7 @@ class CacheProcess:
             return True
         question = structs.replace(insert.question, trusted=said.trusted)
         noted = self.keeper.note(tag + raw, encode(question))
-        vector = None if self.embedded is None else await self.embedded.vector(asked.text)
+        vector = None if self.embedded is None else await self.embedded.vector(asked.text, tag)
         if not await noted:
             return False  # Without its question nothing similar can be given it.
         row = None

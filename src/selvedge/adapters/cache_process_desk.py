@@ -202,7 +202,7 @@ class Desk:
             known = structs.replace(lookup, slots=read[0]) if read else lookup
             tell(*self.decide(tag, known, route, vector))
 
-        self._embedded.ask(asked.text, got)
+        self._embedded.ask(asked.text, got, tag)
         # While a thread embeds the text, the gates read it.
         read.append(slots_of(asked.text))
 
@@ -362,7 +362,7 @@ class Desk:
         if rule.semantic is None or not asked.bucket or self._embedded is None:
             return {**told, "why": "similar questions are not looked for"}
         scope_in = self._scopes.get(tag)
-        vector = await self._embedded.vector(asked.text)
+        vector = await self._embedded.vector(asked.text, tag)
         if scope_in is None or vector is None:
             return {**told, "why": "not embedded" if vector is None else "being loaded; ask again"}
         looked = self.look(tag, lookup, vector)

@@ -63,6 +63,8 @@ class Routes:
     def of(self, tag: bytes, model: str, rule: CacheRule) -> Route:
         """The route's, by what its rule says now."""
         place = tag + self._store.keys.hide("model", model) + (rule.semantic or "").encode()
+        if rule.semantic == "static":  # what a request asks for by its header is another route
+            place += b"%.6f" % rule.threshold
         key = place, rule.threshold if rule.semantic == "static" else 0.0
         route = self._routes.get(key)
         if route is None or not _is_same(route.rule, rule):

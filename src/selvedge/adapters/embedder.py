@@ -166,6 +166,8 @@ class UrlEmbedder:
 
 
 Tell = Callable[["NDArray[np.float32] | None"], None]
+Wanted = tuple[bytes, str]
+"""Whose, and the text."""
 
 
 class EmbedQueue:
@@ -180,8 +182,8 @@ class EmbedQueue:
         self.texts = 0
         self._embedder = embedder
         self._threads = threads
-        self._waiting: dict[str, None] = {}
-        self._tells: dict[str, list[Tell]] = {}
+        self._waiting: dict[Wanted, None] = {}
+        self._tells: dict[Wanted, list[Tell]] = {}
         """Whom to tell of a text that waits or is being embedded."""
         self._recent: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._busy = False
@@ -191,64 +193,71 @@ class EmbedQueue:
         """Texts that no batch has yet."""
         return len(self._waiting)
 
-    def ask(self, text: str, tell: Tell) -> None:
-        """``tell`` gets the vector, at once where it is remembered; None where there is none."""
-        known = self._recent.get(_key(text))
+    def ask(self, text: str, tell: Tell, owner: bytes = b"") -> None:
+        """``tell`` gets the vector, at once where it is remembered; None where there is none.
+
+        What is remembered is its ``owner``'s: how soon a vector comes would tell one tenant what
+        another has asked.
+        """
+        wanted = owner, text
+        known = self._recent.get(_key(wanted))
         if known is not None:
             tell(known)
-        elif text in self._tells:
-            self._tells[text].append(tell)
+        elif wanted in self._tells:
+            self._tells[wanted].append(tell)
         elif len(self._waiting) >= QUEUE_MAX:
             self.refused += 1
             tell(None)
         else:
-            self._waiting[text] = None
-            self._tells[text] = [tell]
+            self._waiting[wanted] = None
+            self._tells[wanted] = [tell]
             self._next()
 
-    async def vector(self, text: str) -> NDArray[np.float32] | None:
+    async def vector(self, text: str, owner: bytes = b"") -> NDArray[np.float32] | None:
         """The same, to be awaited."""
         done: asyncio.Future[NDArray[np.float32] | None] = asyncio.Future()
-        self.ask(text, lambda got: None if done.done() else done.set_result(got))
+        self.ask(text, lambda got: None if done.done() else done.set_result(got), owner)
         return await done
 
     def _next(self) -> None:
         if self._busy or not self._waiting:
             return
-        texts = sorted(list(self._waiting)[:QUEUE_MAX], key=len)[:BATCH_MAX]
+        batch = sorted(list(self._waiting)[:QUEUE_MAX], key=lambda one: len(one[1]))[:BATCH_MAX]
         # The oldest goes in any case: short ones may not keep a long one waiting.
         oldest = next(iter(self._waiting))
-        if oldest not in texts:
-            texts[-1] = oldest
-        for text in texts:
-            del self._waiting[text]
+        if oldest not in batch:
+            batch[-1] = oldest
+        for wanted in batch:
+            del self._waiting[wanted]
         self._busy = True
         loop = asyncio.get_running_loop()
+        texts = [text for _, text in batch]
         work = loop.run_in_executor(self._threads, self._embedder.embed, texts)
-        work.add_done_callback(lambda done: self._done(done, texts))
+        work.add_done_callback(lambda done: self._done(done, batch))
 
-    def _done(self, done: asyncio.Future[NDArray[np.float32]], texts: list[str]) -> None:
+    def _done(self, done: asyncio.Future[NDArray[np.float32]], batch: list[Wanted]) -> None:
         self._busy = False
         self.batches += 1
-        self.texts += len(texts)
+        self.texts += len(batch)
         if done.cancelled():
             return
         failed = done.exception() is not None
         if failed:
-            self.failures += len(texts)
-        vectors = [None] * len(texts) if failed else list(done.result())
-        for text, vector in zip(texts, vectors, strict=True):
+            self.failures += len(batch)
+        vectors = [None] * len(batch) if failed else list(done.result())
+        for wanted, vector in zip(batch, vectors, strict=True):
             if vector is not None:
-                self._recent[_key(text)] = vector
+                self._recent[_key(wanted)] = vector
                 if len(self._recent) > RECENT_MAX:
                     self._recent.popitem(last=False)
-            for tell in self._tells.pop(text):
+            for tell in self._tells.pop(wanted):
                 tell(vector)
         self._next()
 
 
-def _key(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+def _key(wanted: Wanted) -> bytes:
+    owner, text = wanted
+    return hashlib.blake2b(text.encode(), digest_size=16, key=owner).digest()
 
 
 def _mark(words: str) -> bytes:

@@ -35,6 +35,9 @@ BODY_BYTES_MAX: Final = 256 * 2**10
 TEXT_CHARS_MAX: Final = 1000
 """Longer texts are matched exactly alone: the bundled embedder reads 256 tokens and no more."""
 
+ASKS_CHARS_MAX: Final = 8000
+_HALF: Final = ASKS_CHARS_MAX // 2
+
 UNHEARD: Final = (
     "stream",
     "stream_options",
@@ -94,6 +97,8 @@ class Asked(Value, frozen=True):
     """The last user message, in Unicode's NFC; "" where ``bucket`` is empty."""
     model: str
     """As the client named it."""
+    asks: str = ""
+    """Where ``text`` is empty: what is asked, as far as what may be kept depends on it."""
 
     def __repr__(self) -> str:
         return f"Asked({self.exact.hex()[:16]})"  # Not the prompt.
@@ -114,12 +119,13 @@ def read_asked(ask: Ask, body: bytes, model_digest: str | None) -> Asked | None:
     digest = hashlib.sha256
     if text is None:
         whole = _encoder.encode([_FORM, ask.route, model_digest, tree])
-        return Asked(digest(_WHOLE + whole).digest(), b"", "", ask.model)
+        return Asked(digest(_WHOLE + whole).digest(), b"", "", ask.model, _asks(tree))
     content, shape = text
     rest = digest(_encoder.encode([_FORM, ask.route, model_digest, shape, tree])).digest()
     exact = digest(_PARTED + rest + _encoder.encode(content)).digest()
     words = _words(content)
-    return Asked(exact, rest[:16] if words else b"", words, ask.model)
+    asks = "" if words else _ends_of(_text_in(content))
+    return Asked(exact, rest[:16] if words else b"", words, ask.model, asks)
 
 
 def _names_twice(body: bytes, tree: dict[str, object]) -> bool:
@@ -181,12 +187,35 @@ def _is_text(part: object) -> bool:
     return isinstance(part, dict) and part.get("type") == "text" and type(part.get("text")) is str
 
 
+def _text_in(content: object) -> str:
+    """The texts of a content, of whatever else it may be."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    texts = [one.get("text") if isinstance(one, dict) else one for one in parts]
+    return "\n".join(one for one in texts if isinstance(one, str))
+
+
+def _asks(tree: dict[str, object]) -> str:
+    """What a prompt asks, or the last message where it is a user's. What a tool has found is in the
+    key: an answer to it is of no other day.
+    """
+    if "prompt" in tree:
+        return _ends_of(_text_in(tree["prompt"]))
+    messages = tree.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    if not isinstance(last, dict) or last.get("role") != "user":
+        return ""
+    return _ends_of(_text_in(last.get("content")))
+
+
+def _ends_of(text: str) -> str:
+    return text if len(text) <= ASKS_CHARS_MAX else text[:_HALF] + "\n" + text[-_HALF:]
+
+
 def _words(content: str | list[object]) -> str:
     """The text to compare; "" where it is too long, or has no word in it."""
-    if isinstance(content, str):
-        text = content
-    else:
-        text = "\n".join(part["text"] for part in content if isinstance(part, dict))
+    text = _text_in(content)
     if len(text) > TEXT_CHARS_MAX or not any(map(str.isalnum, text)):
         return ""
     return unicodedata.normalize("NFC", text)

@@ -42,6 +42,9 @@ from selvedge.wire import (
 )
 
 ID_BYTES: Final = 12
+THRESHOLD_STEPS: Final = 100
+LOOK_AGAIN_US: Final = 1_000_000
+"""How often who waits for an identical request looks whether it still goes on."""
 _COUNTED: Final = ("found", "none", "late", "down", "dropped")
 Answer: TypeAlias = tuple[tuple[bytes, ...], bytes]
 """Chunks of a stream, or the JSON of a whole answer; one of them is empty."""
@@ -131,9 +134,10 @@ class Desk(Protocol):
 class Flight:
     """A request that runs, and those that wait for its answer."""
 
-    __slots__ = ("waiting",)
+    __slots__ = ("leader", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, leader: Downstream) -> None:
+        self.leader = leader
         self.waiting: dict[Looking, None] = {}
 
 
@@ -263,7 +267,19 @@ class Looking:
             return
         self._flight = flight
         flight.waiting[self] = None
-        self._deadline = cache.deadlines.add(self._head.deadline_us, self.give_up)
+        self._wait()
+
+    def _wait(self) -> None:
+        at_us = min(self._head.deadline_us, now_us() + LOOK_AGAIN_US)
+        self._deadline = self._cache.deadlines.add(at_us, self._still)
+
+    def _still(self) -> None:
+        """Wait on, unless it is too late, or who leads reads slowly: nobody is held up by that."""
+        flight = self._flight
+        if flight is None or flight.leader.paused or now_us() >= self._head.deadline_us:
+            self.give_up()
+        else:
+            self._wait()
 
     def client_left(self) -> None:
         """The client hung up: wait no longer."""
@@ -296,7 +312,7 @@ class Looking:
         recall, cache = self._recall, self._cache
         key, wish, rule = (recall.scope, recall.asked.exact), recall.wish, recall.rule
         if self.keeps and not wish.only_if_cached and key not in cache.flights:
-            cache.flights[key] = Flight()
+            cache.flights[key] = Flight(self._down)
             self._leads = True
         if not search or rule.semantic is None or not recall.asked.bucket:
             self._say(Recalled((), now_us()))
@@ -306,7 +322,9 @@ class Looking:
             self._say(Recalled((), now_us()))
             return
         if wish.threshold is not None and rule.semantic == "static":
-            rule = msgspec.structs.replace(rule, threshold=wish.threshold)
+            # In steps: each is a route with audits of its own. The story keeps to the very number.
+            stepped = int(wish.threshold * THRESHOLD_STEPS) / THRESHOLD_STEPS
+            rule = msgspec.structs.replace(rule, threshold=stepped)
         cache.link.recall(recall.scope, rule, recall.asked, now_us(), self._similar, key=recall.key)
 
     def _similar(self, found: Similar | None) -> None:
@@ -429,7 +447,8 @@ class Looking:
 
     def _is_unfit(self, payloads: Sequence[bytes], body: bytes, reason: str | None) -> bool:
         """Whether it is one person's, or of its day: who waited has an answer of their own."""
-        return why_not_kept(self._recall.asked.text, said(payloads, body), reason) is not None
+        asked = self._recall.asked
+        return why_not_kept(asked.text or asked.asks, said(payloads, body), reason) is not None
 
     def end(self) -> None:
         """The request is over; who waited for it has its answer, or goes on."""

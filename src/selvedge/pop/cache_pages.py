@@ -58,7 +58,7 @@ async def answer_page(
     state: PopState, inbound: Inbound, path: str, send: Callable[[Answered], None]
 ) -> None:
     """Answer one of `METHODS`."""
-    tenant = _tenant(state, inbound)
+    tenant = _tenant(state, inbound, path)
     if isinstance(tenant, Refused):
         send(tenant)
         return
@@ -82,7 +82,10 @@ async def answer_page(
         send(await _purge(desk, tenant, body))
 
 
-def _tenant(state: PopState, inbound: Inbound) -> str | Refused:
+def _tenant(state: PopState, inbound: Inbound, path: str) -> str | Refused:
+    """Whose cache it is. A key that is narrowed is not for all that its tenant keeps; what it was
+    given itself it may report.
+    """
     view = state.view
     if view is None:
         words = "This PoP has no valid release yet; retry."
@@ -91,6 +94,10 @@ def _tenant(state: PopState, inbound: Inbound) -> str | Refused:
     if isinstance(admitted, Refused):
         state.tally(admitted.code)
         return admitted
+    if path != REPORT_PATH and (admitted.routes or admitted.models or admitted.zones):
+        words = f"API key {admitted.key!r} is for some routes, models or zones alone, and this is "
+        state.tally("key_scope")
+        return Refused("key_scope", words + "about all that its tenant keeps; use another key.")
     return admitted.tenant
 
 

@@ -256,9 +256,13 @@ class Relaying:
         return Kept(self._answer, self._served, self._finish_reason)
 
     def to_keep(self) -> tuple[tuple[bytes, ...], bytes] | None:
-        """Chunks or JSON of the whole answer, as they are kept; None where it is too large."""
+        """Chunks or JSON of the whole answer, as they are kept; None where it is too large, or its
+        engine never said that it was whole.
+        """
         captured, scan = self.captured, self._scan
         if captured is None:
+            return None
+        if scan is not None and not scan.ended_by_word:
             return None
         if scan is None:
             captured.take([self._answer or b""])
@@ -354,7 +358,8 @@ class Relaying:
             return refusal_of_answer(status, body, ours=True)
         if self._dialect is not None and self._head is not None:
             return self._dialect.refusal(status, self._head.headers, body)
-        return refusal_of_answer(status, body, caller_words=profile.caller_words)
+        told = profile.caller_words
+        return refusal_of_answer(status, body, abroad=self.is_abroad, caller_words=told)
 
     def _tokens(self) -> int:
         """Tokens that reached the client; a response that has begun is never begun again."""

@@ -44,11 +44,17 @@ _CODES: Final[Mapping[int, str]] = MappingProxyType({413: "request_too_large"})
 
 
 def refusal_of_answer(
-    status: int, body: bytes, *, ours: bool = False, caller_words: tuple[str, ...] = ()
+    status: int,
+    body: bytes,
+    *,
+    ours: bool = False,
+    abroad: bool = False,
+    caller_words: tuple[str, ...] = (),
 ) -> Refused:
     """What an engine's non-2xx answer means to the client; ``ours`` where a PoP gave it.
 
     ``caller_words`` are the engine profile's: words by which it says that an input is too long.
+    ``abroad``: of its limits a provider tells whose account it is, which is its holder's affair.
     """
     error = _read(body)
     own = _own(error) if ours else None
@@ -61,7 +67,8 @@ def refusal_of_answer(
     if status in _CALLER_STATUSES:
         return Refused(_CODES.get(status, "engine_rejected"), words, param=error.param)
     if status in _BUSY_STATUSES:
-        return Refused("no_engine_available", f"The engine is busy: {words}", retry_after_ms=1000)
+        words = f"The engine is busy{f' (status {status}).' if abroad else f': {words}'}"
+        return Refused("no_engine_available", words, retry_after_ms=1000)
     return Refused("engine_failed", f"The engine failed with status {status}.", retry_after_ms=1000)
 
 

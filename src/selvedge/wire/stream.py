@@ -104,6 +104,11 @@ class StreamScan:
         return self.fault is None and (ended or finished >= self._ask.choices)
 
     @property
+    def ended_by_word(self) -> bool:
+        """Whether the engine said why each choice ended; where not, `tail` says it was whole."""
+        return len(self._finished) >= self._ask.choices
+
+    @property
     def prompt_left(self) -> int | None:
         """Prompt tokens yet to be read, by the engine's word on its progress; None without one."""
         told = self._progress

@@ -36,7 +36,7 @@ class OpenAI:
 
     def refusal(self, status: int, headers: Headers, body: bytes) -> Refused:
         """By code and status."""
-        return refusal_of_answer(status, body)
+        return refusal_of_answer(status, body, abroad=True)
 
     def limits(self, headers: Headers, body: bytes, now_us: int) -> Limits | None:
         """The headers tell them with every answer."""
