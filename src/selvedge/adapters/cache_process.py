@@ -237,7 +237,8 @@ class CacheProcess:
         """Whether an answer is one person's, or of its day; a long one takes a millisecond."""
 
         def why() -> str | None:
-            return why_not_kept(asked.text or asked.asks, answer_text(kept), "stop")  # the worker looks at that
+            text = asked.text or asked.asks
+            return why_not_kept(text, answer_text(kept), "stop")  # the worker looks at that
 
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads["write"], why) is not None
@@ -482,4 +483,4 @@ def _lookup(said: AskRecall | AskExplain) -> Lookup:
 
 
 def _asked(name: AskedName) -> Asked:
-    return Asked(name.exact, name.bucket, name.text, name.model)
+    return Asked(name.exact, name.bucket, name.text, name.model, name.asks)
