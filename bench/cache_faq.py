@@ -3,9 +3,10 @@
 The law, which is an assumption (no public log has texts and answers): a request is, with
 probability `Law.particular`, about a case of its own: a question of Banking77 with an amount, a
 date or a reference that no other has. Its answer serves nobody else, and being served any other is
-wrong. The rest are about 77 topics, whose popularity falls as 1 / rank; with probability
-`Law.verbatim` in the words of an earlier request of the topic (drawn from all of them, so that what
-was asked often is asked more), otherwise in words of its own: the next of the topic's questions.
+wrong. The rest are about the set's topics (its intents), whose popularity falls as 1 / rank; with
+probability `Law.verbatim` in the words of an earlier request of the topic (drawn from all of them,
+so that what was asked often is asked more), otherwise in words of its own: the next of the topic's
+questions.
 
 MeanCache found that 31 % of its users' queries repeat an earlier one in meaning (arXiv
 2403.02694): that is ``shareable`` here, what a cache without faults could answer at most. `LAWS`
@@ -22,10 +23,11 @@ from statistics import median
 
 from bench.cache_questions import Questions
 from bench.cache_replay import Course, Stage, replay, staged
-from selvedge.cache.bounded import Bounded
-from selvedge.cache.static import Static
+from selvedge.cache import Decider
+from selvedge.cache.keepable import why_not_kept
 
 REQUESTS = 10_000
+ANSWER = "You find it in the app, under Help."
 MONTHS = ("January", "March", "April", "May", "June", "July", "August", "October", "November")
 
 
@@ -93,11 +95,20 @@ def desk(questions: Questions, law: Law, requests: int, seed: int = 11) -> Desk:
     )
 
 
-def served(one: Desk, wrong_max: float | None, *, gates: bool) -> Course:
-    """Both caches over the stream: `bounded`, or for None one threshold, 0.95."""
-    decider = Static(0.95) if wrong_max is None else Bounded(wrong_max)
-    audits = 0 if wrong_max is None else 20
-    return replay(one.stage, one.order, decider, gates=gates, audit_one_in=audits, identical=True)
+def served(one: Desk, decider: Decider, *, gates: bool, audit_one_in: int = 0) -> Course:
+    """Both caches over the stream. With the gates goes what else guards the cache: answers that
+    look personal or time-bound are not kept. Answers are taken to be neutral words, so that only
+    the question can give a case away."""
+    keeps = [why_not_kept(text, ANSWER, "stop") is None for text in one.stage.questions.texts]
+    return replay(
+        one.stage,
+        one.order,
+        decider,
+        gates=gates,
+        audit_one_in=audit_one_in,
+        identical=True,
+        keeps=keeps if gates else None,
+    )
 
 
 def middle(courses: Sequence[Course]) -> tuple[float, float, float]:

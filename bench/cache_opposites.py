@@ -23,7 +23,14 @@ from selvedge.cache import clash, slots_of
 THRESHOLDS = (0.85, 0.9, 0.95)
 FOLDER = Path(__file__).parent.parent / "tests" / "cache"
 FILES = tuple(
-    f"{name}.jsonl" for name in ("opposites", "opposites_second", "opposites_third", "paraphrases")
+    f"{name}.jsonl"
+    for name in (
+        "opposites",
+        "opposites_second",
+        "opposites_third",
+        "opposites_fourth",
+        "paraphrases",
+    )
 )
 
 Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]

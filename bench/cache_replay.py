@@ -118,10 +118,12 @@ def replay(
     gates: bool,
     audit_one_in: int = 0,
     identical: bool = False,
+    keeps: Sequence[bool] | None = None,
 ) -> Course:
     """The stream in its order; draws are seeded by its first question.
 
     With ``identical``, a text that the model has answered is a right hit without being looked for.
+    ``keeps`` says which questions' answers may be kept at all, and learned from.
     """
     rng, course = Random(order[0]), Course()
     labels, texts = stage.questions.labels, stage.questions.texts
@@ -137,6 +139,7 @@ def replay(
             continue
         near, chosen = _nearest(stage, new, kept, clusters, gates)
         served = right = False
+        may_keep = keeps is None or keeps[new]
         if chosen >= 0:
             entry = near[chosen][2]
             pair = pair_of([(s, c) for s, c, _ in near], chosen, texts[new], stage.words[entry])
@@ -146,15 +149,15 @@ def replay(
             if served and audit_one_in and rng.random() * audit_one_in < 1.0:
                 course.audits += 1
                 served = False
-            if not served:
+            if not served and may_keep:
                 decider.learn(pair, *name, right)
-        if not served and (chosen < 0 or decider.inserts(right)):
+        if not served and may_keep and (chosen < 0 or decider.inserts(right)):
             cluster = _cluster(near, chosen, labels[new], answers)
             if cluster == len(answers):
                 answers.append(labels[new])
             kept += clusters[new] < 0
             clusters[new] = cluster
-        if not served:
+        if not served and may_keep:
             answered.add(new)
         course.served.append(served)
         course.right.append(right)

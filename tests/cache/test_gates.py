@@ -22,7 +22,13 @@ def pairs(name: str) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["opposites.jsonl", "opposites_second.jsonl", "opposites_third.jsonl"]
+    "name",
+    [
+        "opposites.jsonl",
+        "opposites_second.jsonl",
+        "opposites_third.jsonl",
+        "opposites_fourth.jsonl",
+    ],
 )
 def test_no_pair_with_another_answer_passes_at_any_similarity(name: str) -> None:
     wrong = [
@@ -113,6 +119,7 @@ def test_it_says_why(a: str, b: str, why: str) -> None:
         ("What would happen if it fails?", "What will happen if it fails?"),
         ("Isn't it late?", "Isn't it late, please?"),
         ("Who would win?", "Who will win?"),
+        ("Is it between 5 and 10?", "please: is it between 5 and 10"),
         ("Do you pay me when I ask you?", "Do you pay me when I ask?"),
         ("Is there a problem with my red card?", "Is there an issue with my red card?"),
         ("Can I send you a card?", "Can I send you my card?"),

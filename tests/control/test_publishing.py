@@ -21,10 +21,10 @@ from selvedge.control.publishing import Published, Publisher
 from selvedge.control.rows import KeyChange, KeyForm, ProjectForm, RotateForm, TenantForm
 from selvedge.control.seeding import seed
 from selvedge.fabric import BadRelease, Key, KeyDelta, Limits, Release, SelvedgeError, StoreFailed
-from selvedge.ledger import Admitted, KeyChanges, Keyring, budgets_of
+from selvedge.ledger import Admitted, KeyChanges, Keyring, budgets_of, hash_passed
 from selvedge.ledger.budgets import CONCURRENT, REQUESTS, TOKENS
 from tests.support.admin import Api, make_api
-from tests.support.fleets import make_release
+from tests.support.fleets import make_provider, make_release
 from tests.support.stores import EEA, OWNER
 
 FORM = KeyForm(tenant="free", data_class="default")
@@ -339,3 +339,37 @@ def test_two_thousand_keys_cost_an_act_nothing(tmp_path: Path) -> None:
         assert publish(api).revoked == 1
     assert len(seen) < 20
     api.close()
+
+
+def test_a_providers_own_key_stays_one_whatever_the_store_changes(api: Api) -> None:
+    """The fleet file says to whom it is passed; acts narrow it, revoke it, and leave that be."""
+    secret = "sk-proj-of-the-tenant"
+    key = Key(
+        "acme",
+        "free",
+        "default",
+        hash_passed(api.home.pepper(), secret),
+        passes_to="openai",
+        falls_back=True,
+    )
+    fleet = make_release(keys=(key,), providers=(make_provider("openai", "US"),), version=9)
+    seeded = seed(api.rooms.store, fleet)
+    assert [one for one in seeded.keys if one.id == "acme"] == [key]
+    write_atomically(api.home.release_file, seal_release(seeded, api.home.operator_key()))
+    pop = PoP(api)
+    assert pop.admits(secret)
+    api.rooms.tenancy.change_key(OWNER, "acme", KeyChange(models=("chat",)))
+    assert publish(api).keys == 1
+    pop.look()
+    found = pop.ring.admit(f"Bearer {secret}", api.clock.now_us)
+    assert isinstance(found, Admitted)
+    assert (found.passes_to, found.falls_back, found.models) == ("openai", True, ("chat",))
+    api.rooms.publisher.publish_release(OWNER)
+    pop.look()
+    (kept,) = [one for one in pop.release.keys if one.id == "acme"]
+    assert (kept.passes_to, kept.falls_back) == ("openai", True)
+    assert pop.release.providers == fleet.providers
+    api.rooms.tenancy.revoke_key(OWNER, "acme")
+    publish(api)
+    pop.look()
+    assert not pop.admits(secret)

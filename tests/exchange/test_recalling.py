@@ -34,6 +34,7 @@ from selvedge.fabric import (
     CompiledRule,
     DataClass,
     Handling,
+    Limits,
     Outcome,
     Policy,
     Refused,
@@ -42,7 +43,9 @@ from selvedge.fabric import (
     Tenant,
     Usage,
 )
-from selvedge.ledger import row_of, settle
+from selvedge.ledger import Away, Holder, row_of, row_of_receipt, seal, settle
+from selvedge.ledger import judge as judge_service
+from selvedge.residency import Judge
 from selvedge.wire import parse
 from tests.exchange.test_story import FULL, WRITTEN, failed, relayed
 from tests.support.conversation import Conversation
@@ -122,6 +125,32 @@ def test_a_hit_has_a_receipt_and_asks_no_engine() -> None:
     assert (receipt.served_pop, receipt.processed_in) == ("fra", "DE")
     assert (receipt.first_token_us, receipt.ended_us) == (None, AT_US)
     assert (row_of(receipt), settle(receipt).billed) == ("cache_hit", Usage())
+
+
+def test_a_hit_uses_nothing_of_limits_breaches_no_rule_and_counts_as_good() -> None:
+    """What it had reserved is given back; the auditor's judge and the service level agree."""
+    release = cached()
+    limits = Limits(requests_per_minute=9, tokens_per_minute=9000, concurrent_requests=2)
+    keys = tuple(
+        msgspec.structs.replace(one, limits=limits) if one.id == "free" else one
+        for one in release.keys
+    )
+    release = msgspec.structs.replace(release, keys=keys)
+    holder = Holder(Away(), output_tokens=10)
+    view = msgspec.structs.replace(make_view("sin", release), quotas=holder)
+    talk = Conversation(serve(make_head(bearer("free")), view, 10_000))
+    talk.expect(ReadBody, BodyRead(BODY, NOW_US + 10))
+    assert [one.used for one in holder._kept["key/free"].budgets] != [0, 0, 0]
+    talk.expect(Recall, Recalled((kept(),), AT_US))
+    receipt = talk.expect(Record, WRITTEN).receipt
+    assert [one.used for one in holder._kept["key/free"].budgets] == [0, 0, 0]
+    ending = talk.end()
+    assert isinstance(ending, Reuse)
+    assert [one.name for one in ending.levels] == ["key/free"]
+    assert Judge(release).judge(receipt) == []
+    sealed = seal(receipt, 1, bytes(32), None)
+    row = row_of_receipt(sealed, receipt)
+    assert (row.made, row.sums.output, judge_service(row)) == (0, 0, "from_cache")
 
 
 def test_what_a_provider_answered_is_given_again_while_it_is_allowed() -> None:

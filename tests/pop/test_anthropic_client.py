@@ -393,6 +393,29 @@ def test_keys_in_either_header(tmp_path: Path) -> None:
     run(main())
 
 
+def test_models(way: Way, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with way.rig(tmp_path) as fabric:
+            found = await way.call(fabric, lambda client: _listed(client, way.is_async))
+            one = await way.call(fabric, lambda client: client.models.retrieve("chat"))
+            made_us = fabric.release.made_us
+        assert [(row.type, row.id) for row in found.data] == [("model", "chat"), ("model", "embed")]
+        assert (found.has_more, found.first_id, found.last_id) == (False, "chat", "embed")
+        assert (one.display_name, one.max_input_tokens) == ("chat", 4096)
+        assert int(one.created_at.timestamp()) == made_us // 1_000_000
+
+    run(main())
+
+
+def _listed(client: Any, is_async: bool) -> Any:
+    page = client.models.list()
+
+    async def listed() -> Any:
+        return await page
+
+    return listed() if is_async else page
+
+
 def test_an_answer_is_given_again(tmp_path: Path) -> None:
     async def main() -> None:
         word = "idempotency-key: w\r\n"
@@ -488,5 +511,24 @@ def test_an_answer_from_the_cache(stream: bool, tmp_path: Path) -> None:
         else:
             assert again.json["content"] == [{"type": "text", "text": "Hei sei"}]
             assert again.json["usage"]["output_tokens"] == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("route", ["/v1/chat/completions", PATH])
+def test_a_key_is_narrowed_to_the_paths_it_names(route: str, tmp_path: Path) -> None:
+    def amend(_: str, release: Release) -> Release:
+        keys = tuple(msgspec.structs.replace(one, routes=(route,)) for one in release.keys)
+        return msgspec.structs.replace(release, keys=keys)
+
+    async def main() -> None:
+        async with rig(tmp_path, amend=amend) as fabric, fabric.wire("sin") as wire:
+            message = await asked(wire)
+            plain = await wire.ask(bearer("asean"), chat())
+            receipts = fabric.pop("sin").receipts()
+        assert (message.status, plain.status) == ((200, 403) if route == PATH else (403, 200))
+        barred = message.json["error"]["type"] if route != PATH else plain.error["type"]
+        assert barred == "permission_error"
+        assert [one.dialect for one in receipts] == ["anthropic", None]
 
     run(main())

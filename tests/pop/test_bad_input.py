@@ -151,6 +151,7 @@ def test_a_post_without_a_length(tmp_path: Path) -> None:
     [
         ("GET", "/v1/chat/completions", "POST"),
         ("PUT", "/v1/embeddings", "POST"),
+        ("GET", "/v1/responses", "POST"),
         ("DELETE", "/v1/models/chat", "GET, HEAD"),
         ("POST", "/v1/models", "GET, HEAD"),
         ("POST", "/metrics", "GET, HEAD"),
@@ -169,7 +170,7 @@ def test_a_method(method: str, path: str, allow: str, tmp_path: Path) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/responses", "/v1/chat/completions/", "/%00é"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/files", "/v1/chat/completions/", "/%00é"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_path(method: str, path: str, tmp_path: Path) -> None:
     written = path.encode().decode("latin-1") if path.isascii() else "/%00"

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from selvedge.adapters import KeptAnswer, Put, journal_of, segment_path
-from selvedge.cache import Scope
-from selvedge.fabric import CacheRule, Outcome, Release
+from selvedge.cache import Asked, Scope
+from selvedge.fabric import CacheRule, Outcome
 from selvedge.ledger import settle, sums_of
 from tests.support import Answer, Cut, Gate, Reply, Script, Status, ToolCall, run
-from tests.support.caches import open_cache, with_cache
+from tests.support.caches import Like, open_cache, with_cache
 from tests.support.fleets import bearer
 from tests.support.pops import Fabric, rig
 from tests.support.wires import Response, Wire, chat, post
@@ -215,63 +216,6 @@ def test_a_leader_that_fails_lets_all_go_on(tmp_path: Path) -> None:
                 second = await two.answer()
             assert text_of(second) == "from Singapore, with love"
             assert fabric.pop("sin").state.cache.flights == {}
-
-    run(main())
-
-
-def test_who_reads_slowly_holds_up_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def main() -> None:
-        gate = Gate(1)
-        script = Script(Answer(("a", "b"), gate=gate), ANSWER)
-        async with rig(tmp_path, sin=script, amend=with_cache(EXACT)) as fabric:
-            open_cache(fabric.pop("sin"))
-            pop, engine = fabric.pop("sin"), fabric.engines["sin"]
-            monkeypatch.setattr("selvedge.pop.answer_cache.LOOK_AGAIN_US", 10_000)
-            async with fabric.wire("sin") as one, fabric.wire("sin") as two:
-                one.send(post(bearer("asean"), chat(stream=True)))
-                await engine.until(lambda: engine.requests)
-                two.send(post(bearer("asean"), chat(stream=True)))
-                while not any(each.waiting for each in pop.state.cache.flights.values()):
-                    async with fabric.wire("sin") as other:
-                        more = "selvedge-deadline-ms: 1\r\n"
-                        await ask(other, chat("warm"), key="free", more=more)
-                (flight,) = pop.state.cache.flights.values()
-                held_up = SimpleNamespace(paused=True)  # as by a socket that is full
-                flight.leader = held_up  # type: ignore[assignment]
-                second = await two.answer()
-                gate.open()
-            assert text_of(second) == "from Singapore, with love"
-
-    run(main())
-
-
-def test_a_narrowed_key_purges_nothing(tmp_path: Path) -> None:
-    async def main() -> None:
-        def amend(name: str, release: Release) -> Release:
-            made = with_cache(EXACT)(name, release)
-            narrow = {"routes": ("/v1/embeddings",)}
-            keys = [
-                msgspec.structs.replace(one, **narrow) if one.id == "free" else one
-                for one in made.keys
-            ]
-            keys = [
-                msgspec.structs.replace(one, models=("chat",)) if one.id == "asean" else one
-                for one in keys
-            ]
-            return msgspec.structs.replace(made, keys=tuple(keys))
-
-        async with rig(tmp_path, sin=Script(ANSWER), amend=amend) as fabric:
-            open_cache(fabric.pop("sin"))
-            async with fabric.wire("sin") as wire:
-                for key in ("free", "asean"):
-                    for path, body in (
-                        ("/v1/cache/purge", {"everything": True}),
-                        ("/v1/cache/stats", None),
-                    ):
-                        told = await page(wire, path, body, key=key)
-                        assert (told.status, told.error["code"]) == (403, "key_scope")
 
     run(main())
 
@@ -529,5 +473,45 @@ def test_clients_of_other_apis_share_the_answer_in_their_own_form(
                 assert again.json["content"] == first.json["content"]
                 assert again.json["usage"] == first.json["usage"]
             assert [one.cache for one in fabric.pop("sin").receipts()] == ["miss", "hit"]
+
+    run(main())
+
+
+def like(kept: KeptAnswer, similarity: float = 0.97) -> Callable[[Scope, Asked], Like | None]:
+    """A link that finds this for whatever is asked in the scope of `asean`."""
+    return lambda scope, _: Like(kept, similarity) if scope.tenant == "asean" else None
+
+
+def test_a_similar_question_is_looked_for_and_who_asks_may_leave(tmp_path: Path) -> None:
+    async def main() -> None:
+        static = CacheRule(semantic="static", threshold=0.96)
+        async with rig(tmp_path, sin=Script(ANSWER), amend=with_cache(static)) as fabric:
+            pop = fabric.pop("sin")
+            link = open_cache(pop)
+            async with fabric.wire("sin") as wire:
+                await ask(wire, chat("first"))
+                link.similar = like(link.kept[0][2])
+                hit = await ask(wire, chat("second", stream=True))
+                assert hit.headers["selvedge-cache-similarity"] == "0.9700"
+                assert text_of(hit) == "from Singapore, with love"
+                strict = "selvedge-cache-threshold: 0.98\r\n"
+                assert "age" not in (await ask(wire, chat("third"), more=strict)).headers
+                assert [rule.threshold for _, rule, _ in link.asked] == [0.96, 0.96, 0.98]
+                assert "age" not in (await ask(wire, chat("second"), key="free")).headers
+                tools = chat("with a picture", n=2)
+                assert (await ask(wire, tools)).status == 200
+                link.held = []
+                async with fabric.wire("sin") as gone:
+                    gone.send(post(bearer("asean"), chat("fourth")))
+                    async with asyncio.timeout(10):
+                        while not link.held:  # noqa: ASYNC110 (a few turns of the loop)
+                            await asyncio.sleep(0)
+                await pop.until(lambda: pop.receipts()[-1].outcome is Outcome.CLIENT_GONE)
+                for tell in link.held:
+                    tell()
+                link.held = None
+                assert "age" in (await ask(wire, chat("fifth"))).headers
+            assert [one.cache_similarity for one in pop.receipts()][1] == 970_000
+            assert pop.state.cache.flights == {}
 
     run(main())

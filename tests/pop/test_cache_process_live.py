@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -97,6 +98,21 @@ def test_answers_are_kept_by_the_process_and_found_by_the_worker(tmp_path: Path)
                 await page(wire, "/v1/cache/purge", {"entry": entry})
                 assert "age" not in (await ask(wire, chat())).headers
                 assert keeping.failures == 0
+
+    run(main())
+
+
+def test_what_is_one_persons_or_of_its_day_is_not_kept(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with rig(tmp_path, sin=Script(ANSWER), amend=with_cache(CacheRule())) as fabric:
+            pop = fabric.pop("sin")
+            async with kept_up(pop), fabric.wire("sin") as wire:
+                for text in ("Where is my order 4711?", "What is the weather today?"):
+                    await ask(wire, chat(text))
+                await ask(wire, chat())
+                await kept(pop, "hi")
+                told = json.loads(await link_of(pop).stats())
+                assert (told["unfit"], told["kept"]) == (2, 1)
 
     run(main())
 

@@ -82,6 +82,10 @@ def test_a_key_without_anything_left_rests_until_it_has() -> None:
     assert not keys.heard(taken("a"), 200, AT, None, spent)
     assert names(keys, 2) == ["b", "b"]
     assert "a" in names(keys, 2, AT + 9 * SECOND)
+    for name in ("tokens", "input_tokens", "output_tokens"):
+        keys = held()
+        keys.heard(taken("a"), 200, AT, None, Limits(**{name: Level(9, 0, AT + SECOND)}))
+        assert names(keys, 2) == ["b", "b"], name
     far = Limits(tokens=Level(100, 0, AT + 10**12))
     keys.heard(taken("a"), 200, AT, None, far)
     keys.heard(taken("b"), 200, AT, None, Limits(tokens=Level(100, 40, AT + 10**12)))

@@ -17,8 +17,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -52,7 +53,10 @@ WIRES_MAX = 400
 class Pop:
     """One PoP over a home directory."""
 
-    def __init__(self, home: Home, engine: ScriptedEngine, workers: int) -> None:
+    def __init__(
+        self, home: Home, engine: ScriptedEngine, workers: int, rule: Mapping[str, object]
+    ) -> None:
+        self._rule = rule
         self.home = home
         self.engine = engine
         self.port = free_port()
@@ -86,7 +90,7 @@ class Pop:
     def lay_down(self, in_flight_max: int, settings: dict[str, object]) -> None:
         """Its release and its settings."""
         listen = f"127.0.0.1:{self.port}"
-        fleet = _fleet(self.engine.url, listen, in_flight_max)
+        fleet = _fleet(self.engine.url, listen, in_flight_max, self._rule)
         self.release = self.home.publish(fleet, {}, {}, {POP: listen})
         values = {
             "pop": POP,
@@ -144,6 +148,10 @@ class Pop:
         except TimeoutError:
             self._process.kill()
             raise AssertionError(f"does not stop; its log:\n{self.log[-4000:]}") from None
+
+    def wire(self) -> contextlib.AbstractAsyncContextManager[Wire]:
+        """A connection."""
+        return Wire.to(self.port)
 
     async def wires(self, stack: contextlib.AsyncExitStack, count: int) -> dict[int, list[Wire]]:
         """Connections by the worker that accepted them, so many at least of each of two."""
@@ -225,11 +233,12 @@ async def running_pop(
     *,
     workers: int = 2,
     in_flight_max: int = 64,
+    rule: Mapping[str, object] = MappingProxyType({}),
     **settings: object,
 ) -> AsyncIterator[Pop]:
-    """The PoP, running; stopped afterwards, whatever happens."""
+    """The PoP, running; stopped afterwards, whatever happens. ``rule`` is more of its class."""
     async with ScriptedEngine(script) as engine:
-        pop = Pop(Home(directory / "home"), engine, workers)
+        pop = Pop(Home(directory / "home"), engine, workers, rule)
         pop.lay_down(in_flight_max, settings)
         try:
             await pop.start()
@@ -239,7 +248,7 @@ async def running_pop(
         assert "Traceback" not in pop.log, pop.log
 
 
-def _fleet(url: str, listen: str, in_flight_max: int) -> FleetConfig:
+def _fleet(url: str, listen: str, in_flight_max: int, rule: Mapping[str, object]) -> FleetConfig:
     places = {POP: ("Singapore", "SG", 1.29, 103.85), "fra": ("Frankfurt", "DE", 50.11, 8.68)}
     pops: dict[str, dict[str, object]] = {
         name: {"city": city, "country": country, "latitude": latitude, "longitude": longitude}
@@ -254,7 +263,9 @@ def _fleet(url: str, listen: str, in_flight_max: int) -> FleetConfig:
         "pops": pops,
         "zones": {"asean": {"groups": ["ASEAN"]}},
         "tenants": {
-            "asean": {"classes": {"standard": {"zone": "asean", "ingress": "transit-allowed"}}}
+            "asean": {
+                "classes": {"standard": {"zone": "asean", "ingress": "transit-allowed", **rule}}
+            }
         },
         "keys": {"asean": {"tenant": "asean", "class": "standard"}},
     }

@@ -390,4 +390,4 @@ class _Wire(asyncio.Protocol):
 
 
 def _asked(asked: Asked) -> AskedName:
-    return AskedName(asked.exact, asked.bucket, asked.text, asked.model)
+    return AskedName(asked.exact, asked.bucket, asked.text, asked.model, asked.asks)

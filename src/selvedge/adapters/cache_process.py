@@ -26,7 +26,7 @@ from msgspec import structs
 
 from selvedge.adapters.answer_store import BYTES_MAX, AnswerStore, Put, raw_id
 from selvedge.adapters.answer_store_marks import Purge
-from selvedge.adapters.answer_store_records import encode
+from selvedge.adapters.answer_store_records import KeptAnswer, encode
 from selvedge.adapters.cache_process_desk import Desk, Hit, Lookup, Tools
 from selvedge.adapters.cache_process_frames import (
     VERSION,
@@ -47,17 +47,17 @@ from selvedge.adapters.cache_process_frames import (
     frame,
     to_process,
 )
-from selvedge.adapters.cache_process_judges import EngineJudge, Judges
+from selvedge.adapters.cache_process_judges import EngineJudge, Judges, answer_text
 from selvedge.adapters.cache_process_keeper import Keeper, answer_bytes, entry_bytes
 from selvedge.adapters.cache_process_routes import Routes
 from selvedge.adapters.cache_process_scopes import MEMORY_BYTES_MAX, Scopes
 from selvedge.adapters.cache_process_stats import stats_of
 from selvedge.adapters.embedder import Embedder, EmbedderFailed, EmbedQueue
-from selvedge.adapters.processes import leave_no_core
 from selvedge.adapters.scope_keys import ScopeKeys
 from selvedge.adapters.vector_file import Row
+from selvedge.adapters.vector_index import return_memory
 from selvedge.adapters.vector_scope import Member
-from selvedge.cache import Asked, Scope
+from selvedge.cache import Asked, Scope, why_not_kept
 from selvedge.fabric import StoreFailed
 from selvedge.fabric.value import Value
 
@@ -106,6 +106,8 @@ class CacheProcess:
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.bad_frames = 0
+        self.unfit = 0
+        """Answers that were not kept: of one person, or of their day."""
         self.errors = 0
         """Acts that failed otherwise than by the disk; the process went on."""
         self.no_embedder = ""
@@ -231,9 +233,22 @@ class CacheProcess:
             error = "" if is_kept else "it could not be kept: see `selvedge cache stats`"
             wire.send(SayDone(said.number, error=error))
 
+    async def _is_unfit(self, asked: Asked, kept: KeptAnswer) -> bool:
+        """Whether an answer is one person's, or of its day; a long one takes a millisecond."""
+
+        def why() -> str | None:
+            asks = asked.text or asked.asks
+            return why_not_kept(asks, answer_text(kept), "stop")  # the worker looks at that
+
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads["write"], why) is not None
+
     async def _kept(self, said: TellAnswer) -> bool:
         """Keep an answer, learn from it, and make it an entry; whether that is on the disk."""
         scope, asked, kept = _scope(said.scope), _asked(said.asked), said.kept
+        if not said.trusted and await self._is_unfit(asked, kept):
+            self.unfit += 1
+            return False
         put = Put(scope, asked.exact, kept)
         written = self.keeper.keep(put, said.rule.bytes_max)
         lookup = Lookup(scope, said.rule, asked, kept.made_us, said.key)
@@ -440,8 +455,8 @@ async def run_cache(
     engine: EngineJudge | None = None,
 ) -> None:
     """Run until ``stopping`` is set. Raises `StoreFailed` where it cannot begin."""
-    leave_no_core()  # Its memory holds texts, keys and codes of vectors.
     sys.setswitchinterval(_SWITCH_S)
+    return_memory()
     process = CacheProcess(settings, make_embedder, engine=engine)
     await process.start()
     ready(process)
@@ -468,4 +483,4 @@ def _lookup(said: AskRecall | AskExplain) -> Lookup:
 
 
 def _asked(name: AskedName) -> Asked:
-    return Asked(name.exact, name.bucket, name.text, name.model)
+    return Asked(name.exact, name.bucket, name.text, name.model, name.asks)

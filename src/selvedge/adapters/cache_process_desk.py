@@ -74,6 +74,8 @@ class Lookup(Value, frozen=True):
     now_us: int
     key: str = ""
     """The id of the API key that asks."""
+    slots: Slots | None = None
+    """The text as the gates read it, where that is done: it takes as long as the search."""
 
 
 class Tools(Value, frozen=True):
@@ -190,20 +192,26 @@ class Desk:
             tell(None, "the scope is being loaded")
             return
 
+        read: list[Slots] = []
+
         def got(vector: NDArray[np.float32] | None) -> None:
             if vector is None:
                 self.counts.unembedded += 1
                 tell(None, "the text could not be embedded")
-            else:
-                tell(*self.decide(tag, lookup, route, vector))
+                return
+            known = structs.replace(lookup, slots=read[0]) if read else lookup
+            tell(*self.decide(tag, known, route, vector))
 
         self._embedded.ask(asked.text, got, tag)
+        # While a thread embeds the text, the gates read it.
+        read.append(slots_of(asked.text))
 
-    def look(self, tag: bytes, asked: Asked, vector: NDArray[np.float32], now_us: int) -> Looked:
+    def look(self, tag: bytes, lookup: Lookup, vector: NDArray[np.float32]) -> Looked:
         """The nearest entries, and the first that the gates let through. Changes nothing."""
+        asked, now_us = lookup.asked, lookup.now_us
         scope = self._scopes.loaded(tag)
         near = [] if scope is None else scope.search(asked.bucket, vector, NEAREST)
-        slots = slots_of(asked.text)
+        slots = lookup.slots or slots_of(asked.text)
         gone: list[bytes] = []
         passed: list[tuple[str, float, str]] = []
         for one in list(near):
@@ -233,7 +241,7 @@ class Desk:
         """What is said to a look-up whose text is embedded, and what it leaves to be learned."""
         rule, asked, now_us, key = lookup.rule, lookup.asked, lookup.now_us, lookup.key
         counts = self.counts
-        looked = self.look(tag, asked, vector, now_us)
+        looked = self.look(tag, lookup, vector)
         if looked.gone:
             self._scopes.drop(tag, list(looked.gone))
         if looked.chosen is None:
@@ -354,7 +362,7 @@ class Desk:
         vector = await self._embedded.vector(asked.text, tag)
         if scope_in is None or vector is None:
             return {**told, "why": "not embedded" if vector is None else "being loaded; ask again"}
-        looked = self.look(tag, asked, vector, now_us)
+        looked = self.look(tag, lookup, vector)
         told["gates"] = [
             {"entry": entry, "similarity": round(similarity, 4), "why": why}
             for entry, similarity, why in looked.passed

@@ -42,6 +42,7 @@ class AskedName(msgspec.Struct, frozen=True, array_like=True):
     bucket: bytes
     text: str
     model: str
+    asks: str = ""
 
 
 class AskRecall(msgspec.Struct, frozen=True, array_like=True, tag="recall"):

@@ -17,7 +17,7 @@ from typing import Final
 
 from selvedge.adapters.answer_store import AnswerStore
 from selvedge.adapters.vector_file import Row, VectorFile
-from selvedge.adapters.vector_index import VectorIndex
+from selvedge.adapters.vector_index import VectorIndex, return_memory
 from selvedge.adapters.vector_scope import ROW_BYTES, Grown, Member, VectorScope
 from selvedge.cache import over_share
 from selvedge.fabric import StoreFailed
@@ -94,6 +94,8 @@ class Scopes:
             late = self._late.get(tag)
             if late is not None and len(late) < _LATE_MAX:
                 late.append((member, row))
+            else:
+                self.unplaced += 1
             return
         self._add(scope, member, row)
 
@@ -228,3 +230,4 @@ class Scopes:
         self._growing = False
         failed = done.cancelled() or done.exception() is not None
         wanted.put(None if failed else done.result())
+        return_memory()

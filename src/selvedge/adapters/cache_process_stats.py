@@ -28,6 +28,7 @@ class Parts(Protocol):
     no_embedder: str
     bad_frames: int
     errors: int
+    unfit: int
 
 
 def stats_of(parts: Parts, tenant: str | None = None) -> dict[str, object]:
@@ -64,6 +65,7 @@ def _counts(parts: Parts) -> dict[str, object]:
         "memory_bytes": scopes.memory_bytes,
         "recall": dict(vars(parts.desk.counts)),
         "kept": keeper.kept,
+        "unfit": parts.unfit,
         "dropped": keeper.dropped,
         "evicted": keeper.evicted,
         "swept": keeper.swept,

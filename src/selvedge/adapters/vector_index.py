@@ -11,6 +11,7 @@ much of it is.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,8 @@ _ROUNDS: Final = 8
 _SAMPLE_PER_LIST: Final = 32
 _SEED: Final = 7
 _BLOCK: Final = 4096
+_MMAP_THRESHOLD: Final = -3  # M_MMAP_THRESHOLD of <malloc.h>
+_LARGE_BYTES: Final = 65_536
 
 
 class VectorIndex:
@@ -78,25 +81,52 @@ class VectorIndex:
         searching may go on.
         """
         made = VectorIndex(self._dims)
+        if not lists:
+            for positions, block in self._blocks():
+                chosen = keep[positions]
+                made.add(self._rows[positions[chosen]], block[chosen] / SCALE)
+            return made
         made._rows = self.rows()[keep]
-        made.size = len(made._rows)
-        if lists:
-            made._index = self._trained(lists, min(1.0, lists * _SAMPLE_PER_LIST / made.size))
-            made.lists = lists
-        if not lists and self.lists:
-            # A scan has its positions in order, and lists have them in theirs.
-            made._rows = made._rows[:0]
-            made.size = 0
+        made.size, made.lists = len(made._rows), lists
+        made._index = self._trained(lists, min(1.0, lists * _SAMPLE_PER_LIST / made.size))
+        self._fill(made, keep)
+        return made
+
+    def _fill(self, made: VectorIndex, keep: NDArray[np.bool_]) -> None:
+        """Sort what is kept into lists that are exactly as long as they must be: lists that grow
+        by doubling would take half as much memory again.
+        """
+        import faiss  # noqa: PLC0415
+        import numpy as np  # noqa: PLC0415
+
         places = keep.cumsum() - 1
+        of: NDArray[np.int32] = np.empty(made.size, np.int32)
         for positions, block in self._blocks():
             chosen = keep[positions]
-            if lists:
-                made._index.add_with_ids(block[chosen], places[positions[chosen]])
-            elif self.lists:
-                made.add(self._rows[positions[chosen]], block[chosen] / SCALE)
-            else:
-                made._index.add(block[chosen])
-        return made
+            if chosen.any():
+                _, found = made._index.quantizer.search(block[chosen], 1)
+                of[places[positions[chosen]]] = found[:, 0]
+        inside = made._index.invlists
+        for number, count in enumerate(np.bincount(of, minlength=made.lists).tolist()):
+            inside.resize(number, count)
+        filled = [0] * made.lists
+        for positions, block in self._blocks():
+            chosen = keep[positions]
+            if not chosen.any():
+                continue
+            ids = places[positions[chosen]].astype(np.int64)
+            codes = (block[chosen] + 128).astype(np.uint8)
+            order = np.argsort(of[ids], kind="stable")
+            ids, codes = ids[order], codes[order]
+            numbers, firsts = np.unique(of[ids], return_index=True)
+            ends = [*firsts[1:].tolist(), len(ids)]
+            for number, first, end in zip(numbers.tolist(), firsts.tolist(), ends, strict=True):
+                part, code = ids[first:end].copy(), codes[first:end].copy()
+                at, count = filled[number], end - first
+                ptr = faiss.swig_ptr
+                inside.update_entries(number, at, count, ptr(part), ptr(code))
+                filled[number] += count
+        made._index.ntotal = made.size
 
     def _trained(self, lists: int, part: float) -> Any:  # faiss has no types
         import faiss  # noqa: PLC0415
@@ -139,6 +169,18 @@ class VectorIndex:
                 ids = faiss.rev_swig_ptr(inside.get_ids(number), count)
                 block = codes.reshape(count, self._dims).astype(np.float32) - 128
                 yield ids.astype(np.int64), block
+
+
+def return_memory() -> None:
+    """Have the C library give back what is free, and large pieces as soon as they are.
+
+    Without it, memory that was used once and lies in the unused half of a list counts as taken.
+    Does nothing where the library is another than glibc.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim") and hasattr(libc, "mallopt"):
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
+        libc.malloc_trim(0)
 
 
 def lists_for(size: int) -> int:

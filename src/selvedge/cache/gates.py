@@ -175,10 +175,8 @@ def _denied(new: Slots, kept: Slots, compared: Compared) -> str | None:
     if "?" in new.denied or "?" in kept.denied:
         return None
     here = {compared.renamed.get(word, word) for word in new.denied}
-    apart = here ^ set(kept.denied)
-    for word in apart & compared.shared:
-        return f"only one denies {word!r}"
-    return None
+    apart = (here ^ set(kept.denied)) & compared.shared
+    return f"only one denies {min(apart)!r}" if apart else None
 
 
 def _roles(new: Slots, kept: Slots, compared: Compared) -> str | None:

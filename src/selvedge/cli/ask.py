@@ -135,6 +135,10 @@ def _path(question: Question, answer: Answer, receipt: Receipt | None) -> list[t
     rows.append(("rule", f"{receipt.rule} (zone {receipt.zone or '-'})"))
     if receipt.policy is not None:
         rows.append(("policy", receipt.policy))
+    if receipt.cache == "hit":
+        like = (receipt.cache_similarity or 0) / 1_000_000
+        words = f"{receipt.cache_entry}, similarity {like:.4f}, from {receipt.cache_from or '-'}"
+        rows.append(("kept answer", words))
     if receipt.handling:
         rows.append(("handling", ", ".join(receipt.handling)))
     if receipt.served_pop:

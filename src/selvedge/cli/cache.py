@@ -139,7 +139,7 @@ def _stats_row(row: dict[str, Any]) -> list[str]:  # Any: JSON
 
 def _totals(pop: str, told: dict[str, Any]) -> str:  # Any: JSON
     words = [f"{pop}: {told['bytes']:,} of {told['bytes_max']:,} bytes"]
-    words += [f"{told[name]:,} {name}" for name in ("kept", "dropped", "evicted", "swept")]
+    words += [f"{told[name]:,} {name}" for name in ("kept", "unfit", "dropped", "evicted", "swept")]
     failures = {name: count for name, count in told["failures"].items() if count}
     if told["embedder"]["off"]:
         words.append(f"similar answers are off: {told['embedder']['off']}")

@@ -82,6 +82,8 @@ def check(config: Path, as_json: bool) -> None:
         "pops": len(found.pops),
         "tenants": len(found.tenants),
     }
+    if found.providers:
+        facts["providers"] = len(found.providers)
     if remarks:
         facts["remarks"] = remarks
     for words in remarks:
@@ -89,8 +91,9 @@ def check(config: Path, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(facts))
     else:
+        abroad = f"{len(found.providers)} providers, " if found.providers else ""
         click.echo(
-            f"{config}: fleet {found.fleet}, {len(found.pops)} PoPs, "
+            f"{config}: fleet {found.fleet}, {len(found.pops)} PoPs, {abroad}"
             f"{len(found.tenants)} tenants: it holds"
         )
 

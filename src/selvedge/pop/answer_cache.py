@@ -1,15 +1,15 @@
 """The answer cache as one worker uses it: exact look-ups here, the rest asked of another process.
 
 Whatever fails here is a miss: no request is refused for it. An identical request that runs already
-is waited for, in this worker: `Flight`. Whoever is first
-leads; at its end the others are given its answer, or go on by themselves. What is similar is asked
-of the cache process, with a deadline; what was answered is handed to it, and nobody waits.
+is waited for, in this worker: whoever is first leads, and at its end the others have its answer,
+or go on by themselves. What is similar is asked of the cache process, with a deadline; what was
+answered is handed to it, and nobody waits.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -42,7 +42,6 @@ from selvedge.wire import (
 )
 
 ID_BYTES: Final = 12
-THRESHOLD_STEPS: Final = 100
 LOOK_AGAIN_US: Final = 1_000_000
 """How often who waits for an identical request looks whether it still goes on."""
 _COUNTED: Final = ("found", "none", "late", "down", "dropped")
@@ -153,6 +152,8 @@ class AnswerCache:
         self.deadlines = deadlines
         self.counted = counted
         self.flights: dict[Key, Flight] = {}
+        self.is_reading = False
+        """Whether the journals are being read for a report: one at a time."""
         self.opening: Callable[[], tuple[Store, Link, Desk]] | None = None
         """How the way is opened once a class has a cache; None: never."""
         self._entropy = Entropy()
@@ -268,16 +269,13 @@ class Looking:
         self._wait()
 
     def _wait(self) -> None:
-        at_us = min(self._head.deadline_us, now_us() + LOOK_AGAIN_US)
-        self._deadline = self._cache.deadlines.add(at_us, self._still)
-
-    def _still(self) -> None:
-        """Wait on, unless it is too late, or who leads reads slowly: nobody is held up by that."""
-        flight = self._flight
-        if flight is None or flight.leader.paused or now_us() >= self._head.deadline_us:
+        """Wait on, unless it is too late, or who leads reads slowly."""
+        flight, at_us, last_us = self._flight, now_us(), self._head.deadline_us
+        if flight is None or flight.leader.paused or at_us >= last_us:
             self.give_up()
-        else:
-            self._wait()
+            return
+        at_us = min(last_us, at_us + LOOK_AGAIN_US)
+        self._deadline = self._cache.deadlines.add(at_us, self._wait)
 
     def client_left(self) -> None:
         """The client hung up: wait no longer."""
@@ -320,9 +318,8 @@ class Looking:
             self._say(Recalled((), now_us()))
             return
         if wish.threshold is not None and rule.semantic == "static":
-            # In steps: each is a route with audits of its own. The story keeps to the very number.
-            stepped = int(wish.threshold * THRESHOLD_STEPS) / THRESHOLD_STEPS
-            rule = msgspec.structs.replace(rule, threshold=stepped)
+            # In hundredths, each a route with audits of its own: the story looks at the number.
+            rule = msgspec.structs.replace(rule, threshold=int(wish.threshold * 100) / 100)
         cache.link.recall(recall.scope, rule, recall.asked, now_us(), self._similar, key=recall.key)
 
     def _similar(self, found: Similar | None) -> None:
@@ -423,8 +420,7 @@ class Looking:
             counted.labels("large").inc()
             return None
         payloads, body = answer
-        text = recall.asked.text or recall.asked.asks
-        if why_not_kept(text, said(payloads, body), receipt.finish_reason) is not None:
+        if self._is_awaited() and self._is_unfit(payloads, body, receipt.finish_reason):
             counted.labels("unfit").inc()
             return None
         kept = _made(recall, receipt, price, self._cache.new_id())
@@ -436,6 +432,18 @@ class Looking:
             scope, rule, asked = recall.scope, recall.rule, recall.asked
             self._cache.link.remember(scope, rule, asked, kept, key=recall.key)
         return kept
+
+    def _is_awaited(self) -> bool:
+        """Whether others wait for this answer. The process asks itself whether it may be kept."""
+        if not self._leads:
+            return False
+        flight = self._cache.flights.get((self._recall.scope, self._recall.asked.exact))
+        return flight is not None and bool(flight.waiting)
+
+    def _is_unfit(self, payloads: Sequence[bytes], body: bytes, reason: str | None) -> bool:
+        """Whether it is one person's, or of its day: who waited has an answer of their own."""
+        asked = self._recall.asked
+        return why_not_kept(asked.text or asked.asks, said(payloads, body), reason) is not None
 
     def end(self) -> None:
         """The request is over; who waited for it has its answer, or goes on."""

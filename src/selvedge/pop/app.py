@@ -27,8 +27,9 @@ from selvedge.pop.http_server import BodyFault, ClientGone, Inbound
 from selvedge.pop.interpreter import TICKET_HEADER, Interpreter
 from selvedge.pop.kept_responses import PATH as RESPONSES_PATH
 from selvedge.pop.kept_responses import allowed_methods
+from selvedge.pop.model_rows import model_row, models_page
 from selvedge.pop.openapi import render_openapi
-from selvedge.pop.sent_key import API_KEY, sent_key, two_keys
+from selvedge.pop.sent_key import API_KEY, AZURE_KEY, sent_key, two_keys
 from selvedge.pop.state import PopState
 from selvedge.routing import ModelReport, place
 from selvedge.wire import (
@@ -180,7 +181,7 @@ class App:
                 words = f"Header {DEADLINE_HEADER} is a whole number of milliseconds."
                 fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
         authorization = raw(b"authorization")
-        if raw(API_KEY) is not None:
+        if raw(API_KEY) is not None or raw(AZURE_KEY) is not None:
             fault, authorization = two_keys(inbound.head) or fault, sent_key(inbound.head)
         repeated = raw(IDEMPOTENCY_FIELD)
         key = None if repeated is None else read_idempotency_key(repeated.decode("latin-1"))
@@ -306,8 +307,8 @@ class App:
         offered = self._offered(inbound)
         if offered is not None:
             view, models = offered
-            rows = [_model_row(model, view) for model in models]
-            _json(inbound, 200, {"object": "list", "data": rows}, self._named(inbound))
+            page = models_page(models, view.release.made_us, inbound.head)
+            _json(inbound, 200, page, self._named(inbound))
 
     def _model(self, inbound: Inbound, name: str) -> None:
         offered = self._offered(inbound)
@@ -319,7 +320,8 @@ class App:
             words = f"Model {name[:128]!r} is not offered; GET /v1/models lists what is."
             self._refuse(inbound, Refused("model_not_found", words, param="model"))
         else:
-            _json(inbound, 200, _model_row(found, view), self._named(inbound))
+            row = model_row(found, view.release.made_us, inbound.head)
+            _json(inbound, 200, row, self._named(inbound))
 
     def _response(self, inbound: Inbound, path: str) -> None:
         """An answer that is kept here for its client."""
@@ -439,12 +441,3 @@ def _json(
     inbound: Inbound, status: int, body: object, extra: Sequence[tuple[str, str]] = ()
 ) -> None:
     inbound.respond(status, [JSON_TYPE, *extra], _encode(body))
-
-
-def _model_row(model: Model, view: FleetView) -> dict[str, object]:
-    return {
-        "id": model.id,
-        "object": "model",
-        "created": view.release.made_us // 1_000_000,
-        "owned_by": model.owner,
-    }

@@ -6,17 +6,19 @@ Each works on the cache of this PoP alone, and on what is kept for the key's own
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
 import msgspec
 
-from selvedge.adapters import CacheDown, Purge, find_sealed, journal_of, journals_of
+from selvedge.adapters import CacheDown, Purge, find_receipts, journal_of, journals_of
 from selvedge.fabric import Refused, StoreFailed
 from selvedge.pop.answer_cache import Desk
 from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.sent_key import sent_key
 from selvedge.pop.state import PopState
 from selvedge.wire import ProtocolViolation
 
@@ -25,6 +27,7 @@ PURGE_PATH: Final = "/v1/cache/purge"
 STATS_PATH: Final = "/v1/cache/stats"
 METHODS: Final = {REPORT_PATH: "POST", PURGE_PATH: "POST", STATS_PATH: "GET"}
 BODY_BYTES_MAX: Final = 4096
+_RECEIPT: Final = re.compile(r"rcpt_[0-9a-f]{32}")
 _AWAY: Final = Refused(
     "cache_unavailable",
     "This PoP runs no cache: no class of its release has one; give it 'cache'.",
@@ -88,7 +91,8 @@ def _tenant(state: PopState, inbound: Inbound, path: str) -> str | Refused:
     if view is None:
         words = "This PoP has no valid release yet; retry."
         return Refused("not_ready", words, retry_after_ms=1000)
-    admitted = view.keyring.admit(inbound.head.headers.get("authorization"), now_us())
+    sent = sent_key(inbound.head)
+    admitted = view.keyring.admit(sent.decode("latin-1") if sent else None, now_us())
     if isinstance(admitted, Refused):
         state.tally(admitted.code)
         return admitted
@@ -114,8 +118,17 @@ async def _report(state: PopState, desk: Desk, tenant: str, body: bytes) -> Answ
         return _wrong("receipt", "Name 'receipt' or 'entry', one of them.")
     entry = asked.entry
     if asked.receipt is not None:
-        directory = Path(state.settings.state_dir)
-        entry = await asyncio.to_thread(_entry_of, directory, asked.receipt, tenant)
+        if not _RECEIPT.fullmatch(asked.receipt):
+            return _wrong("receipt", "A receipt's id is 'rcpt_' and 32 hex digits.")
+        if state.cache.is_reading:
+            words = "Another report is looked up in this PoP's receipts; retry, or name 'entry'."
+            return Refused("overloaded", words, retry_after_ms=1000)
+        state.cache.is_reading = True
+        try:
+            directory = Path(state.settings.state_dir)
+            entry = await asyncio.to_thread(_entry_of, directory, asked.receipt, tenant)
+        finally:
+            state.cache.is_reading = False
         if entry is None:
             words = "This PoP has no receipt of a hit under this id for this tenant; name 'entry'."
             return _wrong("receipt", words)
@@ -130,11 +143,12 @@ async def _report(state: PopState, desk: Desk, tenant: str, body: bytes) -> Answ
 
 def _entry_of(directory: Path, receipt_id: str, tenant: str) -> str | None:
     """The kept answer that a receipt of this PoP says was given; another tenant's says nothing."""
+    began_s = int(receipt_id[5:17], 16) / 1000
     for number in journals_of(directory):
-        sealed = find_sealed(journal_of(directory, number) / "receipts", receipt_id)
-        if sealed is not None:
-            receipt = sealed.decode()
-            return receipt.cache_entry if receipt.tenant == tenant else None
+        receipts = journal_of(directory, number) / "receipts"
+        found = find_receipts(receipts, (receipt_id,), began_s).get(receipt_id)
+        if found is not None:
+            return found.cache_entry if found.tenant == tenant else None
     return None
 
 

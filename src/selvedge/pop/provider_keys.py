@@ -23,6 +23,7 @@ BARRED_US: Final = 60_000_000
 """How long a key rests that its provider does not know (401, 403)."""
 _AUTH: Final = frozenset({401, 403})
 _STREAK_MAX: Final = 8
+_LEVELS: Final = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -132,8 +133,8 @@ class ProviderKeys:
         if state is None:
             return 0
         until_us = state.until_us
-        limits = state.limits
-        for level in (limits.requests, limits.tokens) if limits is not None else ():
+        for name in _LEVELS if state.limits is not None else ():
+            level = getattr(state.limits, name)
             if level is not None and level.remaining == 0 and level.reset_us is not None:
                 until_us = max(until_us, min(level.reset_us, at_us + COOLING_US_MAX))
         return until_us
