@@ -1,9 +1,9 @@
 """The answer cache as one worker uses it: exact look-ups here, the rest asked of another process.
 
 Whatever fails here is a miss: no request is refused for it. An identical request that runs already
-is waited for, in this worker: `Flight`. Whoever is first
-leads; at its end the others are given its answer, or go on by themselves. What is similar is asked
-of the cache process, with a deadline; what was answered is handed to it, and nobody waits.
+is waited for, in this worker: whoever is first leads, and at its end the others have its answer,
+or go on by themselves. What is similar is asked of the cache process, with a deadline; what was
+answered is handed to it, and nobody waits.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ from selvedge.wire import (
 )
 
 ID_BYTES: Final = 12
-THRESHOLD_STEPS: Final = 100
 LOOK_AGAIN_US: Final = 1_000_000
 """How often who waits for an identical request looks whether it still goes on."""
 _COUNTED: Final = ("found", "none", "late", "down", "dropped")
@@ -270,16 +269,13 @@ class Looking:
         self._wait()
 
     def _wait(self) -> None:
-        at_us = min(self._head.deadline_us, now_us() + LOOK_AGAIN_US)
-        self._deadline = self._cache.deadlines.add(at_us, self._still)
-
-    def _still(self) -> None:
-        """Wait on, unless it is too late, or who leads reads slowly: nobody is held up by that."""
-        flight = self._flight
-        if flight is None or flight.leader.paused or now_us() >= self._head.deadline_us:
+        """Wait on, unless it is too late, or who leads reads slowly."""
+        flight, at_us, last_us = self._flight, now_us(), self._head.deadline_us
+        if flight is None or flight.leader.paused or at_us >= last_us:
             self.give_up()
-        else:
-            self._wait()
+            return
+        at_us = min(last_us, at_us + LOOK_AGAIN_US)
+        self._deadline = self._cache.deadlines.add(at_us, self._wait)
 
     def client_left(self) -> None:
         """The client hung up: wait no longer."""
@@ -322,9 +318,8 @@ class Looking:
             self._say(Recalled((), now_us()))
             return
         if wish.threshold is not None and rule.semantic == "static":
-            # In steps: each is a route with audits of its own. The story keeps to the very number.
-            stepped = int(wish.threshold * THRESHOLD_STEPS) / THRESHOLD_STEPS
-            rule = msgspec.structs.replace(rule, threshold=stepped)
+            # In hundredths, each a route with audits of its own: the story looks at the number.
+            rule = msgspec.structs.replace(rule, threshold=int(wish.threshold * 100) / 100)
         cache.link.recall(recall.scope, rule, recall.asked, now_us(), self._similar, key=recall.key)
 
     def _similar(self, found: Similar | None) -> None:

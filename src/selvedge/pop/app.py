@@ -29,7 +29,7 @@ from selvedge.pop.kept_responses import PATH as RESPONSES_PATH
 from selvedge.pop.kept_responses import allowed_methods
 from selvedge.pop.model_rows import model_row, models_page
 from selvedge.pop.openapi import render_openapi
-from selvedge.pop.sent_key import API_KEY, sent_key, two_keys
+from selvedge.pop.sent_key import API_KEY, AZURE_KEY, sent_key, two_keys
 from selvedge.pop.state import PopState
 from selvedge.routing import ModelReport, place
 from selvedge.wire import (
@@ -181,7 +181,7 @@ class App:
                 words = f"Header {DEADLINE_HEADER} is a whole number of milliseconds."
                 fault = Refused("invalid_header", words, param=DEADLINE_HEADER)
         authorization = raw(b"authorization")
-        if raw(API_KEY) is not None:
+        if raw(API_KEY) is not None or raw(AZURE_KEY) is not None:
             fault, authorization = two_keys(inbound.head) or fault, sent_key(inbound.head)
         repeated = raw(IDEMPOTENCY_FIELD)
         key = None if repeated is None else read_idempotency_key(repeated.decode("latin-1"))

@@ -18,6 +18,7 @@ from selvedge.fabric import Refused, StoreFailed
 from selvedge.pop.answer_cache import Desk
 from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import BodyTooLarge, ClientGone, Inbound
+from selvedge.pop.sent_key import sent_key
 from selvedge.pop.state import PopState
 from selvedge.wire import ProtocolViolation
 
@@ -90,7 +91,8 @@ def _tenant(state: PopState, inbound: Inbound, path: str) -> str | Refused:
     if view is None:
         words = "This PoP has no valid release yet; retry."
         return Refused("not_ready", words, retry_after_ms=1000)
-    admitted = view.keyring.admit(inbound.head.headers.get("authorization"), now_us())
+    sent = sent_key(inbound.head)
+    admitted = view.keyring.admit(sent.decode("latin-1") if sent else None, now_us())
     if isinstance(admitted, Refused):
         state.tally(admitted.code)
         return admitted

@@ -28,8 +28,10 @@ def sent_key(head: RequestHead) -> bytes | None:
 
 def two_keys(head: RequestHead) -> Refused | None:
     """What is wrong with a request that names two keys, which differ."""
-    authorization, key = head.headers.raw(AUTHORIZATION), head.headers.raw(API_KEY)
-    if authorization is None or key is None or authorization[len(_BEARER) :].strip() == key:
+    raw = head.headers.raw
+    authorization, key, azure = raw(AUTHORIZATION), raw(API_KEY), raw(AZURE_KEY)
+    sent = None if authorization is None else authorization[len(_BEARER) :].strip()
+    if len({one for one in (sent, key, azure) if one is not None}) < 2:
         return None
-    words = "Headers 'authorization' and 'x-api-key' hold different keys; send one of them."
-    return Refused("invalid_header", words, param="x-api-key")
+    words = "Headers 'authorization', 'x-api-key' and 'api-key' hold different keys; send one."
+    return Refused("invalid_header", words, param="api-key" if key is None else "x-api-key")
