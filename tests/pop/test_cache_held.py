@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-import msgspec
 import pytest
 
-from selvedge.fabric import Release
-from tests.pop.test_cache_live import ANSWER, EXACT, ask, page, text_of
+from tests.pop.test_cache_live import ANSWER, EXACT, ask, text_of
 from tests.support import Answer, Gate, Script, run
 from tests.support.caches import open_cache, with_cache
 from tests.support.fleets import bearer
@@ -39,34 +37,5 @@ def test_who_reads_slowly_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.Mo
                 second = await two.answer()
                 gate.open()
             assert text_of(second) == "from Singapore, with love"
-
-    run(main())
-
-
-def test_a_narrowed_key_purges_nothing(tmp_path: Path) -> None:
-    async def main() -> None:
-        def amend(name: str, release: Release) -> Release:
-            made = with_cache(EXACT)(name, release)
-            narrow = {"routes": ("/v1/embeddings",)}
-            keys = [
-                msgspec.structs.replace(one, **narrow) if one.id == "free" else one
-                for one in made.keys
-            ]
-            keys = [
-                msgspec.structs.replace(one, models=("chat",)) if one.id == "asean" else one
-                for one in keys
-            ]
-            return msgspec.structs.replace(made, keys=tuple(keys))
-
-        async with rig(tmp_path, sin=Script(ANSWER), amend=amend) as fabric:
-            open_cache(fabric.pop("sin"))
-            async with fabric.wire("sin") as wire:
-                for key in ("free", "asean"):
-                    for path, body in (
-                        ("/v1/cache/purge", {"everything": True}),
-                        ("/v1/cache/stats", None),
-                    ):
-                        told = await page(wire, path, body, key=key)
-                        assert (told.status, told.error["code"]) == (403, "key_scope")
 
     run(main())

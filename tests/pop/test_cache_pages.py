@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from selvedge.adapters import journal_of, segment_path
+from selvedge.fabric import Release
 from tests.pop.test_cache_live import ANSWER, EXACT, ask
 from tests.support import Script, run
 from tests.support.caches import open_cache, with_cache
@@ -103,5 +105,34 @@ def test_what_the_cache_is_not_asked(path: str, body: object, code: str, tmp_pat
             async with fabric.wire("fra") as wire:
                 away = await page(wire, "/v1/cache/stats")
                 assert (away.status, away.error["code"]) == (503, "cache_unavailable")
+
+    run(main())
+
+
+def test_a_narrowed_key_purges_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        def amend(name: str, release: Release) -> Release:
+            made = with_cache(EXACT)(name, release)
+            narrow = {"routes": ("/v1/embeddings",)}
+            keys = [
+                msgspec.structs.replace(one, **narrow) if one.id == "free" else one
+                for one in made.keys
+            ]
+            keys = [
+                msgspec.structs.replace(one, models=("chat",)) if one.id == "asean" else one
+                for one in keys
+            ]
+            return msgspec.structs.replace(made, keys=tuple(keys))
+
+        async with rig(tmp_path, sin=Script(ANSWER), amend=amend) as fabric:
+            open_cache(fabric.pop("sin"))
+            async with fabric.wire("sin") as wire:
+                for key in ("free", "asean"):
+                    for path, body in (
+                        ("/v1/cache/purge", {"everything": True}),
+                        ("/v1/cache/stats", None),
+                    ):
+                        told = await page(wire, path, body, key=key)
+                        assert (told.status, told.error["code"]) == (403, "key_scope")
 
     run(main())
