@@ -14,7 +14,7 @@ from selvedge.wire.dialects.anthropic_shapes import (
     Block,
     Counts,
     Error,
-    Event,
+    MessageEvent,
     events,
     later,
     read_error,
@@ -118,7 +118,7 @@ class AnthropicTranslator:
         read = _READ.get(event.type)
         return read(self, event) if read is not None else b""
 
-    def _start(self, event: Event) -> bytes:
+    def _start(self, event: MessageEvent) -> bytes:
         message = event.message
         if message is None:
             return b""
@@ -128,7 +128,7 @@ class AnthropicTranslator:
             self._usage = later(self._usage, message.usage)
         return self._writer.begin(self._usage.normal())
 
-    def _block_start(self, event: Event) -> bytes:
+    def _block_start(self, event: MessageEvent) -> bytes:
         block = self._block = event.content_block or Block()
         self._filled = False
         self._thought = [block.thinking] if block.thinking else []
@@ -142,7 +142,7 @@ class AnthropicTranslator:
             return self._writer.text(block.text)
         return b""
 
-    def _block_delta(self, event: Event) -> bytes:
+    def _block_delta(self, event: MessageEvent) -> bytes:
         delta = event.delta
         if delta is None:
             return b""
@@ -168,7 +168,7 @@ class AnthropicTranslator:
         piece = {"index": self._call, "function": {"arguments": text}}
         return self._writer.delta({"tool_calls": [piece]})
 
-    def _block_stop(self, _: Event) -> bytes:
+    def _block_stop(self, _: MessageEvent) -> bytes:
         block, self._block = self._block, Block()
         if block.type == "tool_use" and not self._filled:
             # A call without arguments: clients parse them, and no text is no JSON.
@@ -180,7 +180,7 @@ class AnthropicTranslator:
         self._thought = []
         return self._writer.delta({"thinking_blocks": [kept]}) if kept else b""
 
-    def _message_delta(self, event: Event) -> bytes:
+    def _message_delta(self, event: MessageEvent) -> bytes:
         if event.usage is not None:
             self._usage = later(self._usage, event.usage)
         reason = event.delta.stop_reason if event.delta is not None else None
@@ -189,7 +189,7 @@ class AnthropicTranslator:
         self._begun = self._finished = True
         return self._writer.delta({}, finish=FINISH.get(reason, "stop"))
 
-    def _stop(self, _: Event) -> bytes:
+    def _stop(self, _: MessageEvent) -> bytes:
         return self._end() if self._finished else b""
 
     def _end(self) -> bytes:
@@ -199,7 +199,7 @@ class AnthropicTranslator:
         told = self._usage != Counts()
         return self._writer.end(self._usage.normal() if told else None)
 
-    def _error(self, event: Event) -> bytes:
+    def _error(self, event: MessageEvent) -> bytes:
         self.fault = in_answer(_refusal(event.error or Error()), begun=self._begun)
         return b""
 
@@ -217,7 +217,7 @@ def _signed(block: Block) -> Json | None:
     return None
 
 
-_READ: Final[dict[str, Callable[[AnthropicTranslator, Event], bytes]]] = {
+_READ: Final[dict[str, Callable[[AnthropicTranslator, MessageEvent], bytes]]] = {
     "message_start": AnthropicTranslator._start,
     "content_block_start": AnthropicTranslator._block_start,
     "content_block_delta": AnthropicTranslator._block_delta,

@@ -123,7 +123,7 @@ class Error(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class Event(msgspec.Struct, frozen=True):
+class MessageEvent(msgspec.Struct, frozen=True):
     """Any event of a stream."""
 
     type: str = ""
@@ -139,7 +139,7 @@ class _Refusal(msgspec.Struct, frozen=True):
     error: Error | None = None
 
 
-events: Final = msgspec.json.Decoder(Event)
+events: Final = msgspec.json.Decoder(MessageEvent)
 _refusals: Final = msgspec.json.Decoder(_Refusal)
 _messages: Final = msgspec.json.Decoder(Message)
 

@@ -12,7 +12,7 @@ from selvedge.wire.dialects.bedrock_shapes import (
     BROKEN,
     FINISH,
     Counts,
-    Event,
+    ConverseEvent,
     Reasoning,
     answers,
     events,
@@ -131,7 +131,7 @@ class BedrockTranslator:
             self._fail(not_json())
             return b""
 
-    def _block_start(self, event: Event) -> bytes:
+    def _block_start(self, event: ConverseEvent) -> bytes:
         use = event.start.tool_use if event.start is not None else None
         if use is None:
             return b""
@@ -139,7 +139,7 @@ class BedrockTranslator:
         at = self._calls[event.content_block_index] = len(self._calls)
         return self._writer.delta({"tool_calls": [call_fields(at, use.tool_use_id, use.name, "")]})
 
-    def _block_delta(self, event: Event) -> bytes:
+    def _block_delta(self, event: ConverseEvent) -> bytes:
         delta = event.delta
         if delta is None:
             return b""
@@ -173,7 +173,7 @@ class BedrockTranslator:
         self._thoughts.setdefault(index, []).append(piece.text)
         return self._writer.delta({"reasoning_content": piece.text})
 
-    def _block_stop(self, event: Event) -> bytes:
+    def _block_stop(self, event: ConverseEvent) -> bytes:
         index = event.content_block_index
         if index in self._calls and index not in self._filled:
             return self._arguments(index, "{}")
@@ -184,7 +184,7 @@ class BedrockTranslator:
         kept = {"type": "thinking", "thinking": thought, "signature": signature}
         return self._writer.delta({"thinking_blocks": [kept]})
 
-    def _stop(self, event: Event) -> bytes:
+    def _stop(self, event: ConverseEvent) -> bytes:
         if self._finished:
             return b""
         if event.stop_reason in BROKEN:
@@ -193,7 +193,7 @@ class BedrockTranslator:
         self._begun = self._finished = True
         return self._writer.delta({}, finish=FINISH.get(event.stop_reason or "", "stop"))
 
-    def _metadata(self, event: Event) -> bytes:
+    def _metadata(self, event: ConverseEvent) -> bytes:
         self._usage = event.usage
         return self._end() if self._finished else b""
 
@@ -216,7 +216,7 @@ def _signed_whole(thought: Reasoning) -> Json | None:
     return {"type": "thinking", "thinking": told.text, "signature": told.signature}
 
 
-_READ: Final[dict[str, Callable[[BedrockTranslator, Event], bytes]]] = {
+_READ: Final[dict[str, Callable[[BedrockTranslator, ConverseEvent], bytes]]] = {
     "contentBlockStart": BedrockTranslator._block_start,
     "contentBlockDelta": BedrockTranslator._block_delta,
     "contentBlockStop": BedrockTranslator._block_stop,

@@ -100,7 +100,7 @@ class Block(msgspec.Struct, frozen=True, rename="camel"):
     reasoning_content: Reasoning | None = None
 
 
-class Event(msgspec.Struct, frozen=True, rename="camel"):
+class ConverseEvent(msgspec.Struct, frozen=True, rename="camel"):
     """The payload of any event: which it is, its header says."""
 
     content_block_index: int = 0
@@ -143,7 +143,7 @@ class Error(Value, frozen=True):
     words: str | None = None
 
 
-events: Final = msgspec.json.Decoder(Event)
+events: Final = msgspec.json.Decoder(ConverseEvent)
 answers: Final = msgspec.json.Decoder(Answer)
 texts: Final = msgspec.json.Decoder(str)
 _refusals: Final = msgspec.json.Decoder(_Refusal)
