@@ -14,7 +14,7 @@ from selvedge.adapters import AnswerStore, KeptAnswer, Purge, Put, ScopeKeys
 from selvedge.adapters.cache_link import LinkCounts
 from selvedge.cache import Asked, Scope
 from selvedge.fabric import CacheRule, Release, StoreFailed
-from selvedge.pop.answer_cache import Similar
+from selvedge.pop.cache_way import Similar
 from tests.support.pops import RunningPop
 
 

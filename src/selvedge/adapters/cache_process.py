@@ -237,8 +237,8 @@ class CacheProcess:
         """Whether an answer is one person's, or of its day; a long one takes a millisecond."""
 
         def why() -> str | None:
-            text = asked.text or asked.asks
-            return why_not_kept(text, answer_text(kept), "stop")  # the worker looks at that
+            # How it ended the worker has looked at.
+            return why_not_kept(asked.text or asked.asks, answer_text(kept), "stop")
 
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads["write"], why) is not None

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
-from selvedge.adapters import Entropy, KeptAnswer, Purge
-from selvedge.cache import Asked, Candidate, Scope, cache_status, why_not_kept
+from selvedge.adapters import Entropy, KeptAnswer
+from selvedge.cache import Candidate, Scope, cache_status, why_not_kept
 from selvedge.exchange import (
     ClientLeft,
     FleetView,
@@ -26,8 +26,9 @@ from selvedge.exchange import (
     Reuse,
     Served,
 )
-from selvedge.fabric import CacheRule, Head, Price, Receipt, SelvedgeError, Usage
+from selvedge.fabric import Head, Price, Receipt, SelvedgeError, Usage
 from selvedge.ledger import cost_of
+from selvedge.pop.cache_way import Desk, Link, Similar, Store
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline, Deadlines
 from selvedge.pop.downstream import Downstream
@@ -50,84 +51,6 @@ Answer: TypeAlias = tuple[tuple[bytes, ...], bytes]
 Report: TypeAlias = Callable[[BaseException], None]
 log: Final = logging.getLogger("selvedge.cache")
 Key: TypeAlias = tuple[Scope, bytes]
-
-
-class Store(Protocol):
-    """Kept answers on this PoP's disk, as a worker reads them."""
-
-    def get(self, scope: Scope, exact: bytes, now_us: int) -> KeptAnswer | None:
-        """The answer to the identical request, if it is kept, fresh and not purged."""
-
-
-class Similar(Protocol):
-    """What the cache process found."""
-
-    @property
-    def entry(self) -> KeptAnswer:
-        """The kept answer."""
-
-    @property
-    def similarity(self) -> float:
-        """Of its question to the new one."""
-
-
-class Counts(Protocol):
-    """What came of a way's look-ups and answers since it was opened."""
-
-    found: int
-    none: int
-    late: int
-    down: int
-    dropped: int
-
-
-class Link(Protocol):
-    """The way to the cache process."""
-
-    @property
-    def counts(self) -> Counts:
-        """What came of it all."""
-
-    def start(self) -> None:
-        """Connect, and keep connected."""
-
-    def stop(self) -> None:
-        """Let go; who waits is told that there is nothing."""
-
-    def recall(
-        self,
-        scope: Scope,
-        rule: CacheRule,
-        asked: Asked,
-        now_us: int,
-        tell: Callable[[Similar | None], None],
-        *,
-        key: str = "",
-    ) -> None:
-        """Ask for the answer to a similar question; ``tell`` is called once, in time or with
-        None.
-        """
-
-    def remember(
-        self, scope: Scope, rule: CacheRule, asked: Asked, kept: KeptAnswer, *, key: str = ""
-    ) -> None:
-        """Have an answer kept; where there is no room for it now it is dropped, and counted."""
-
-    def hit(self, scope: Scope, entry: str) -> None:
-        """An entry was given again."""
-
-
-class Desk(Protocol):
-    """The part of that way that waits for an answer. All raise `StoreFailed`."""
-
-    async def report_bad(self, tenant: str, entry: str, now_us: int) -> None:
-        """An entry was wrong for what it was given to."""
-
-    async def purge(self, what: Purge, now_us: int) -> None:
-        """Make it unfindable."""
-
-    async def stats(self, tenant: str | None = None) -> bytes:
-        """What is kept, as JSON."""
 
 
 class Flight:

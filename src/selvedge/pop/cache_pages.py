@@ -15,7 +15,7 @@ import msgspec
 
 from selvedge.adapters import CacheDown, Purge, find_receipts, journal_of, journals_of
 from selvedge.fabric import Refused, StoreFailed
-from selvedge.pop.answer_cache import Desk
+from selvedge.pop.cache_way import Desk
 from selvedge.pop.clock import now_us
 from selvedge.pop.http_server import BodyTooLarge, ClientGone, Inbound
 from selvedge.pop.sent_key import sent_key
