@@ -20,7 +20,8 @@ from selvedge.ledger import settle
 from selvedge.pop.cache_keeping import CacheKeeping, open_cache
 from selvedge.pop.clock import now_us
 from selvedge.wire import parse
-from tests.pop.test_cache_live import ANSWER, ask, asked, page, text_of
+from tests.pop.test_cache_live import ANSWER, ask, asked, text_of
+from tests.pop.test_cache_pages import page
 from tests.support import Answer, Script, run
 from tests.support.caches import with_cache
 from tests.support.fleets import make_release

@@ -237,8 +237,8 @@ class CacheProcess:
         """Whether an answer is one person's, or of its day; a long one takes a millisecond."""
 
         def why() -> str | None:
-            asks = asked.text or asked.asks
-            return why_not_kept(asks, answer_text(kept), "stop")  # the worker looks at that
+            text = asked.text or asked.asks
+            return why_not_kept(text, answer_text(kept), "stop")  # the worker looks at that
 
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads["write"], why) is not None

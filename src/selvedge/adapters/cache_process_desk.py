@@ -212,6 +212,7 @@ class Desk:
         scope = self._scopes.loaded(tag)
         near = [] if scope is None else scope.search(asked.bucket, vector, NEAREST)
         slots = lookup.slots or slots_of(asked.text)
+        said: dict[bytes, str | None] = {}
         gone: list[bytes] = []
         passed: list[tuple[str, float, str]] = []
         for one in list(near):
@@ -220,7 +221,9 @@ class Desk:
                 gone.append(one.entry)
                 near.remove(one)
                 continue
-            why = _clash(slots, question)
+            if question.slots not in said:  # Many entries have the same words.
+                said[question.slots] = _clash(slots, question)
+            why = said[question.slots]
             if why is None:
                 at = near.index(one)
                 pair = pair_of(

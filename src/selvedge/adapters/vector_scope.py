@@ -136,9 +136,11 @@ class VectorScope:
             rows, number = known.near(vector, max(count, CANDIDATES)), known.number
         opened: list[int] = []
         halves: list[bytes] = []
-        for row in dict.fromkeys(rows):
-            if number is not None and columns.bucket[row] != number:
-                continue
+        rows = list(dict.fromkeys(rows))
+        if number is not None:
+            here = columns.bucket[rows] == number
+            rows = [row for row, is_here in zip(rows, here.tolist(), strict=True) if is_here]
+        for row in rows:
             half = self.file.half(row)
             if half is not None:
                 opened.append(row)
