@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from selvedge.fabric import Release
-from tests.pop.test_cache_live import ANSWER, EXACT, ask, page, text_of
+from tests.pop.test_cache_live import ANSWER, EXACT, ask, text_of
+from tests.pop.test_cache_pages import page
 from tests.support import Answer, Gate, Script, run
 from tests.support.caches import open_cache, with_cache
 from tests.support.fleets import bearer
