@@ -11,8 +11,8 @@ from selvedge.fabric import Ask, Refused
 from selvedge.wire.dialects.bedrock_shapes import (
     BROKEN,
     FINISH,
-    Counts,
     ConverseEvent,
+    Counts,
     Reasoning,
     answers,
     events,
