@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 
@@ -26,16 +26,15 @@ from selvedge.adapters.cache_process_frames import (
     AskReport,
     AskStats,
     BadFrame,
-    Frames,
     Hello,
     SayDone,
     SayFound,
     ScopeName,
     TellAnswer,
     TellHit,
-    frame,
     to_worker,
 )
+from selvedge.adapters.cache_wire import CacheWire
 from selvedge.cache import Asked, Scope
 from selvedge.fabric import CacheRule, StoreFailed
 from selvedge.fabric.value import Value
@@ -350,43 +349,26 @@ class _Recalling:
         self.late = late
 
 
-class _Wire(asyncio.Protocol):
+class _Wire(CacheWire):
     """One connection."""
 
     def __init__(self, link: CacheLink) -> None:
+        super().__init__()
         self.greeted = False
         self._link = link
-        self._frames = Frames()
-        self._transport: asyncio.Transport | None = None
 
     @property
     def waiting_bytes(self) -> int:
         """What the process has not taken yet."""
         return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no instance of it
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for message in self._frames.feed(data):
-                self._link.heard(self, message)
-        except BadFrame:
-            self.close()
+    def message(self, message: bytes) -> None:
+        """The process says something."""
+        self._link.heard(self, message)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        super().connection_lost(exc)
         self._link.lost(self)
-
-    def send(self, message: msgspec.Struct) -> None:
-        """Hand over a message."""
-        if self._transport is not None:
-            self._transport.write(frame(message))
-
-    def close(self) -> None:
-        """Hang up; what is not sent is lost."""
-        if self._transport is not None:
-            self._transport.abort()
 
 
 def _asked(asked: Asked) -> AskedName:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from msgspec import structs
@@ -37,14 +37,12 @@ from selvedge.adapters.cache_process_frames import (
     AskReport,
     AskStats,
     BadFrame,
-    Frames,
     Hello,
     SayDone,
     SayFound,
     ScopeName,
     TellAnswer,
     TellHit,
-    frame,
     to_process,
 )
 from selvedge.adapters.cache_process_judges import EngineJudge, Judges, answer_text
@@ -52,6 +50,7 @@ from selvedge.adapters.cache_process_keeper import Keeper, answer_bytes, entry_b
 from selvedge.adapters.cache_process_routes import Routes
 from selvedge.adapters.cache_process_scopes import MEMORY_BYTES_MAX, Scopes
 from selvedge.adapters.cache_process_stats import stats_of
+from selvedge.adapters.cache_wire import CacheWire
 from selvedge.adapters.embedder import Embedder, EmbedderFailed, EmbedQueue
 from selvedge.adapters.scope_keys import ScopeKeys
 from selvedge.adapters.vector_file import Row
@@ -412,33 +411,24 @@ class CacheProcess:
         self._wires.discard(wire)
 
 
-class _Wire(asyncio.Protocol):
+class _Wire(CacheWire):
     """One worker's connection."""
 
     def __init__(self, process: CacheProcess) -> None:
+        super().__init__()
         self._process = process
-        self._frames = Frames()
-        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no instance of it
+        super().connection_made(transport)
         self._process.connected(self)
 
-    def data_received(self, data: bytes) -> None:
-        try:
-            for message in self._frames.feed(data):
-                self._process.heard(self, message)
-        except BadFrame:
-            self.close()
+    def message(self, message: bytes) -> None:
+        """The worker says something."""
+        self._process.heard(self, message)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        super().connection_lost(exc)
         self._process.disconnected(self)
-
-    def send(self, message: msgspec.Struct) -> None:
-        """Say something, if the worker is still there."""
-        if self._transport is not None:
-            self._transport.write(frame(message))
 
     def close(self) -> None:
         """Say what was said, and hang up."""

@@ -12,18 +12,18 @@ from typing import Any, Final
 
 import msgspec
 
-from selvedge.fabric import Ask, Refused, Route
+from selvedge.fabric import Ask, Refused
 from selvedge.wire.dialects.anthropic_answers import AnthropicTranslator
 from selvedge.wire.dialects.anthropic_shapes import STATUS_OF, read_error
 from selvedge.wire.dialects.carrying import (
     Carried,
-    Uncarried,
     drop_or_refuse,
     sort_fields,
+    told_by,
     uncarried,
     wrong,
 )
-from selvedge.wire.dialects.chat_form import Chat, ChatMessage, ChatPart, read_chat
+from selvedge.wire.dialects.chat_form import Chat, ChatMessage, ChatPart
 from selvedge.wire.dialects.chunks import Json
 from selvedge.wire.dialects.dialect import Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.faults import by_status
@@ -74,16 +74,9 @@ class Anthropic:
 
     def request(self, order: Order) -> Outgoing | Refused:
         """`POST /v1/messages`, or what it cannot be told."""
-        if order.ask.route is not Route.CHAT:
-            words = "Anthropic serves /v1/chat/completions alone; choose another model."
-            return Refused("unsupported_route", words)
-        read = read_chat(order.body)
-        if isinstance(read, Refused):
-            return read
-        try:
-            body = _body(order, *read)
-        except Uncarried as error:
-            return error.refused
+        body = told_by(order, "Anthropic", _body)
+        if isinstance(body, Refused):
+            return body
         headers = [("x-api-key", order.secret)] if order.secret else []
         headers.append(("anthropic-version", order.options.get("version", VERSION)))
         if "beta" in order.options:

@@ -12,18 +12,18 @@ from urllib.parse import quote
 
 import msgspec
 
-from selvedge.fabric import Ask, Refused, Route
+from selvedge.fabric import Ask, Refused
 from selvedge.wire.dialects.bedrock_answers import BedrockTranslator
 from selvedge.wire.dialects.bedrock_shapes import read_error, refusal_of
 from selvedge.wire.dialects.carrying import (
     Carried,
-    Uncarried,
     drop_or_refuse,
     sort_fields,
+    told_by,
     uncarried,
     wrong,
 )
-from selvedge.wire.dialects.chat_form import Chat, ChatMessage, ChatPart, read_chat
+from selvedge.wire.dialects.chat_form import Chat, ChatMessage, ChatPart
 from selvedge.wire.dialects.chunks import Json
 from selvedge.wire.dialects.dialect import Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.parts import (
@@ -91,16 +91,9 @@ class Bedrock:
 
     def request(self, order: Order) -> Outgoing | Refused:
         """`Converse` or `ConverseStream`, signed."""
-        if order.ask.route is not Route.CHAT:
-            words = "Bedrock's Converse serves /v1/chat/completions alone; choose another model."
-            return Refused("unsupported_route", words)
-        read = read_chat(order.body)
-        if isinstance(read, Refused):
-            return read
-        try:
-            body = _body(order, *read)
-        except Uncarried as error:
-            return error.refused
+        body = told_by(order, "Bedrock's Converse", _body)
+        if isinstance(body, Refused):
+            return body
         how = "converse-stream" if order.ask.stream else "converse"
         target = f"{order.base}/model/{quote(order.name, safe='')}/{how}"
         proof = _proof(order, target, body)

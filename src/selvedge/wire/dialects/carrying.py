@@ -7,15 +7,15 @@ says so with OpenRouter's word, ``"provider": {"require_parameters": false}``. W
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 import msgspec
 
-from selvedge.fabric import Refused
+from selvedge.fabric import Refused, Route
 from selvedge.fabric.value import Value
-from selvedge.wire.dialects.chat_form import Chat
+from selvedge.wire.dialects.chat_form import Chat, read_chat
 from selvedge.wire.dialects.dialect import Order
 
 EVERYONES: Final = frozenset({"model", "messages", "stream", "stream_options"})
@@ -119,3 +119,19 @@ def wrong(field: str, rule: str) -> Uncarried:
     """The refusal of a value that this provider cannot be told; another engine may take it."""
     words = f"Field {field!r} {rule}, for a provider of this model."
     return Uncarried(Refused("unsupported_field", words, param=field))
+
+
+def told_by(
+    order: Order, who: str, tell: Callable[[Order, Chat, dict[str, msgspec.Raw]], bytes]
+) -> bytes | Refused:
+    """A chat in the form of a provider that serves chats alone; ``tell`` may raise `Uncarried`."""
+    if order.ask.route is not Route.CHAT:
+        words = f"{who} serves /v1/chat/completions alone; choose another model."
+        return Refused("unsupported_route", words)
+    read = read_chat(order.body)
+    if isinstance(read, Refused):
+        return read
+    try:
+        return tell(order, *read)
+    except Uncarried as error:
+        return error.refused

@@ -15,16 +15,16 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from selvedge.fabric import Ask, Refused, Route
+from selvedge.fabric import Ask, Refused
 from selvedge.wire.dialects.carrying import (
     Carried,
-    Uncarried,
     drop_or_refuse,
     sort_fields,
+    told_by,
     uncarried,
     wrong,
 )
-from selvedge.wire.dialects.chat_form import Call, Chat, ChatMessage, ChatPart, read_chat
+from selvedge.wire.dialects.chat_form import Call, Chat, ChatMessage, ChatPart
 from selvedge.wire.dialects.chunks import Json
 from selvedge.wire.dialects.dialect import Limits, Order, Outgoing, Translator
 from selvedge.wire.dialects.gemini_answers import GeminiTranslator
@@ -89,16 +89,9 @@ class Gemini:
 
     def request(self, order: Order) -> Outgoing | Refused:
         """`generateContent`, or `streamGenerateContent` as server-sent events."""
-        if order.ask.route is not Route.CHAT:
-            words = "Gemini's own API serves /v1/chat/completions alone; choose another model."
-            return Refused("unsupported_route", words)
-        read = read_chat(order.body)
-        if isinstance(read, Refused):
-            return read
-        try:
-            body = _body(order, *read)
-        except Uncarried as error:
-            return error.refused
+        body = told_by(order, "Gemini's own API", _body)
+        if isinstance(body, Refused):
+            return body
         how = ":streamGenerateContent?alt=sse" if order.ask.stream else ":generateContent"
         return Outgoing(self._place(order) + how, self._proof(order), body)
 
