@@ -372,7 +372,8 @@ class Desk:
         ]
         told["near"] = len(looked.near)
         if looked.chosen is None:
-            return {**told, "why": "the gates let none through" if looked.passed else "none near"}
+            none = "none near, of requests that are equal but for the last message (--body FILE)"
+            return {**told, "why": "the gates let none through" if looked.passed else none}
         chosen = looked.chosen
         route = self._routes.of(tag, asked.model, rule)
         verdict = self._verdict(route, chosen)

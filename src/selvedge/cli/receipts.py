@@ -125,6 +125,11 @@ def _show(found: list[Receipt], *, as_json: bool, header: bool = True) -> None:
     console().print(table)
 
 
+def _outcome(receipt: Receipt) -> str:
+    why = "from the cache" if receipt.cache == "hit" else receipt.code
+    return receipt.outcome.value + (f" ({why})" if why else "")
+
+
 def _row(receipt: Receipt) -> tuple[str, ...]:
     when = datetime.fromtimestamp(receipt.ended_us / 1e6, UTC).strftime("%H:%M:%S.%f")[:-3]
     used = receipt.usage
@@ -137,5 +142,5 @@ def _row(receipt: Receipt) -> tuple[str, ...]:
         served,
         receipt.processed_in or "-",
         f"{used.input}+{used.generated}" if used else "-",
-        receipt.outcome.value + (f" ({receipt.code})" if receipt.code else ""),
+        _outcome(receipt),
     )
