@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selvedge.adapters import ResponseStore
-from selvedge.adapters.response_store import DATABASE
+from selvedge.adapters.response_store import MAP
 from selvedge.fabric import StoreFailed
 
 ME = ("asean", "default", "asean")
@@ -26,15 +27,27 @@ def store(directory: Path, bytes_max: int = 10_000) -> ResponseStore:
     return ResponseStore(directory, bytes_max, TTL)
 
 
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from selvedge.adapters import ResponseStore
+kept = ResponseStore(Path(sys.argv[1]), 10_000, 1_000_000)
+owner = ("asean", "default", "asean")
+print(kept.get(owner, "resp_1", int(sys.argv[2])).decode())
+kept.put(owner, "resp_2", b"from elsewhere", int(sys.argv[2]))
+"""
+
+
 def test_what_is_kept_is_read_again_and_by_others_of_the_pop(tmp_path: Path) -> None:
-    one, two = store(tmp_path), store(tmp_path)
+    one = store(tmp_path)
     assert one.get(ME, "resp_1", NOW) is None
     assert one.put(ME, "resp_1", b"CANARY", NOW)
-    assert two.get(ME, "resp_1", NOW) == b"CANARY"
+    argv = [sys.executable, "-c", ELSEWHERE, str(tmp_path), str(NOW)]
+    other = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert other.stdout == "CANARY\n"
+    assert one.get(ME, "resp_2", NOW) == b"from elsewhere"
     assert one.put(ME, "resp_1", b"again", NOW)
-    assert two.get(ME, "resp_1", NOW) == b"again"
     one.close()
-    two.close()
     assert store(tmp_path).get(ME, "resp_1", NOW) == b"again"
 
 
@@ -51,7 +64,9 @@ def test_nothing_is_legible_on_the_disk(tmp_path: Path) -> None:
     kept = store(tmp_path)
     kept.put(ME, "resp_sin_1", b"CANARY", NOW)
     kept.close()
-    for path in tmp_path.iterdir():
+    files = [one for one in tmp_path.rglob("*") if one.is_file()]
+    assert len(files) == 3
+    for path in files:
         data = path.read_bytes()
         assert not any(one in data for one in (b"CANARY", b"asean", b"resp_sin_1")), path
 
@@ -97,30 +112,25 @@ def test_what_is_too_large_is_not_kept(tmp_path: Path) -> None:
     assert kept.bytes_kept == 0
 
 
-def test_a_damaged_row_is_no_answer(tmp_path: Path) -> None:
+def test_a_damaged_record_is_no_answer(tmp_path: Path) -> None:
     kept = store(tmp_path)
-    kept.put(ME, "resp_1", b"x", NOW)
-    with sqlite3.connect(tmp_path / DATABASE) as database:
-        database.execute("UPDATE kept SET sealed = zeroblob(bytes)")
-    assert kept.get(ME, "resp_1", NOW) is None
+    kept.put(ME, "resp_1", b"CANARY of some length", NOW)
+    kept.close()
+    data = (tmp_path / MAP / "data.mdb").read_bytes()
+    one = store(tmp_path)
+    sealed = one._env.begin().get(one._name(ME, "resp_1"), db=one._kept)
+    one.close()
+    assert sealed is not None
+    changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    (tmp_path / MAP / "data.mdb").write_bytes(data.replace(sealed, changed))
+    assert store(tmp_path).get(ME, "resp_1", NOW) is None
 
 
-def test_a_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
-    (tmp_path / DATABASE).write_bytes(b"no database" * 100)
-    with pytest.raises(StoreFailed, match="DatabaseError"):
+def test_a_map_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / MAP).mkdir()
+    (tmp_path / MAP / "data.mdb").write_bytes(b"no map" * 10_000)
+    with pytest.raises(StoreFailed, match="damaged"):
         store(tmp_path)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreFailed):
         store(tmp_path / "file")
-
-
-def test_who_writes_too_long_is_not_waited_for(tmp_path: Path) -> None:
-    kept = store(tmp_path)
-    other = sqlite3.connect(tmp_path / DATABASE, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreFailed):
-        kept.put(ME, "resp_1", b"x", NOW)
-    assert kept.get(ME, "resp_1", NOW) is None  # who reads does not wait
-    other.execute("ROLLBACK")
-    assert kept.put(ME, "resp_1", b"x", NOW)
-    other.close()

@@ -105,8 +105,8 @@ def test_a_call_and_its_result(claude: anthropic.Anthropic) -> None:
         {"role": "assistant", "content": [{"type": "text", "text": "Let me look."}, call]},
         {"role": "user", "content": [found]},
     ]
-    answer = claude.messages.create(model=CHAT, messages=turns, max_tokens=8, tools=tools)
-    assert answer.usage.output_tokens == 8
+    answer = claude.messages.create(model=CHAT, messages=turns, max_tokens=8, tools=tools, **COLD)
+    assert 1 <= answer.usage.output_tokens <= 8
     assert answer.content[0].type == "text"
 
 
@@ -169,7 +169,7 @@ def test_responses_and_their_stream(client: openai.OpenAI) -> None:
 
 def test_a_conversation_is_gone_on_with(client: openai.OpenAI) -> None:
     first = client.responses.create(
-        model=CHAT, input="My name is Ada. Say hello.", max_output_tokens=16
+        model=CHAT, input="My name is Ada. Say hello.", max_output_tokens=16, temperature=0
     )
     with client.responses.stream(
         model=CHAT, input="What is my name?", previous_response_id=first.id, temperature=0
@@ -189,7 +189,11 @@ def test_a_function_call_and_its_output(client: openai.OpenAI) -> None:
     parameters: Any = TOOL["input_schema"]
     tools: Any = [{"type": "function", "name": "weather", "parameters": parameters}]
     first = client.responses.create(
-        model=CHAT, input="How is the weather in Oslo?", tools=tools, max_output_tokens=16
+        model=CHAT,
+        input="How is the weather in Oslo?",
+        tools=tools,
+        max_output_tokens=16,
+        temperature=0,
     )
     call: Any = {"type": "function_call", "call_id": "c1", "name": "weather"}
     found: Any = {"type": "function_call_output", "call_id": "c1", "output": "12 degrees"}

@@ -314,7 +314,7 @@ def test_where_nothing_is_kept_it_says_so(how: str, tmp_path: Path) -> None:
             )
             call = way.call(fabric, ask(previous_response_id=answer.id), key=key)
             refused = await raised(call, openai.BadRequestError)
-            assert not (fabric.pop("sin").directory / "responses" / "kept.db").exists() or how in (
+            assert not (fabric.pop("sin").directory / "responses" / "kept").exists() or how in (
                 "client",
             )
         assert answer.store is False

@@ -50,8 +50,9 @@ _LATER: Final[Mapping[str, str]] = {
     "ended_as": "CASE settled_by WHEN 'batch_line' THEN 'complete' ELSE settled_by END",
     "stream": "(receipt ->> '$.stream')::BOOLEAN",
     "first_token_us": "(receipt ->> '$.first_token_us')::BIGINT",
-    "made": "coalesce((receipt ->> '$.usage.output')::BIGINT"
-    " + (receipt ->> '$.usage.reasoning')::BIGINT, 0)",
+    "made": "CASE receipt ->> '$.cache' WHEN 'hit' THEN 0 ELSE "
+    "coalesce((receipt ->> '$.usage.output')::BIGINT"
+    " + (receipt ->> '$.usage.reasoning')::BIGINT, 0) END",
 }
 """Columns that parts of earlier versions have not, and where their receipts say it."""
 _sealed: Final = msgspec.json.Decoder(Sealed)

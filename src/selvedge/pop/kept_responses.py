@@ -6,6 +6,7 @@ between. The store is opened by the first who needs it: most PoPs are asked for 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,9 @@ class KeptResponses:
         self._directory = Path(settings.state_dir) / "responses"
         self._lost = lost
         self._opened: ResponseStore | None = None
+        if self.keeps and ResponseStore.is_at(self._directory):
+            with contextlib.suppress(StoreFailed):  # told when it is asked for
+                self._store()  # a look at all of it, which no request should wait for
 
     @property
     def keeps(self) -> bool:
