@@ -5,8 +5,8 @@
     make bench-cache ARGS="--only quality"
 
 `quality` replays labelled questions (`cache_quality`) and a help desk (`cache_faq`); `speed` times
-look-ups, embedding and memory beside GPTCache (`cache_speed`). Each writes its figures into the one
-file; what a run leaves out stays from the last.
+look-ups, embedding and memory beside GPTCache (`cache_speed`), and hits at a PoP (`cache_exact`).
+Each writes its figures into the one file; what a run leaves out stays from the last.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from time import perf_counter
 from rich.console import Console
 from rich.table import Table
 
+from bench.cache_exact import exact
 from bench.cache_faq import LAWS, REQUESTS, desk, middle, served
 from bench.cache_quality import (
     AUDIT_ONE_IN,
@@ -155,7 +156,12 @@ def _speed(*, full: bool) -> Figures:
     from bench import cache_speed  # noqa: PLC0415 (its dependencies are heavy)
 
     found: Figures = cache_speed.figures(full=full)
-    return found
+    at_a_pop = exact()
+    table = Table("an identical question, at a PoP", "value", title_justify="left")
+    for name, value in at_a_pop.items():
+        table.add_row(name, f"{value}")
+    Console(highlight=False, width=116).print(table)
+    return {**found, **at_a_pop}
 
 
 def _show_rates(title: str, count: int, runs: Sequence[Run]) -> None:

@@ -23,7 +23,7 @@ MODEL = "json"
 
 class OnePop:
     """Its home, its processes and its keys, by tenant. ``settings`` go to the PoP as they are;
-    ``under`` is a command that runs the PoP's.
+    ``under`` is a command that runs the PoP's, ``cache`` the cache of every tenant's class.
     """
 
     def __init__(
@@ -34,9 +34,11 @@ class OnePop:
         settings: Mapping[str, object] | None = None,
         *,
         under: Sequence[str] = (),
+        cache: Mapping[str, object] | None = None,
     ) -> None:
         self._mock = mock
         self._under = under
+        self._cache = cache
         self._ready_s_max = READY_S_MAX * (10 if under else 1)
         self.home = Home(directory)
         self.port = free_port()
@@ -54,7 +56,9 @@ class OnePop:
         """Engine, then PoP; ready when this returns."""
         engine_port = free_port()
         listen = f"127.0.0.1:{self.port}"
-        self.home.publish(_fleet(engine_port, listen, self._tenants), {}, {}, {POP: listen})
+        self.home.publish(
+            _fleet(engine_port, listen, self._tenants, self._cache), {}, {}, {POP: listen}
+        )
         self.keys = self.home.keys()
         directory = self.home.pop(POP)
         values = {
@@ -93,7 +97,10 @@ class OnePop:
         return child
 
 
-def _fleet(engine_port: int, listen: str, tenants: Sequence[str]) -> FleetConfig:
+def _fleet(
+    engine_port: int, listen: str, tenants: Sequence[str], cache: Mapping[str, object] | None
+) -> FleetConfig:
+    kind = {"zone": "asean", "ingress": "in-zone"} | ({} if cache is None else {"cache": cache})
     url = f"http://127.0.0.1:{engine_port}"
     values = {
         "fleet": "one-pop",
@@ -109,10 +116,7 @@ def _fleet(engine_port: int, listen: str, tenants: Sequence[str]) -> FleetConfig
             }
         },
         "zones": {"asean": {"groups": ["ASEAN"]}},
-        "tenants": {
-            name: {"classes": {"standard": {"zone": "asean", "ingress": "in-zone"}}}
-            for name in tenants
-        },
+        "tenants": {name: {"classes": {"standard": kind}} for name in tenants},
         "keys": {name: {"tenant": name, "class": "standard"} for name in tenants},
     }
     return msgspec.convert(values, FleetConfig)
