@@ -29,6 +29,15 @@ class Scope(Value, frozen=True):
     policy: str = ""
     """The policy's version: what was kept under another one is not found."""
 
+    def is_same(self, other: Scope) -> bool:
+        """Whether it is the same partition: by name, for a compiled ``==`` asks for identity."""
+        return (
+            self.tenant == other.tenant
+            and self.data_class == other.data_class
+            and self.zone == other.zone
+            and self.policy == other.policy
+        )
+
 
 class Candidate(Value, frozen=True):
     """A kept answer that may fit: where and when it was kept, and what its first receipt says."""
@@ -71,7 +80,7 @@ def judge(
 
 
 def _answers(one: Candidate, scope: Scope, rule: CacheRule, wish: CacheWish, at_us: int) -> bool:
-    if one.scope != scope or one.finish_reason not in WHOLE:
+    if not one.scope.is_same(scope) or one.finish_reason not in WHOLE:
         return False
     age_us = max(0, at_us - one.made_us)
     if age_us + wish.fresh_s_min * _SECOND_US >= min(one.ttl_us, rule.ttl_s * _SECOND_US):
