@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import cast
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from selvedge.adapters.cache_process_frames import BadFrame, Frames, frame
 
 
-class CacheWire(asyncio.Protocol):
+class CacheWire(asyncio.Protocol, ABC):
     """A connection's protocol; what comes goes to `message`, one at a time."""
 
     def __init__(self) -> None:
@@ -34,9 +35,9 @@ class CacheWire(asyncio.Protocol):
         """The other end is gone."""
         self._transport = None
 
+    @abstractmethod
     def message(self, message: bytes) -> None:
         """A whole message has come. Raises `BadFrame` where it is none."""
-        raise NotImplementedError
 
     def send(self, message: msgspec.Struct) -> None:
         """Hand over a message, if the other end is still there."""

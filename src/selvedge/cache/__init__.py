@@ -10,7 +10,7 @@ from selvedge.cache.deciding import NEAR, Decider, Pair, Verdict
 from selvedge.cache.gates import Slots, clash, slots_of
 from selvedge.cache.keepable import why_not_kept
 from selvedge.cache.pairing import also_compared, content_words, pair_of
-from selvedge.cache.scope import WHOLE, CacheStatus, Candidate, Scope, admits, judge
+from selvedge.cache.scope import WHOLE, Candidate, Scope, admits, judge
 from selvedge.cache.value import over_share, to_leave, value_of
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "WHOLE",
     "Asked",
     "Audit",
-    "CacheStatus",
     "Candidate",
     "Decider",
     "Directives",

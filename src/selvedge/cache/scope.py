@@ -8,12 +8,11 @@ the shell found it by.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 from selvedge.fabric import CacheRule, CacheWish, Usage
 from selvedge.fabric.value import Value
 
-CacheStatus = Literal["off", "miss", "hit"]
 WHOLE: Final = frozenset({"stop", "tool_calls"})
 """How an answer ended that may be given again."""
 _SECOND_US: Final = 1_000_000

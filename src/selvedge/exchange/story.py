@@ -147,13 +147,13 @@ def _answer_case(case: Case, draft: Receipt, view: FleetView) -> Story:
     if isinstance(recall, Refused):
         return (yield from _refuse(head, draft, recall, case.arrived.at_us, ask, taken=taken))
     at_us = case.arrived.at_us
+    if recall is not None:
+        draft = msgspec.structs.replace(draft, cache="miss")
     if recall is not None or head.cache is not None:
         early = yield from _recalled(case, draft, view, recall)
         if not isinstance(early, int):
             return early
         at_us = early
-    if recall is not None:
-        draft = msgspec.structs.replace(draft, cache="miss")
 
     admitted = case.admitted
     plan = plan_of(head, ask, view, case.allowed, admitted=admitted, at_us=at_us)
@@ -192,7 +192,6 @@ def _recalled(
         found = found_in(told, recall, case, view)
         if found is not None:
             return (yield from _give_again(case, draft, found, at_us))
-        draft = msgspec.structs.replace(draft, cache="miss")
         if isinstance(told, ClientLeft):
             return (yield from _left(head, draft, at_us, ask, taken))
     refused = why_no_engine(head, at_us)

@@ -47,7 +47,7 @@ from selvedge.wire.limits import NAMED, limit_names, limit_values
 from selvedge.wire.media import ImageUrls
 from selvedge.wire.prefix import BLOCK_BYTES, BLOCKS_MAX, fingerprint, prefix_salt
 from selvedge.wire.profiles import PROFILES, Profile
-from selvedge.wire.requests import engine_body, engine_path, engine_streams, parse
+from selvedge.wire.requests import engine_body, engine_streams, parse
 from selvedge.wire.schemas import body_schemas
 from selvedge.wire.sealed import is_sealed, payload_of, seal
 from selvedge.wire.sse import DONE, Event, EventTooLarge, SseReader, frame
@@ -120,7 +120,6 @@ __all__ = [
     "chunks_again",
     "client_address",
     "engine_body",
-    "engine_path",
     "engine_streams",
     "fingerprint",
     "frame",
