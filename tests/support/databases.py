@@ -27,6 +27,7 @@ import pytest
 from selvedge.control import free_port
 
 START_S = 60.0
+QUIT_S = 10.0  # of a server that is told to drop everything; a busy machine adds to it
 BACKENDS = ("sqlite", "postgresql")
 # Commits are written before they are answered: a server that is stopped as by a crash has them.
 _SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB")
@@ -86,6 +87,7 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="selvedge-postgres-", dir=where))
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        self._frozen: list[int] = []
         self._user = _owner()
         if self._user is not None:
             os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
@@ -129,7 +131,11 @@ class Postgres:
         if self._process is not None:
             self.thaw()
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(START_S)
+            try:
+                self._process.wait(QUIT_S)
+            except subprocess.TimeoutExpired:
+                # It looks at its children once a minute: one that misses its signal is waited for.
+                self.kill()
             self._process = None
 
     def processes(self) -> list[int]:
@@ -141,11 +147,13 @@ class Postgres:
 
     def freeze(self) -> None:
         """Nothing of it runs on, and no connection breaks."""
-        self._signal(signal.SIGSTOP)
+        self._frozen = self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """It goes on where it was."""
-        self._signal(signal.SIGCONT)
+        for pid in self._frozen:
+            _send(pid, signal.SIGCONT)
+        self._frozen = []
 
     def kill(self) -> None:
         """As when the machine dies."""
@@ -162,11 +170,15 @@ class Postgres:
         """Whether it has not ended."""
         return bool(self.processes())
 
-    def _signal(self, number: signal.Signals) -> None:
-        # The server first: it starts nobody then.
-        for pid in self.processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+    def _signal(self, number: signal.Signals) -> list[int]:
+        # The server first: it starts nobody then. The kernel's list of children may leave one out
+        # while others end, so it is read again until it names nobody new.
+        done: list[int] = []
+        while new := [pid for pid in self.processes() if pid not in done]:
+            for pid in new:
+                _send(pid, number)
+            done += new
+        return done
 
     def close(self) -> None:
         self.stop()
@@ -190,6 +202,11 @@ class Postgres:
         )
         assert not check or done.returncode == 0, done.stderr.decode()
         return done.returncode
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _owner() -> pwd.struct_passwd | None:
