@@ -1,0 +1,17 @@
+"""A made-up fleet history, realistic and seeded, with faults whose truth is known."""
+
+from selvedge.plan.synth.making import make_history
+from selvedge.plan.synth.places import POPS_MAX, read_places
+from selvedge.plan.synth.traits import NIGHT_USE
+from selvedge.plan.synth.truth import Asked, TrueUse, Truth, read_truth
+
+__all__ = [
+    "NIGHT_USE",
+    "POPS_MAX",
+    "Asked",
+    "TrueUse",
+    "Truth",
+    "make_history",
+    "read_places",
+    "read_truth",
+]
