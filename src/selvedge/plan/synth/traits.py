@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from selvedge.plan.history import STEP_S, PopSite
+from selvedge.plan.history import STEP_S, WHOLE_BP, PopSite
 from selvedge.plan.synth.calendars import (
     DAY_S,
     WEEKENDS,
@@ -146,7 +146,8 @@ def make_traits(places: Sequence[Place], period: Period) -> list[Trait]:
         _make_trait(place, number, period, number in chosen) for number, place in enumerate(places)
     ]
     for _ in range(3):
-        factor = NIGHT_USE / sampled_night(found, period)
+        level = sum(float(trait.values[LEVEL]) for trait in found) / len(found)
+        factor = NIGHT_USE / level / _night_bend(found, period)
         for trait in found:
             trait.values[LEVEL] *= factor
     return found
@@ -253,9 +254,9 @@ def _install(rng: np.random.Generator, place: Place, nic_bps: int, gpus: int) ->
     )
 
 
-def sampled_night(traits: Sequence[Trait], period: Period) -> float:
-    """Mean use of the nights, by PoP, over a sample of PoPs and days."""
-    total, steps = 0.0, SLOTS * 7
+def _night_bend(traits: Sequence[Trait], period: Period) -> float:
+    """What nights come to over what their levels say, by a week each of some PoPs."""
+    made, said, steps = 0.0, 0.0, SLOTS * 7
     some = traits[:: max(1, len(traits) // 150)]
     span = max(0, period.until_s - period.from_s - steps * STEP_S)
     for at, trait in enumerate(some):
@@ -265,8 +266,11 @@ def sampled_night(traits: Sequence[Trait], period: Period) -> float:
         shares = np.zeros((6, steps), np.uint16)
         fill_trait(trait, period, (from_s, offsets), shares)
         local = (from_s + STEP_S * np.arange(steps) + offsets) % DAY_S
-        total += float(shares[0][(local >= 23 * 3600) | (local < 4 * 3600)].mean())
-    return total / len(some) / 10_000
+        night = (local >= 23 * 3600) | (local < 4 * 3600)
+        made += float(shares[0][night].mean()) / WHOLE_BP
+        grown = growth_of(trait, period, from_s, steps)[night]
+        said += float(trait.values[LEVEL] * grown.mean())
+    return made / said
 
 
 def fill_trait(
