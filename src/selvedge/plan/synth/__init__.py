@@ -3,6 +3,7 @@
 from selvedge.plan.synth.making import make_fleet, make_history
 from selvedge.plan.synth.places import POPS_MAX, read_places
 from selvedge.plan.synth.raw import RawTruth, read_raw_truth, write_raw
+from selvedge.plan.synth.scoring import Score, score_findings
 from selvedge.plan.synth.traits import NIGHT_USE
 from selvedge.plan.synth.truth import Asked, TrueUse, Truth, read_truth
 
@@ -11,6 +12,7 @@ __all__ = [
     "POPS_MAX",
     "Asked",
     "RawTruth",
+    "Score",
     "TrueUse",
     "Truth",
     "make_fleet",
@@ -18,5 +20,6 @@ __all__ = [
     "read_places",
     "read_raw_truth",
     "read_truth",
+    "score_findings",
     "write_raw",
 ]
