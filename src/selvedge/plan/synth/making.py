@@ -191,7 +191,7 @@ def make_block(
         copies[at, : alive[0]] = 0
         copies[at, alive[1] :] = 0
         offsets = _fill_entry(month, entry.trait, shares[at])
-        unit = capacity[at] // np.uint64(8 * WHOLE_BP // STEP_S)
+        unit = capacity[at] * np.uint64(STEP_S) // np.uint64(8 * WHOLE_BP)
         night_sums(shares[at, 0], offsets, month.from_s // STEP_S, unit, alive, sums[at])
         for fault in faults:
             if fault.finding.kind == "clock_shift":
