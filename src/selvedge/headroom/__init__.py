@@ -1,5 +1,6 @@
 """Floor 1: what content leaves free, now and next. Sequences in, numbers out; fails closed."""
 
+from selvedge.headroom.forecaster import Forecaster, Prediction, local_second
 from selvedge.headroom.reserve import (
     BIN,
     BINS,
@@ -14,6 +15,7 @@ from selvedge.headroom.reserve import (
     reserve_of,
     reserve_of_counts,
 )
+from selvedge.headroom.state import ForecastState
 from selvedge.headroom.windows import (
     DAY_HOURS,
     NIGHT_HOURS,
@@ -38,6 +40,9 @@ __all__ = [
     "RETURN_BELOW",
     "WEEK_HOURS",
     "WEEK_STEPS",
+    "ForecastState",
+    "Forecaster",
+    "Prediction",
     "Reason",
     "Reserve",
     "Surges",
@@ -46,6 +51,7 @@ __all__ = [
     "bin_of",
     "fold_week",
     "is_night",
+    "local_second",
     "reserve_of",
     "reserve_of_counts",
     "window_hours",
