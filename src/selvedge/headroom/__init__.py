@@ -1,6 +1,14 @@
-"""Floor 1: what content leaves free, now and next. Sequences in, numbers out; fails closed."""
+"""Floor 1: what content leaves free, now and next. Sequences in, numbers out."""
 
-from selvedge.headroom.forecaster import Forecaster, Prediction, local_second
+from selvedge.headroom.backtest import HORIZONS, QUARTER_S, Horizon, Plan, Score, backtest
+from selvedge.headroom.forecaster import (
+    DAY_S,
+    HOUR_S,
+    WEEK_S,
+    Forecaster,
+    Prediction,
+    local_second,
+)
 from selvedge.headroom.reserve import (
     BIN,
     BINS,
@@ -16,6 +24,7 @@ from selvedge.headroom.reserve import (
     reserve_of_counts,
 )
 from selvedge.headroom.state import ForecastState
+from selvedge.headroom.strength import Strengths, strengths, trend_per_year
 from selvedge.headroom.windows import (
     DAY_HOURS,
     NIGHT_HOURS,
@@ -33,20 +42,30 @@ __all__ = [
     "BIN",
     "BINS",
     "DAY_HOURS",
+    "DAY_S",
     "DROPPED_IN",
+    "HORIZONS",
+    "HOUR_S",
     "NIGHT_HOURS",
     "NIGHT_START",
+    "QUARTER_S",
     "RESERVE_FEW",
     "RETURN_BELOW",
     "WEEK_HOURS",
+    "WEEK_S",
     "WEEK_STEPS",
     "ForecastState",
     "Forecaster",
+    "Horizon",
+    "Plan",
     "Prediction",
     "Reason",
     "Reserve",
+    "Score",
+    "Strengths",
     "Surges",
     "Window",
+    "backtest",
     "best_window",
     "bin_of",
     "fold_week",
@@ -54,6 +73,8 @@ __all__ = [
     "local_second",
     "reserve_of",
     "reserve_of_counts",
+    "strengths",
+    "trend_per_year",
     "window_hours",
     "window_use",
 ]

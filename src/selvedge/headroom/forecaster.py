@@ -80,7 +80,10 @@ of the sums each time.
 _DAY_ROUND_S: Final = 25 * HOUR_S
 _WEEK_ROUND_S: Final = 173 * HOUR_S
 """How long a judged forecast lives: not a day, so that none is always made at the same hour."""
-_DAY_NEWS: Final = 12.0
+_NEAR_S: Final = 6 * HOUR_S
+_FAR_S: Final = 3 * DAY_S
+"""Errors before this, of a day's forecast and of a week's, are still those of the step ahead."""
+_DAY_NEWS: Final = 10.0
 _WEEK_NEWS: Final = 24.0
 """Hours of a day's forecast, and of a week's, that are as good as one independent score."""
 _FADE_MAX: Final = 0.98
@@ -277,11 +280,12 @@ class Forecaster:
         error = use / self._level_of(origin, at_s) - season
         origin.total += max(-_DEVIATION_MAX, min(_DEVIATION_MAX, error / floor))
         origin.count += 1
-        error -= floor * (origin.slow + origin.fast)
-        self._near.add(error / unit)
-        self._learn_scale(hour, abs(error) / floor)
-        if age_s >= WEEK_S:
-            origin = self._week_origin
+        if at_s >= origin.made_s + _NEAR_S:
+            error -= floor * (origin.slow + origin.fast)
+            self._near.add(error / unit)
+            self._learn_scale(hour, abs(error) / floor)
+        origin = self._week_origin
+        if at_s >= origin.made_s + _FAR_S and age_s >= WEEK_S:
             error = use / self._level_of(origin, at_s) - season
             self._far.add((error - floor * (origin.slow + origin.fast)) / unit)
 
