@@ -1,0 +1,186 @@
+"""The lower bound: what no set of sites can beat, whatever the search found.
+
+Each client must be served; a multiplier prices that, and without the rule every site can be judged
+alone: a site is worth the sum over clients of `min(0, cost - multiplier)`, and the best `p` sites
+are those worth most (Cornuejols, Fisher and Nemhauser, Management Science 23, 1977). For any
+multipliers whatever the sum of them and of those `p` worths is a lower bound, so that how they were
+found needs no trust. They are found by the volume algorithm (Barahona and Anbil, Mathematical
+Programming 87, 2000), whose averages of the choices are close to a solution of the linear
+programme: they start the search and choose where to branch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from selvedge.plan.placement.neighbours import Flags, Floats, Lists
+
+FREE, OPEN, CLOSED = 0, 1, 2
+States = npt.NDArray[np.int8]
+
+
+class Ascent(NamedTuple):
+    """Multipliers on their way up, and what is known at the best of them."""
+
+    multipliers: Floats
+    worth: Floats
+    chosen: Flags
+    shares: Floats
+    """By site: how much of it the average choice opens."""
+
+
+class Steps(NamedTuple):
+    """How far and how long to go."""
+
+    target: float
+    """A cost that a set of sites has."""
+    enough: float
+    """A bound at which to stop."""
+    iterations: int
+    scale: float
+    mix: float
+
+
+def make_ascent(lists: Lists, sites: int) -> Ascent:
+    """One that begins with the cost of each client's nearest site."""
+    start = np.where(lists.reach > 0, lists.cost[:, 0], 0.0)
+    return Ascent(start.copy(), np.zeros(sites), np.zeros(sites, np.bool_), np.zeros(sites))
+
+
+@njit(cache=True, nogil=True)
+def choose(worth: Floats, states: States, p: int, chosen: Flags) -> float:
+    """The sites that are open in the relaxation, and the sum of their worths."""
+    total = 0.0
+    free = np.empty(len(worth))
+    count, left = 0, p
+    for j in range(len(worth)):
+        chosen[j] = states[j] == OPEN
+        if states[j] == OPEN:
+            total += worth[j]
+            left -= 1
+        elif states[j] == FREE:
+            free[count] = worth[j]
+            count += 1
+    if left <= 0:
+        return total
+    limit, room = np.inf, left
+    if left < count:
+        limit = np.partition(free[:count], left - 1)[left - 1]
+        for k in range(count):
+            if free[k] < limit:
+                room -= 1
+    for j in range(len(worth)):
+        if states[j] != FREE or worth[j] > limit:
+            continue
+        if worth[j] == limit:
+            if room <= 0:
+                continue
+            room -= 1
+        chosen[j] = True
+        total += worth[j]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def evaluate(lists: Lists, multipliers: Floats, states: States, p: int, at: Ascent) -> float:
+    """The bound of multipliers; `at.worth` and `at.chosen` are filled."""
+    worth = at.worth
+    worth[:] = 0.0
+    total = 0.0
+    for i in range(len(multipliers)):
+        price = multipliers[i]
+        total += price
+        order, cost = lists.order[i], lists.cost[i]
+        for k in range(lists.reach[i]):
+            c = cost[k]
+            if c >= price:
+                break
+            worth[order[k]] += c - price
+    return total + choose(worth, states, p, at.chosen)
+
+
+@njit(cache=True, nogil=True)
+def _slack(lists: Lists, multipliers: Floats, chosen: Flags, slack: Floats) -> None:
+    """By client: one, less how many of the chosen sites would serve it."""
+    for i in range(len(multipliers)):
+        price = multipliers[i]
+        order, cost = lists.order[i], lists.cost[i]
+        left = 1.0
+        for k in range(lists.reach[i]):
+            if cost[k] >= price:
+                break
+            if chosen[order[k]]:
+                left -= 1.0
+        slack[i] = left
+
+
+@njit(cache=True, nogil=True)
+def _dot(a: Floats, b: Floats) -> float:
+    """Of two vectors; Numba's own needs SciPy."""
+    total = 0.0
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _mixing(slack: Floats, mean: Floats, most: float) -> float:
+    """The share of the newest choice that brings the mean of slacks closest to 0."""
+    above, below = 0.0, 0.0
+    for i in range(len(slack)):
+        apart = slack[i] - mean[i]
+        above -= mean[i] * apart
+        below += apart * apart
+    share = above / below if below > 0.0 else most
+    return min(max(share, most / 10.0), most)
+
+
+@njit(cache=True, nogil=True)
+def ascend(lists: Lists, states: States, p: int, best: Ascent, steps: Steps) -> float:
+    """Better multipliers than those of `best`, in place; their bound.
+
+    `best.shares` is the average of the choices on the way.
+    """
+    clients = len(best.multipliers)
+    at = Ascent(best.multipliers.copy(), best.worth.copy(), best.chosen.copy(), best.shares.copy())
+    bound = evaluate(lists, best.multipliers, states, p, best)
+    slack, mean = np.empty(clients), np.empty(clients)
+    _slack(lists, best.multipliers, best.chosen, mean)
+    best.shares[:] = 0.0
+    best.shares[best.chosen] = 1.0
+    scale, mix, reds, since, before = steps.scale, steps.mix, 0, 0, bound
+    for _ in range(steps.iterations):
+        length = _dot(mean, mean)
+        if bound >= steps.enough or length < 1e-12:
+            break
+        step = scale * max(steps.target - bound, 1e-7 * abs(steps.target)) / length
+        for i in range(clients):
+            at.multipliers[i] = max(0.0, best.multipliers[i] + step * mean[i])
+        found = evaluate(lists, at.multipliers, states, p, at)
+        _slack(lists, at.multipliers, at.chosen, slack)
+        share = _mixing(slack, mean, mix)
+        along = _dot(slack, mean)
+        for i in range(clients):
+            mean[i] += share * (slack[i] - mean[i])
+        for j in range(len(at.worth)):
+            best.shares[j] += share * ((1.0 if at.chosen[j] else 0.0) - best.shares[j])
+        if found > bound:
+            bound, reds = found, 0
+            best.multipliers[:] = at.multipliers
+            best.worth[:] = at.worth
+            best.chosen[:] = at.chosen
+            scale = min(2.0, scale * 1.1) if along >= 0.0 else scale
+        else:
+            reds += 1
+            if reds >= 20:
+                scale, reds = max(scale * 0.66, 1e-4), 0
+        since += 1
+        if since == 100:
+            if bound - before < 0.01 * (steps.target - before):
+                mix = max(mix / 2.0, 1e-5)
+            since, before = 0, bound
+    return bound
