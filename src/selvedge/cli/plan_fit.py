@@ -60,15 +60,10 @@ def _published(as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from selvedge.plan.fit import FORMATS, read_architectures, read_gpus, sheets_of_known  # noqa: PLC0415
+    from selvedge.plan.fit import known, sheets_of_known  # noqa: PLC0415
 
     if as_json:
-        known = {
-            "models": read_architectures(),
-            "gpus": read_gpus(),
-            "quantisations": list(FORMATS.values()),
-        }
-        click.echo(msgspec.json.encode(known))
+        click.echo(msgspec.json.encode(known()))
         return
     for number, sheet in enumerate(sheets_of_known()):
         title = f"\n{sheet.title}" if number else sheet.title

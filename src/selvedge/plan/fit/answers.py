@@ -205,6 +205,15 @@ def _note(one: Checked) -> str:
     return f" ({one.theirs.note})" if one.theirs.note else ""
 
 
+def known() -> dict[str, object]:
+    """The tables of models, GPUs and quantisations."""
+    return {
+        "models": read_architectures(),
+        "gpus": read_gpus(),
+        "quantisations": list(FORMATS.values()),
+    }
+
+
 def sheets_of_known() -> list[Sheet]:
     """Models, GPUs and quantisations that are known."""
     models = tuple(
