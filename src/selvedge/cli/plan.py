@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from selvedge.cli.plan_fit import fit
 from selvedge.cli.plan_synth import synth
 
 
@@ -17,3 +18,4 @@ def plan() -> None:
 
 
 plan.add_command(synth)
+plan.add_command(fit)
