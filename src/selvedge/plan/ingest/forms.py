@@ -1,0 +1,11 @@
+"""The forms that can be read: a new one is a module with a reader, and a row here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from selvedge.plan.ingest.reading import Form
+
+_ROWS: Final[tuple[Form, ...]] = ()
+FORMS: Final[dict[str, Form]] = {form.name: form for form in _ROWS}
+"""By the name that `--form` is given."""
