@@ -39,7 +39,13 @@ def synth(data: Path, *, threads: int | None, raw: int, as_json: bool, **more: o
     The same options make the same bytes. Months that are there are kept: the same command goes on
     where it was stopped. Geography and traffic are synthetic; the docs say how they are drawn.
     """
-    from selvedge.plan.synth import Asked, make_fleet, make_history, read_truth, write_raw  # noqa: PLC0415
+    from selvedge.plan.synth import (  # noqa: PLC0415 (the plan extra)
+        Asked,
+        make_fleet,
+        make_history,
+        read_truth,
+        write_raw,
+    )
 
     asked = msgspec.convert(more, Asked)
     with _bar() as show:

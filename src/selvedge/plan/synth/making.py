@@ -29,16 +29,14 @@ from selvedge.plan.history import (
 from selvedge.plan.synth.calendars import DAY_S, Clock, month_name, month_starts, release_height
 from selvedge.plan.synth.faults import Entry, Fault, Plan, Rows, draw_plan, plant
 from selvedge.plan.synth.places import read_places
-from selvedge.plan.synth.series import fill, night_sums
+from selvedge.plan.synth.series import Drive, fill, night_sums
 from selvedge.plan.synth.traits import (
     Period,
     Trait,
-    day_table,
+    drive_of,
     fill_trait,
-    growth_of,
     make_period,
     make_traits,
-    outage_steps,
 )
 from selvedge.plan.synth.truth import Asked, Note, write_truth
 
@@ -190,9 +188,9 @@ def make_block(
         alive = _alive(entry, month)
         copies[at, : alive[0]] = 0
         copies[at, alive[1] :] = 0
-        offsets = _fill_entry(month, entry.trait, shares[at])
-        unit = capacity[at] // np.uint64(8 * WHOLE_BP // STEP_S)
-        night_sums(shares[at, 0], offsets, month.from_s // STEP_S, unit, alive, sums[at])
+        drive = _fill_entry(month, entry.trait, shares[at])
+        unit = capacity[at] * np.uint64(STEP_S) // np.uint64(8 * WHOLE_BP)
+        night_sums(drive, shares[at, 0], unit, alive, sums[at])
         for fault in faults:
             if fault.finding.kind == "clock_shift":
                 _shift(month, entry.trait, fault, shares[at])
@@ -210,22 +208,11 @@ def make_block(
     return _table({name: one.reshape(-1) for name, one in arrays.items()}, copies, second), sums
 
 
-def _fill_entry(month: Month, trait: Trait, out: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
-    period, until_s = month.made.period, month.from_s + month.steps * STEP_S
+def _fill_entry(month: Month, trait: Trait, out: npt.NDArray[np.uint16]) -> Drive:
     offsets = month.clocks[trait.place.timezone].offsets(month.from_s, month.steps)
-    fill(
-        np.uint64(trait.key),
-        month.from_s // STEP_S,
-        trait.values,
-        trait.curve,
-        day_table(trait.place, period, month.from_s, until_s),
-        offsets,
-        month.release,
-        growth_of(trait, period, month.from_s, month.steps),
-        outage_steps(trait, month.from_s, until_s),
-        out,
-    )
-    return offsets
+    drive = drive_of(trait, month.made.period, (month.from_s, offsets), month.release)
+    fill(drive, out)
+    return drive
 
 
 def _alive(entry: Entry, month: Month) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from selvedge.plan.history import STEP_S, Finding, FindingKind
+from selvedge.plan.history import Finding, FindingKind
 
 POLL_FAULTS: Final[Mapping[FindingKind, tuple[float, int]]] = MappingProxyType(
     {
@@ -68,6 +68,10 @@ class _Sheet:
         """The row of a port's poll."""
         return poll * self.ports + port
 
+    def name(self, port: int, poll: int) -> str:
+        """What the interface is called then."""
+        return str(self.rows["interface"][self.at(port, poll)])
+
     def columns(self) -> dict[str, list[Any]]:
         """All rows in order of arrival; octets as text, as some are negative."""
         order: list[tuple[float, int, dict[str, Any]]] = [
@@ -91,38 +95,42 @@ def damage(
 ) -> tuple[list[Finding], dict[str, list[Any]]]:
     """The rows of a PoP's month as they arrive, and what is wrong with them."""
     sheet = _Sheet(polls)
-    findings = _wraps(polls, plan, where[0])
+    findings = []
+    if "renamed" in plan:
+        findings.append(_rename(sheet, polls[0], plan["renamed"][0], where[0]))
+    findings += _wraps(sheet, polls, plan, where[0])
     for kind, (start, count) in plan.items():
-        port = 0 if kind in ("renamed",) else int(rng.integers(len(polls)))
-        if kind in ("gap", "reset", "clock_shift"):
-            ports: Sequence[int] = range(len(polls))
-        else:
-            ports = [port]
-        for one in ports:
-            # Times of the finding are the device's own, not what a jumping clock says.
-            from_s, last = int(polls[one].times[start]), int(polls[one].times[start + count - 1])
-            new = f"xe-0/0/{one}" if polls[one].name == polls[one].port else polls[one].port
-            detail = _DETAILS[kind].format(count=count, new=new)
-            series = "" if kind == "clock_shift" else polls[one].name
-            if kind == "renamed":
-                series = polls[one].port
-            if kind != "clock_shift" or one == 0:
-                findings.append(
-                    Finding(
-                        kind=kind,  # type: ignore[arg-type]  # a key of POLL_FAULTS
-                        pop=where[0],
-                        series=series,
-                        from_s=from_s,
-                        until_s=last + STEP_S if kind in ("gap", "clock_shift") else last + 1,
-                        count=count * (len(polls) if kind == "clock_shift" else 1),
-                        detail=detail,
-                    )
-                )
-        _change(sheet, kind, ports, (start, count, rng))
         if kind == "renamed":
-            for poll in range(start, sheet.steps):
-                sheet.rows["interface"][sheet.at(0, poll)] = new
+            continue
+        whole = kind in ("gap", "reset", "clock_shift")
+        ports = range(len(polls)) if whole else [int(rng.integers(len(polls)))]
+        for port in ports[:1] if kind == "clock_shift" else ports:
+            # Times of the finding are the device's own, not what a jumping clock says.
+            times = polls[port].times
+            from_s, last, after = (int(times[start + at]) for at in (0, count - 1, count))
+            finding = Finding(
+                kind=kind,  # type: ignore[arg-type]  # a key of POLL_FAULTS
+                pop=where[0],
+                series="" if kind == "clock_shift" else sheet.name(port, start),
+                from_s=from_s,
+                until_s=after if kind in ("gap", "clock_shift") else last + 1,
+                count=count * (len(polls) if kind == "clock_shift" else 1),
+                detail=_DETAILS[kind].format(count=count),
+            )
+            findings.append(finding)
+        _change(sheet, kind, ports, (start, count, rng))
     return findings, sheet.columns()
+
+
+def _rename(sheet: _Sheet, polls: Polls, start: int, pop: str) -> Finding:
+    new = "xe-0/0/0" if polls.name == polls.port else polls.port
+    for poll in range(start, sheet.steps):
+        sheet.rows["interface"][sheet.at(0, poll)] = new
+    at = int(polls.times[start])
+    detail = f"{polls.name} goes on as {new}"
+    return Finding(
+        kind="renamed", pop=pop, series=polls.name, from_s=at, until_s=at + 1, detail=detail
+    )
 
 
 _DETAILS: Final = MappingProxyType(
@@ -134,7 +142,6 @@ _DETAILS: Final = MappingProxyType(
         "negative": "an exporter that knows signed numbers only",
         "reset": "the device was restarted 30 s before",
         "clock_shift": "the poller's clock was wrong for {count} polls",
-        "renamed": "it goes on as {new}",
     }
 )
 
@@ -164,25 +171,27 @@ def _change(
                 sheet.rows["time"][row] += jump
 
 
-def _wraps(polls: Sequence[Polls], plan: Mapping[str, tuple[int, int]], pop: str) -> list[Finding]:
+def _wraps(
+    sheet: _Sheet, polls: Sequence[Polls], plan: Mapping[str, tuple[int, int]], pop: str
+) -> list[Finding]:
     """One finding for each interface that wraps in the month, with how often."""
     found = []
     restart = plan["reset"][0] if "reset" in plan else -1
-    for one in polls:
+    for port, one in enumerate(polls):
         falls: set[int] = set()
         for values in (one.out_octets, one.in_octets):
             falls |= {at for at in range(1, len(values)) if values[at] < values[at - 1]}
         falls.discard(restart)
         if falls:
-            found.append(
-                Finding(
-                    kind="wrap",
-                    pop=pop,
-                    series=one.name,
-                    from_s=int(one.times[min(falls)]),
-                    until_s=int(one.times[max(falls)]) + 1,
-                    count=len(falls),
-                    detail=f"{one.bits[0]} bits",
-                )
+            first, last = min(falls), max(falls)
+            finding = Finding(
+                kind="wrap",
+                pop=pop,
+                series=sheet.name(port, first),
+                from_s=int(one.times[first]),
+                until_s=int(one.times[last]) + 1,
+                count=len(falls),
+                detail=f"{one.bits[0]} bits",
             )
+            found.append(finding)
     return found

@@ -104,7 +104,7 @@ def read_raw_truth(folder: Path) -> RawTruth:
 def _interfaces(made: Made, entry: Entry, number: int, rng: np.random.Generator) -> list[Interface]:
     """The PoP's traffic over two to four ports, and over an old one at every third PoP."""
     shares, capacity = _whole(made, entry)
-    unit = capacity // (8 * WHOLE_BP // STEP_S)
+    unit = capacity * STEP_S // (8 * WHOLE_BP)
     ports = int(rng.integers(2, 5))
     weights = rng.dirichlet(np.full(ports, 40.0))
     rest = [shares[0] * unit, shares[1] * unit]
@@ -171,7 +171,7 @@ def _write_pop(
         for one in found:
             if one.kind == "renamed":
                 new = one.detail.rpartition(" ")[2]
-                renamed |= {port.name: new for port in ports if port.name == one.series}
+                renamed[ports[0].name] = new
         _write(folder / month_name(from_s) / f"{entry.name}.csv", entry.name, rows)
     return findings, _totals(made, ports, phase)
 

@@ -10,7 +10,7 @@ the others to a tenth of a percent. That is also what makes a row small.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ NIGHT_FROM_S: Final = 23 * 3600
 NIGHT_UNTIL_S: Final = 4 * 3600
 """The night of the seed figure: from 23:00 to 04:00 by the local clock."""
 
+WIDTHS: Final = (72, 12, 3, 144)
+"""Steps between drawn points of the lanes of noise: 6 hours, 1 hour, 15 minutes, 12 hours."""
 KNEE, ROOM = 0.85, 0.15
 """Use bends above the knee: queues and adaptive bitrates hold it below the whole."""
 
@@ -52,104 +54,125 @@ def _normal(h: Any) -> float:
     return (float(total) - 131070.0) * (1.0 / 37837.0)
 
 
-@njit(cache=True, nogil=True)
-def fill(
-    key: Any,
-    start: int,
-    traits: Any,
-    curve: Any,
-    days: Any,
-    offsets: Any,
-    release: Any,
-    growth: Any,
-    outage: Any,
-    out: Any,
-) -> None:
-    """One PoP's steps from ``start`` (steps since 1970), into ``out``: shares by resource.
+class Drive(NamedTuple):
+    """What moves a PoP through a stretch of steps. `start`: steps since 1970."""
 
-    ``curve``: daily shapes by kind of day and slot, and the evening of sport. ``days``: kind of
-    local day and height of its sport, from the day before the first. ``growth``: what traffic over
-    capacity is, by step. ``outage``: first step and the one after it. ``out``: network card,
-    received share, processors, memory, GPU, power; integers, the first two in hundredths of a
-    percent of the capacity.
-    """
-    steps = out.shape[1]
-    first_day = start * 300 // 86_400 - 1
-    lanes = np.zeros((4, 2))
+    key: Any
+    start: int
+    traits: Any
+    curve: Any
+    """Daily shapes by kind of day and slot, and in the third row the evening of sport."""
+    days: Any
+    """Kind of local day, and height of its sport, from the day before the first."""
+    offsets: Any
+    """Of the local clock, seconds by step."""
+    release: Any
+    growth: Any
+    """What traffic over capacity is, by step, before day and week."""
+    outage: Any
+    """First step and the one after it."""
+
+
+@njit(cache=True, inline="always")
+def _move(key: Any, at: int, ends: Any, cells: Any, z: Any) -> None:
+    """Noise that hangs together: interpolated between the ends of each lane's cell; the last
+    number is the burst of the quarter of an hour, 1 mostly."""
+    for lane in range(4):
+        width = WIDTHS[lane]
+        cell = at // width
+        if cell != cells[lane]:
+            next_door = cell == cells[lane] + 1
+            ends[lane, 0] = ends[lane, 1] if next_door else _normal(_hash(key, lane, cell))
+            ends[lane, 1] = _normal(_hash(key, lane, cell + 1))
+            cells[lane] = cell
+            if lane == 2:
+                drawn = _hash(key, 9, cell)
+                z[4] = 1.0
+                if drawn >> np.uint64(48) < np.uint64(200):
+                    part = (float(drawn & np.uint64(0xFFFFFF)) + 1.0) / 16777217.0
+                    z[4] = min(2.0, 1.0 + 0.12 * (part**-0.5 - 1.0))
+        part = (at - cell * width) / width
+        z[lane] = ends[lane, 0] + (ends[lane, 1] - ends[lane, 0]) * part
+
+
+@njit(cache=True, inline="always")
+def _use(drive: Any, i: int, shape: float, z: Any, near: float) -> Any:
+    """Of the network card, before it bends."""
+    wave = 0.05 * z[0] + 0.04 * z[1] + 0.02 * z[2] + 0.012 * near
+    use = shape * drive.traits[LEVEL] * drive.growth[i] * z[4]
+    use *= (1.0 + drive.traits[RELEASE] * drive.release[i]) * (1.0 + drive.traits[NOISE] * wave)
+    if drive.outage[0] <= i < drive.outage[1]:
+        use *= 0.01 * (1.0 + 0.2 * near)
+    if use > KNEE:
+        over = (use - KNEE) / ROOM
+        use = KNEE + ROOM * over / (1.0 + over)
+    return max(use, 0.0004 + 0.0001 * abs(near))
+
+
+@njit(cache=True, inline="always")
+def _install(traits: Any, shape: float, use: float, z: Any, noise: Any) -> Any:
+    """Received share, processors, memory, GPU and power, for a use of the network card."""
+    near, far = noise
+    got = use * traits[IN_SHARE] * (1.0 + 0.05 * z[1] + 0.02 * far)
+    cpu = traits[CPU_BASE] + traits[CPU_SLOPE] * use + 0.012 * z[1] + 0.006 * far
+    memory = traits[MEMORY_BASE] + 0.012 * z[0] + 0.02 * z[3] + 0.06 * use
+    gpu = traits[GPU_BASE] * (0.75 + 0.25 * shape)
+    gpu *= 1.0 + 0.12 * z[0] + 0.15 * z[1] + 0.05 * far
+    gpu = min(max(gpu, 0.0), 1.0)
+    power = min(0.30 + 0.2 * cpu + 0.42 * gpu + 0.004 * near, 1.05)
+    return max(got, 0.0001), min(max(cpu, 0.01), 1.0), min(max(memory, 0.05), 0.98), gpu, power
+
+
+@njit(cache=True, nogil=True)
+def fill(drive: Any, out: Any) -> None:
+    """One PoP's steps, as many as ``out`` has columns: network card, received, processors, memory,
+    GPU, power; integers in hundredths of a percent, the first two of the card's capacity."""
+    first_day = drive.start * 300 // 86_400 - 1
+    ends = np.zeros((4, 2))
     cells = np.full(4, -1, np.int64)
-    widths = np.array([72, 12, 3, 144])
-    z = np.zeros(4)
-    burst = 1.0
-    noise = traits[NOISE]
-    for i in range(steps):
-        at = start + i
-        for lane in range(4):
-            cell = at // widths[lane]
-            if cell != cells[lane]:
-                if cell == cells[lane] + 1:
-                    lanes[lane, 0] = lanes[lane, 1]
-                else:
-                    lanes[lane, 0] = _normal(_hash(key, lane, cell))
-                lanes[lane, 1] = _normal(_hash(key, lane, cell + 1))
-                cells[lane] = cell
-                if lane == 2:
-                    drawn = _hash(key, 9, cell)
-                    burst = 1.0
-                    if drawn >> np.uint64(48) < np.uint64(200):
-                        part = (float(drawn & np.uint64(0xFFFFFF)) + 1.0) / 16777217.0
-                        burst = min(2.0, 1.0 + 0.12 * (part**-0.5 - 1.0))
-            part = (at - cells[lane] * widths[lane]) / widths[lane]
-            z[lane] = lanes[lane, 0] + (lanes[lane, 1] - lanes[lane, 0]) * part
-        local = at * 300 + offsets[i]
+    z = np.ones(5)
+    for i in range(out.shape[1]):
+        at = drive.start + i
+        _move(drive.key, at, ends, cells, z)
+        local = at * 300 + drive.offsets[i]
         day = local // 86_400
         slot = (local - day * 86_400) // 300
-        kind = int(days[0, day - first_day])
-        h = _hash(key, 10, at)
-        near = _normal(h)
-        far = _normal(_mix(h))
-        use = curve[kind, slot] + days[1, day - first_day] * curve[2, slot]
-        wave = 1.0 + noise * (0.05 * z[0] + 0.04 * z[1] + 0.02 * z[2] + 0.012 * near)
-        use *= traits[LEVEL] * growth[i] * (1.0 + traits[RELEASE] * release[i]) * wave * burst
-        if outage[0] <= i < outage[1]:
-            use *= 0.01 * (1.0 + 0.2 * far)
-        if use > KNEE:
-            over = (use - KNEE) / ROOM
-            use = KNEE + ROOM * over / (1.0 + over)
-        use = max(use, 0.0004 + 0.0001 * abs(near))
-        cpu = traits[CPU_BASE] + traits[CPU_SLOPE] * use + 0.012 * z[1] + 0.006 * far
-        memory = traits[MEMORY_BASE] + 0.012 * z[0] + 0.02 * z[3] + 0.06 * use
+        kind = int(drive.days[0, day - first_day])
+        h = _hash(drive.key, 10, at)
+        near, far = _normal(h), _normal(_mix(h))
+        shape = drive.curve[kind, slot]
+        sport = drive.days[1, day - first_day] * drive.curve[2, slot]
+        use = _use(drive, i, shape + sport, z, near)
+        busy = shape / drive.curve[0, 240]
+        got, cpu, memory, gpu, power = _install(drive.traits, busy, use, z, (near, far))
         out[0, i] = int(use * 10_000.0 + 0.5)
-        got = use * traits[IN_SHARE] * (1.0 + 0.05 * z[1] + 0.02 * far)
-        out[1, i] = int(max(got, 0.0001) * 10_000.0 + 0.5)
-        out[2, i] = int(min(max(cpu, 0.01), 1.0) * 1_000.0 + 0.5) * 10
-        out[3, i] = int(min(max(memory, 0.05), 0.98) * 1_000.0 + 0.5) * 10
-        if traits[GPU_BASE] > 0.0:
-            gpu = traits[GPU_BASE] * (0.75 + 0.25 * curve[kind, slot] / curve[0, 240])
-            gpu *= 1.0 + 0.12 * z[0] + 0.15 * z[1] + 0.05 * far
-            gpu = min(max(gpu, 0.0), 1.0)
+        out[1, i] = int(got * 10_000.0 + 0.5)
+        out[2, i] = int(cpu * 1_000.0 + 0.5) * 10
+        out[3, i] = int(memory * 1_000.0 + 0.5) * 10
+        if drive.traits[GPU_BASE] > 0.0:
             out[4, i] = int(gpu * 1_000.0 + 0.5) * 10
-            power = 0.30 + 0.2 * cpu + 0.42 * gpu + 0.004 * near
-            out[5, i] = int(min(power, 1.05) * 1_000.0 + 0.5) * 10
+            out[5, i] = int(power * 1_000.0 + 0.5) * 10
 
 
 @njit(cache=True, nogil=True)
-def night_sums(shares: Any, offsets: Any, start: int, unit: Any, alive: Any, sums: Any) -> None:
+def night_sums(drive: Any, shares: Any, unit: Any, alive: Any, sums: Any) -> None:
     """Add up one PoP: samples, use, capacity and bytes of the nights, then of all hours.
 
     ``unit``: bytes of a hundredth of a percent of the capacity, by step.
     """
     for i in range(alive[0], alive[1]):
-        clock = ((start + i) * 300 + offsets[i]) % 86_400
+        clock = ((drive.start + i) * 300 + drive.offsets[i]) % 86_400
         use = np.int64(shares[i])
+        whole = np.int64(unit[i]) // 1_000
         sums[4] += 1
         sums[5] += use
-        sums[6] += unit[i] * 10_000 // 1_000
-        sums[7] += unit[i] * use // 1_000
+        sums[6] += whole * 10_000
+        sums[7] += whole * use
         if clock >= NIGHT_FROM_S or clock < NIGHT_UNTIL_S:
             sums[0] += 1
             sums[1] += use
-            sums[2] += unit[i] * 10_000 // 1_000
-            sums[3] += unit[i] * use // 1_000
+            sums[2] += whole * 10_000
+            sums[3] += whole * use
 
 
 def key_of(seed: int, number: int) -> np.uint64:

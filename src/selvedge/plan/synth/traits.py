@@ -36,6 +36,7 @@ from selvedge.plan.synth.series import (
     RELEASE,
     SLOTS,
     TRAITS,
+    Drive,
     fill,
     key_of,
 )
@@ -278,19 +279,28 @@ def fill_trait(
 ) -> None:
     """A PoP's shares from a moment on, by the offsets of its clock; for single stretches."""
     from_s, offsets = when
-    steps = len(offsets)
-    until_s = from_s + steps * STEP_S
-    fill(
-        np.uint64(trait.key),
-        from_s // STEP_S,
-        trait.values,
-        trait.curve,
-        day_table(trait.place, period, from_s, until_s),
-        offsets,
-        release_height(period.releases, from_s, steps),
-        growth_of(trait, period, from_s, steps),
-        outage_steps(trait, from_s, until_s),
-        out,
+    fill(drive_of(trait, period, when, release_height(period.releases, from_s, len(offsets))), out)
+
+
+def drive_of(
+    trait: Trait,
+    period: Period,
+    when: tuple[int, npt.NDArray[np.int32]],
+    release: npt.NDArray[np.float32],
+) -> Drive:
+    """What moves a PoP from a moment on, by the offsets of its clock."""
+    from_s, offsets = when
+    until_s = from_s + len(offsets) * STEP_S
+    return Drive(
+        key=np.uint64(trait.key),
+        start=from_s // STEP_S,
+        traits=trait.values,
+        curve=trait.curve,
+        days=day_table(trait.place, period, from_s, until_s),
+        offsets=offsets,
+        release=release,
+        growth=growth_of(trait, period, from_s, len(offsets)),
+        outage=outage_steps(trait, from_s, until_s),
     )
 
 
