@@ -38,8 +38,10 @@ class Rows:
     flags: Ints
     exact: Ints
     """`out` as an integer, 0 where null."""
+    cpu: Ints
+    """Share of processors in use, 0 where null."""
     same: Bools
-    """Whether the row equals the one before it in every column."""
+    """Whether the row equals the one before it in every column but the flags."""
 
 
 @dataclass(slots=True)
@@ -60,6 +62,8 @@ class Grid:
     """The smallest sample of the hour."""
     flat: npt.NDArray[np.uint64]
     """The value that all samples of the hour have, if it is more than 0; else 0."""
+    flat_cpu: npt.NDArray[np.uint16]
+    """The share of processors in use that all samples of the hour have; 0 if they differ."""
     known: npt.NDArray[np.uint8]
     """Samples with bytes."""
     peak: npt.NDArray[np.float32]
@@ -85,6 +89,7 @@ class Grid:
             rest=nan[1],
             low=nan[2],
             flat=np.zeros(shape, np.uint64),
+            flat_cpu=np.zeros(shape, np.uint16),
             known=np.zeros(shape, np.uint8),
             peak=nan[3],
             capacity_low=np.full(shape, np.nan),
@@ -128,6 +133,9 @@ class Grid:
             self.peak[where] = most * 8 / STEP_S / least
         self.low[where] = np.where(known > 0, low, np.nan)
         self.flat[where] = np.where((low == high) & (known > 1), low, 0)
+        idle = table["cpu_low"].fill_null(0).to_numpy()
+        busy = table["cpu_high"].fill_null(0).to_numpy()
+        self.flat_cpu[where] = np.where((idle == busy) & (table["n"].to_numpy() > 1), idle, 0)
         self.known[where] = np.minimum(known, np.iinfo(np.uint8).max)
         self.capacity_low[where] = least
         self.capacity_high[where] = _reals(table, "capacity_high")
@@ -195,7 +203,7 @@ def _rows(table: pa.Table) -> Rows:
     same = np.zeros(table.num_rows, np.bool_)
     if table.num_rows > 1:
         same[1:] = True
-        for name in table.column_names:
+        for name in (one for one in table.column_names if one != "flags"):
             column = table[name]
             values = column.cast(pa.uint64()).fill_null(0).to_numpy()
             nulls = column.is_null().to_numpy()
@@ -207,5 +215,6 @@ def _rows(table: pa.Table) -> Rows:
         capacity=_reals(table, "capacity_bps"),
         flags=table["flags"].to_numpy().astype(np.int64),
         exact=table["out_bytes"].fill_null(0).to_numpy().astype(np.uint64).view(np.int64),
+        cpu=table["cpu_bp"].fill_null(0).to_numpy().astype(np.int64),
         same=same,
     )

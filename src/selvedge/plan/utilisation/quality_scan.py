@@ -25,7 +25,6 @@ SLOTS: Final = HOUR_S // STEP_S
 FULL: Final = (1 << SLOTS) - 1
 """The mask of an hour with all of its samples."""
 _SHIFT: Final = 32
-_USED: Final = ("pop", "at_s", "out_bytes", "in_bytes", "capacity_bps", "flags")
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -173,6 +172,8 @@ def _by_hour(rows: Any) -> Any:
         in_high=rows.in_bytes.max(),
         capacity_low=rows.capacity_bps.min(),
         capacity_high=rows.capacity_bps.max(),
+        cpu_low=rows.cpu_bp.min(),
+        cpu_high=rows.cpu_bp.max(),
         flags=rows.flags.max(),
     )
 
