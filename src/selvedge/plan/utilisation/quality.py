@@ -23,7 +23,7 @@ from selvedge.plan.history import (
     PopSite,
 )
 from selvedge.plan.utilisation.quality_clock import clock_finding, find_clocks, move_usual
-from selvedge.plan.utilisation.quality_grid import CELLS_MAX, Floats, Grid
+from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Floats, Grid
 from selvedge.plan.utilisation.quality_presence import (
     Lives,
     find_gaps,
@@ -111,7 +111,7 @@ class _Search:
             return
         span = (month_span(months[0])[0], month_span(months[-1])[1])
         hours = (span[1] - span[0]) // HOUR_S
-        block = max(CELLS_MAX // hours, 1)
+        block = min(max(CELLS_MAX // hours, 1), POPS_MAX)
         firsts = range(0, len(self._names), block)
         steps = (len(firsts) + 1) * len(months)
         nameless = list(self._nameless())

@@ -122,7 +122,7 @@ def _late_hours(plain: Floats, usual: Floats, days: Ints, noise: float) -> dict[
     hours = days[:, None] * DAY_H + np.arange(DAY_H)
     level = plain[hours] + usual[hours]
     moves = (0, *MOVED_H, *(DAY_H * other for other in range(1, 7)))
-    left = np.stack([_misfit(level - _at(usual, hours - move)) for move in moves])
+    left = _misfit(level - _at(usual, hours - np.array(moves)[:, None, None]))
     left = np.where(np.isnan(left), np.inf, left)
     moved, others = left[1 : 1 + len(MOVED_H)], left[1 + len(MOVED_H) :].min(axis=0)
     best = moved.argmin(axis=0)
