@@ -68,7 +68,9 @@ class Fleet:
         for _ in range(int(days[-1] / 60) + 1):
             self._happen(use)
         name = site.pop
-        self.out[name] = np.clip(use, 0, 0.98) * capacity * STEP_S / 8
+        full = use > 0.9  # near its limit a link queues: it carries less than is asked, unevenly
+        use[full] = 0.9 + 0.1 * np.tanh(use[full] - 0.9) * random.uniform(0.8, 1, full.sum())
+        self.out[name] = use * capacity * STEP_S / 8
         self.capacity[name] = np.full(size, capacity)
         self.flags[name] = np.zeros(size, np.uint8)
         self.there[name] = np.ones(size, np.bool_)

@@ -22,8 +22,8 @@ from selvedge.plan.history import (
     History,
     PopSite,
 )
-from selvedge.plan.utilisation.quality_clock import clock_finding, find_clock_runs
-from selvedge.plan.utilisation.quality_grid import CELLS_MAX, Bools, Floats, Grid
+from selvedge.plan.utilisation.quality_clock import clock_finding, find_clocks, move_usual
+from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Floats, Grid
 from selvedge.plan.utilisation.quality_presence import (
     Lives,
     find_gaps,
@@ -111,7 +111,7 @@ class _Search:
             return
         span = (month_span(months[0])[0], month_span(months[-1])[1])
         hours = (span[1] - span[0]) // HOUR_S
-        block = max(CELLS_MAX // hours, 1)
+        block = min(max(CELLS_MAX // hours, 1), POPS_MAX)
         firsts = range(0, len(self._names), block)
         steps = (len(firsts) + 1) * len(months)
         nameless = list(self._nameless())
@@ -137,6 +137,9 @@ class _Search:
         zones = [self._zone(name) for name in names]
         level = levels_of(grid)
         usual = usual_levels(level, grid.begin_s, zones)
+        clocks = find_clocks(level, usual, grid.begin_s, zones)
+        for pop, clock_runs in clocks.items():
+            usual[pop] = move_usual(usual[pop], clock_runs)
         level -= usual
         units = {pop: some for pop in range(len(names)) if (some := find_unit_runs(level[pop]))}
         wanted = wanted_hours(grid)
@@ -147,23 +150,8 @@ class _Search:
         lost = self._lost_months(span)
         for pop, name in enumerate(names):
             yield from _of_pop(grid, name, pop, units.get(pop, []), usual[pop], lost)
-        yield from self._clocks(grid, level, usual, units, zones)
-
-    def _clocks(
-        self,
-        grid: Grid,
-        above: Floats,
-        usual: Floats,
-        units: Mapping[int, list[UnitRun]],
-        zones: Sequence[str],
-    ) -> Iterator[Finding]:
-        for pop, some in units.items():
-            for run in some:
-                above[pop, run.first : run.until] = np.nan
-        zoned: Bools = np.array([bool(zone) for zone in zones])
-        for pop, clock_runs in find_clock_runs(above, usual, zoned).items():
-            for one in clock_runs:
-                yield clock_finding(self._names[grid.first + pop], grid.begin_s, one)
+            for one in clocks.get(pop, []):
+                yield clock_finding(name, grid.begin_s, one)
 
     def _zone(self, name: str) -> str:
         site = self._sites.get(name)

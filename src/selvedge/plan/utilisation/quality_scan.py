@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, TypeAlias
 
 import ibis
@@ -25,7 +26,6 @@ SLOTS: Final = HOUR_S // STEP_S
 FULL: Final = (1 << SLOTS) - 1
 """The mask of an hour with all of its samples."""
 _SHIFT: Final = 32
-_USED: Final = ("pop", "at_s", "out_bytes", "in_bytes", "capacity_bps", "flags")
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 
@@ -47,7 +47,7 @@ class Parts:
 
     def __init__(self, history: History, engine: Any = None) -> None:  # Any: Ibis has no base type
         self._engine = ibis.duckdb.connect() if engine is None else engine
-        self._history = history
+        self._turn = Lock()
         self._readable: dict[str, list[Path]] = {}
         self._rescued: dict[str, list[pa.Table]] = {}
         self.months = history.months()
@@ -84,7 +84,8 @@ class Parts:
         if (rows := self._table(month)) is None:
             return None
         try:
-            return question(rows).to_pyarrow()
+            with self._turn:
+                return question(rows).to_pyarrow()
         except Exception:
             # Each engine has its own errors for a damaged page: look for one, or it is ours.
             if not self._set_damaged_apart(month):
@@ -162,7 +163,7 @@ def _key(rows: Any) -> Any:
 def _by_hour(rows: Any) -> Any:
     one = ibis.literal(1, type="int64")
     slot = (rows.at_s.cast("int64") // STEP_S) % SLOTS
-    return rows.group_by(key=_key(rows)).agg(
+    found = rows.group_by(key=_key(rows)).agg(
         n=rows.count(),
         mask=(one << slot).sum().cast("int64"),
         known=rows.out_bytes.count(),
@@ -173,7 +174,31 @@ def _by_hour(rows: Any) -> Any:
         in_high=rows.in_bytes.max(),
         capacity_low=rows.capacity_bps.min(),
         capacity_high=rows.capacity_bps.max(),
+        cpu_low=rows.cpu_bp.min(),
+        cpu_high=rows.cpu_bp.max(),
         flags=rows.flags.max(),
+    )
+    unknown = ibis.literal(float("nan"), type="float64")
+    low = found.low.cast("float64")
+    is_flat = (found.known > 1) & (found.low == found.high)
+    is_flat_cpu = (found.n > 1) & (found.cpu_low == found.cpu_high)
+    high = ibis.greatest(found.high, ibis.coalesce(found.in_high, found.high)).cast("float64")
+    peak = high * (8 / STEP_S) / found.capacity_low.cast("float64").nullif(0)
+    rest = (found.total - low) / (found.known - 1).nullif(0)
+    return found.select(
+        "key",
+        n=found.n.cast("int32"),
+        mask=found.mask.cast("int32"),
+        known=found.known.cast("int32"),
+        mean=ibis.coalesce(found.total / found.known.nullif(0), unknown).cast("float32"),
+        low=ibis.coalesce(low, unknown).cast("float32"),
+        rest=ibis.coalesce(rest, unknown).cast("float32"),
+        peak=ibis.coalesce(peak, unknown).cast("float32"),
+        flat=ibis.ifelse(is_flat, found.low, 0).fill_null(0).cast("uint64"),
+        flat_cpu=ibis.ifelse(is_flat_cpu, found.cpu_low, 0).fill_null(0).cast("uint16"),
+        capacity_low=ibis.coalesce(found.capacity_low.cast("float64"), unknown),
+        capacity_high=ibis.coalesce(found.capacity_high.cast("float64"), unknown),
+        flags="flags",
     )
 
 

@@ -14,19 +14,21 @@ import numpy as np
 
 from selvedge.plan.history import STEP_S, Finding
 from selvedge.plan.utilisation.quality_grid import Bools, Floats, Grid
-from selvedge.plan.utilisation.quality_scan import HOUR_S, Ints
+from selvedge.plan.utilisation.quality_scan import HOUR_S
 
-FACTORS: Final = (8.0, 1_012.0)
-"""Bits for bytes; 1,000 and 1,024, which no traffic can tell apart."""
-FACTOR_TOLERANCE: Final = math.log(1.2)
-"""How far the run's level may be from the factor."""
+FACTORS: Final = {8.0: math.log(1.25), 1_012.0: math.log(1.5)}
+"""Bits for bytes; 1,000 and 1,024, which no traffic can tell apart. With each, how far from it the
+step at either end may be, as a logarithm: nothing natural is near a thousand, so that is wider."""
 SPREAD_TOLERANCE: Final = math.log(1.5)
 """How far nine of ten hours of a run may be from the run's own level."""
 HOURS_MIN: Final = 3
 """Whole hours of a run below which it may be an event."""
-BESIDE_H: Final = 24
-"""Hours before and after a run that it is compared with."""
-_STEP_MIN: Final = math.log(FACTORS[0]) - 0.4
+BESIDE_H: Final = (3, 6, 24)
+"""Hours on both sides of an end that are compared: the steadiest of these decides, because an event
+may begin or end beside the run."""
+_DAY_H: Final = 24
+_WEEK_H: Final = 168
+_STEP_MIN: Final = math.log(8.0) - 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,89 +44,126 @@ class UnitRun:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
+    """Positions among the known hours; those between are of neither level."""
+
     before: int
-    """Position, among the known hours, after the last one of the old level."""
+    """After the last hour of the old level."""
     after: int
-    """Position of the first one of the new."""
+    """The first of the new one."""
     factor: float
-    """Above 1 for a step up."""
+    """Below 1 for a step down."""
+
+    def turned(self, length: int) -> _Step:
+        """As it is seen from the end."""
+        return _Step(length - self.after, length - self.before, 1 / self.factor)
 
 
 def find_unit_runs(above: Floats) -> list[UnitRun]:
     """Runs of one PoP. `above`: the hours' logarithms above what is usual, nan: not known."""
     hours = np.flatnonzero(~np.isnan(above))
     known = above[hours]
-    steps = _steps(known)
-    found: list[UnitRun] = []
-    place = 0
-    while place < len(steps):
-        step = steps[place]
-        then = steps[place + 1] if place + 1 < len(steps) else None
-        if then is not None and math.isclose(step.factor * then.factor, 1.0):
-            if _is_run(known, step, then):
-                first, until = int(hours[step.before]), int(hours[then.after - 1]) + 1
-                found.append(UnitRun(first, until, step.factor, False))
-                place += 1
-        elif then is None and not found and (run := _open_run(hours, known, step)) is not None:
+    found: list[tuple[int, int, float, bool]] = []
+    for step in _steps(known):
+        if any(first - 2 <= step.after and step.before <= until + 2 for first, until, *_ in found):
+            continue
+        run = _run_from(known, step)
+        if run is None:
+            turned = _run_from(known[::-1], step.turned(len(known)))
+            if turned is not None:
+                first, until, factor, is_open = turned
+                run = (len(known) - until, len(known) - first, factor, is_open)
+        if run is not None:
             found.append(run)
-        place += 1
-    return found
+    return [
+        UnitRun(int(hours[first]), int(hours[until - 1]) + 1, factor, is_open)
+        for first, until, factor, is_open in sorted(found)
+    ]
 
 
 def _steps(known: Floats) -> list[_Step]:
-    """Where the level steps by one of the factors, within two hours."""
+    """Where the level steps by about one of the factors, within two hours."""
     if len(known) < 4 * HOURS_MIN:
         return []
-    wide = np.abs(known[2:] - known[:-2]) > _STEP_MIN
+    places = np.flatnonzero(np.abs(known[2:] - known[:-2]) > _STEP_MIN)
     found = []
-    places = np.flatnonzero(wide)
     for some in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
         if not len(some):
             continue
-        # Hours from `before` to `after` are of neither level, or of one of them: looked at later.
         before, after = int(some[0]) + 1, int(some[-1]) + 2
         if before < HOURS_MIN or after + HOURS_MIN > len(known):
             continue
         size = np.median(known[after : after + HOURS_MIN])
         size -= np.median(known[before - HOURS_MIN : before])
-        for factor in FACTORS:
-            if abs(abs(size) - math.log(factor)) <= 2 * FACTOR_TOLERANCE:
+        for factor, tolerance in FACTORS.items():
+            if abs(abs(size) - math.log(factor)) <= 2 * tolerance:
                 found.append(_Step(before, after, factor if size > 0 else 1 / factor))
     return found
 
 
+def _run_from(known: Floats, step: _Step) -> tuple[int, int, float, bool] | None:
+    """The run that begins with this step, until the level returns for hours, or to the end."""
+    sign = 1 if step.factor > 1 else -1
+    middle = float(np.median(known[max(step.before - HOURS_MIN, 0) : step.before]))
+    middle += math.log(step.factor) / 2
+    back = sign * (known[step.after :] - middle) < 0
+    for more in range(1, HOURS_MIN):
+        back[:-more] &= back[more:]
+        back[-more:] = False
+    if back.any():
+        end = step.after + int(np.argmax(back))
+        then = _Step(end - 1, min(end + 1, len(known)), 1 / step.factor)
+        is_run = _is_run(known, step, then)
+        return (step.before, end, step.factor, False) if is_run else None
+    is_run = _is_open_run(known, step)
+    return (step.before, len(known), step.factor, True) if is_run else None
+
+
 def _is_run(known: Floats, step: _Step, then: _Step) -> bool:
-    inside = known[step.after : then.before]
-    if len(inside) < HOURS_MIN:
+    inside, old, new = known[step.after : then.before], known[: step.before], known[then.after :]
+    if min(len(inside), len(old), len(new)) < HOURS_MIN:
         return False
-    beside = (known[max(step.before - BESIDE_H, 0) : step.before], known[then.after :][:BESIDE_H])
-    ends = (inside[:BESIDE_H], inside[-BESIDE_H:])
-    return _is_even(inside) and all(
-        abs(np.median(end) - np.median(side) - math.log(step.factor)) <= FACTOR_TOLERANCE
-        for end, side in zip(ends, beside, strict=True)
+    return (
+        _is_even(inside)
+        and _fits(old[::-1], inside, step.factor)
+        and _fits(new, inside[::-1], step.factor)
+        and _is_odd_one(inside, np.concatenate((old[-_DAY_H:], new[:_DAY_H])))
     )
+
+
+def _is_open_run(known: Floats, step: _Step) -> bool:
+    old, new = known[: step.before][-_WEEK_H:], known[step.after :]
+    if min(len(old), len(new)) < _DAY_H:
+        return False
+    size = np.median(new[:_WEEK_H]) - np.median(old)
+    factor = max(step.factor, 1 / step.factor)
+    if abs(abs(size) - math.log(factor)) > FACTORS[_nearest(factor)]:
+        return False
+    return _is_even(old) and _is_even(new) and _is_odd_one(new, old)
+
+
+def _fits(outside: Floats, inside: Floats, factor: float) -> bool:
+    """Whether the levels differ by the factor; both are given from their common end on."""
+    off = [
+        abs(float(np.median(inside[:hours]) - np.median(outside[:hours])) - math.log(factor))
+        for hours in BESIDE_H
+    ]
+    return min(off) <= FACTORS[_nearest(max(factor, 1 / factor))]
+
+
+def _nearest(factor: float) -> float:
+    return min(FACTORS, key=lambda one: abs(one - factor))
+
+
+def _is_odd_one(inside: Floats, outside: Floats) -> bool:
+    """Whether it is the inside that is not usual."""
+    return bool(abs(np.median(inside)) > abs(np.median(outside)))
 
 
 def _is_even(inside: Floats) -> bool:
     """Whether the day's shape goes on inside: slow drift of a long run is taken out."""
-    windows = [inside[at : at + 7 * BESIDE_H] for at in range(0, len(inside), 7 * BESIDE_H)]
+    windows = [inside[at : at + _WEEK_H] for at in range(0, len(inside), _WEEK_H)]
     off = np.concatenate([np.abs(window - np.median(window)) for window in windows])
     return bool(np.quantile(off, 0.9) <= SPREAD_TOLERANCE)
-
-
-def _open_run(hours: Ints, known: Floats, step: _Step) -> UnitRun | None:
-    """A step that nothing undid: the shorter side is the run, and a day must be on each."""
-    old, new = known[: step.before], known[step.after :]
-    if min(len(old), len(new)) < BESIDE_H:
-        return None
-    size = np.median(new[: 7 * BESIDE_H]) - np.median(old[-7 * BESIDE_H :])
-    if abs(size - math.log(step.factor)) > FACTOR_TOLERANCE / 2:
-        return None
-    if not (_is_even(old[-7 * BESIDE_H :]) and _is_even(new[: 7 * BESIDE_H])):
-        return None
-    if len(new) <= len(old):
-        return UnitRun(int(hours[step.before]), int(hours[-1]) + 1, step.factor, True)
-    return UnitRun(int(hours[0]), int(hours[step.after - 1]) + 1, 1 / step.factor, True)
 
 
 def edge_hours(run: UnitRun, hours: int) -> Bools:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from selvedge.plan.history import STEP_S, Finding, FindingKind, Flag
+from selvedge.plan.history import STEP_S, WHOLE_BP, Finding, FindingKind, Flag
 from selvedge.plan.utilisation.quality_grid import Bools, Floats, Grid, Rows, runs
 from selvedge.plan.utilisation.quality_scan import HOUR_S, SLOTS, Ints
 
@@ -18,10 +18,14 @@ OVER: Final = 1.02
 """Times its capacity that a link may seem to carry: clocks and frame overhead."""
 FROZEN_SAMPLES: Final = 24
 """Equal samples in a row, two hours of them, that no traffic produces."""
+FROZEN_SAMPLES_CPU: Final = 48
+"""The same for processors, whose share has fewer values."""
+COARSE: Final = 0.01
+"""Runs of hours with one share of processors, to all hours, above which a source is coarse."""
 FULL_LINK: Final = 0.9
-"""Of its capacity, from which a link may be full, and carry the same in every sample."""
+"""Of its capacity, from which a resource may be full, and show the same in every sample."""
 FROZEN_SAMPLES_FULL: Final = 288
-"""Equal samples in a row of a full link: a whole day."""
+"""Equal samples in a row of a full one: a whole day."""
 NEAR_ZERO: Final = 0.1
 """Of its neighbours, below which a single sample was cut short."""
 NEIGHBOURS: Final = 2.0
@@ -38,12 +42,24 @@ def wanted_hours(grid: Grid) -> Bools:
     flagged = (grid.flags & (Flag.LATE | Flag.RESET)) != 0
     # `flags` is the largest of the hour: another bit may hide one of these.
     flagged |= grid.flags > Flag.RESET
-    frozen = _around((grid.flat > 0) & (grid.known >= SLOTS // 2))
+    flat_cpu = grid.flat_cpu > 0
+    begins = flat_cpu[:, 0] + (flat_cpu[:, 1:] & ~flat_cpu[:, :-1]).sum(axis=1)
+    flat_cpu &= (begins <= COARSE * (grid.n > 0).sum(axis=1))[:, None]
+    flat = ((grid.flat > 0) & (grid.known >= SLOTS // 2)) | _lasting(flat_cpu, grid)
+    frozen = _around(flat)
     with np.errstate(invalid="ignore"):
         low = _around(grid.low < NEAR_ZERO * grid.rest)
         over = grid.peak > OVER
     found: Bools = grid.doubled | flagged | over | frozen | low | _capacity_hours(grid)
     return found
+
+
+def _lasting(flat: Bools, grid: Grid) -> Bools:
+    """Of hours with one share of processors, those beside another with the same."""
+    alike = np.zeros(flat.shape, np.bool_)
+    alike[:, 1:] = flat[:, 1:] & flat[:, :-1] & (grid.flat_cpu[:, 1:] == grid.flat_cpu[:, :-1])
+    alike[:, :-1] |= alike[:, 1:]
+    return alike
 
 
 def _around(hours: Bools) -> Bools:
@@ -150,24 +166,33 @@ def _over(name: str, rows: Rows) -> Iterator[Finding]:
 
 
 def _frozen(name: str, rows: Rows) -> Iterator[Finding]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        full = rows.out * 8 / STEP_S >= FULL_LINK * rows.capacity
+    stuck = list(_stuck(name, rows, "out_bytes", rows.exact, full))
+    yield from stuck
+    for one in _stuck(name, rows, "cpu_bp", rows.cpu, rows.cpu >= FULL_LINK * WHOLE_BP):
+        if not any(bytes_.from_s < one.until_s and one.from_s < bytes_.until_s for bytes_ in stuck):
+            yield one
+
+
+def _stuck(name: str, rows: Rows, series: str, values: Ints, full: Bools) -> Iterator[Finding]:
     whole = (rows.flags & Flag.SPREAD) == 0
     same = np.zeros(len(rows.at_s), np.bool_)
     near = np.diff(rows.at_s)
-    same[1:] = (rows.exact[1:] == rows.exact[:-1]) & (near > 0) & (near <= 3 * STEP_S)
-    same[1:] &= (rows.exact[1:] != 0) & whole[1:] & whole[:-1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        full = rows.out * 8 / STEP_S >= FULL_LINK * rows.capacity
+    same[1:] = (values[1:] == values[:-1]) & (near > 0) & (near <= 3 * STEP_S)
+    same[1:] &= (values[1:] != 0) & whole[1:] & whole[:-1]
+    least = FROZEN_SAMPLES if series == "out_bytes" else FROZEN_SAMPLES_CPU
     for first, after in runs(same):
         count = after - first + 1
-        if count >= (FROZEN_SAMPLES_FULL if full[first] else FROZEN_SAMPLES):
+        if count >= (FROZEN_SAMPLES_FULL if full[first] else least):
             yield Finding(
                 kind="frozen",
                 pop=name,
-                series="out_bytes",
+                series=series,
                 from_s=int(rows.at_s[first - 1]),
                 until_s=int(rows.at_s[after - 1]) + STEP_S,
                 count=count,
-                detail=f"{rows.exact[first]:,} bytes in each of {count:,} samples; kept as it is",
+                detail=f"{values[first]:,} in each of {count:,} samples; kept as it is",
             )
 
 
