@@ -20,6 +20,7 @@ from selvedge.plan.placement.relaxation import (
     FREE,
     OPEN,
     Ascent,
+    Problem,
     States,
     Steps,
     ascend,
@@ -29,6 +30,8 @@ from selvedge.plan.placement.relaxation import (
 TOLERANCE: Final = 1e-9
 """Of the cost: what is closer than that is the same cost."""
 _ITERATIONS: Final = 150
+_LACK: Final = 1e-7
+"""Of a row's largest coefficient: less is rounding."""
 _BYTES_MAX: Final = 512 * 1024 * 1024
 
 
@@ -46,9 +49,7 @@ class Node:
 class Tree:
     """All nodes so far, and those that are still open, by bound."""
 
-    lists: Lists
-    p: int
-    sites: int
+    problem: Problem
     unit: int
     """What every cost is a multiple of; 0 for none."""
     parent: list[int] = field(default_factory=list)
@@ -58,6 +59,11 @@ class Tree:
     waiting: list[tuple[float, int, Node]] = field(default_factory=list)
     shut: float = np.inf
     """The least bound among nodes that were not searched any further."""
+
+    @property
+    def p(self) -> int:
+        """How many sites may be open."""
+        return int(self.problem.p[0])
 
     def bound(self, cost: float) -> float:
         """What no choice beats."""
@@ -91,7 +97,7 @@ class Tree:
         self, parent: Node | None, split: tuple[int, int], states: States, at: tuple[Ascent, float]
     ) -> Node:
         found, cost = at
-        bound = evaluate(self.lists, found.multipliers, states, self.p, found)
+        bound = evaluate(self.problem, found.multipliers, states, found)
         if parent is not None:
             bound = max(bound, parent.bound)
         number = len(self.parent)
@@ -130,17 +136,28 @@ class Tree:
             at = copy_of(node.at)
             steps = Steps(cost, self.enough(cost), _ITERATIONS, 0.1, 0.1)
             settle(states, self.p)
-            price_out(self.lists, states, self.p, at)
-            ascend(self.lists, states, self.p, at, steps)
+            price_out(self.problem.lists, states, self.p, at)
+            ascend(self.problem, states, at, steps)
             child = self._add(node, (site, value), states, (at, cost))
             self.wait(child, cost)
             found.append(child)
         return found
 
+    def _price_rows(self, states: States, at: Ascent, cost: float) -> None:
+        """Where the sites that are left break a row, a price of it that says so."""
+        rows, clients = self.problem.rows, len(self.problem.lists.reach)
+        for number, least in enumerate(rows.least):
+            own = slice(rows.start[number], rows.start[number + 1])
+            is_open = states[rows.site[own]] == OPEN
+            lacks = least - float(rows.coefficient[own][is_open].sum())
+            if lacks > _LACK:
+                at.multipliers[clients + number] = 4 * cost / lacks
+
     def _end(self, node: Node, cost: float) -> list[Node]:
         """Give a node without a choice the multipliers that say what it costs."""
         at = copy_of(node.at)
-        price_out(self.lists, node.states, self.p, at)
+        price_out(self.problem.lists, node.states, self.p, at)
+        self._price_rows(node.states, at, cost)
         child = self.refine(node, node.states, at, cost)
         self._shut(child, cost)
         return [child]
@@ -173,7 +190,7 @@ def price_out(lists: Lists, states: States, p: int, at: Ascent) -> None:
     lives = (states[lists.order] != CLOSED) & np.isfinite(lists.cost)
     nearest = np.where(lives, lists.cost, np.inf).min(axis=1)
     reached = np.isfinite(nearest)
-    at.multipliers[reached] = nearest[reached]
+    at.multipliers[: len(nearest)][reached] = nearest[reached]
 
 
 def fix(states: States, worth: Floats, at: tuple[float, int, float]) -> None:
@@ -185,9 +202,9 @@ def fix(states: States, worth: Floats, at: tuple[float, int, float]) -> None:
     if left <= 0:
         states[is_free] = CLOSED
         return
-    following = free[left] if left < len(free) else 0.0
-    if left <= len(free):
-        states[is_free & (bound + (worth - free[left - 1]) > enough)] = CLOSED
+    last = min(free[left - 1], 0.0) if left <= len(free) else 0.0
+    following = min(free[left], 0.0) if left < len(free) else 0.0
+    states[is_free & (bound + (worth - last) > enough)] = CLOSED
     states[(states == FREE) & (bound + (following - worth) > enough)] = OPEN
     settle(states, p)
 

@@ -16,8 +16,9 @@ Rounding. A bound is a sum of at most `n (m + 1) + m` terms, each exact but for 
 that is off by at most `u = 2^-53` of its result. Summed in any order, k numbers are off by at most
 `k u / (1 - k u)` times the sum of their magnitudes (Higham, Accuracy and Stability of Numerical
 Algorithms, 2002, 4.2), and a worth is a sum of n, the bound a sum of n + m. The checker takes
-`4 (n + m + 2) u` of the sum of all magnitudes away from every bound, which is more than both; for
-4,100 by 4,100 that is some 10^-11 of the cost. A cost is summed by `math.fsum`, which rounds once.
+`4 (n + m + r + 2) u` of the sum of all magnitudes (r rows, each scaled by one rounding) away from
+every bound, which is more than both; for 4,100 by 4,100 that is some 10^-11 of the cost. A cost is
+summed by `math.fsum`, which rounds once.
 Where all costs are multiples of a whole number the bound is then raised to the next multiple.
 """
 
@@ -49,7 +50,7 @@ class Certificate:
     value: npt.NDArray[np.int8]
     """Whether that site is open (1) or closed (0) here."""
     multipliers: Floats
-    """Nodes by clients."""
+    """Nodes by clients, then rows."""
 
     def save(self, path: Path, sites: Indices) -> None:
         """Keep it, with the answer that it is about. Raises `OSError`."""
@@ -134,22 +135,32 @@ class _Check:
 
     def __init__(self, median: Median, cost: float, unit: int) -> None:
         self._median, self._cost, self._unit = median, cost, unit
+        self._table = median.row_table()
 
     def bound(self, states: npt.NDArray[np.int8], multipliers: Floats) -> float:
         """The bound of all choices that agree with the states; fixes states in place."""
         if not np.all(np.isfinite(multipliers)):
             raise BadPlan("a multiplier of the certificate is not finite.")
+        if np.any(multipliers[self._median.clients :] < 0):
+            raise BadPlan("a row's multiplier is below 0: it proves nothing.")
         lives = np.flatnonzero(states != CLOSED)
-        worth = _worths(self._median.by_site, lives, multipliers)
-        error = 4 * (self._median.clients + self._median.sites + 2) * _UNIT
-        error *= float(np.abs(multipliers).sum() - worth.sum())
+        median, clients = self._median, self._median.clients
+        worth = _worths(median.by_site, lives, multipliers[:clients])
+        size = float(np.abs(multipliers[:clients]).sum() - worth.sum())
+        table, prices = self._table, multipliers[clients:]
+        priced = np.repeat(prices, np.diff(table.start)) * table.coefficient
+        rowed = np.bincount(table.site, priced, median.sites)[lives]
+        size += float(np.abs(prices * table.least).sum() + np.abs(priced).sum())
+        worth = worth - rowed
+        error = 4 * (clients + median.sites + len(prices) + 2) * _UNIT * size
         is_open = states[lives] == OPEN
         left = self._median.p - int(is_open.sum())
         if left < 0:
             return math.inf
         free = np.sort(worth[~is_open])
-        taken = free[:left]
-        found = math.fsum(multipliers) + math.fsum(worth[is_open]) + math.fsum(taken) - error
+        taken = np.minimum(free[:left], 0.0)
+        found = math.fsum(multipliers[:clients]) + math.fsum(prices * table.least)
+        found += math.fsum(worth[is_open]) + math.fsum(taken) - error
         self._fix(states, lives, worth, (found, left, free))
         return self.rounded(found)
 
@@ -162,9 +173,9 @@ class _Check:
     ) -> None:
         found, left, free = at
         is_free = states[lives] == FREE
-        last = free[left - 1] if 0 < left <= len(free) else 0.0
-        following = free[left] if left < len(free) else 0.0
-        closes = is_free & self._past(found + (worth - last)) & (left <= len(free))
+        last = min(free[left - 1], 0.0) if 0 < left <= len(free) else 0.0
+        following = min(free[left], 0.0) if left < len(free) else 0.0
+        closes = is_free & self._past(found + (worth - last))
         opens = is_free & self._past(found + (following - worth))
         if left == 0:
             closes, opens = is_free, np.zeros_like(is_free)
@@ -196,12 +207,17 @@ def _check_answer(median: Median, sites: npt.NDArray[np.int64]) -> list[int]:
         raise BadPlan(f"the answer opens a site twice, or more than {median.p}.")
     if not set(median.fixed) <= set(answer) or set(median.barred) & set(answer):
         raise BadPlan("the answer closes a fixed site or opens a barred one.")
+    is_open = np.zeros(median.sites, np.bool_)
+    is_open[answer] = True
+    for row in median.rows:
+        if not row.holds(is_open):
+            raise BadPlan(f"the answer breaks a rule: {row.name}.")
     return answer
 
 
 def _check_tree(median: Median, found: Certificate) -> list[list[int]]:
     nodes = len(found.parent)
-    if found.multipliers.shape != (nodes, median.clients) or nodes == 0:
+    if found.multipliers.shape != (nodes, median.clients + len(median.rows)) or nodes == 0:
         raise BadPlan("the certificate is of another instance: its multipliers do not fit.")
     children: list[list[int]] = [[] for _ in range(nodes)]
     for node in range(1, nodes):

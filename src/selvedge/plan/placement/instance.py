@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,36 @@ from selvedge.plan.placement.neighbours import Flags, Floats
 
 _WHOLE_MAX: Final = float(2**53)
 """Up to here sums of whole numbers are exact in floats, in whatever order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A rule on the sites alone: the sum of `coefficients` over the open `sites` is at least
+    `least`. What may be spent at most is written with both sides negative."""
+
+    name: str
+    """As a person would say it: `at least 2 sites in DE`."""
+    sites: npt.NDArray[np.int32]
+    coefficients: Floats
+    least: float
+
+    def sum_over(self, is_open: Flags) -> float:
+        """What open sites come to."""
+        return math.fsum(self.coefficients[is_open[self.sites]])
+
+    def holds(self, is_open: Flags) -> bool:
+        """Whether they keep the rule, but for rounding."""
+        slack = 1e-9 * max(1.0, float(np.abs(self.coefficients).sum()))
+        return self.sum_over(is_open) >= self.least - slack
+
+
+class RowTable(NamedTuple):
+    """Rows as compiled code reads them, one after the other."""
+
+    start: npt.NDArray[np.int32]
+    site: npt.NDArray[np.int32]
+    coefficient: Floats
+    least: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +63,7 @@ class Median:
     p: int
     fixed: tuple[int, ...] = ()
     barred: tuple[int, ...] = ()
+    rows: tuple[Row, ...] = ()
 
     @property
     def sites(self) -> int:
@@ -64,6 +95,22 @@ class Median:
             unit = math.gcd(unit, int(np.gcd.reduce(whole)) if whole.size else 0)
         return unit
 
+    def row_table(self) -> RowTable:
+        """The rows, each divided by its largest coefficient: a bound does not mind."""
+        scale = [max(float(np.abs(row.coefficients).max(initial=0.0)), 1e-300) for row in self.rows]
+        sizes = [len(row.sites) for row in self.rows]
+        return RowTable(
+            np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
+            np.concatenate([np.zeros(0, np.int32), *(row.sites for row in self.rows)]),
+            np.concatenate(
+                [
+                    np.zeros(0),
+                    *(row.coefficients / one for row, one in zip(self.rows, scale, strict=True)),
+                ]
+            ),
+            np.array([row.least / one for row, one in zip(self.rows, scale, strict=True)]),
+        )
+
     def barred_flags(self) -> Flags:
         """By site: whether it may not be opened."""
         flags = np.zeros(self.sites, np.bool_)
@@ -77,6 +124,8 @@ def make_median(
     p: int,
     fixed: Sequence[int] = (),
     barred: Sequence[int] = (),
+    *,
+    rows: Sequence[Row] = (),
 ) -> Median:
     """A problem from costs of clients by sites. Raises `BadPlan` for what cannot be solved."""
     costs, weights = np.asarray(costs, np.float64), np.asarray(weights, np.float64)
@@ -98,7 +147,9 @@ def make_median(
         raise BadPlan(f"site {min(both)} is both fixed and barred; drop one of the two.")
     asks = np.flatnonzero(weights > 0)
     by_site = np.ascontiguousarray((costs[asks] * weights[asks, None]).T)
-    found = Median(by_site, p, tuple(sorted(set(fixed))), tuple(sorted(set(barred))))
+    if not asks.size:
+        asks, by_site = np.zeros(1, np.intp), np.zeros((costs.shape[1], 1))  # Nobody asks.
+    found = Median(by_site, p, tuple(sorted(set(fixed))), tuple(sorted(set(barred))), tuple(rows))
     _check_reach(found, asks)
     return found
 

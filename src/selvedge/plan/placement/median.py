@@ -20,7 +20,14 @@ from selvedge.plan.placement.branching import TOLERANCE, Tree, copy_of, likely_s
 from selvedge.plan.placement.certificate import CLOSED, OPEN, Certificate, gap_of
 from selvedge.plan.placement.instance import Median
 from selvedge.plan.placement.neighbours import Indices, Lists, sort_neighbours, without
-from selvedge.plan.placement.relaxation import Ascent, States, Steps, ascend, make_ascent
+from selvedge.plan.placement.relaxation import (
+    Ascent,
+    Problem,
+    States,
+    Steps,
+    ascend,
+    make_ascent,
+)
 from selvedge.plan.placement.swaps import (
     Search,
     begin,
@@ -79,15 +86,12 @@ Tell = Callable[[str, float, float], None]
 """Hears the phase, the cost and the bound as they come."""
 
 
-def solve(median: Median, effort: Effort | None = None, tell: Tell | None = None) -> Answer:
-    """The best sites found, with the bound and its certificate.
-
-    Raises `BadPlan` where so few sites cannot reach every client.
-    """
-    return _Solver(median, effort or Effort(), tell or _say_nothing).run()
+def solve_free(median: Median, effort: Effort, tell: Tell) -> Answer:
+    """The best sites found where no rule holds but the number of them; see `solving.solve`."""
+    return _Solver(median, effort, tell).run()
 
 
-def _say_nothing(phase: str, cost: float, bound: float) -> None:
+def say_nothing(phase: str, cost: float, bound: float) -> None:
     """Nobody listens."""
 
 
@@ -118,7 +122,9 @@ class _Solver:
         self._cost = np.inf
         self._best: Indices = np.zeros(0, np.int32)
         self._elites: list[tuple[float, Indices]] = []
-        self._tree = Tree(self._lists, self._p, median.sites, median.whole_unit())
+        table, p = median.row_table(), np.array([self._p])
+        self._problem = Problem(self._lists, table, p)
+        self._tree = Tree(self._problem, median.whole_unit())
 
     def run(self) -> Answer:
         """All of it, in order."""
@@ -177,7 +183,7 @@ class _Solver:
 
     def _ascend(self, at: Ascent, how: tuple[int, float, float]) -> float:
         steps = Steps(self._cost, self._tree.enough(self._cost), *how)
-        return float(ascend(self._lists, self._states, self._p, at, steps))
+        return float(ascend(self._problem, self._states, at, steps))
 
     def _round(self, at: Ascent, rounds: int) -> None:
         """Search from where the averages point."""
@@ -186,7 +192,7 @@ class _Solver:
         self._note(iterate(self._search, self._lists, self._median.by_site, rounds))
 
     def _bound_root(self) -> Ascent:
-        at = make_ascent(self._lists, self._median.sites)
+        at = make_ascent(self._lists, self._problem.rows, self._median.sites)
         for how in _ROOT:
             bound = self._ascend(at, how)
             self._round(at, 5)
@@ -213,7 +219,9 @@ class _Solver:
         """Take the sites that are closed for good out of the lists."""
         closed = self._states == CLOSED
         if np.count_nonzero(~closed) < 0.7 * self._lists.order.shape[1]:
-            self._lists = self._tree.lists = without(self._lists, closed)
+            self._lists = without(self._lists, closed)
+            self._problem = self._problem._replace(lists=self._lists)
+            self._tree.problem = self._problem
             self._search.may_open[closed] = False
 
     def _prove(self) -> None:

@@ -6,7 +6,8 @@ are those worth most (Cornuejols, Fisher and Nemhauser, Management Science 23, 1
 multipliers whatever the sum of them and of those `p` worths is a lower bound, so that how they were
 found needs no trust. They are found by the volume algorithm (Barahona and Anbil, Mathematical
 Programming 87, 2000), whose averages of the choices are close to a solution of the linear
-programme: they start the search and choose where to branch.
+programme: they start the search and choose where to branch. Rules on the sites alone (a budget,
+minimums) are priced in the same way; a site may then be worth less than nothing, and stays closed.
 """
 
 from __future__ import annotations
@@ -17,16 +18,26 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from selvedge.plan.placement.instance import RowTable
 from selvedge.plan.placement.neighbours import Flags, Floats, Lists
 
 FREE, OPEN, CLOSED = 0, 1, 2
 States = npt.NDArray[np.int8]
 
 
+class Problem(NamedTuple):
+    """What the relaxation reads. `p` is one number."""
+
+    lists: Lists
+    rows: RowTable
+    p: npt.NDArray[np.int64]
+
+
 class Ascent(NamedTuple):
     """Multipliers on their way up, and what is known at the best of them."""
 
     multipliers: Floats
+    """By client, then by row."""
     worth: Floats
     chosen: Flags
     shares: Floats
@@ -45,10 +56,43 @@ class Steps(NamedTuple):
     mix: float
 
 
-def make_ascent(lists: Lists, sites: int) -> Ascent:
-    """One that begins with the cost of each client's nearest site."""
+def make_ascent(lists: Lists, rows: RowTable, sites: int) -> Ascent:
+    """One that begins with the cost of each client's nearest site, and nothing for rows."""
     start = np.where(lists.reach > 0, lists.cost[:, 0], 0.0)
-    return Ascent(start.copy(), np.zeros(sites), np.zeros(sites, np.bool_), np.zeros(sites))
+    return Ascent(
+        np.concatenate([start, np.zeros(len(rows.least))]),
+        np.zeros(sites),
+        np.zeros(sites, np.bool_),
+        np.zeros(sites),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _ranked(values: Floats, count: int, rank: int) -> float:
+    """The value of that rank among the first `count`, which are put in disorder (Hoare, 1961).
+
+    NumPy's own takes Numba five seconds to compile.
+    """
+    low, high = 0, count - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            high = j
+        elif rank >= i:
+            low = i
+        else:
+            break
+    return float(values[rank])
 
 
 @njit(cache=True, nogil=True)
@@ -69,12 +113,12 @@ def choose(worth: Floats, states: States, p: int, chosen: Flags) -> float:
         return total
     limit, room = np.inf, left
     if left < count:
-        limit = np.partition(free[:count], left - 1)[left - 1]
+        limit = _ranked(free.copy(), count, left - 1)
         for k in range(count):
             if free[k] < limit:
                 room -= 1
     for j in range(len(worth)):
-        if states[j] != FREE or worth[j] > limit:
+        if states[j] != FREE or worth[j] > limit or worth[j] >= 0.0:
             continue
         if worth[j] == limit:
             if room <= 0:
@@ -86,12 +130,20 @@ def choose(worth: Floats, states: States, p: int, chosen: Flags) -> float:
 
 
 @njit(cache=True, nogil=True)
-def evaluate(lists: Lists, multipliers: Floats, states: States, p: int, at: Ascent) -> float:
+def evaluate(problem: Problem, multipliers: Floats, states: States, at: Ascent) -> float:
     """The bound of multipliers; `at.worth` and `at.chosen` are filled."""
-    worth = at.worth
+    lists, rows, worth = problem.lists, problem.rows, at.worth
     worth[:] = 0.0
     total = 0.0
-    for i in range(len(multipliers)):
+    clients = len(lists.reach)
+    for r in range(len(rows.least)):
+        price = multipliers[clients + r]
+        if price == 0.0:
+            continue
+        total += price * rows.least[r]
+        for k in range(rows.start[r], rows.start[r + 1]):
+            worth[rows.site[k]] -= price * rows.coefficient[k]
+    for i in range(clients):
         price = multipliers[i]
         total += price
         order, cost = lists.order[i], lists.cost[i]
@@ -100,13 +152,21 @@ def evaluate(lists: Lists, multipliers: Floats, states: States, p: int, at: Asce
             if c >= price:
                 break
             worth[order[k]] += c - price
-    return total + choose(worth, states, p, at.chosen)
+    return total + choose(worth, states, problem.p[0], at.chosen)
 
 
 @njit(cache=True, nogil=True)
-def _slack(lists: Lists, multipliers: Floats, chosen: Flags, slack: Floats) -> None:
-    """By client: one, less how many of the chosen sites would serve it."""
-    for i in range(len(multipliers)):
+def _slack(problem: Problem, multipliers: Floats, chosen: Flags, slack: Floats) -> None:
+    """By client: one, less how many of the chosen sites would serve it; by row: what it lacks."""
+    lists, rows = problem.lists, problem.rows
+    clients = len(lists.reach)
+    for r in range(len(rows.least)):
+        lacks = rows.least[r]
+        for k in range(rows.start[r], rows.start[r + 1]):
+            if chosen[rows.site[k]]:
+                lacks -= rows.coefficient[k]
+        slack[clients + r] = max(lacks, 0.0) if multipliers[clients + r] == 0.0 else lacks
+    for i in range(clients):
         price = multipliers[i]
         order, cost = lists.order[i], lists.cost[i]
         left = 1.0
@@ -140,31 +200,31 @@ def _mixing(slack: Floats, mean: Floats, most: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def ascend(lists: Lists, states: States, p: int, best: Ascent, steps: Steps) -> float:
+def ascend(problem: Problem, states: States, best: Ascent, steps: Steps) -> float:
     """Better multipliers than those of `best`, in place; their bound.
 
     `best.shares` is the average of the choices on the way.
     """
-    clients = len(best.multipliers)
+    length = len(best.multipliers)
     at = Ascent(best.multipliers.copy(), best.worth.copy(), best.chosen.copy(), best.shares.copy())
-    bound = evaluate(lists, best.multipliers, states, p, best)
-    slack, mean = np.empty(clients), np.empty(clients)
-    _slack(lists, best.multipliers, best.chosen, mean)
+    bound = evaluate(problem, best.multipliers, states, best)
+    slack, mean = np.empty(length), np.empty(length)
+    _slack(problem, best.multipliers, best.chosen, mean)
     best.shares[:] = 0.0
     best.shares[best.chosen] = 1.0
     scale, mix, reds, since, before = steps.scale, steps.mix, 0, 0, bound
     for _ in range(steps.iterations):
-        length = _dot(mean, mean)
-        if bound >= steps.enough or length < 1e-12:
+        square = _dot(mean, mean)
+        if bound >= steps.enough or square < 1e-12:
             break
-        step = scale * max(steps.target - bound, 1e-7 * abs(steps.target)) / length
-        for i in range(clients):
+        step = scale * max(steps.target - bound, 1e-7 * abs(steps.target)) / square
+        for i in range(length):
             at.multipliers[i] = max(0.0, best.multipliers[i] + step * mean[i])
-        found = evaluate(lists, at.multipliers, states, p, at)
-        _slack(lists, at.multipliers, at.chosen, slack)
+        found = evaluate(problem, at.multipliers, states, at)
+        _slack(problem, at.multipliers, at.chosen, slack)
         share = _mixing(slack, mean, mix)
         along = _dot(slack, mean)
-        for i in range(clients):
+        for i in range(length):
             mean[i] += share * (slack[i] - mean[i])
         for j in range(len(at.worth)):
             best.shares[j] += share * ((1.0 if at.chosen[j] else 0.0) - best.shares[j])
