@@ -39,7 +39,7 @@ from selvedge.plan.utilisation.quality_units import (
     find_unit_runs,
     unit_finding,
 )
-from selvedge.plan.utilisation.quality_usual import levels_of, usual_levels
+from selvedge.plan.utilisation.quality_usual import LocalTime, levels_of, usual_levels
 from selvedge.plan.utilisation.quality_values import find_values, wanted_hours
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -112,6 +112,7 @@ class _Search:
         span = (month_span(months[0])[0], month_span(months[-1])[1])
         hours = (span[1] - span[0]) // HOUR_S
         block = min(max(CELLS_MAX // hours, 1), POPS_MAX)
+        self._local = LocalTime.of([self._zone(name) for name in self._names], span[0], hours)
         firsts = range(0, len(self._names), block)
         steps = (len(firsts) + 1) * len(months)
         nameless = list(self._nameless())
@@ -134,10 +135,10 @@ class _Search:
 
     def _look(self, grid: Grid, span: tuple[int, int]) -> Iterator[Finding]:
         names = self._names[grid.first : grid.first + len(grid.n)]
-        zones = [self._zone(name) for name in names]
+        local = self._local.part(grid.first, grid.first + len(names))
         level = levels_of(grid)
-        usual = usual_levels(level, grid.begin_s, zones)
-        clocks = find_clocks(level, usual, grid.begin_s, zones)
+        usual = usual_levels(level, local)
+        clocks = find_clocks(level, usual, local)
         for pop, clock_runs in clocks.items():
             usual[pop] = move_usual(usual[pop], clock_runs)
         level -= usual
