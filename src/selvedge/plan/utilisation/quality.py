@@ -173,7 +173,8 @@ class _Search:
 
     def _nameless(self) -> Iterator[Finding]:
         """Rows of numbers beyond the manifest's PoPs."""
-        for month in self._parts.months:
+        beyond = [month for month, most in self._parts.pops_max.items() if most >= len(self._names)]
+        for month in beyond:
             table = self._parts.hours(month, len(self._names), 1 << 16)
             if table is None or not table.num_rows:
                 continue
