@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Any, Final, TypeAlias
 
 import ibis
@@ -47,7 +47,7 @@ class Parts:
 
     def __init__(self, history: History, engine: Any = None) -> None:  # Any: Ibis has no base type
         self._engine = ibis.duckdb.connect() if engine is None else engine
-        self._turn = Lock()
+        self._turn = RLock()
         self._readable: dict[str, list[Path]] = {}
         self._rescued: dict[str, list[pa.Table]] = {}
         self._tables: dict[str, Any] = {}  # by month, of Ibis
@@ -84,16 +84,17 @@ class Parts:
         return self._ask(month, ask)
 
     def _ask(self, month: str, question: Any) -> pa.Table | None:
-        if (rows := self._table(month)) is None:
-            return None
-        try:
-            with self._turn:
+        # One thread at a time: a connection is not to be shared.
+        with self._turn:
+            if (rows := self._table(month)) is None:
+                return None
+            try:
                 return question(rows).to_pyarrow()
-        except Exception:
-            # Each engine has its own errors for a damaged page: look for one, or it is ours.
-            if not self._set_damaged_apart(month):
-                raise
-        return self._ask(month, question)
+            except Exception:
+                # Each engine has its own errors for a damaged page: look for one, or it is ours.
+                if not self._set_damaged_apart(month):
+                    raise
+            return self._ask(month, question)
 
     def _table(self, month: str) -> Any:
         if month not in self._tables:
