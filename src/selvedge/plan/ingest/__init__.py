@@ -1,6 +1,9 @@
 """From what operators have to a history: counters, series, logs, tables."""
 
+from selvedge.plan.ingest.accounts import Account
 from selvedge.plan.ingest.forms import FORMS
+from selvedge.plan.ingest.ingestion import Ingestion, Watcher
+from selvedge.plan.ingest.mapping import Mapping, read_mapping
 from selvedge.plan.ingest.reading import BATCH_ROWS, BYTES, MEASURES, Batch, Form, Kind, SourceFile
 
 __all__ = [
@@ -8,8 +11,13 @@ __all__ = [
     "BYTES",
     "FORMS",
     "MEASURES",
+    "Account",
     "Batch",
     "Form",
+    "Ingestion",
     "Kind",
+    "Mapping",
     "SourceFile",
+    "Watcher",
+    "read_mapping",
 ]

@@ -12,62 +12,17 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 
-from selvedge.plan.history import SHARES, BadPlan, Finding
+from selvedge.plan.history import BadPlan, Finding
+from selvedge.plan.ingest.mapping import Mapping
+from selvedge.plan.ingest.measures import BYTES, EXTRAS, MEASURES, Kind
 
-if TYPE_CHECKING:
-    from selvedge.plan.ingest.mapping import Mapping
-
-
-class Kind(StrEnum):
-    """What the numbers of a batch mean in time."""
-
-    COUNTER = "counter"
-    """Running totals, seen at `at_ms`: differences count. Wraps and resets are looked for."""
-    GAUGE = "gauge"
-    """Levels, seen at `at_ms`: an interval has their mean. Bytes are bytes per second here."""
-    INTERVAL = "interval"
-    """Whole intervals, from `at_ms` for `step_s`: the same one twice is a duplicate."""
-    AMOUNT = "amount"
-    """Something that happened at `at_ms`, or from then until `until_ms`: amounts add up.
-
-    For log lines and flows. A reader adds up its own first: a row per PoP and five minutes.
-    """
-
-
-BYTES: Final = ("out_bytes", "in_bytes")
-MEASURES: Final = (
-    *BYTES,
-    "capacity_bps",
-    *SHARES,
-    *("cpu_idle_ms", "memory_free_bytes", "memory_total_bytes", "power_w", "gpu_power_w"),
-)
-"""Columns a batch may have, each null where not measured.
-
-- `out_bytes`, `in_bytes`: as in a history; several series of a PoP are added up
-- `capacity_bps`: what the series can carry, one way; several series are added up
-- `cpu_bp`, `memory_bp`, `gpu_bp`, `power_bp`: hundredths of a percent; the mean of several series
-- `cpu_idle_ms`: COUNTER only, one series a processor: milliseconds it had nothing to do
-- `memory_free_bytes`, `memory_total_bytes`: GAUGE only, one series a host
-- `power_w`, `gpu_power_w`: GAUGE only, in watts, for the fleet file's `power_limit_kw`
-"""
-EXTRAS: Final = ("pop", "series", "at_ms", "until_ms", "flags", "uptime_ms", "width")
-"""The other columns of a batch. `pop` and `at_ms` must be there.
-
-- `pop`: string or dictionary of strings, as the source names it
-- `series`: string or dictionary: interface, host, processor; leave it out where there is one
-- `at_ms`, `until_ms`: int64, milliseconds since 1970-01-01 UTC
-- `flags`: uint8, `Flag`, for what only the reader knows (SAMPLED, LATE)
-- `uptime_ms`: COUNTER only: since the counter's device started; tells resets from wraps
-- `width`: COUNTER only, uint8: 32 or 64 bits; 0 for one that never wraps (Prometheus)
-"""
 BATCH_ROWS: Final = 250_000
 """About so many rows a reader should give at once, and not more than four times as many."""
 
@@ -85,11 +40,15 @@ class Batch:
     """Line of the first row, where every row is a line; 0 elsewhere."""
     place: str = ""
     """Where it is instead: `row group 3`."""
+    lines: Sequence[int] | None = None
+    """Line of each row, where they do not follow one another."""
     read_rows: int | None = None
     """Rows or lines of the file that it was made of, where they are more than its own."""
 
     def where(self, row: int = 0) -> str:
         """Where a row of it is in the file."""
+        if self.lines is not None:
+            return f"line {self.lines[row]}"
         return f"line {self.first_line + row}" if self.first_line else self.place
 
 

@@ -20,7 +20,7 @@ from selvedge.plan.utilisation.quality_scan import (
     split_keys,
 )
 
-CELLS_MAX: Final = 6_000_000
+CELLS_MAX: Final = 8_000_000
 """Cells of one block: about 60 bytes each while it is looked at."""
 POPS_MAX: Final = 1_024
 """PoPs of one block, so that a month of them is soon added up."""
