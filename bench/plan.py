@@ -12,7 +12,7 @@ its bounds), `ingest` (rows a second from files), `forecast` (backtests). Writes
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import json
 from collections.abc import Sequence
 from typing import Final
@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(parts) - set(PARTS):
         parser.error(f"--only {','.join(sorted(unknown))} is none of {', '.join(PARTS)}")
     for name in parts:
+        if importlib.util.find_spec(f"bench.plan_{name}") is None:
+            print(f"{name}: there is no bench/plan_{name}.py; left out")
+            continue
         write_figures(f"plan-{name}", run_part(name, options.full))
         write_figures("plan", circumstances() | merged())
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from selvedge.cli.main import commands
 from selvedge.plan.history import BadPlan, Finding, Flag, History, read_sites
 from selvedge.plan.synth import (
     Asked,
@@ -239,3 +242,14 @@ def test_scores() -> None:
     scores = {one.kind: one for one in score_findings([gap, empty], found)}
     assert (scores["gap"].recall, scores["gap"].precision) == (1.0, 2 / 3)
     assert (scores["empty_month"].recall, scores["empty_month"].precision) == (0.0, 1.0)
+
+
+def test_the_command_makes_it_and_says_what(tmp_path: Path) -> None:
+    asked = ["plan", "synth", str(tmp_path / "data"), "--pops=5", "--months=1", "--raw=1"]
+    shown = CliRunner().invoke(commands, asked)
+    assert shown.exit_code == 0, shown.output
+    assert "night use, 23:00-04:00 local" in shown.output
+    assert len(list((tmp_path / "data" / "raw" / "2025-05").iterdir())) == 1
+    told = json.loads(CliRunner().invoke(commands, [*asked, "--json"]).output)
+    assert told["rows"] == read_truth(tmp_path / "data").rows
+    assert told["faults"]["gap"] == 1

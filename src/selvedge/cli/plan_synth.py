@@ -39,6 +39,7 @@ def synth(data: Path, *, threads: int | None, raw: int, as_json: bool, **more: o
     The same options make the same bytes. Months that are there are kept: the same command goes on
     where it was stopped. Geography and traffic are synthetic; the docs say how they are drawn.
     """
+    from selvedge.plan.history import BadPlan  # noqa: PLC0415 (the plan extra)
     from selvedge.plan.synth import (  # noqa: PLC0415 (the plan extra)
         Asked,
         make_fleet,
@@ -48,10 +49,15 @@ def synth(data: Path, *, threads: int | None, raw: int, as_json: bool, **more: o
     )
 
     asked = msgspec.convert(more, Asked)
-    with _bar() as show:
-        make_history(data, asked, threads or len(os.sched_getaffinity(0)), show)
-    if raw:
-        write_raw(data, make_fleet(asked), raw)
+    try:
+        with _bar() as show:
+            make_history(data, asked, threads or len(os.sched_getaffinity(0)), show)
+        if raw:
+            write_raw(data, make_fleet(asked), raw)
+    except OSError as error:
+        words = "make room or name another folder; the same command goes on from there"
+        where = error.filename or data
+        raise BadPlan(f"{where} cannot be written ({error.strerror}); {words}.") from error
     truth = read_truth(data)
     kinds = sorted({one.kind for one in truth.findings})
     faults = {kind: sum(one.kind == kind for one in truth.findings) for kind in kinds}

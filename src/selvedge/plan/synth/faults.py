@@ -164,7 +164,7 @@ def _counts(pops: int, months: int, share: float) -> dict[str, int]:
 def _few(drawer: _Drawer, count: int) -> list[int]:
     """PoPs that are renamed, unknown or without a zone: none twice, and no other fault there."""
     free = [one for one in range(len(drawer.traits)) if one not in drawer.taken]
-    count = min(count, len(free))
+    count = min(count, len(free) // 3)
     chosen = [free[int(one)] for one in drawer.rng.choice(len(free), count, replace=False)]
     for number in chosen:
         drawer.taken[number] = [(0, 2**40)]
