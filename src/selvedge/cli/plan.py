@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from selvedge.cli.plan_economics import economics
 from selvedge.cli.plan_fit import fit
 
 
@@ -16,4 +17,5 @@ def plan() -> None:
     """Answer the operator's questions, offline, from the operator's own data."""
 
 
+plan.add_command(economics)
 plan.add_command(fit)
