@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from selvedge.cli.plan_economics import economics
 from selvedge.cli.plan_fit import fit
 from selvedge.cli.plan_synth import synth
 from selvedge.cli.plan_ingest import ingest
@@ -25,6 +26,7 @@ def plan(context: click.Context) -> None:
 
 
 plan.add_command(synth)
+plan.add_command(economics)
 plan.add_command(fit)
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing and not context.resilient_parsing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -20,7 +21,8 @@ def print_sheet(
     if rows:
         table = Table(box=None, pad_edge=False)
         for name in columns:
-            table.add_column(name.removeprefix(">"), justify="right" if name[0] == ">" else "left")
+            side: JustifyMethod = "right" if name.startswith(">") else "left"
+            table.add_column(name.removeprefix(">"), justify=side)
         for row in rows:
             table.add_row(*(escape(printable(cell)) for cell in row))
         out.print(table)

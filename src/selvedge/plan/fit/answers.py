@@ -208,8 +208,8 @@ def _note(one: Checked) -> str:
 def known() -> dict[str, object]:
     """The tables of models, GPUs and quantisations."""
     return {
-        "models": read_architectures(),
-        "gpus": read_gpus(),
+        "models": dict(read_architectures()),
+        "gpus": dict(read_gpus()),
         "quantisations": list(FORMATS.values()),
     }
 

@@ -7,8 +7,11 @@ bits (embeddings, the head, norms, routers).
 
 from __future__ import annotations
 
+import functools
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -152,10 +155,11 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: dict[str, Architecture]
 
 
-def read_architectures() -> dict[str, Architecture]:
+@functools.cache
+def read_architectures() -> Mapping[str, Architecture]:
     """The table of the package."""
     text = resources.files("selvedge.plan.fit").joinpath("architectures.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), _Table).models
+    return MappingProxyType(msgspec.convert(tomllib.loads(text), _Table).models)
 
 
 def find_architecture(name: str) -> tuple[str, Architecture]:

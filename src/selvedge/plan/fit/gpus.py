@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -53,10 +56,11 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gpus: dict[str, Gpu]
 
 
-def read_gpus() -> dict[str, Gpu]:
+@functools.cache
+def read_gpus() -> Mapping[str, Gpu]:
     """The table of the package."""
     text = resources.files("selvedge.plan.fit").joinpath("gpus.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(text), _Table).gpus
+    return MappingProxyType(msgspec.convert(tomllib.loads(text), _Table).gpus)
 
 
 def find_gpu(name: str) -> tuple[str, Gpu]:
