@@ -13,25 +13,21 @@ import click
 
 from selvedge.cli.plan_economics import economics
 from selvedge.cli.plan_fit import fit
-from selvedge.cli.plan_synth import synth
 from selvedge.cli.plan_ingest import ingest
+from selvedge.cli.plan_synth import synth
 
-_EXTRA: Final = ("duckdb", "highspy", "ibis", "numba", "numpy", "pyarrow", "tzdata")
+_EXTRA: Final = ("duckdb", "highspy", "ibis", "jinja2", "numba", "numpy", "pyarrow", "tzdata")
 
 
 @click.group()
 @click.pass_context
 def plan(context: click.Context) -> None:
     """Answer the operator's questions, offline, from the operator's own data."""
-
-
-plan.add_command(synth)
-plan.add_command(economics)
-plan.add_command(fit)
     missing = [name for name in _EXTRA if find_spec(name) is None]
     if missing and not context.resilient_parsing:
         words = f"`selvedge plan` needs {', '.join(missing)}, which are not installed"
         raise click.ClickException(f"{words}; run: pip install 'selvedge[plan]'")
 
 
-plan.add_command(ingest)
+for command in (ingest, synth, fit, economics):
+    plan.add_command(command)
