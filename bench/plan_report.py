@@ -54,11 +54,12 @@ def ask(argv: Sequence[str]) -> dict[str, float]:
 
 def make_data(folder: Path, months: int, pops: int) -> dict[str, float]:
     """The history, or what is missing of it; how long it took, nothing where it was there."""
-    from selvedge.plan.synth import read_truth  # noqa: PLC0415 (the plan extra)
+    from selvedge.plan.synth import Asked  # noqa: PLC0415 (the plan extra)
 
-    if (folder / "truth.json").exists() and read_truth(folder).asked.months == months:
+    if Asked.read(folder) != Asked(pops=pops, months=months):
+        shutil.rmtree(folder, ignore_errors=True)
+    elif (folder / "truth.json").exists():
         return {}
-    shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     needed = int(pops * months * 30.5 * 288 * ROW_BYTES) + SPARE_BYTES
     free = shutil.disk_usage(folder.parent).free
