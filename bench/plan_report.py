@@ -3,7 +3,7 @@
     make bench-plan ARGS="--only report"            3 of 18 months, 109 million rows
     make bench-plan ARGS="--only report --full"     all 18, 648 million rows, 3.7 GB
 
-The history is made once under `bench/out/plan-data` (`selvedge plan synth`, a month at a time; free
+The history is made once under `bench/out/plan-data/` (`selvedge plan synth`, a month at a time; free
 disk is looked at before). Each report is made by the command line in a process of its own; before
 each, also in a process of its own and with as many threads, a bare DuckDB sums the bytes by PoP:
 the least that any reading of these files costs. The result is held against the truth file: night
@@ -56,8 +56,8 @@ def make_data(folder: Path, months: int, pops: int) -> dict[str, float]:
     """The history, or what is missing of it; how long it took, nothing where it was there."""
     from selvedge.plan.synth import Asked  # noqa: PLC0415 (the plan extra)
 
-    if Asked.read(folder) != Asked(pops=pops, months=months):
-        shutil.rmtree(folder, ignore_errors=True)
+    if Asked.read(folder) not in (None, Asked(pops=pops, months=months)):
+        shutil.rmtree(folder)
     elif (folder / "truth.json").exists():
         return {}
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,8 @@ def lines_of(folder: Path, months: int, result: Path) -> Iterator[tuple[str, flo
 def measure(full: bool = False, pops: int = POPS, rounds: int = 0) -> Figures:
     """Make the data, reports and sums in turns, and hold the last report against the truth."""
     months = MONTHS if full else SHORT_MONTHS
-    folder, result = OUT / "plan-data", OUT / "plan-report"
+    folder = OUT / "plan-data" / ("all" if full else "short")
+    result = OUT / "plan-report"
     made = make_data(folder, months, pops)
     rows = json.loads((folder / "truth.json").read_text("utf-8"))["rows"]
     size = sum(path.stat().st_size for path in folder.glob("samples/*/*.parquet"))
