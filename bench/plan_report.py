@@ -4,11 +4,11 @@
     make bench-plan ARGS="--only report --full"     all 18, 648 million rows, 3.7 GB
 
 The history is made once under `bench/out/plan-data/` (`selvedge plan synth`, a month at a time;
-free disk is looked at before). Each report is made by the command line in a process of its own; before
-each, also in a process of its own and with as many threads, a bare DuckDB sums the bytes by PoP:
-the least that any reading of these files costs. The result is held against the truth file: night
-use, planted faults found, and the billed 95th percentile of one PoP-month in a hundred against a
-slow reading in plain Python.
+free disk is looked at before). Each report is made by the command line in a process of its own;
+before each, also in a process of its own and with as many threads, a bare DuckDB sums the bytes by
+PoP: the least that any reading of these files costs. The result is held against the truth file:
+night use, planted faults found, and the billed 95th percentile of one PoP-month in a hundred
+against a slow reading in plain Python.
 """
 
 from __future__ import annotations
