@@ -16,6 +16,7 @@ from selvedge.adapters.bundled_models import (
 )
 from selvedge.adapters.cache_link import CacheDown, CacheLink, Found
 from selvedge.adapters.cache_process import CacheProcess, CacheSettings, open_store, run_cache
+from selvedge.adapters.cache_process_frames import AskJudge, SayJudged
 from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
 from selvedge.adapters.cedar import read_policies
 from selvedge.adapters.certificates import (
@@ -216,6 +217,7 @@ __all__ = [
     "WRITTEN_BEFORE",
     "AnswerStore",
     "Ask",
+    "AskJudge",
     "BadCertificate",
     "BadWebhook",
     "BundledEmbedder",
@@ -285,6 +287,7 @@ __all__ = [
     "ReleaseArchive",
     "ReleaseStore",
     "ResponseStore",
+    "SayJudged",
     "Schedule",
     "ScopeKeys",
     "SetBack",
