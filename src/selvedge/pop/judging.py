@@ -241,7 +241,7 @@ class _Desk:
             case Deliver():
                 return self._read()
             case Refuse(refused=refused, receipt=asked):
-                return SayJudged(self._number, why=_why(refused, asked=asked))
+                return SayJudged(self._number, why=_why(refused, asked=asked), asked=asked)
             case Drop():
                 return SayJudged(self._number, why="forsaken", asked=True)
         return SayJudged(self._number, why="failed")
