@@ -63,6 +63,7 @@ from selvedge.adapters.journal_store import (
     read_segments,
 )
 from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
+from selvedge.adapters.judge_url import JudgeFailed, UrlJudge
 from selvedge.adapters.jurisdiction_files import shipped_jurisdictions
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
@@ -252,6 +253,7 @@ __all__ = [
     "HeldPrices",
     "Hold",
     "HttpClient",
+    "JudgeFailed",
     "KeptAnswer",
     "KeyDeltaStore",
     "KnownModel",
@@ -304,6 +306,7 @@ __all__ = [
     "Told",
     "TransportFailed",
     "UrlEmbedder",
+    "UrlJudge",
     "Vault",
     "WatchedFile",
     "Way",

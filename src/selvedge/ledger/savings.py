@@ -61,6 +61,7 @@ class _Group:
         "hits",
         "input",
         "judged",
+        "judgements",
         "output",
         "paid",
         "taken_us",
@@ -78,6 +79,7 @@ class _Group:
         self.paid = MonthlyUsage()
         self.costs: dict[str, Sums] = {}
         self.judged: dict[str, Sums] = {}
+        self.judgements = 0
         self.taken_us = 0
         """By engines, of `timed` answers."""
         self.timed = 0
@@ -118,7 +120,9 @@ class SavingsFold:
     def _take_judgement(self, receipt: Receipt) -> None:
         """Whatever its end: what an engine did of it is paid."""
         group = self._group(receipt)
-        _add(group.judged, receipt, receipt.usage or Usage())
+        group.judgements += 1
+        if receipt.usage is not None:
+            _add(group.judged, receipt, receipt.usage)
 
     def _group(self, receipt: Receipt) -> _Group:
         month = day_of(receipt.received_us)[:7]
@@ -142,7 +146,7 @@ class SavingsFold:
                 cost_micro_dollars=_cost(group.costs, costs),
                 latency_us=latency_us,
                 untimed=untimed,
-                judgements=sum(one.receipts for one in group.judged.values()),
+                judgements=group.judgements,
                 judge_tokens=sum(map(_tokens, group.judged.values())),
                 judge_cost_micro_dollars=_cost(group.judged, costs),
             )
@@ -179,9 +183,8 @@ def _tokens(sums: Sums) -> int:
 
 
 def _cost(places: Mapping[str, Sums], costs: Mapping[str, Price]) -> int | None:
-    """At the engines asked; None where one's cost is not known, and it did something."""
-    worked = {place: sums for place, sums in places.items() if _tokens(sums) or place in costs}
-    if not set(worked) <= set(costs):
+    """At the engines that made the answers; None where one's cost is not known."""
+    if not set(places) <= set(costs):
         return None
-    whole = sum(cost_ppm(costs[place], sums, sums.receipts) for place, sums in worked.items())
+    whole = sum(cost_ppm(costs[place], sums, sums.receipts) for place, sums in places.items())
     return whole // PPM
