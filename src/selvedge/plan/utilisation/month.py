@@ -149,7 +149,7 @@ class Month:
                 self._others(wide, strays + pops), wide_hours(self._measured(held))
             )
         wide = engine.hold("wide_once", kept)
-        before = sum(hours["rows"].to_numpy()) - self._excluded.get("unknown_pop", 0)
+        before = int(hours["rows"].to_numpy().sum()) - self._excluded.get("unknown_pop", 0)
         hours = engine.fetch(narrow_hours(wide))
         self._excluded["twice"] = int(before - hours["rows"].to_numpy().sum())
         return rows, wide, hours
@@ -203,7 +203,7 @@ class Month:
     def _bills(self, found: Expr) -> Expr:
         found = found.filter(found.bytes.notnull())
         return found.group_by("pop").agg(
-            n=found.count(), peak=found.bytes.max(), **self._engine.ranked(found.bytes)
+            n=found.count(), peak=found.bytes.max(), ranks=self._engine.ranked(found.bytes)
         )
 
     def _profile(self, wide: Expr) -> pa.Table:

@@ -5,8 +5,8 @@
   no engine but one reader would know.
 - A row off the five-minute grid, or in a month's folder but not of that month, does not count.
 - Bytes count where they are measured and where the interfaces could have carried them: more than
-  `OVER` times what fits is no jitter of a clock but a wrong unit or counter. Of a PoP whose
-  capacity nobody knows they count below `BYTES_MAX`, and have no use.
+  102 % of what fits is no jitter of a clock but a wrong unit or counter. Of a PoP whose capacity
+  nobody knows they count below `BYTES_MAX`, and have no use.
 - The capacity is the sample's own; where that is null, the fleet file's `nic_bps`.
 """
 
@@ -20,14 +20,14 @@ from selvedge.plan.history import SAMPLES, STEP_S
 
 Billing = Literal["out", "in", "max", "sum"]
 BILLINGS: Final[tuple[Billing, ...]] = ("out", "in", "max", "sum")
-OVER: Final = 2
-"""Times the capacity above which bytes are an error. Between one and this they are a burst."""
-BYTES_MAX: Final = 10**14
-CAPACITY_MAX: Final = 10**15
+OVER_50THS: Final = 51
+"""Of the capacity, above which bytes are an error: what `quality` calls over capacity, too."""
+BYTES_MAX: Final = 4 * 10**13
+CAPACITY_MAX: Final = 10**14
 """Bits per second above which a capacity is no number to judge by."""
 THOUSAND: Final = 1000
 """Quantiles over months are of uses in thousandths, rounded up."""
-BINS_MAX: Final = OVER * THOUSAND
+BINS_MAX: Final = 2 * THOUSAND
 """The largest use in thousandths; shares above are entered as this."""
 RESOURCES_BP: Final = {
     "cpu": "cpu_bp",
@@ -92,15 +92,15 @@ def measured(rows: Expr, billing: Billing, capacities: Expr | None = None) -> Ex
 
 
 def _integer(column: Expr) -> Expr:
-    """As a signed integer, and what is too large to be meant as 2^60."""
-    limit = ibis.literal(2**60, type="uint64")
+    """As a signed integer, and what is too large to be meant as 2^53."""
+    limit = ibis.literal(2**53, type="uint64")
     return ibis.ifelse(column > limit, limit, column).cast("int64")
 
 
 def _fits(column: Expr, capacity: Expr) -> Expr:
     """Whether the bytes of a sample are possible."""
-    most = ibis.coalesce(capacity * (OVER * STEP_S // 8), BYTES_MAX - 1)
-    return column <= most
+    most = ibis.coalesce(capacity * (OVER_50THS * STEP_S), BYTES_MAX * 400)
+    return column * 400 <= most
 
 
 def use_bins(rows: Expr) -> Expr:
