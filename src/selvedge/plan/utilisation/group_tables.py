@@ -71,7 +71,7 @@ def group_tables(
     slots = engine.scan([one.slots for one in stored])
     asked = _Asked(engine, places, pops, slots)
     steps = sum(one.until_s - one.from_s for one in stored) // STEP_S
-    months = [asked.months(one) for one in stored]
+    months = [asked.months(one, tables["months"]) for one in stored]
     return {
         "groups": asked.groups(nights, steps),
         "months": pa.concat_tables([tables["months"], *months, asked.single_months(tables)]),
@@ -102,7 +102,6 @@ class _Asked:
                 **_halves("carried", measured.capacity),
                 peak=lambda t: t.bytes.max(),
                 peak_use=lambda t: t.use.max(),
-                samples=lambda t: t.n.sum().cast("int64"),
                 moments=lambda t: t.count(),
                 ranks=lambda t: self._engine.ranked(t.bytes),
                 use_ranks=lambda t: self._engine.ranked(t.use),
@@ -125,7 +124,7 @@ class _Asked:
             "level": group.level,
             "name": group.name,
             "pops": len(group.pops),
-            "samples": row["samples"],
+            "samples": sum(self._pop(pop)["samples"] for pop in group.pops),
             "expected": len(group.pops) * steps,
             "mean_bps": _whole("bytes", row) * BITS_A_STEP / row["moments"],
             "p50_bps": row["ranks"][0] * BITS_A_STEP,
@@ -151,14 +150,16 @@ class _Asked:
             if row["metro"] and row["metro"] not in several and row["samples"]
         ]
 
-    def months(self, one: Stored) -> pa.Table:
+    def months(self, one: Stored, months: pa.Table) -> pa.Table:
         """The groups of a month: of UTC, since a group may be in several zones."""
+        of_pops = months.filter(pc.equal(months["month"], one.month))
+        by_name = dict(zip(*(of_pops[name].to_pylist() for name in ("name", "samples")), strict=True))
+        seen = {pop: by_name.get(name, 0) for pop, name in enumerate(self._places.names)}
         slots = self._engine.scan([one.slots])
         asked = slots.group_by("group").agg(
             **_halves("bytes", slots.bytes),
             **_halves("carried", slots.capacity),
             peak=slots.bytes.max(),
-            samples=slots.n.sum().cast("int64"),
             moments=slots.count(),
             ranks=self._engine.ranked(slots.bytes),
         )
@@ -167,7 +168,7 @@ class _Asked:
                 "level": self._groups[row["group"]].level,
                 "name": self._groups[row["group"]].name,
                 "month": one.month,
-                "samples": row["samples"],
+                "samples": sum(seen.get(pop, 0) for pop in self._groups[row["group"]].pops),
                 "expected": len(self._groups[row["group"]].pops)
                 * ((one.until_s - one.from_s) // STEP_S),
                 "mean_bps": _whole("bytes", row) * BITS_A_STEP / row["moments"],
@@ -294,7 +295,6 @@ class _Asked:
         asked = slots.group_by("group", hour_s=hour).agg(
             bytes=slots.bytes.sum().cast("int64"),
             carried=slots.capacity.sum().cast("int64"),
-            samples=slots.n.sum().cast("int64"),
             moments=slots.count(),
         )
         found = self._engine.fetch(asked.order_by("group", "hour_s"))
@@ -308,7 +308,7 @@ class _Asked:
             "hour_s": found["hour_s"],
             "mean_use": nullable(sent * BITS_A_STEP / carried),
             "mean_bps": nullable(sent * BITS_A_STEP / moments),
-            "samples": found["samples"],
+            "samples": found["moments"],
         }
         return pa.table(columns, schema=TABLES["hourly"])
 

@@ -16,10 +16,10 @@ import pyarrow as pa
 from selvedge.headroom import BINS, bin_of, reserve_of_counts
 from selvedge.plan.history import STEP_S
 from selvedge.plan.utilisation.month import MonthFound
-from selvedge.plan.utilisation.places import Places
+from selvedge.plan.utilisation.places import NO_ZONE, Places
 from selvedge.plan.utilisation.samples import BINS_MAX, RESOURCES_BP
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK
-from selvedge.plan.utilisation.zones import HOUR_S
+from selvedge.plan.utilisation.zones import HOUR_S, QUARTER_S, hours_of_week
 
 SLOTS: Final = HOUR_S // STEP_S
 BITS_A_STEP: Final = 8 / STEP_S
@@ -66,9 +66,9 @@ class Tally:
         self.profile: dict[str, Ints] = {
             name: np.zeros((pops, HOURS_OF_WEEK), np.int64) for name in ("n", "bytes", "carried")
         }
-        self.shares: dict[str, npt.NDArray[np.uint32]] = {}
+        self.shares: dict[str, npt.NDArray[np.int32]] = {}
         self._pairs: dict[tuple[int, int], int] = {}
-        self._uses = np.zeros((pops, BINS_MAX + 1), np.uint32)
+        self._uses = np.zeros((pops, BINS_MAX + 1), np.int32)
         self.steps: Ints = np.zeros(pops, np.int64)
         self._rises: list[tuple[Ints, Reals]] = []
         self.excluded: dict[str, int] = {}
@@ -76,12 +76,12 @@ class Tally:
     def add(self, found: MonthFound) -> None:
         """The next month."""
         self._add_hours(found.hours)
-        self._add_uses(found.uses)
+        for uses in found.uses:
+            self._add_uses(uses)
         for resource in RESOURCES_BP:
-            self._add_shares(resource, found.shares[resource])
-        place = (found.profile["pop"].to_numpy(), found.profile["local"].to_numpy())
-        for name, table in self.profile.items():
-            table[place] += found.profile[name].to_numpy()
+            for shares in found.shares[resource]:
+                self._add_shares(resource, shares)
+        self._add_profile(found)
         self.steps[found.steps["pop"].to_numpy()] += found.steps["steps"].to_numpy()
         for slot in range(SLOTS):
             rises = found.rises[f"rise{slot}"].fill_null(0.0).to_numpy()
@@ -174,6 +174,27 @@ class Tally:
             self._use[place] = sent[rows].sum() * BITS_A_STEP / carried
             self._seen[place] = n[rows].sum()
 
+    def _add_profile(self, found: MonthFound) -> None:
+        """Sums by local hour of the week: by hours, or by quarters where zones are off."""
+        asked = found.question
+        odd = np.zeros(len(self.samples), bool)
+        odd[self._places.odd_pops(asked.from_s, asked.until_s)] = True
+        zones = self._places.zone_numbers()
+        for table, column, step in (
+            (found.hours, "hour", HOUR_S),
+            (found.quarters, "at_s", QUARTER_S),
+        ):
+            pop, at, n, sent = (table[name].to_numpy() for name in ("pop", column, "n", "bytes"))
+            capacity = table["capacity"].fill_null(0).to_numpy()
+            some = (capacity > 0) & (zones[pop] != NO_ZONE) & (odd[pop] == (step == QUARTER_S))
+            pop, at, n, sent, capacity = (one[some] for one in (pop, at, n, sent, capacity))
+            moments = np.arange(asked.first_hour_s, asked.until_s, step, dtype=np.int64)
+            local = np.stack([hours_of_week(zone, moments) for zone in self._places.zones or ["UTC"]])
+            hour = local[zones[pop], (at - asked.first_hour_s) // step]
+            place = pop.astype(np.int64) * HOURS_OF_WEEK + hour
+            for name, values in (("n", n), ("bytes", sent), ("carried", capacity * n)):
+                np.add.at(self.profile[name].reshape(-1), place, values)
+
     def _add_uses(self, uses: pa.Table) -> None:
         pop, capacity, share, n = (
             uses[name].to_numpy() for name in ("pop", "capacity", "bin", "n")
@@ -187,16 +208,16 @@ class Tally:
             rows[number] = self._pairs.setdefault(name, len(self._pairs))
         if len(self._pairs) > len(self._uses):
             more = max(len(self._pairs) - len(self._uses), len(self._uses) // 4)
-            self._uses = np.concatenate([self._uses, np.zeros((more, BINS_MAX + 1), np.uint32)])
-        self._uses[rows[place], share] += n.astype(np.uint32)
+            self._uses = np.concatenate([self._uses, np.zeros((more, BINS_MAX + 1), np.int32)])
+        self._uses[rows[place], share] += n.astype(np.int32)
 
     def _add_shares(self, resource: str, shares: pa.Table) -> None:
         if not shares.num_rows:
             return
         if resource not in self.shares:
-            self.shares[resource] = np.zeros((len(self.samples), BINS_MAX + 1), np.uint32)
-        place = (shares["pop"].to_numpy(), shares["bin"].to_numpy())
-        self.shares[resource][place] += shares["n"].to_numpy().astype(np.uint32)
+            self.shares[resource] = np.zeros((len(self.samples), BINS_MAX + 1), np.int32)
+        place = (shares["pop"].to_numpy(), np.minimum(shares["bin"].to_numpy(), BINS_MAX))
+        np.add.at(self.shares[resource], place, shares["n"].to_numpy().astype(np.int32))
 
 
 def ranked_bins(counts: npt.NDArray[Any], percent: int) -> Reals:
