@@ -47,7 +47,7 @@ class Engine(Protocol):
         """The order statistics `RANKS` of a group's integers, as an array."""
 
 
-@ibis.udf.agg.builtin(
+@ibis.udf.agg.builtin(  # type: ignore[untyped-decorator]
     name="quantile_disc", signature=((dt.int64, dt.Array(dt.float64)), dt.Array(dt.int64))
 )
 def _quantile_disc(values: int, shares: list[float]) -> list[int]:  # type: ignore[empty-body]

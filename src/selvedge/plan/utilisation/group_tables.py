@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 from selvedge.plan.history import STEP_S, WHOLE_BP
 from selvedge.plan.utilisation.engines import Engine
 from selvedge.plan.utilisation.places import Group, Places
-from selvedge.plan.utilisation.pop_tables import nullable
+from selvedge.plan.utilisation.pop_tables import night_uses, nullable
 from selvedge.plan.utilisation.tables import LEVELS, TABLES
-from selvedge.plan.utilisation.tally import BITS_A_STEP
+from selvedge.plan.utilisation.tally import BITS_A_STEP, Tally
+from selvedge.plan.utilisation.together import free_tables
 from selvedge.plan.utilisation.zones import HOUR_S
 
 _BILLION: Final = 10**9
@@ -61,11 +62,11 @@ def group_tables(
     places: Places,
     tables: dict[str, pa.Table],
     stored: Sequence[Stored],
-    nights: Nights,
+    tally: Tally,
 ) -> dict[str, pa.Table]:
     """`groups`, `utc_hours`, `together`, `hourly`, and `months` with those of groups.
 
-    `tables` are those of PoPs; `nights` says the night use of each level and name.
+    `tables` are those of PoPs.
     """
     pops = {row["pop"]: row for row in tables["pops"].to_pylist()}
     slots = engine.scan([one.slots for one in stored])
@@ -73,18 +74,15 @@ def group_tables(
     steps = sum(one.until_s - one.from_s for one in stored) // STEP_S
     months = [asked.months(one, tables["months"]) for one in stored]
     return {
-        "groups": asked.groups(nights, steps),
+        "groups": asked.groups(night_uses(places, tally), steps),
         "months": pa.concat_tables([tables["months"], *months, asked.single_months(tables)]),
-        "utc_hours": asked.utc_hours([one.gpus for one in stored]),
-        "together": asked.together(),
+        **free_tables(places, tally, asked.gpus_free([one.gpus for one in stored])),
         "hourly": asked.hourly(),
     }
 
 
 class _Asked:
-    def __init__(
-        self, engine: Engine, places: Places, pops: dict[str, Row], slots: Expr
-    ) -> None:
+    def __init__(self, engine: Engine, places: Places, pops: dict[str, Row], slots: Expr) -> None:
         self._engine = engine
         self._places = places
         self._groups = places.groups
@@ -153,7 +151,8 @@ class _Asked:
     def months(self, one: Stored, months: pa.Table) -> pa.Table:
         """The groups of a month: of UTC, since a group may be in several zones."""
         of_pops = months.filter(pc.equal(months["month"], one.month))
-        by_name = dict(zip(*(of_pops[name].to_pylist() for name in ("name", "samples")), strict=True))
+        columns = (of_pops[name].to_pylist() for name in ("name", "samples"))
+        by_name = dict(zip(*columns, strict=True))
         seen = {pop: by_name.get(name, 0) for pop, name in enumerate(self._places.names)}
         slots = self._engine.scan([one.slots])
         asked = slots.group_by("group").agg(
@@ -193,61 +192,8 @@ class _Asked:
         rows = rows.set_column(0, "level", pa.array(["metro"] * rows.num_rows, pa.string()))
         return rows.set_column(1, "name", metros)
 
-    def _free(self) -> Expr:
-        """Of jurisdictions and the fleet, at each moment: what is free after the reserves."""
-        kept = [
-            (number, self._kept(group))
-            for number, group in enumerate(self._groups)
-            if group.level in _ABOVE
-        ]
-        table = pa.table(
-            {
-                "group": pa.array([number for number, _ in kept], pa.int32()),
-                "left": pa.array([1.0 - share for _, share in kept], pa.float64()),
-            }
-        )
-        joined = self._slots.join(self._engine.give("reserves", table), "group")
-        left = joined.capacity * joined.left - joined.bytes * BITS_A_STEP
-        share = left * _BILLION / joined.capacity
-        return joined.select(
-            "group",
-            hour=((joined.at_s % (_DAY_HOURS * HOUR_S)) / HOUR_S).floor().cast("int32"),
-            # What is free is ranked from below: as the negative of what is used it is the same.
-            taken=(-left).ceil().cast("int64"),
-            taken_share=(-share).ceil().cast("int64"),
-        )
-
-    def _kept(self, group: Group) -> float:
-        """The surge reserves of a group's PoPs as one share of its capacity."""
-        pops = [self._pop(pop) for pop in group.pops]
-        known = [pop for pop in pops if pop["capacity_bps"] and pop["surge_reserve"] is not None]
-        carried = sum(pop["capacity_bps"] for pop in known)
-        kept = sum(pop["capacity_bps"] * pop["surge_reserve"] for pop in known)
-        return kept / carried if carried else 0.0
-
-    def utc_hours(self, gpus: Sequence[Path]) -> pa.Table:
-        """What was free in 95 of 100 moments of each hour of the day, UTC."""
-        free = self._free()
-        asked = free.group_by("group", "hour").agg(
-            ranks=self._engine.ranked(free.taken), shares=self._engine.ranked(free.taken_share)
-        )
-        gpu_free = self._gpus_free(gpus)
-        rows = [
-            {
-                "level": self._groups[row["group"]].level,
-                "name": self._groups[row["group"]].name,
-                "hour_utc": row["hour"],
-                "free_bps_95": float(max(0, -row["ranks"][1])),
-                "free_share_95": max(0, -row["shares"][1]) / _BILLION,
-                "gpus_free_95": gpu_free.get((row["group"], row["hour"])),
-            }
-            for row in sorted(
-                self._engine.fetch(asked).to_pylist(), key=lambda row: (row["group"], row["hour"])
-            )
-        ]
-        return pa.Table.from_pylist(rows, schema=TABLES["utc_hours"])
-
-    def _gpus_free(self, gpus: Sequence[Path]) -> dict[tuple[int, int], float]:
+    def gpus_free(self, gpus: Sequence[Path]) -> dict[tuple[int, int], float]:
+        """GPUs free in 95 of 100 moments, by group and hour of the day, UTC."""
         slots = self._engine.scan(gpus)
         hour = ((slots.at_s % (_DAY_HOURS * HOUR_S)) / HOUR_S).floor().cast("int32")
         slots = slots.mutate(hour=hour, taken=-slots.free)
@@ -256,31 +202,6 @@ class _Asked:
             (row["group"], row["hour"]): -row["ranks"][1] / WHOLE_BP
             for row in self._engine.fetch(asked).to_pylist()
         }
-
-    def together(self) -> pa.Table:
-        """What PoPs have free each on its own, and at the same moment."""
-        free = self._free()
-        asked = free.group_by("group").agg(ranks=self._engine.ranked(free.taken))
-        rows = []
-        for row in sorted(self._engine.fetch(asked).to_pylist(), key=lambda row: row["group"]):
-            group = self._groups[row["group"]]
-            pops = [self._pop(pop) for pop in group.pops]
-            own = sum(
-                pop["headroom_nic_95"] * pop["capacity_bps"]
-                for pop in pops
-                if pop["headroom_nic_95"] is not None and pop["capacity_bps"]
-            )
-            together = float(max(0, -row["ranks"][1]))
-            rows.append(
-                {
-                    "level": group.level,
-                    "name": group.name,
-                    "own_sum_bps_95": own,
-                    "simultaneous_bps_95": together,
-                    "share": together / own if own else None,
-                }
-            )
-        return pa.Table.from_pylist(rows, schema=TABLES["together"])
 
     def hourly(self) -> pa.Table:
         """Hours of jurisdictions and the fleet, and of countries that share a jurisdiction."""

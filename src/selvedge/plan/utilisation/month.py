@@ -248,7 +248,9 @@ class Month:
         common = self._common(bills(rows), special)
         return pa.concat_tables([common, bills(ranked)]) if special else common
 
-    def _uses(self, rows: Expr, ranked: Expr, special: list[int], hours: pa.Table) -> list[pa.Table]:
+    def _uses(
+        self, rows: Expr, ranked: Expr, special: list[int], hours: pa.Table
+    ) -> list[pa.Table]:
         common = self._common(self._engine.fetch(use_bins(rows)), special)
         capacities = np.zeros(2**16, np.int64)
         capacities[hours["pop"].to_numpy()] = hours["capacity"].fill_null(0).to_numpy()
@@ -309,5 +311,3 @@ class Month:
 def _negative(table: pa.Table) -> pa.Table:
     taken = pa.array(-table["n"].to_numpy())
     return table.set_column(table.column_names.index("n"), "n", taken)
-
-

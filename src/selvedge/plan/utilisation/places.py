@@ -56,7 +56,7 @@ class Places:
         return [number for number, site in enumerate(self.sites) if site is None]
 
     def gpu_members(self) -> pa.Table:
-        """A row for each PoP with GPUs of each jurisdiction and the fleet: `pop`, `group`, `gpus`."""
+        """A row for each PoP with GPUs: its jurisdiction, the fleet, and how many (`gpus`)."""
         rows = [
             (pop, number, site.gpus)
             for number, group in enumerate(self.groups)

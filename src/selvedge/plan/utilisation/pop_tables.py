@@ -1,4 +1,4 @@
-"""Tables of PoPs, and of what groups are by mere addition of their PoPs: profiles, distributions."""
+"""Tables of PoPs, and what groups are by mere addition: profiles, nights, distributions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from selvedge.headroom import NIGHT_HOURS, NIGHT_START, best_window, is_night
+from selvedge.headroom import NIGHT_HOURS, best_window, is_night
 from selvedge.plan.history import RESOURCES, STEP_S
 from selvedge.plan.utilisation.month import MonthFound
 from selvedge.plan.utilisation.places import Places, metro_names
@@ -132,9 +132,7 @@ def _windows(tally: Tally) -> Table:
     n, sent, carried = (tally.profile[name] for name in ("n", "bytes", "carried"))
     night = np.array([is_night(hour) for hour in range(HOURS_OF_WEEK)])
     days = (len(n), HOURS_OF_WEEK // DAY_HOURS, DAY_HOURS)
-    use = share_of(
-        sent.reshape(days).sum(axis=1) * BITS_A_STEP, carried.reshape(days).sum(axis=1)
-    )
+    use = share_of(sent.reshape(days).sum(axis=1) * BITS_A_STEP, carried.reshape(days).sum(axis=1))
     starts, uses = np.full(len(n), np.nan), np.full(len(n), np.nan)
     for pop, profile in enumerate(use.tolist()):
         hours = [None if hour != hour else hour for hour in profile]
@@ -153,7 +151,7 @@ def _windows(tally: Tally) -> Table:
 def _headrooms(tally: Tally) -> Table:
     """What is free of each resource, the least of them, and which that is."""
     reserve = tally.reserves()
-    counts = {"nic": tally.use_counts(), **tally.shares}
+    counts: dict[str, npt.NDArray[Any]] = {"nic": tally.use_counts(), **tally.shares}
     found: Table = {"surge_reserve": reserve}
     nothing = np.full(len(reserve), np.nan)
     for percent in HEADROOMS:

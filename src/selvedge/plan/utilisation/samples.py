@@ -73,8 +73,10 @@ def measured(rows: Expr, billing: Billing, capacities: Expr | None = None) -> Ex
     # As floating point: a counter that wrapped is near 2^64, and no product of it fits anywhere.
     most = ibis.coalesce(rows.capacity.cast("float64") * _MOST, float(BYTES_MAX))
     fits = [rows[name].cast("float64") <= most for name in _DIRECTIONS[billing]]
-    columns = [ibis.ifelse(fit, rows[name], ibis.null("uint64")).cast("int64")
-               for fit, name in zip(fits, _DIRECTIONS[billing], strict=True)]
+    columns = [
+        ibis.ifelse(fit, rows[name], ibis.null("uint64")).cast("int64")
+        for fit, name in zip(fits, _DIRECTIONS[billing], strict=True)
+    ]
     if len(columns) == 1:
         known, found = rows[_DIRECTIONS[billing][0]].notnull(), columns[0]
     else:

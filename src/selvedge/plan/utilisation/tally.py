@@ -61,6 +61,8 @@ class Tally:
         self.peak_bytes: Ints = np.zeros(pops, np.int64)
         self.peak_use: Reals = np.full(pops, np.nan)
         self.capacity: Reals = np.full(pops, np.nan)
+        """In force at the end."""
+        self._changes: dict[int, list[tuple[int, int]]] = {}
         self._use = np.full((pops, hours), np.nan, np.float32)
         self._seen = np.zeros((pops, hours), np.uint8)
         self.profile: dict[str, Ints] = {
@@ -156,10 +158,30 @@ class Tally:
         np.fmax.at(self.peak_use, pop, peak[known] * BITS_A_STEP / capacity)
         at = (hour[known] - self.first_hour_s) // HOUR_S
         self._fill(pop, at, n, sent, capacity)
-        latest = np.full(len(self.samples), -1, np.int64)
-        np.maximum.at(latest, pop, at)
-        newest = at == latest[pop]
-        self.capacity[pop[newest]] = capacity[newest]
+        self._follow(pop, at, capacity)
+
+    def _follow(self, pop: Any, at: Any, capacity: Any) -> None:  # Any: arrays
+        """Note from which hour on a PoP had another capacity."""
+        changed = np.zeros(len(self.samples), bool)
+        changed[pop[self.capacity[pop] != capacity]] = True
+        some = np.flatnonzero(changed[pop])
+        # Of an hour in which it changed, the larger one comes last.
+        order = some[np.lexsort((capacity[some], at[some], pop[some]))]
+        for number, hour, limit in zip(
+            pop[order].tolist(), at[order].tolist(), capacity[order].tolist(), strict=True
+        ):
+            changes = self._changes.setdefault(number, [])
+            if not changes or changes[-1][1] != limit:
+                changes.append((hour, limit))
+        for number in np.flatnonzero(changed).tolist():
+            self.capacity[number] = self._changes[number][-1][1]
+
+    def capacity_by_hour(self, pop: int) -> Reals:
+        """In force in each hour; nan for a PoP whose capacity nobody knows."""
+        found = np.full(self._use.shape[1], np.nan)
+        for place, (hour, limit) in enumerate(self._changes.get(pop, ())):
+            found[hour if place else 0 :] = limit
+        return found
 
     def _fill(self, pop: Any, at: Any, n: Any, sent: Any, capacity: Any) -> None:  # Any: arrays
         """Enter hours; where the capacity changed inside one, its rows are added up."""
@@ -189,7 +211,9 @@ class Tally:
             some = (capacity > 0) & (zones[pop] != NO_ZONE) & (odd[pop] == (step == QUARTER_S))
             pop, at, n, sent, capacity = (one[some] for one in (pop, at, n, sent, capacity))
             moments = np.arange(asked.first_hour_s, asked.until_s, step, dtype=np.int64)
-            local = np.stack([hours_of_week(zone, moments) for zone in self._places.zones or ["UTC"]])
+            local = np.stack(
+                [hours_of_week(zone, moments) for zone in self._places.zones or ["UTC"]]
+            )
             hour = local[zones[pop], (at - asked.first_hour_s) // step]
             place = pop.astype(np.int64) * HOURS_OF_WEEK + hour
             for name, values in (("n", n), ("bytes", sent), ("carried", capacity * n)):
