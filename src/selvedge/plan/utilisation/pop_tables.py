@@ -240,15 +240,14 @@ def _hours_of_week(places: Places, tally: Tally) -> pa.Table:
 
 def _weekly_p95(places: Places, tally: Tally) -> Reals:
     """Of each PoP and local hour of the week the 95th percentile of its hours' means."""
-    hourly = tally.hourly()
     found = np.full((len(places.names), HOURS_OF_WEEK), np.nan)
-    at = hourly.first_hour_s + HOUR_S * np.arange(hourly.use.shape[1], dtype=np.int64)
+    at = tally.first_hour_s + HOUR_S * np.arange(tally.use.shape[1], dtype=np.int64)
     zones = places.zone_numbers()
     for number, zone in enumerate(places.zones):
         pops = np.flatnonzero(zones == number)
         local = hours_of_week(zone, at)
         for hour in range(HOURS_OF_WEEK):
-            uses = np.sort(hourly.use[np.ix_(pops, np.flatnonzero(local == hour))], axis=1)
+            uses = np.sort(tally.use[np.ix_(pops, np.flatnonzero(local == hour))], axis=1)
             seen = (~np.isnan(uses)).sum(axis=1)
             some = seen > 0
             rank = seen[some] - seen[some] // 20 - 1

@@ -36,7 +36,7 @@ class Hourly(msgspec.Struct, frozen=True, kw_only=True):
     first_hour_s: int
     """UTC, a multiple of 3,600."""
     use: npt.NDArray[np.float32]
-    """Share of capacity, PoPs by hours; nan where nothing was measured."""
+    """Share of the capacity at the end, PoPs by hours; nan where nothing was measured."""
     samples: npt.NDArray[np.uint8]
     """Measured samples, at most 12; with capacity known."""
     capacity_bps: Reals
@@ -63,7 +63,7 @@ class Tally:
         self.capacity: Reals = np.full(pops, np.nan)
         """In force at the end."""
         self._changes: dict[int, list[tuple[int, int]]] = {}
-        self._use = np.full((pops, hours), np.nan, np.float32)
+        self.use = np.full((pops, hours), np.nan, np.float32)
         self._seen = np.zeros((pops, hours), np.uint8)
         self.profile: dict[str, Ints] = {
             name: np.zeros((pops, HOURS_OF_WEEK), np.int64) for name in ("n", "bytes", "carried")
@@ -93,11 +93,14 @@ class Tally:
             self.excluded[why] = self.excluded.get(why, 0) + count
 
     def hourly(self) -> Hourly:
-        """The hours as they were measured."""
+        """The hours as shares of the capacity at the end. The tally's own array: ask it last."""
+        for pop, changes in self._changes.items():
+            if len(changes) > 1:
+                self.use[pop] *= self.capacity_by_hour(pop) / self.capacity[pop]
         return Hourly(
             pops=self._places.names,
             first_hour_s=self.first_hour_s,
-            use=self._use,
+            use=self.use,
             samples=self._seen,
             capacity_bps=self.capacity,
         )
@@ -177,15 +180,17 @@ class Tally:
             self.capacity[number] = self._changes[number][-1][1]
 
     def capacity_by_hour(self, pop: int) -> Reals:
-        """In force in each hour; nan for a PoP whose capacity nobody knows."""
-        found = np.full(self._use.shape[1], np.nan)
-        for place, (hour, limit) in enumerate(self._changes.get(pop, ())):
-            found[hour if place else 0 :] = limit
+        """In force in each hour; 0 before it was first measured, and after it was last."""
+        found = np.zeros(self.use.shape[1])
+        for hour, limit in self._changes.get(pop, ()):
+            found[hour:] = limit
+        there = np.flatnonzero(self._seen[pop])
+        found[there[-1] + 1 if len(there) else 0 :] = 0.0
         return found
 
     def _fill(self, pop: Any, at: Any, n: Any, sent: Any, capacity: Any) -> None:  # Any: arrays
         """Enter hours; where the capacity changed inside one, its rows are added up."""
-        self._use[pop, at] = sent * BITS_A_STEP / (capacity * n)
+        self.use[pop, at] = sent * BITS_A_STEP / (capacity * n)
         self._seen[pop, at] = n
         first, span = at.min(), np.ptp(at) + 1
         key = pop.astype(np.int64) * span + at - first
@@ -193,7 +198,7 @@ class Tally:
             rows = np.flatnonzero(key == one)
             place = (one // span, one % span + first)
             carried = (capacity[rows] * n[rows]).sum()
-            self._use[place] = sent[rows].sum() * BITS_A_STEP / carried
+            self.use[place] = sent[rows].sum() * BITS_A_STEP / carried
             self._seen[place] = n[rows].sum()
 
     def _add_profile(self, found: MonthFound) -> None:
