@@ -85,7 +85,7 @@ _NEAR_S: Final = 6 * HOUR_S
 _FAR_S: Final = 3 * DAY_S
 """Errors before this, of a day's forecast and of a week's, are still those of the step ahead."""
 _DAY_NEWS: Final = 10.0
-_WEEK_NEWS: Final = 24.0
+_WEEK_NEWS: Final = 100.0
 """Hours of a day's forecast, and of a week's, that are as good as one independent score."""
 _FADE_MAX: Final = 0.98
 _FADE_MIN: Final = 0.01
