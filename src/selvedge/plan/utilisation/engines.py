@@ -1,0 +1,82 @@
+"""Where the report's queries run. They are Ibis expressions; an engine only carries them out.
+
+DuckDB is the default. ClickHouse (through chdb) and Spark are asked the same expressions, for who
+has them: neither is a dependency. What engines do differently is here and nowhere else: how a file
+is named, where an intermediate result lives, and how an order statistic is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import ibis
+import ibis.expr.datatypes as dt
+import pyarrow as pa
+
+from selvedge.plan.history import BadPlan, write_parquet
+
+ENGINES: Final = ("duckdb", "chdb", "spark")
+RANKS: Final = (50, 95)
+"""Percents p of the order statistics that are taken: of n sorted values the one in place
+n - floor(n (100 - p) / 100). For 95 that is the billing rule."""
+
+Expr = Any  # Ibis' expressions have no types that mypy could follow through a query
+
+
+class Engine(Protocol):
+    """Carries out expressions. Tables that it gives are alive until it is closed."""
+
+    def scan(self, paths: Sequence[Path]) -> Expr:
+        """The rows of Parquet files of one schema."""
+
+    def give(self, name: str, table: pa.Table) -> Expr:
+        """A small table under a name of its own."""
+
+    def hold(self, name: str, expr: Expr) -> Expr:
+        """The result of an expression, computed once, in place of an older one of that name."""
+
+    def fetch(self, expr: Expr) -> pa.Table:
+        """The result of an expression, here."""
+
+    def ranked(self, values: Expr) -> dict[str, Expr]:
+        """`p50` and `p95` of a group's integers: see `RANKS`."""
+
+
+@ibis.udf.agg.builtin(name="quantile_disc", signature=((dt.int64, dt.float64), dt.int64))
+def _quantile_disc(values: int, share: float) -> int:  # type: ignore[empty-body]
+    """DuckDB's own: of the sorted values the ceil(n share)-th."""
+
+
+class Duck:
+    """DuckDB inside this process, with a limit of memory and a folder to spill to."""
+
+    def __init__(self, scratch: Path, threads: int, memory_gib: float) -> None:
+        self._scratch = scratch
+        self._connection: Any = ibis.duckdb.connect(
+            threads=threads,
+            memory_limit=f"{int(memory_gib * 1024)}MiB",
+            temp_directory=str(scratch / "spill"),
+            preserve_insertion_order=False,
+        )
+
+    def scan(self, paths: Sequence[Path]) -> Expr:
+        """See `Engine`."""
+        return self._connection.read_parquet([str(path) for path in paths])
+
+    def give(self, name: str, table: pa.Table) -> Expr:
+        """See `Engine`."""
+        return self._connection.create_table(name, table, temp=True, overwrite=True)
+
+    def hold(self, name: str, expr: Expr) -> Expr:
+        """See `Engine`."""
+        return self._connection.create_table(name, expr, temp=True, overwrite=True)
+
+    def fetch(self, expr: Expr) -> pa.Table:
+        """See `Engine`."""
+        return self._connection.to_pyarrow(expr)
+
+    def ranked(self, values: Expr) -> dict[str, Expr]:
+        """See `Engine`."""
+        return {f"p{percent}": _quantile_disc(values, percent / 100) for percent in RANKS}
