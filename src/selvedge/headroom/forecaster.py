@@ -234,6 +234,20 @@ class Forecaster:
         values.sort()
         return Prediction(max(0.0, mean), values)
 
+    def predict_week(self, weeks: int) -> Prediction:
+        """The mean use of the week that ends so many weeks from the last step, from 1 on.
+
+        A mean of many steps is surer than each of them: it strays only as levels do. Raises
+        `ValueError` where nothing was learnt yet.
+        """
+        if self.seen == 0 or weeks < 1:
+            raise ValueError(
+                "want a week from 1 on, after something was learnt"
+            )
+        mean = self._level * self.levels.grown(float(weeks))
+        size = mean * self.levels.strayed(float(weeks))
+        return Prediction(mean, sorted([mean + one * size for one in self.levels.tracker.values]))
+
     def _begin(self, at_s: int, use: float) -> None:
         self.first_s = at_s
         self._week_s = at_s
