@@ -57,7 +57,8 @@ def test_one_in_a_hundred_thousand_is_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rise", "place"), [(-0.5, 0), (0.0, 0), (0.34 - 0.30, 40), (0.0401, 40), (1.0, 1000), (7.0, 1000)]
+    ("rise", "place"),
+    [(-0.5, 0), (0.0, 0), (0.34 - 0.30, 40), (0.0401, 40), (1.0, 1000), (7.0, 1000)],
 )
 def test_rises_have_bins(rise: float, place: int) -> None:
     assert bin_of(rise) == place
