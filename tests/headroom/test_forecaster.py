@@ -40,8 +40,8 @@ def test_a_perfect_week_is_repeated() -> None:
     forecaster = taught([0.3 * shape(hour) for hour in range(6 * WEEK)])
     for hours in (1, 7, 24, 100, WEEK, 10 * WEEK):
         expected = 0.3 * shape(6 * WEEK - 1 + hours)
-        assert ahead(forecaster, hours).mean == pytest.approx(expected, rel=0.03)
-        assert ahead(forecaster, hours).quantile(0.5) == pytest.approx(expected, rel=0.03)
+        assert ahead(forecaster, hours).mean == pytest.approx(expected, rel=0.05)
+        assert ahead(forecaster, hours).quantile(0.5) == pytest.approx(expected, rel=0.05)
 
 
 def test_the_next_hour_knows_of_this_one() -> None:
