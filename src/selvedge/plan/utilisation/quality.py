@@ -8,12 +8,14 @@ the history no longer shows.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from selvedge.plan.history import (
     MEANINGS,
@@ -23,7 +25,7 @@ from selvedge.plan.history import (
     PopSite,
 )
 from selvedge.plan.utilisation.quality_clock import clock_finding, find_clocks, move_usual
-from selvedge.plan.utilisation.quality_grid import CELLS_MAX, Floats, Grid
+from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Floats, Grid
 from selvedge.plan.utilisation.quality_presence import (
     Lives,
     find_gaps,
@@ -39,11 +41,13 @@ from selvedge.plan.utilisation.quality_units import (
     find_unit_runs,
     unit_finding,
 )
-from selvedge.plan.utilisation.quality_usual import levels_of, usual_levels
+from selvedge.plan.utilisation.quality_usual import LocalTime, levels_of, usual_levels
 from selvedge.plan.utilisation.quality_values import find_values, wanted_hours
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the steps done and those there are."""
+_AHEAD: Final = 2
+"""Queries that are asked before their answers are needed."""
 
 
 class KindCount(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,33 +115,41 @@ class _Search:
             return
         span = (month_span(months[0])[0], month_span(months[-1])[1])
         hours = (span[1] - span[0]) // HOUR_S
-        block = max(CELLS_MAX // hours, 1)
-        firsts = range(0, len(self._names), block)
-        steps = (len(firsts) + 1) * len(months)
-        nameless = list(self._nameless())
-        progress(len(months), steps)
-        for place, first in enumerate(firsts):
-            pops = min(block, len(self._names) - first)
-            grid = Grid.empty(first, pops, span[0], hours)
+        width = min(max(CELLS_MAX // hours, 1), POPS_MAX)
+        self._local = LocalTime.of([self._zone(name) for name in self._names], span[0], hours)
+        firsts = range(0, len(self._names), width)
+        steps = len(firsts) * len(months) + 1
+        ends = [min(first + width, len(self._names)) for first in firsts]
+        blocks = zip(firsts, ends, strict=True)
+        tables = self._tables([(month, *block) for block in blocks for month in months])
+        for place, (first, end) in enumerate(zip(firsts, ends, strict=True)):
+            grid = Grid.empty(first, end - first, span[0], hours)
             for turn, month in enumerate(months):
-                self._fill(grid, month)
-                progress((place + 1) * len(months) + turn + 1, steps)
-            self._lives += lives_of(grid, self._names[first : first + pops])
+                if (table := next(tables)) is not None and table.num_rows:
+                    self._strays[month] += grid.fill(month, table)
+                progress(place * len(months) + turn + 1, steps)
+            self._lives += lives_of(grid, self._names[first:end])
             yield from self._look(grid, span)
-        yield from nameless
+        yield from self._nameless()
         yield from self._fleet_wide(span)
+        progress(steps, steps)
 
-    def _fill(self, grid: Grid, month: str) -> None:
-        table = self._parts.hours(month, grid.first, grid.first + len(grid.n))
-        if table is not None and table.num_rows:
-            self._strays[month] += grid.fill(month, table)
+    def _tables(self, asked: Sequence[tuple[str, int, int]]) -> Iterator[pa.Table | None]:
+        """The hours asked for, in order; the next ones are added up while the last are used."""
+        with ThreadPoolExecutor(1) as ahead:
+            waiting = deque(ahead.submit(self._parts.hours, *one) for one in asked[:_AHEAD])
+            for one in asked[_AHEAD:]:
+                yield waiting.popleft().result()
+                waiting.append(ahead.submit(self._parts.hours, *one))
+            while waiting:
+                yield waiting.popleft().result()
 
     def _look(self, grid: Grid, span: tuple[int, int]) -> Iterator[Finding]:
         names = self._names[grid.first : grid.first + len(grid.n)]
-        zones = [self._zone(name) for name in names]
+        local = self._local.part(grid.first, grid.first + len(names))
         level = levels_of(grid)
-        usual = usual_levels(level, grid.begin_s, zones)
-        clocks = find_clocks(level, usual, grid.begin_s, zones)
+        usual = usual_levels(level, local)
+        clocks = find_clocks(level, usual, local)
         for pop, clock_runs in clocks.items():
             usual[pop] = move_usual(usual[pop], clock_runs)
         level -= usual
@@ -172,7 +184,8 @@ class _Search:
 
     def _nameless(self) -> Iterator[Finding]:
         """Rows of numbers beyond the manifest's PoPs."""
-        for month in self._parts.months:
+        beyond = [month for month, most in self._parts.pops_max.items() if most >= len(self._names)]
+        for month in beyond:
             table = self._parts.hours(month, len(self._names), 1 << 16)
             if table is None or not table.num_rows:
                 continue
@@ -216,9 +229,11 @@ def _of_pop(
     if not grid.is_whole(pop):
         yield from find_gaps(grid, name, pop, lost)
     yield from find_nulls(grid, name, pop)
-    wrong = [unit_finding(grid, name, pop, run, usual) for run in units]
-    yield from wrong
-    for one in find_values(grid, name, pop):
+    found = [unit_finding(grid, name, pop, run, usual) for run in units]
+    found += find_values(grid, name, pop)
+    wrong = [one for one in found if one.kind == "mixed_units"]
+    for one in found:
+        # Of a number in another unit, it says nothing more.
         if not (one.kind == "over_capacity" and any(_covers(unit, one) for unit in wrong)):
             yield one
 
@@ -236,7 +251,7 @@ def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:
         if kind in ("unreadable", "unknown_time_zone"):
             yield from dict.fromkeys(some)
             continue
-        some.sort(key=lambda one: (one.from_s, -one.until_s, _order(one)))
+        some.sort(key=lambda one: (one.from_s, -one.until_s, not one.source, _order(one)))
         kept: list[Finding] = []
         for one in some:
             if not (kept and one.until_s and _covers(kept[-1], one)):

@@ -8,7 +8,7 @@ like a Sunday, not like a Tuesday three hours late.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ import numpy as np
 from selvedge.plan.history import STEP_S, Finding
 from selvedge.plan.utilisation.quality_grid import Bools, Floats, runs
 from selvedge.plan.utilisation.quality_scan import HOUR_S, Ints
-from selvedge.plan.utilisation.quality_usual import DAY_H, offsets_of
+from selvedge.plan.utilisation.quality_usual import DAY_H, LocalTime, usual_levels
 
 MOVED_H: Final = tuple(hours for hours in range(-12, 13) if hours)
 HOURS_MIN: Final = 20
@@ -35,8 +35,12 @@ RUN_DAYS_ONE_HOUR: Final = 3
 """Days of a run; more for one hour, which is the least that can be told from habit."""
 JOINED: Final = 0.7
 """Of a day's misfit, what may be left for it to lie inside a run."""
-AMBIGUOUS: Final = 0.25
+AMBIGUOUS: Final = 0.1
 """Share of the history that is moved, from which the fleet is asked which side is right."""
+UNLIKE: Final = 3.0
+"""Times the fleet's middling misfit, against the shape, from which it is asked as well."""
+DAYS_OF_EACH: Final = 4
+"""Days that stand right, and that stand wrong, for it to answer."""
 FLEET_MIN: Final = 8
 """PoPs that make a fleet whose day can be asked."""
 _OUTAGE: Final = -2.0
@@ -122,7 +126,7 @@ def _late_hours(plain: Floats, usual: Floats, days: Ints, noise: float) -> dict[
     hours = days[:, None] * DAY_H + np.arange(DAY_H)
     level = plain[hours] + usual[hours]
     moves = (0, *MOVED_H, *(DAY_H * other for other in range(1, 7)))
-    left = np.stack([_misfit(level - _at(usual, hours - move)) for move in moves])
+    left = _misfit(level - _at(usual, hours - np.array(moves)[:, None, None]))
     left = np.where(np.isnan(left), np.inf, left)
     moved, others = left[1 : 1 + len(MOVED_H)], left[1 + len(MOVED_H) :].min(axis=0)
     best = moved.argmin(axis=0)
@@ -205,47 +209,70 @@ def clock_finding(name: str, begin_s: int, run: ClockRun) -> Finding:
     )
 
 
-def find_clocks(
-    level: Floats, usual: Floats, begin_s: int, zones: Sequence[str]
-) -> dict[int, list[ClockRun]]:
-    """Runs by PoP. Where most of a PoP's history is moved, `usual` is put right in its row.
+def find_clocks(level: Floats, usual: Floats, local: LocalTime) -> dict[int, list[ClockRun]]:
+    """Runs by PoP. Where much of a PoP's history is moved, its row of `usual` is put right.
 
-    A PoP that was moved for half of its days or more has the wrong hours as its usual ones. Which
-    side is right, the fleet says: people everywhere sleep at night.
+    A PoP that was moved for half of its days has no usual day, or the wrong one. Which of its days
+    are right, the fleet says: people everywhere sleep at night.
     """
-    zoned: Bools = np.array([bool(zone) for zone in zones])
+    zoned: Bools = np.array([bool(zone) for zone in local.zones])
     noise = noise_of(level, usual)
     found = find_clock_runs(level, usual, zoned, noise)
-    if len(zones) < FLEET_MIN or not found:
+    if zoned.sum() < FLEET_MIN:
         return found
-    days = _local_days(usual, begin_s, zones)
-    sun = np.nanmedian(days, axis=0)
-    for pop, some in list(found.items()):
-        longest = max(some, key=lambda run: run.until - run.first)
-        moved = sum(run.until - run.first for run in some)
-        if not zoned[pop] or moved < AMBIGUOUS * (~np.isnan(level[pop])).sum():
-            continue
-        # If its usual is what is wrong, it is late by as much as the runs seem early.
-        as_is, turned = (
-            float(np.var(days[pop] - np.roll(sun, hours))) for hours in (0, -longest.late_h)
-        )
-        if turned < OTHER_DAY * as_is:
-            usual[pop] = _at(usual[pop], np.arange(usual.shape[1]) - longest.late_h)
-            again = find_clock_runs(level[[pop]], usual[[pop]], zoned[[pop]], noise[[pop]])
+    sun = _sun(usual, local)
+    for pop in _doubtful(usual, noise, found).tolist():
+        if zoned[pop] and (rightly := _right_days(level[pop], local, pop, sun)) is not None:
+            plain = np.where(np.repeat(rightly, DAY_H), level[pop], np.nan)[None]
+            better = usual_levels(plain, local.part(pop, pop + 1))
+            again = find_clock_runs(level[[pop]], better, zoned[[pop]], noise_of(plain, better))
+            usual[pop] = np.where(np.isnan(better[0]), usual[pop], better[0])
             found[pop] = again.get(0, [])
     return {pop: some for pop, some in found.items() if some}
 
 
-def _local_days(usual: Floats, begin_s: int, zones: Sequence[str]) -> Floats:
-    """Each PoP's usual day by local hour, its level taken out, of the history's first week."""
-    week = usual[:, : 7 * DAY_H]
-    offsets = offsets_of(zones, begin_s, week.shape[1])
-    utc = begin_s // HOUR_S + np.arange(week.shape[1])
-    found = np.full((len(week), DAY_H), np.nan)
-    for zone, ahead in offsets.items():
-        pops = np.array([place for place, name in enumerate(zones) if name == zone])
-        hour = (utc + ahead) % DAY_H
+def _doubtful(usual: Floats, noise: Floats, found: Mapping[int, Sequence[ClockRun]]) -> Ints:
+    """PoPs with long runs, or with days that are far less alike than those of other PoPs."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unlike = noise / np.nanmedian(_by_day(usual).var(axis=2), axis=1)
+    marked = unlike > UNLIKE * np.nanmedian(unlike)
+    for pop, some in found.items():
+        moved = sum(run.until - run.first for run in some)
+        marked[pop] |= moved >= AMBIGUOUS * usual.shape[1]
+    return np.flatnonzero(marked)
+
+
+def _sun(usual: Floats, local: LocalTime) -> Floats:
+    """The fleet's usual day by local hour, level taken out, of the history's first week."""
+    days = np.full((len(usual), DAY_H), np.nan)
+    for zone, pops in local.by_zone():
+        hour = local.hours_of(zone)[: 7 * DAY_H] % DAY_H
+        week = usual[pops, : 7 * DAY_H]
         for one in range(DAY_H):
-            found[pops, one] = week[pops][:, hour == one].mean(axis=1)
-    shape: Floats = found - found.mean(axis=1, keepdims=True)
-    return shape
+            days[pops, one] = week[:, hour == one].mean(axis=1)
+    found: Floats = np.nanmedian(days - days.mean(axis=1, keepdims=True), axis=0)
+    return found
+
+
+def _right_days(level: Floats, local: LocalTime, pop: int, sun: Floats) -> Bools | None:
+    """Days that stand nearer to the sun, if others stand hours away from them; else nothing."""
+    hour = local.hours_of(local.zones[pop])
+    moves = np.arange(-11, 13)
+    left = _misfit(_by_day(level - sun[(hour - moves[:, None]) % DAY_H]))
+    known = ~np.isnan(left).any(axis=0)
+    late = moves[np.where(known, left.min(axis=0) == left, False).argmax(axis=0)]
+    counts = [int((known & (_apart(late, move) <= 1)).sum()) for move in moves.tolist()]
+    one = int(np.argmax(counts))
+    rest = [count * (_apart(moves, int(moves[one])) >= 3)[at] for at, count in enumerate(counts)]
+    other = int(np.argmax(rest))
+    if rest[other] < DAYS_OF_EACH or counts[one] < DAYS_OF_EACH:
+        return None
+    right = min(int(moves[one]), int(moves[other]), key=abs)
+    found: Bools = known & (_apart(late, right) <= 1)
+    return found
+
+
+def _apart(one: Ints, other: Ints | int) -> Ints:
+    """Hours between two on the clock's face."""
+    found: Ints = np.abs((one - other + 12) % DAY_H - 12)
+    return found

@@ -20,8 +20,15 @@ from selvedge.plan.utilisation.quality_scan import (
     split_keys,
 )
 
-CELLS_MAX: Final = 6_000_000
-"""Cells of one block: about 45 bytes each while it is looked at."""
+CELLS_MAX: Final = 8_000_000
+"""Cells of one block: about 60 bytes each while it is looked at."""
+POPS_MAX: Final = 1_024
+"""PoPs of one block, so that a month of them is soon added up."""
+
+_FILLED: Final = (
+    *("n", "mask", "mean", "rest", "low", "flat", "flat_cpu", "known", "peak"),
+    *("capacity_low", "capacity_high", "flags"),
+)
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
@@ -50,7 +57,7 @@ class Grid:
 
     first: int
     begin_s: int
-    n: npt.NDArray[np.uint16]
+    n: npt.NDArray[np.int32]
     """Rows."""
     mask: npt.NDArray[np.int32]
     """Which samples of the hour are there, lowest bit first."""
@@ -64,7 +71,7 @@ class Grid:
     """The value that all samples of the hour have, if it is more than 0; else 0."""
     flat_cpu: npt.NDArray[np.uint16]
     """The share of processors in use that all samples of the hour have; 0 if they differ."""
-    known: npt.NDArray[np.uint8]
+    known: npt.NDArray[np.int32]
     """Samples with bytes."""
     peak: npt.NDArray[np.float32]
     """The largest bytes, out or in, as bits per second over the least capacity."""
@@ -83,14 +90,14 @@ class Grid:
         return cls(
             first=first,
             begin_s=begin_s,
-            n=np.zeros(shape, np.uint16),
+            n=np.zeros(shape, np.int32),
             mask=np.zeros(shape, np.int32),
             mean=nan[0],
             rest=nan[1],
             low=nan[2],
             flat=np.zeros(shape, np.uint64),
             flat_cpu=np.zeros(shape, np.uint16),
-            known=np.zeros(shape, np.uint8),
+            known=np.zeros(shape, np.int32),
             peak=nan[3],
             capacity_low=np.full(shape, np.nan),
             capacity_high=np.full(shape, np.nan),
@@ -113,32 +120,10 @@ class Grid:
         if strays:
             table = table.filter(pa.array(inside))
             pops, at, n = pops[inside], at[inside], n[inside]
-        where = (pops - self.first, (at - self.begin_s) // HOUR_S)
-        self.n[where] = np.minimum(n, np.iinfo(np.uint16).max)
-        self.mask[where] = np.minimum(table["mask"].to_numpy(), np.iinfo(np.int32).max)
-        self.flags[where] = table["flags"].to_numpy()
-        self._fill_bytes(where, table)
+        where = (pops - self.first) * self.hours + (at - self.begin_s) // HOUR_S
+        for name in _FILLED:
+            np.put(getattr(self, name), where, table[name].to_numpy())
         return strays
-
-    def _fill_bytes(self, where: tuple[Ints, Ints], table: pa.Table) -> None:
-        known = table["known"].to_numpy()
-        total = _reals(table, "total")
-        low = table["low"].fill_null(0).to_numpy()
-        high = table["high"].fill_null(0).to_numpy()
-        least = _reals(table, "capacity_low")
-        most = np.fmax(_reals(table, "high"), _reals(table, "in_high"))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.mean[where] = total / known
-            self.rest[where] = np.where(known > 1, (total - low) / (known - 1), np.nan)
-            self.peak[where] = most * 8 / STEP_S / least
-        self.low[where] = np.where(known > 0, low, np.nan)
-        self.flat[where] = np.where((low == high) & (known > 1), low, 0)
-        idle = table["cpu_low"].fill_null(0).to_numpy()
-        busy = table["cpu_high"].fill_null(0).to_numpy()
-        self.flat_cpu[where] = np.where((idle == busy) & (table["n"].to_numpy() > 1), idle, 0)
-        self.known[where] = np.minimum(known, np.iinfo(np.uint8).max)
-        self.capacity_low[where] = least
-        self.capacity_high[where] = _reals(table, "capacity_high")
 
     @property
     def doubled(self) -> Bools:

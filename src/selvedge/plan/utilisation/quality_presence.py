@@ -22,7 +22,7 @@ RENAME_S: Final = 2 * DAY_S
 """How far apart one PoP's end and the other's beginning may be."""
 RENAME_STRANGER_S: Final = HOUR_S
 """The same, where the fleet file does not say where one of them is."""
-RENAME_LEVEL: Final = 1.33
+RENAME_LEVEL: Final = 1.5
 """How many times the other's week the one's may be."""
 RENAME_KM: Final = 50.0
 _WEEK_H: Final = 168

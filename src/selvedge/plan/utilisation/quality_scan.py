@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import RLock
 from typing import Any, Final, TypeAlias
 
 import ibis
@@ -17,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selvedge.plan.history import SAMPLES, STEP_S, BadPlan, Finding, History
+from selvedge.plan.history import POPS_MAX, SAMPLES, STEP_S, BadPlan, Finding, History
 
 HOUR_S: Final = 3_600
 SLOTS: Final = HOUR_S // STEP_S
@@ -46,13 +47,16 @@ class Parts:
 
     def __init__(self, history: History, engine: Any = None) -> None:  # Any: Ibis has no base type
         self._engine = ibis.duckdb.connect() if engine is None else engine
-        self._history = history
+        self._turn = RLock()
         self._readable: dict[str, list[Path]] = {}
         self._rescued: dict[str, list[pa.Table]] = {}
+        self._tables: dict[str, Any] = {}  # by month, of Ibis
         self.months = history.months()
         self.findings: list[Finding] = []
         self.stored = dict.fromkeys(self.months, 0)
         """Rows by month, as the parts' footers say."""
+        self.pops_max = dict.fromkeys(self.months, -1)
+        """The largest number of a PoP by month, or more where a footer does not say."""
         for month in self.months:
             month_span(month)
             parts = history.parts(month)
@@ -80,22 +84,27 @@ class Parts:
         return self._ask(month, ask)
 
     def _ask(self, month: str, question: Any) -> pa.Table | None:
-        if (rows := self._table(month)) is None:
-            return None
-        try:
-            return question(rows).to_pyarrow()
-        except Exception:
-            # Each engine has its own errors for a damaged page: look for one, or it is ours.
-            if not self._set_damaged_apart(month):
-                raise
-        return self._ask(month, question)
+        # One thread at a time: a connection is not to be shared.
+        with self._turn:
+            if (rows := self._table(month)) is None:
+                return None
+            try:
+                return question(rows).to_pyarrow()
+            except Exception:
+                # Each engine has its own errors for a damaged page: look for one, or it is ours.
+                if not self._set_damaged_apart(month):
+                    raise
+            return self._ask(month, question)
 
     def _table(self, month: str) -> Any:
-        tables = [ibis.memtable(table) for table in self._rescued[month]]
-        if paths := self._readable[month]:
-            tables.append(self._engine.read_parquet([str(path) for path in paths]))
-        shown = [table.select(*SAMPLES.names) for table in tables]
-        return ibis.union(*shown) if len(shown) > 1 else (shown[0] if shown else None)
+        if month not in self._tables:
+            tables = [ibis.memtable(table) for table in self._rescued[month]]
+            if paths := self._readable[month]:
+                tables.append(self._engine.read_parquet([str(path) for path in paths]))
+            shown = [table.select(*SAMPLES.names) for table in tables]
+            joined = ibis.union(*shown) if len(shown) > 1 else (shown[0] if shown else None)
+            self._tables[month] = joined
+        return self._tables[month]
 
     def _has_footer(self, month: str, path: Path) -> bool:
         try:
@@ -109,6 +118,7 @@ class Parts:
             self._lose(month, path.name, f"no column {', '.join(missing)}; left out")
             return False
         self.stored[month] += footer.num_rows
+        self.pops_max[month] = max(self.pops_max[month], _largest_pop(footer))
         return True
 
     def _set_damaged_apart(self, month: str) -> bool:
@@ -123,6 +133,7 @@ class Parts:
                 where = f"{path.name}, row group {group}"
                 self._lose(month, where, f"it cannot be read: {error}; left out")
         self._readable[month] = [path for path in self._readable[month] if path not in damaged]
+        self._tables.pop(month, None)
         return bool(damaged)
 
     def _lose(self, month: str, source: str, detail: str) -> None:
@@ -131,6 +142,13 @@ class Parts:
         self.findings.append(
             Finding(kind="unreadable", from_s=first, until_s=after, source=source, detail=detail)
         )
+
+
+def _largest_pop(footer: Any) -> int:  # Arrow's metadata, which is not typed
+    column = footer.schema.to_arrow_schema().get_field_index("pop")
+    groups = [footer.row_group(at).column(column) for at in range(footer.num_row_groups)]
+    known = [one.statistics.max for one in groups if one.statistics and one.statistics.has_min_max]
+    return max(known, default=-1) if len(known) == len(groups) else POPS_MAX
 
 
 def _row_groups(path: Path) -> tuple[list[pa.Table], list[tuple[int, str]]]:
@@ -161,7 +179,7 @@ def _key(rows: Any) -> Any:
 def _by_hour(rows: Any) -> Any:
     one = ibis.literal(1, type="int64")
     slot = (rows.at_s.cast("int64") // STEP_S) % SLOTS
-    return rows.group_by(key=_key(rows)).agg(
+    found = rows.group_by(key=_key(rows)).agg(
         n=rows.count(),
         mask=(one << slot).sum().cast("int64"),
         known=rows.out_bytes.count(),
@@ -175,6 +193,28 @@ def _by_hour(rows: Any) -> Any:
         cpu_low=rows.cpu_bp.min(),
         cpu_high=rows.cpu_bp.max(),
         flags=rows.flags.max(),
+    )
+    unknown = ibis.literal(float("nan"), type="float64")
+    low = found.low.cast("float64")
+    is_flat = (found.known > 1) & (found.low == found.high)
+    is_flat_cpu = (found.n > 1) & (found.cpu_low == found.cpu_high)
+    high = ibis.greatest(found.high, ibis.coalesce(found.in_high, found.high)).cast("float64")
+    peak = high * (8 / STEP_S) / found.capacity_low.cast("float64").nullif(0)
+    rest = (found.total - low) / (found.known - 1).nullif(0)
+    return found.select(
+        "key",
+        n=found.n.cast("int32"),
+        mask=found.mask.cast("int32"),
+        known=found.known.cast("int32"),
+        mean=ibis.coalesce(found.total / found.known.nullif(0), unknown).cast("float32"),
+        low=ibis.coalesce(low, unknown).cast("float32"),
+        rest=ibis.coalesce(rest, unknown).cast("float32"),
+        peak=ibis.coalesce(peak, unknown).cast("float32"),
+        flat=ibis.ifelse(is_flat, found.low, 0).fill_null(0).cast("uint64"),
+        flat_cpu=ibis.ifelse(is_flat_cpu, found.cpu_low, 0).fill_null(0).cast("uint16"),
+        capacity_low=ibis.coalesce(found.capacity_low.cast("float64"), unknown),
+        capacity_high=ibis.coalesce(found.capacity_high.cast("float64"), unknown),
+        flags="flags",
     )
 
 

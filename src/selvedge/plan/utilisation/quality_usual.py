@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
 
@@ -17,17 +18,44 @@ import numpy as np
 from selvedge.plan.utilisation.quality_grid import Floats, Grid
 from selvedge.plan.utilisation.quality_scan import HOUR_S, Ints
 
-WEEK_H: Final = 168
 DAY_H: Final = 24
-PERIODS_MAX: Final = 26
-"""Weeks of which the median is taken, evenly over the history: more make it no better."""
-WEEKS_MIN: Final = 4
-"""Weeks of history below which hours of the day are compared, not of the week."""
+DAYS_MAX: Final = 26
+"""Days of a kind of which the median is taken, evenly over the history: more make it no better."""
+WEEKS_MIN: Final = 10
+"""Weeks of history below which days are told apart only as weekdays and weekends."""
 
 
-def offsets_of(zones: Sequence[str], begin_s: int, hours: int) -> dict[str, Ints]:
+@dataclass(frozen=True, slots=True)
+class LocalTime:
+    """What time it is at PoPs, in each hour of a history."""
+
+    begin_s: int
+    zones: tuple[str, ...]
+    """IANA names by PoP; empty where not known."""
+    ahead: Mapping[str, Ints]
     """Of each zone, hours that local time is ahead of UTC in each hour, rounded down."""
-    return {zone: _offsets(zone, begin_s, hours) for zone in sorted(set(zones))}
+
+    @classmethod
+    def of(cls, zones: Sequence[str], begin_s: int, hours: int) -> LocalTime:
+        """Of these PoPs, from an hour on."""
+        ahead = {zone: _offsets(zone, begin_s, hours) for zone in sorted(set(zones))}
+        return cls(begin_s, tuple(zones), ahead)
+
+    def part(self, first: int, after: int) -> LocalTime:
+        """The same for some of the PoPs."""
+        return replace(self, zones=self.zones[first:after])
+
+    def hours_of(self, zone: str) -> Ints:
+        """Local hours since a Monday's first."""
+        # The epoch was a Thursday.
+        ahead = self.ahead[zone]
+        found: Ints = self.begin_s // HOUR_S + 3 * DAY_H + np.arange(len(ahead)) + ahead
+        return found
+
+    def by_zone(self) -> Iterator[tuple[str, Ints]]:
+        """Each zone and the places of its PoPs."""
+        for zone in sorted(set(self.zones)):
+            yield zone, np.array([at for at, name in enumerate(self.zones) if name == zone])
 
 
 def _offsets(zone: str, begin_s: int, hours: int) -> Ints:
@@ -52,34 +80,37 @@ def _ahead(rules: tzinfo, at: datetime) -> int:
     return int((offset or timedelta()).total_seconds() // HOUR_S)
 
 
-def usual_levels(level: Floats, begin_s: int, zones: Sequence[str]) -> Floats:
+def usual_levels(level: Floats, local: LocalTime) -> Floats:
     """What is usual in each hour of each PoP (rows of `level`, logarithms, nan: not known)."""
-    hours = level.shape[1]
-    period = WEEK_H if hours >= WEEKS_MIN * WEEK_H else DAY_H
     found = np.full(level.shape, np.nan, level.dtype)
-    offsets = offsets_of(zones, begin_s, hours)
-    # The epoch was a Thursday: three days on, hour 0 of a week is a Monday's.
-    utc = begin_s // HOUR_S + 3 * DAY_H + np.arange(hours)
-    for zone, ahead in offsets.items():
-        pops = np.array([place for place, name in enumerate(zones) if name == zone])
-        local = utc + ahead
-        local -= local[0] // period * period
-        found[pops] = _medians(level[pops], local, period)[:, local % period]
+    weeks = level.shape[1] / (7 * DAY_H)
+    for zone, pops in local.by_zone():
+        hours = local.hours_of(zone)
+        days = hours // DAY_H
+        kinds = days % 7 if weeks >= WEEKS_MIN else (days % 7 >= 5).astype(np.int64)
+        usual = _medians(level[pops], hours - days[0] * DAY_H, kinds)
+        found[pops] = usual[:, kinds, hours % DAY_H]
     return found
 
 
-def _medians(level: Floats, local: Ints, period: int) -> Floats:
-    periods = int(local[-1]) // period + 1
-    stride = -(-periods // PERIODS_MAX)
-    taken = local // period % stride == 0
-    shape = (len(level), -(-periods // stride), period)
-    cells = np.full(shape, np.nan, level.dtype)
-    cells[:, local[taken] // period // stride, local[taken] % period] = level[:, taken]
+def _medians(level: Floats, hours: Ints, kinds: Ints) -> Floats:
+    """By PoP, kind of day and hour of the day."""
+    days = int(hours[-1]) // DAY_H + 1
+    cells = np.full((len(level), days * DAY_H), np.nan, level.dtype)
+    cells[:, hours] = level
+    by_day = cells.reshape(len(level), days, DAY_H)
+    found = np.full((len(level), int(kinds.max()) + 1, DAY_H), np.nan, level.dtype)
+    for kind in np.unique(kinds):
+        some = np.unique(hours[kinds == kind] // DAY_H)
+        found[:, kind] = _median(by_day[:, some[:: -(-len(some) // DAYS_MAX)]])
+    return found
+
+
+def _median(cells: Floats) -> Floats:
+    """Over the second axis, of what is known."""
     cells.sort(axis=1)
-    known = (~np.isnan(cells)).sum(axis=1, keepdims=True)
-    low, high = np.maximum(known - 1, 0) // 2, known // 2
-    high = np.minimum(high, np.maximum(known - 1, 0))
-    pair = [np.take_along_axis(cells, place, axis=1)[:, 0] for place in (low, high)]
+    last = np.maximum((~np.isnan(cells)).sum(axis=1, keepdims=True) - 1, 0)
+    pair = [np.take_along_axis(cells, at, axis=1)[:, 0] for at in (last // 2, (last + 1) // 2)]
     return (pair[0] + pair[1]) / 2
 
 

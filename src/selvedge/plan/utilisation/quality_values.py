@@ -20,8 +20,8 @@ FROZEN_SAMPLES: Final = 24
 """Equal samples in a row, two hours of them, that no traffic produces."""
 FROZEN_SAMPLES_CPU: Final = 48
 """The same for processors, whose share has fewer values."""
-COARSE: Final = 0.05
-"""Of a PoP's hours with one share of processors throughout, above which its source is coarse."""
+COARSE: Final = 0.01
+"""Runs of hours with one share of processors, to all hours, above which a source is coarse."""
 FULL_LINK: Final = 0.9
 """Of its capacity, from which a resource may be full, and show the same in every sample."""
 FROZEN_SAMPLES_FULL: Final = 288
@@ -43,7 +43,8 @@ def wanted_hours(grid: Grid) -> Bools:
     # `flags` is the largest of the hour: another bit may hide one of these.
     flagged |= grid.flags > Flag.RESET
     flat_cpu = grid.flat_cpu > 0
-    flat_cpu &= (flat_cpu.sum(axis=1) <= COARSE * (grid.n > 0).sum(axis=1))[:, None]
+    begins = flat_cpu[:, 0] + (flat_cpu[:, 1:] & ~flat_cpu[:, :-1]).sum(axis=1)
+    flat_cpu &= (begins <= COARSE * (grid.n > 0).sum(axis=1))[:, None]
     flat = ((grid.flat > 0) & (grid.known >= SLOTS // 2)) | _lasting(flat_cpu, grid)
     frozen = _around(flat)
     with np.errstate(invalid="ignore"):
