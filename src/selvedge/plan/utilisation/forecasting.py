@@ -1,8 +1,8 @@
 """The report's outlook: seasons, forecasts and backtests, of the fleet down to each PoP.
 
 Every PoP gets seasons and forecasts. Backtests play a whole history at many origins: they are made
-for the fleet, the jurisdictions and the countries, and for a seeded sample of the PoPs. Metros are
-left out: what is true of them is true of their PoPs. A group's hours are of UTC, since it may lie
+for the fleet and the jurisdictions, and for a seeded sample of the PoPs. Metros are left out: what
+is true of them is true of their PoPs. A group's hours are of UTC, since it may lie
 in several zones; its week is as regular there.
 """
 
@@ -112,7 +112,7 @@ def group_series(groups: pa.Table) -> Iterator[Series]:
                 first_s=first * HOUR_S,
                 use=row,
                 capacity_bps=_capacity(use[begin:end], bps[begin:end]),
-                is_judged=True,
+                is_judged=level != "country",
                 is_whole=True,
             )
             begin = end
