@@ -45,11 +45,11 @@ from selvedge.plan.history import BadPlan
 BOOK = """
 version: 1
 prices:
-  meta-llama/Llama-3.1-8B-Instruct: {input: $0.50, output: $0.60}
+  - {model: meta-llama/Llama-3.1-8B-Instruct, input: $0.50, output: $0.60}
 slas:
-  gold:
-    objectives: {"*": {availability: 99.9%}}
-    credits: {99.9%: 10%, 99%: 25%}
+  - id: gold
+    objectives: [{model: "*", availability_ppm: 99.9%}]
+    credits: [{below_ppm: 99.9%, credit_ppm: 10%}, {below_ppm: 99%, credit_ppm: 25%}]
 """
 
 
@@ -155,7 +155,7 @@ def test_more_sites_do_not_make_more_demand(inputs: Inputs) -> None:
     full = reckon(case, changed(inputs, demand__tokens_per_day=1e15))
     assert full.next.sold_mtokens == pytest.approx(full.now.sold_mtokens * 160 / 87)
     assert full.now.use == pytest.approx(0.65)
-    assert float(np.asarray(full.now.refused_share)) > 0.99
+    assert full.now.sold_mtokens < 0.01 * full.now.asked_mtokens
 
 
 def test_a_discount_at_night_pays_only_where_demand_answers(inputs: Inputs) -> None:
@@ -320,7 +320,7 @@ def write(folder: Path, old: str, new: str) -> Path:
     ("old", "new", "words"),
     [
         ("residual_share:", "residual_shares:", "residual_shares"),
-        ("pue: {value: 1.54,", "pue: {value: 0.9,", "power.pue: value 0.9 is not from 1 to 4"),
+        ("{ value: 1.54,", "{ value: 0.9,", "power.pue: value 0.9 is not from 1 to 4"),
         ("low: 0.07, high: 0.14", "low: 0.14, high: 0.20", "capital.cost_of_capital: 0.1 is not"),
         ("gpu: A100-80", "gpu: A101", "offers.gpt-oss-120b-a100.gpu: 'A101' is not in the table"),
         ("hardware: llama-3.1-8b-l4", "hardware: abacus", "hardware: 'abacus' is none of mocker"),
@@ -388,4 +388,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert told["draws"] == 200
     assert len(told["verdicts"]) == 4
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    name = "net revenue retention with inference"
+    other = json.loads(run("--json", "--tornado", name))
+    assert {one["input"].partition(".")[0] for one in other["tornado"]} == {"renewals"}
+    with pytest.raises(BadPlan, match="--tornado: 'luck' is no figure; they are: profit"):
+        run("--tornado", "luck")
     assert run("--example") == seed_path().read_text("utf-8")

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from selvedge.plan.economics.fleets import units_at
 from selvedge.plan.economics.inputs import limits_of
 from selvedge.plan.economics.measures import (
     Case,
@@ -159,8 +160,8 @@ class Judge:
     def _filled(self, found: Reckoned) -> tuple[float, float]:
         """Profit of a site with GPUs, and on processors, both as full as first tokens allow."""
         most = self._centre["demand.use_max"]
-        unit = found.units[self._case.inputs.fleet.offer]
-        gpus = unit.profit(most) * self._centre["fleet.units_per_site"]
+        name = self._case.inputs.fleet.offer
+        gpus = found.units[name].profit(most) * units_at(name, self._centre)
         each = found.cpu.profit / found.cpu.sold_mtokens
         return float(np.asarray(gpus)), float(np.asarray(found.cpu.full_mtokens * most * each))
 

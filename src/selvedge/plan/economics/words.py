@@ -32,3 +32,8 @@ def share(number: float | None) -> str:
 def below_or_above(ppm: int | None) -> str:
     """A difference in parts per million, in percent with its sign."""
     return "-" if ppm is None else f"{ppm / 10_000:+.1f} %"
+
+
+def figure(name: str, value: float) -> str:
+    """A figure as its name says: dollars, or a share in percent."""
+    return money(value) if "USD" in name else f"{value:,.1%}"
