@@ -53,7 +53,7 @@ _DAILY_GAIN: Final = 0.03
 _WEEKLY_GAIN: Final = 0.08
 _WEEKLY_PRIOR: Final = 1.0
 """Weeks that "like any other day" counts for."""
-_LEVEL_DAYS: Final = 21.0
+_LEVEL_DAYS: Final = 12.0
 """Memory of the level."""
 _SLOW_HOURS: Final = 8.0
 """Memory of the slow deviation."""
@@ -66,8 +66,9 @@ _SEASON_MIN: Final = 0.2
 """Deviations are relative to the season, but not to less than this part of the level."""
 _LEVEL_MIN: Final = 1e-6
 _DEVIATION_MAX: Final = 10.0
-_SHIFT: Final = 2.0
-"""A whole week at so many times the level, or at its inverse, is the new level."""
+_SHIFT_MIN: Final = 0.2
+"""A day's mean that is off by less is never taken for the first of another level."""
+_ROUNDS_SCALE: Final = 0.1
 _WEEK_SEEN: Final = 0.25
 """Of a week, this part must have been measured for its mean to count."""
 _SLOW_FIT: Final = 0.004
@@ -141,6 +142,10 @@ class Forecaster:
         self._weekly_seen: list[float] = [0.0] * 168
         self._scales: list[float] = [_SCALE_FIRST] * 24
         self._scales_seen: list[float] = [0.0] * 24
+        self._rounds: int = 0
+        self._rounds_scale: float = _ROUNDS_SCALE
+        """The usual size of a day's mean deviation from its forecast."""
+        self._shift_side: int = 0
         self._week_s: int = 0
         self._week_use: float = 0.0
         self._week_season: float = 0.0
@@ -335,9 +340,27 @@ class Forecaster:
         if origin.count > 0:
             first = max(-1.0, min(1.0, origin.slow_first))
             came = max(-1.0, min(1.0, origin.total / origin.count))
+            self._notice_shift(came, origin.total / origin.count)
             self._slow_xy = _SLOW_KEPT * self._slow_xy + first * came
             self._slow_xx = _SLOW_KEPT * self._slow_xx + first * first
         self._set_fades()
+
+    def _notice_shift(self, came: float, whole: float) -> None:
+        """Two days in a row far off on one side: another capacity, or other users. The level is
+        what it is now, and the past is read as if it had always been.
+        """
+        bound = max(_SHIFT_MIN, _FAR * self._rounds_scale)
+        side = 1 if came > bound else -1 if came < -bound else 0
+        if side != 0 and side == self._shift_side:
+            factor = max(0.01, 1.0 + whole)
+            self._rescale(factor)
+            self._slow, self._fast = 0.0, 0.0
+            side = 0
+        else:
+            gain: float = max(0.05, 1.0 / (self._rounds + 2.0))
+            self._rounds_scale += gain * (min(abs(came), bound) - self._rounds_scale)
+            self._rounds += 1
+        self._shift_side = side
 
     def _set_fades(self) -> None:
         share = max(_FADE_MIN, min(_FADE_MAX, self._slow_xy / max(1e-9, self._slow_xx)))
@@ -360,9 +383,6 @@ class Forecaster:
         mean: float | None = None
         if self._week_season > 0.0 and self._week_count * self._hours >= _WEEK_SEEN * 168.0:
             mean = self._week_use / self._week_season
-            if not self._level / _SHIFT < mean < self._level * _SHIFT:
-                self._level = max(_LEVEL_MIN, mean)
-                self._slow = 0.0
         self.levels.close(mean, self._level)
         self._normalise()
         self._week_s += WEEK_S
@@ -375,11 +395,15 @@ class Forecaster:
             return
         self._daily = [one / total for one in self._daily]
         self._weekly = [one / total for one in self._weekly]
-        self._level *= total
         self._week_season /= total
-        self._day_origin.level *= total
-        self._week_origin.level *= total
-        self.levels.rescale(total)
+        self._rescale(total)
+
+    def _rescale(self, factor: float) -> None:
+        """Levels are so many times what they were, now and in all that is remembered."""
+        self._level = max(_LEVEL_MIN, self._level * factor)
+        self._day_origin.level *= factor
+        self._week_origin.level *= factor
+        self.levels.rescale(factor)
 
     def state(self) -> ForecastState:
         """What is remembered."""
@@ -401,6 +425,9 @@ class Forecaster:
             weekly_seen=list(self._weekly_seen),
             scales=list(self._scales),
             scales_seen=list(self._scales_seen),
+            rounds=self._rounds,
+            rounds_scale=self._rounds_scale,
+            shift_side=self._shift_side,
             week_s=self._week_s,
             week_use=self._week_use,
             week_season=self._week_season,
@@ -425,6 +452,8 @@ class Forecaster:
         made._daily, made._daily_seen = list(state.daily), list(state.daily_seen)
         made._weekly, made._weekly_seen = list(state.weekly), list(state.weekly_seen)
         made._scales, made._scales_seen = list(state.scales), list(state.scales_seen)
+        made._rounds, made._rounds_scale = state.rounds, state.rounds_scale
+        made._shift_side = state.shift_side
         made._week_s, made._week_count = state.week_s, state.week_count
         made._week_use, made._week_season = state.week_use, state.week_season
         made._day_origin.load(state.day_origin)
