@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from selvedge.plan.history import BadPlan, Finding, Flag, History
-from selvedge.plan.ingest import FORMS, Batch, Ingestion, Kind, Mapping, SourceFile
+from selvedge.plan.ingest import FORMS, Batch, Ingestion, Kind, Mapping, SourceFile, read_mapping
+from selvedge.plan.ingest.logs import LOG_FORMS
 from selvedge.plan.ingest.mapping import Measured, PopColumn, TimeColumn
 
 AT = 1_767_576_000  # 2026-01-05T01:20:00Z
@@ -309,7 +313,7 @@ def test_a_file_that_breaks_off_gives_what_came_before(tmp_path):
 
 def test_late_lines_of_another_file_are_added_to_their_moment(tmp_path):
     fleet = tmp_path / "fleet.csv"
-    fleet.write_text("pop,country\nfra1,DE\niad1,US\n")
+    fleet.write_text("pop,country,timezone\nfra1,DE,Europe/Berlin\niad1,US,America/New_York\n")
     (tmp_path / "one.log").write_text(W3C)
     late = "#Fields: date time x-edge-location sc-bytes\n2026-01-05\t01:21:00\tFRA50-P2\t5\n"
     (tmp_path / "two.log").write_text(late)
@@ -340,3 +344,37 @@ def test_an_empty_file_and_one_of_another_form_are_refused(tmp_path, form):
         amounts(tmp_path, form, "")
     with pytest.raises(BadPlan):
         amounts(tmp_path, form, "what is\nthis\n")
+
+
+DOCS = Path(__file__).parent.parent.parent / "docs" / "plan-ingest-logs.md"
+EXAMPLES = re.findall(
+    r"^## [^`\n]*`(\w+)`.*?^```log\n(.*?)^```.*?^```yaml\n(.*?)^```.*?^```result\n(.*?)^```",
+    DOCS.read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def test_every_form_has_its_example():
+    assert {form for form, *_ in EXAMPLES} == {form.name for form in LOG_FORMS} - {"varnish"}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[form for form, *_ in EXAMPLES])
+def test_examples_of_the_docs_give_what_they_say(tmp_path, example):
+    form, log, yaml, result = example
+    (tmp_path / "some.log").write_text(log)
+    (tmp_path / "map.yaml").write_text(yaml)
+    (tmp_path / "fleet.csv").write_text(
+        "pop,country,timezone\nfra1,DE,Europe/Berlin\niad1,US,America/New_York\n"
+    )
+    mapping = read_mapping(tmp_path / "map.yaml")
+    run = Ingestion(tmp_path / "data", tmp_path / "fleet.csv", FORMS[form], mapping, _Nobody())
+    run.run([tmp_path / "some.log"])
+    history = History.open(tmp_path / "data")
+    names = history.read_manifest().pops
+    said = []
+    for row in pq.read_table(history.parts("2026-01")[0]).to_pylist():
+        moment = datetime.fromtimestamp(row["at_s"], UTC).strftime("%Y-%m-%dT%H:%MZ")
+        out, back = row["out_bytes"] or 0, row["in_bytes"] or 0
+        said.append(f"{names[row['pop']]} {moment} out {out} in {back}")
+    assert said == result.splitlines()
+    assert history.read_findings() == []
