@@ -155,7 +155,7 @@ def _head(source: SourceFile) -> bytes:
 
 
 def _fields(source: SourceFile) -> tuple[str, ...]:
-    return tuple(source.mapping.fields) if source.mapping else ()
+    return tuple(str(one) for one in source.mapping.fields) if source.mapping else ()
 
 
 def _read_parquet(source: SourceFile, vendor: Vendor) -> Iterator[Batch | Finding]:

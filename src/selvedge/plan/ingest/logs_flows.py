@@ -55,7 +55,10 @@ _INGRESS: Final = ("0", "ingress", "in", "input")
 
 def finish_flows(source: SourceFile, columns: dict[str, Column]) -> dict[str, Column]:
     """The cells of flows with their scale and direction."""
-    found = {role: columns[role] for role in ("pop", "at", "until", "out_bytes") if role in columns}
+    found: dict[str, Column] = {}
+    for role in ("pop", "at", "until", "out_bytes"):
+        if role in columns:
+            found[role] = columns[role]
     rows = len(columns["at"])
     scale = _scale(columns, rows)
     declared = source.mapping.sampling if source.mapping else 1

@@ -87,7 +87,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     delimiter: str = ","
     decimal: str = "."
     metrics: list[Metric] = []
-    fields: list[str] = []
+    fields: list[str | int] = []
     """Columns of a log whose lines have no header, in order."""
     sampling: int = 1
     """Of how many packets one was seen, where flows do not say."""
