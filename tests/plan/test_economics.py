@@ -308,6 +308,21 @@ def test_a_price_book_goes_before_the_rule(tmp_path: Path, inputs: Inputs) -> No
     assert [step.credit for step in found.promise.steps] == [0.10, 0.25]
 
 
+def test_what_is_free_or_dearer_than_sold_is_said(tmp_path: Path, inputs: Inputs) -> None:
+    def answered(price: str) -> Economics:
+        path = write(tmp_path, "    gpu: L4\n", f"    gpu: L4\n    price: {price}\n")
+        return answer(Asked(inputs=read_inputs(path), market=read_market(), draws=100))
+
+    with pytest.raises(BadPlan, match="what is free has no margin"):
+        answered("{input: 0, output: 0}")
+    with pytest.raises(BadPlan, match="not from 0 to"):
+        answered("{input: -1, output: 0}")
+    cheap = answered("{input: 1, output: 1}")
+    row = next(row for row in cheap.offers if row.offer == "llama-8b-l4")
+    assert row.break_even_use > 1
+    assert "never" in {cell for sheet in sheets_of(cheap) for line in sheet.rows for cell in line}
+
+
 def write(folder: Path, old: str, new: str) -> Path:
     text = seed_path().read_text("utf-8")
     assert old in text

@@ -232,6 +232,7 @@ def _renewals(found: Economics) -> Sheet:
     )
     needed = one["attach_needed"]
     words = f"{needed:.0%}" if needed <= 1 else "more than all: attaching alone does not do it"
+    words = words if needed > 0 else "none, it is met without"
     return Sheet(
         title="Renewals",
         columns=("year", ">content", ">inference", ">its gross profit"),
