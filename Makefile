@@ -12,7 +12,7 @@ endif
 
 .PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-ledger bench-sim
 .PHONY: bench-instructions bench-log bench-compare bench-live bench-money bench-policy torture
-.PHONY: bench-cache compile wheel docs clean
+.PHONY: bench-cache bench-plan compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -71,6 +71,9 @@ bench-money: setup  ## the invoice of ten million receipts: bench/out/money.json
 
 bench-cache: compile  ## the answer cache: hits, wrong ones, look-ups: bench/out/cache.json
 	@$(COMPILED) .venv/bin/python -m bench.cache $(ARGS)
+
+bench-plan: setup  ## the operator's questions, at full size: bench/out/plan.json; see ARGS=--help
+	@.venv/bin/python -m bench.plan $(ARGS)
 
 bench-sim bench-compare: ARGS_COMPILE := --sim
 bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"

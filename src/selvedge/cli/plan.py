@@ -6,16 +6,28 @@ DuckDB and HiGHS are an extra, and the rest of the command line starts without t
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import Final
+
 import click
 
 from selvedge.cli.plan_economics import economics
 from selvedge.cli.plan_fit import fit
+from selvedge.cli.plan_ingest import ingest
+from selvedge.cli.plan_synth import synth
+
+_EXTRA: Final = ("duckdb", "highspy", "ibis", "jinja2", "numba", "numpy", "pyarrow", "tzdata")
 
 
 @click.group()
-def plan() -> None:
+@click.pass_context
+def plan(context: click.Context) -> None:
     """Answer the operator's questions, offline, from the operator's own data."""
+    missing = [name for name in _EXTRA if find_spec(name) is None]
+    if missing and not context.resilient_parsing:
+        words = f"`selvedge plan` needs {', '.join(missing)}, which are not installed"
+        raise click.ClickException(f"{words}; run: pip install 'selvedge[plan]'")
 
 
-plan.add_command(economics)
-plan.add_command(fit)
+for command in (ingest, synth, fit, economics):
+    plan.add_command(command)

@@ -10,7 +10,14 @@ from selvedge.plan.history.columns import (
     Flag,
 )
 from selvedge.plan.history.findings import MEANINGS, Finding, FindingKind
-from selvedge.plan.history.folder import History, Manifest, Source, write_parquet
+from selvedge.plan.history.folder import (
+    History,
+    Manifest,
+    Source,
+    replace_file,
+    settle,
+    write_parquet,
+)
 from selvedge.plan.history.sites import BadPlan, PopSite, jurisdiction_of, read_sites, write_sites
 
 __all__ = [
@@ -31,6 +38,8 @@ __all__ = [
     "Source",
     "jurisdiction_of",
     "read_sites",
+    "replace_file",
+    "settle",
     "write_parquet",
     "write_sites",
 ]

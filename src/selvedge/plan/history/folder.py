@@ -105,7 +105,7 @@ class History:
                 f"{len(manifest.pops)} PoPs; a history holds {POPS_MAX}: split the fleet."
             )
         data = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
-        _replace(self.manifest_path, data)
+        replace_file(self.manifest_path, data)
 
     def months(self) -> list[str]:
         """Those with a part, as `2026-01`, in order."""
@@ -161,16 +161,18 @@ def write_parquet(path: Path, table: pa.Table, row_group: int = 1_000_000) -> No
         use_dictionary=list(plain),
         column_encoding=dict.fromkeys(packed, "DELTA_BINARY_PACKED"),
     )
-    _settle(draft, path)
+    settle(draft, path)
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file that is whole or as it was. Raises `OSError`."""
     draft = path.with_name(f".{path.name}.draft")
     draft.write_bytes(data)
-    _settle(draft, path)
+    settle(draft, path)
 
 
-def _settle(draft: Path, path: Path) -> None:
+def settle(draft: Path, path: Path) -> None:
+    """Give a written draft its name, for good. Raises `OSError`."""
     with draft.open("rb") as file:
         os.fsync(file.fileno())
     draft.replace(path)

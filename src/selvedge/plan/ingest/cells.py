@@ -1,0 +1,99 @@
+"""Amounts that ran from one moment to another, shared out over intervals of five minutes.
+
+By time, evenly, in whole units; what is shared out adds up to what there was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from selvedge.plan.history import STEP_S, Flag
+from selvedge.plan.ingest.columns import Array
+
+STEP_MS: Final = STEP_S * 1000
+BESIDE_MS: Final = 30_000
+"""A poll so far from the boundary of an interval counts as one on it: nothing is flagged."""
+SHORT_MS: Final = 90_000
+"""Spans up to this say enough of where in time their amount belongs."""
+
+
+@dataclass(slots=True)
+class Spans:
+    """Amounts, each over [start_ms, end_ms)."""
+
+    pop: Array
+    series: Array
+    start_ms: Array
+    end_ms: Array
+    amount: Array
+    flags: Array
+
+
+@dataclass(slots=True)
+class Cells:
+    """Amounts of one series in one interval: `cell` is its number since 1970."""
+
+    pop: Array
+    series: Array
+    cell: Array
+    amount: Array
+    covered_ms: Array
+    flags: Array
+
+
+def share_out(spans: Spans) -> Cells:
+    """Sorted by PoP, series and time in, sorted by PoP, series and interval out."""
+    first = spans.start_ms // STEP_MS
+    count = (spans.end_ms - 1) // STEP_MS - first + 1
+    flags = spans.flags | np.where(_is_spread(spans), np.uint8(Flag.SPREAD), np.uint8(0))
+    row = np.repeat(np.arange(len(first)), count)
+    cell = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    start, length = spans.start_ms[row], (spans.end_ms - spans.start_ms)[row]
+    low = np.maximum(start, cell * STEP_MS)
+    high = np.minimum(spans.end_ms[row], (cell + 1) * STEP_MS)
+    amount = spans.amount[row]
+    alone = count[row] == 1
+    whole = amount.astype(float)
+    part = np.rint(whole * ((high - start) / length)) - np.rint(whole * ((low - start) / length))
+    amount = np.where(alone, amount, part.astype(amount.dtype))
+    return _joined(Cells(spans.pop[row], spans.series[row], cell, amount, high - low, flags[row]))
+
+
+def _is_spread(spans: Spans) -> Array:
+    """Whether a span says too little of which interval its amount belongs to."""
+    half = STEP_MS // 2
+    start = (spans.start_ms + half) // STEP_MS
+    end = (spans.end_ms + half) // STEP_MS
+    beside = np.abs(spans.start_ms - start * STEP_MS) <= BESIDE_MS
+    beside &= np.abs(spans.end_ms - end * STEP_MS) <= BESIDE_MS
+    one = beside & (end - start <= 1)
+    one |= spans.end_ms - spans.start_ms <= SHORT_MS
+    one |= spans.start_ms // STEP_MS == (spans.end_ms - 1) // STEP_MS
+    spread: Array = ~one
+    return spread
+
+
+def _joined(cells: Cells) -> Cells:
+    """One row for each series and interval."""
+    if not len(cells.cell):
+        return cells
+    new = np.ones(len(cells.cell), bool)
+    new[1:] = (
+        (np.diff(cells.cell) != 0)
+        | (np.diff(cells.series.astype(np.int64)) != 0)
+        | (np.diff(cells.pop.astype(np.int64)) != 0)
+    )
+    if new.all():
+        return cells
+    first = np.flatnonzero(new)
+    return Cells(
+        cells.pop[first],
+        cells.series[first],
+        cells.cell[first],
+        np.add.reduceat(cells.amount, first),
+        np.add.reduceat(cells.covered_ms, first),
+        np.bitwise_or.reduceat(cells.flags, first),
+    )

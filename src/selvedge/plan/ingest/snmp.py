@@ -1,0 +1,198 @@
+"""Interface counters as pollers write them: a line per poll and interface.
+
+Columns by their names in IF-MIB (RFC 2863), in any order and case: `ifHCOutOctets` and
+`ifHCInOctets`, or `ifOutOctets` and `ifInOctets` of 32 bits; `ifHighSpeed` in Mbit/s or `ifSpeed`
+in bit/s; `sysUpTime` in hundredths of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from selvedge.plan.history import BadPlan, Finding
+from selvedge.plan.ingest.clocks import Clock
+from selvedge.plan.ingest.delimited import Layout, Lines, read_lines
+from selvedge.plan.ingest.mapping import Mapping, TimeColumn
+from selvedge.plan.ingest.reading import Batch, Form, Kind, SourceFile
+
+TIMES: Final = ("time", "timestamp", "datetime", "at_s", "at")
+POPS: Final = ("pop", "site", "device", "host", "hostname", "sysname")
+INTERFACES: Final = ("interface", "ifname", "ifdescr", "ifindex", "port")
+_WIDE: Final = ("ifhcoutoctets", "ifhcinoctets")
+_NARROW: Final = ("ifoutoctets", "ifinoctets")
+_SPEED_MAX: Final = 4_294_967_295
+"""What `ifSpeed` says of everything faster (RFC 2863, ifSpeed)."""
+_WORDS: Final = pa.dictionary(pa.int32(), pa.string())
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The names of the columns in this file; empty where there is none."""
+
+    time: str
+    pop: str
+    interface: str
+    out: str
+    into: str
+    width: int
+    high_speed: str
+    speed: str
+    uptime: str
+    clock: Clock
+    pop_value: str = ""
+    told: set[str] = field(default_factory=set)
+
+
+def read_snmp(source: SourceFile) -> Iterator[Batch | Finding]:
+    """Polls. Raises `BadPlan` where a column is missing, or the times have no zone."""
+    columns = _find_columns(source)
+    types: dict[str, pa.DataType] = {
+        columns.time: columns.clock.type,
+        columns.pop: _WORDS,
+        columns.interface: _WORDS,
+        columns.out: pa.uint64(),
+        columns.into: pa.uint64(),
+        columns.high_speed: pa.float64(),
+        columns.speed: pa.float64(),
+        columns.uptime: pa.int64(),
+    }
+    types.pop("", None)
+    needed = [columns.time, columns.pop, columns.out or columns.into]
+    mapping = source.mapping or Mapping()
+    layout = Layout(
+        types,
+        tuple(name for name in needed if name),
+        mapping.delimiter,
+        mapping.decimal,
+        columns.clock.pattern,
+    )
+    for found in read_lines(source, layout):
+        if isinstance(found, Lines):
+            yield from _batch(source, columns, found)
+        else:
+            yield found
+
+
+def _find_columns(source: SourceFile) -> _Columns:
+    mapping = source.mapping or Mapping()
+    with source.open() as file:
+        first, second = file.readline(), file.readline()
+    source.done_bytes = 0
+    header = _cells(first, mapping)
+    if not header:
+        raise BadPlan(f"{source.name} is empty; it needs a header and a line for each poll.")
+    low = {name.lower(): name for name in header}
+
+    def one_of(names: Sequence[str]) -> str:
+        return next((low[name] for name in names if name in low), "")
+
+    time = mapping.time.column or one_of(TIMES)
+    pop = mapping.pop.column or ("" if mapping.pop.value else one_of(POPS))
+    pairs = [(_WIDE, 64), (_NARROW, 32)]
+    names, width = next((pair for pair in pairs if one_of(pair[0])), (_WIDE, 64))
+    wanted = {"a time": time, "a PoP": pop or mapping.pop.value, "octets": one_of(names)}
+    for what, name in wanted.items():
+        if not name:
+            shown = ", ".join(header[:20])
+            words = "docs/plan-ingest.md has the names, a mapping file may give others"
+            raise BadPlan(f"{source.name}, line 1: no column with {what} in: {shown}; {words}.")
+    cells = dict(zip(header, _cells(second, mapping), strict=False))
+    return _Columns(
+        time=time,
+        pop=pop,
+        interface=mapping.series or one_of(INTERFACES),
+        out=one_of(names[:1]),
+        into=one_of(names[1:]),
+        width=width,
+        high_speed=one_of(("ifhighspeed",)),
+        speed=one_of(("ifspeed",)),
+        uptime=one_of(("sysuptime",)),
+        clock=_clock(source, mapping, cells.get(time, "")),
+        pop_value=mapping.pop.value,
+    )
+
+
+def _cells(line: bytes, mapping: Mapping) -> list[str]:
+    text = line.decode("utf-8", "replace").strip()
+    return [cell.strip().strip('"') for cell in text.split(mapping.delimiter)] if text else []
+
+
+def _clock(source: SourceFile, mapping: Mapping, first: str) -> Clock:
+    """A time that is a number is in seconds; one with a zone says it; else the mapping must."""
+    told = mapping.time
+    is_plain = told == TimeColumn(column=told.column)
+    if is_plain and first.replace(".", "", 1).isdigit():
+        return Clock(msgspec.structs.replace(told, format="epoch_s"))
+    clock = Clock(told)
+    clock.check(source.name)
+    if first:
+        clock.check_text(f"{source.name}, line 2", first)
+    return clock
+
+
+def _batch(source: SourceFile, columns: _Columns, lines: Lines) -> Iterator[Batch | Finding]:
+    table = lines.table
+    at, found = columns.clock.at_ms(table[columns.time])
+    rows: dict[str, pa.Array] = {"at_ms": at}
+    zeros = pa.nulls(len(table), pa.int32()).fill_null(0)
+    if columns.pop:
+        rows["pop"] = table[columns.pop]
+    else:
+        rows["pop"] = pa.DictionaryArray.from_arrays(zeros, pa.array([columns.pop_value]))
+    rows["width"] = pa.array([columns.width], pa.uint8()).take(zeros)
+    for name, own in (
+        ("series", columns.interface),
+        ("out_bytes", columns.out),
+        ("in_bytes", columns.into),
+    ):
+        if own in table.column_names:
+            rows[name] = table[own]
+    if columns.uptime in table.column_names:
+        rows["uptime_ms"] = pc.multiply(table[columns.uptime], 10)
+    capacity = _capacity(columns, table)
+    if capacity is not None:
+        rows["capacity_bps"] = capacity
+    for one in (*found, *_saturated(columns, table)):
+        where = source.finding(f"line {lines.first_line}")
+        yield msgspec.structs.replace(one, source=where)
+    yield Batch(
+        Kind.COUNTER,
+        pa.table(rows),
+        first_line=lines.first_line,
+        lines=lines.places,
+        read_rows=lines.read_rows,
+    )
+
+
+def _capacity(columns: _Columns, table: pa.Table) -> pa.Array | None:
+    """In bit/s. 0 is what an interface says that does not know."""
+    found = None
+    if columns.speed in table.column_names:
+        speed = table[columns.speed]
+        known = pc.and_(pc.greater(speed, 0), pc.less(speed, _SPEED_MAX))
+        found = pc.if_else(known, speed, None)
+    if columns.high_speed in table.column_names:
+        speed = pc.multiply(table[columns.high_speed], 1e6)
+        high = pc.if_else(pc.greater(speed, 0), speed, None)
+        found = high if found is None else pc.coalesce(high, found)
+    return found
+
+
+def _saturated(columns: _Columns, table: pa.Table) -> list[Finding]:
+    if columns.speed not in table.column_names or columns.high_speed in table.column_names:
+        return []
+    count = pc.sum(pc.equal(table[columns.speed], _SPEED_MAX)).as_py() or 0
+    if not count or "speed" in columns.told:
+        return []
+    columns.told.add("speed")
+    words = "ifSpeed stands at its largest value: the capacity is unknown; poll ifHighSpeed"
+    return [Finding(kind="unreadable", series=columns.speed, count=count, detail=words)]
+
+
+SNMP: Final = Form("snmp", "CSV of polled interface counters (IF-MIB names).", read_snmp)
