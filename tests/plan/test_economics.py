@@ -84,6 +84,8 @@ def report(folder: Path, *, pops: int = 300, night: float = 0.38) -> Path:
             "mean_bps": 1e10 / rank**0.7,
             "night_use": night + 0.02 * np.cos(rank),
             "headroom_95": np.full(pops, 0.4),
+            "gpus": [8 if number <= 10 else 0 for number in rank],
+            "headroom_gpu_95": [0.7 if number <= 5 else None for number in rank],
         }
     )
     pq.write_table(table, folder / "pops.parquet")
@@ -254,6 +256,7 @@ def test_a_verdict_turns_where_it_says(seed: Economics, inputs: Inputs) -> None:
 def test_a_report_goes_before_assumptions(tmp_path: Path, inputs: Inputs) -> None:
     seen = read_observed(report(tmp_path))
     assert seen.covered(300) == pytest.approx(1.0)
+    assert (seen.gpus, seen.gpus_free_95) == (80, pytest.approx(0.7))
     claims = msgspec.structs.replace(inputs.claims, pops=300)
     asked = Asked(
         inputs=msgspec.structs.replace(inputs, claims=claims),
