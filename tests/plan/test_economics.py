@@ -277,6 +277,9 @@ def test_a_report_goes_before_assumptions(tmp_path: Path, inputs: Inputs) -> Non
     busy = read_observed(report(tmp_path, night=0.5))
     again = answer(msgspec.structs.replace(asked, seen=busy))
     assert again.verdicts[0].verdict == "not supported"
+    other = answer(msgspec.structs.replace(asked, inputs=inputs, draws=100))
+    assert other.verdicts[0].verdict == "not supported"
+    assert "300 PoPs with traffic, and not 4,100." in other.verdicts[0].why
 
 
 @pytest.mark.parametrize(

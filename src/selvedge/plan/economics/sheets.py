@@ -221,7 +221,9 @@ def _promise(found: Economics) -> Sheet:
         ("the fee that is asked for", money(one.fee_usd)),
         ("the needed fee on the price of a million tokens", money(one.fee_per_mtoken)),
     )
-    return Sheet(title="Service level: fee against token price", columns=("", ">"), rows=rows)
+    return Sheet(
+        title="Service level: fee against token price", columns=("figure", ">value"), rows=rows
+    )
 
 
 def _renewals(found: Economics) -> Sheet:
