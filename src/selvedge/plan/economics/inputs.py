@@ -14,6 +14,7 @@ import msgspec
 from ruamel.yaml.error import YAMLError
 
 from selvedge.adapters import one_line, read_yaml
+from selvedge.fabric import COUNTRIES
 from selvedge.plan.economics.quantities import Number, Quantity, fault_of, quantity
 from selvedge.plan.fit import find_gpu
 from selvedge.plan.history import BadPlan
@@ -349,15 +350,45 @@ def _faults(inputs: Inputs) -> list[tuple[str, str]]:
     if not 1 <= fleet.sites_now <= fleet.sites_next <= fleet.candidates <= fleet.pops:
         words = "sites_now, sites_next, candidates and pops are above 0, and none above the next"
         found.append(("fleet", words))
-    if not 1 <= inputs.renewals.years <= 20:
-        found.append(("renewals.years", f"{inputs.renewals.years} is not from 1 to 20"))
     for step in inputs.promise.credits:
         if not (0 <= step.below <= 1 and 0 <= step.credit <= 1):
             found.append(("promise.credits", "below and credit are shares from 0 to 1"))
-    for country, price in inputs.power.by_country.items():
-        if not 0 <= price <= 5:
-            found.append((f"power.by_country.{country}", f"{price:g} is not from 0 to 5 dollars"))
+    found += _country_faults(inputs.power)
+    found += _plain_faults(inputs)
     return found
+
+
+def _country_faults(power: Power) -> list[tuple[str, str]]:
+    found = []
+    for country, price in power.by_country.items():
+        field = f"power.by_country.{country}"
+        if country not in COUNTRIES:
+            found.append((field, "it is no ISO 3166-1 alpha-2 code; write it as DE or SG"))
+        if not 0 <= price <= 5:
+            found.append((field, f"{price:g} is not from 0 to 5 dollars"))
+    return found
+
+
+def _plain_faults(inputs: Inputs) -> list[tuple[str, str]]:
+    """Of numbers that have no range."""
+    claims = inputs.claims
+    limits = (
+        ("claims.pops", claims.pops, 1, 10**9),
+        ("claims.night_use", claims.night_use, 0, 1),
+        ("claims.gpu_uplift", claims.gpu_uplift, -1, 100),
+        ("claims.below_least", claims.below_least, 0, 1),
+        ("claims.below_most", claims.below_most, 0, 1),
+        ("claims.sites_now", claims.sites_now, 1, 10**9),
+        ("claims.sites_next", claims.sites_next, 1, 10**9),
+        ("cpu.prompt_tokens", inputs.cpu.prompt_tokens, 1, 10**7),
+        ("renewals.target_retention", inputs.renewals.target_retention, 0, 10),
+        ("renewals.years", inputs.renewals.years, 1, 20),
+    )
+    return [
+        (name, f"{value:g} is not from {least:g} to {most:g}; correct it")
+        for name, value, least, most in limits
+        if value is not None and not least <= value <= most
+    ]
 
 
 def _offer_faults(offer: Offer) -> list[tuple[str, str]]:

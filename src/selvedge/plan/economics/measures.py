@@ -16,6 +16,7 @@ from selvedge.plan.economics.prices import Priced, lowest
 from selvedge.plan.economics.processors import OnProcessors, on_processors
 from selvedge.plan.economics.quantities import Real, Values
 from selvedge.plan.economics.renewals import renewed
+from selvedge.plan.history import BadPlan
 from selvedge.plan.published import Market
 
 
@@ -40,7 +41,11 @@ class Reckoned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def theirs_of(inputs: Inputs, market: Market) -> dict[str, Priced]:
-    """The price that ours is told to be below, for each offer that has one."""
+    """The price that ours is told to be below, for each offer that has one. Raises `BadPlan`."""
+    for vendor in inputs.pricing.vendors:
+        if vendor not in market.vendors and all(row.vendor != vendor for row in market.rows):
+            words = f"{vendor!r} publishes no price here; known are {', '.join(market.vendors)}"
+            raise BadPlan(f"pricing.vendors: {words}.")
     found = {one.id: lowest(one.model, inputs.pricing.vendors, market) for one in inputs.offers}
     return {name: one for name, one in found.items() if one is not None}
 

@@ -150,7 +150,8 @@ class Judge:
             Verdict(
                 claim=f"GPUs lift the margin by {said:.0%}",
                 verdict="cannot say",
-                reading=f"a site's profit with GPUs is {said:.0%} above that on processors alone",
+                reading=f"a site's profit with GPUs is {said:.0%} above that on processors alone"
+                f" ({self._case.inputs.cpu.model} on those that are free)",
                 why=why,
                 figures=figures,
             ),
