@@ -53,21 +53,21 @@ def ask(argv: Sequence[str]) -> dict[str, float]:
 
 
 def make_data(folder: Path, months: int, pops: int) -> dict[str, float]:
-    """The history, or what is missing of it; how long it took, nothing where it was there."""
+    """The history, or what is missing of it; how long it took where nothing of it was there."""
     from selvedge.plan.synth import Asked  # noqa: PLC0415 (the plan extra)
 
     if Asked.read(folder) not in (None, Asked(pops=pops, months=months)):
         shutil.rmtree(folder)
-    elif (folder / "truth.json").exists():
-        return {}
+    whole, some = (folder / "truth.json").exists(), folder.exists()
     folder.parent.mkdir(parents=True, exist_ok=True)
     needed = int(pops * months * 30.5 * 288 * ROW_BYTES) + SPARE_BYTES
     free = shutil.disk_usage(folder.parent).free
-    if free < needed:
+    if free < needed and not whole:
         words = f"{free / 1e9:.1f} GB are free in {folder.parent}, {needed / 1e9:.1f} are needed"
         raise SystemExit(f"{words}; run the short form, or make room.")
     asked = [f"--pops={pops}", f"--months={months}", f"--threads={THREADS}"]
-    return ask(["-m", "selvedge", "plan", "synth", str(folder), *asked])
+    took = ask(["-m", "selvedge", "plan", "synth", str(folder), *asked])
+    return {} if some else took
 
 
 def view(folder: Path, months: int) -> Path:
@@ -155,21 +155,21 @@ def check_night(folder: Path, result: Path) -> Figures:
     fleet = next(row for row in load(result, "groups") if row["level"] == "fleet")
     said = {row["pop"]: row["night_use"] for row in load(result, "pops")}
     damaged = {one.pop for one in truth.findings if one.kind != "capacity_change"}
-    off = [
-        (name, abs(said[name] - true.night) * 100)
+    damaged |= {one.series for one in truth.findings if one.kind == "renamed"}
+    off = {
+        name: (said[name] - true.night_by_capacity) * 100
         for name, true in truth.pops.items()
         if said.get(name) is not None
-    ]
-    whole = [points for name, points in off if name not in damaged]
-    mean = sum(one for one in said.values() if one is not None) / len(off)
+    }
+    whole = [abs(points) for name, points in off.items() if name not in damaged]
     return {
         "night_use": round(fleet["night_use"], 5),
-        "night_use_true": round(truth.fleet_by_capacity.night, 5),
-        "night_use_of_pops": round(mean, 5),
-        "night_use_of_pops_true": round(truth.fleet.night, 5),
+        "night_use_true": round(truth.fleet.night_by_capacity, 5),
         "night_pops": len(off),
-        "night_points_worst_undamaged": round(max(whole, default=0.0), 6),
-        "night_points_worst": round(max(points for _, points in off), 3),
+        "night_pops_undamaged": len(whole),
+        "night_points_off_undamaged_worst": round(max(whole, default=0.0), 6),
+        "night_points_off_mean": round(sum(off.values()) / len(off), 4),
+        "night_points_off_worst": round(max(map(abs, off.values())), 3),
     }
 
 

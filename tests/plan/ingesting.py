@@ -78,6 +78,7 @@ def ingest(
     sources: Sequence[Path | str],
     form: str,
     mapping: str = "",
+    *,
     data: str = "data",
     run_rows: int = 1_500_000,
     fleet: str = FLEET,

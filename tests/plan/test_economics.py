@@ -84,6 +84,8 @@ def report(folder: Path, *, pops: int = 300, night: float = 0.38) -> Path:
             "mean_bps": 1e10 / rank**0.7,
             "night_use": night + 0.02 * np.cos(rank),
             "headroom_95": np.full(pops, 0.4),
+            "gpus": [8 if number <= 10 else 0 for number in rank],
+            "headroom_gpu_95": [0.7 if number <= 5 else None for number in rank],
         }
     )
     pq.write_table(table, folder / "pops.parquet")
@@ -254,6 +256,7 @@ def test_a_verdict_turns_where_it_says(seed: Economics, inputs: Inputs) -> None:
 def test_a_report_goes_before_assumptions(tmp_path: Path, inputs: Inputs) -> None:
     seen = read_observed(report(tmp_path))
     assert seen.covered(300) == pytest.approx(1.0)
+    assert (seen.gpus, seen.gpus_free_95) == (80, pytest.approx(0.7))
     claims = msgspec.structs.replace(inputs.claims, pops=300)
     asked = Asked(
         inputs=msgspec.structs.replace(inputs, claims=claims),
@@ -274,6 +277,9 @@ def test_a_report_goes_before_assumptions(tmp_path: Path, inputs: Inputs) -> Non
     busy = read_observed(report(tmp_path, night=0.5))
     again = answer(msgspec.structs.replace(asked, seen=busy))
     assert again.verdicts[0].verdict == "not supported"
+    other = answer(msgspec.structs.replace(asked, inputs=inputs, draws=100))
+    assert other.verdicts[0].verdict == "not supported"
+    assert "300 PoPs with traffic, and not 4,100." in other.verdicts[0].why
 
 
 @pytest.mark.parametrize(
@@ -306,6 +312,21 @@ def test_a_price_book_goes_before_the_rule(tmp_path: Path, inputs: Inputs) -> No
     assert rows["llama-8b-l4"].input_micro_dollars == 500_000
     assert rows["llama-70b-4xh100"].price_basis.startswith("below bedrock")
     assert [step.credit for step in found.promise.steps] == [0.10, 0.25]
+
+
+def test_what_is_free_or_dearer_than_sold_is_said(tmp_path: Path, inputs: Inputs) -> None:
+    def answered(price: str) -> Economics:
+        path = write(tmp_path, "    gpu: L4\n", f"    gpu: L4\n    price: {price}\n")
+        return answer(Asked(inputs=read_inputs(path), market=read_market(), draws=100))
+
+    with pytest.raises(BadPlan, match="what is free has no margin"):
+        answered("{input: 0, output: 0}")
+    with pytest.raises(BadPlan, match="not from 0 to"):
+        answered("{input: -1, output: 0}")
+    cheap = answered("{input: 1, output: 1}")
+    row = next(row for row in cheap.offers if row.offer == "llama-8b-l4")
+    assert row.break_even_use > 1
+    assert "never" in {cell for sheet in sheets_of(cheap) for line in sheet.rows for cell in line}
 
 
 def write(folder: Path, old: str, new: str) -> Path:

@@ -27,9 +27,9 @@ A PoP's admission, each minute:
 >>> content = Forecaster(step_s=60)
 >>> for minute in range(3 * 1440):
 ...     _ = content.update(minute * 60, minute * 60, 0.5 if minute // 60 % 24 > 7 else 0.2)
->>> ahead = content.predict(3 * 86_400 + 600, 3 * 86_400 + 600)
->>> 0.2 <= ahead.quantile(0.95) < 0.3
-True
+>>> ahead = content.predict(3 * 86_400 + 7200, 3 * 86_400 + 7200)
+>>> round(ahead.mean, 1), ahead.quantile(0.95) < 0.5
+(0.2, True)
 """
 
 from __future__ import annotations
@@ -53,10 +53,12 @@ _DAILY_GAIN: Final = 0.03
 _WEEKLY_GAIN: Final = 0.08
 _WEEKLY_PRIOR: Final = 1.0
 """Weeks that "like any other day" counts for."""
-_LEVEL_DAYS: Final = 21.0
+_LEVEL_DAYS: Final = 12.0
 """Memory of the level."""
-_SLOW_HOURS: Final = 8.0
+_SLOW_HOURS: Final = 24.0
 """Memory of the slow deviation."""
+_SLOW_KNOWN: Final = 0.25
+"""Of an hour's deviation, so much of the slow one is not the season's: the rest may be."""
 _SCALE_GAIN: Final = 0.03
 _SCALE_FIRST: Final = 0.2
 _SCALE_MIN: Final = 1e-4
@@ -66,8 +68,9 @@ _SEASON_MIN: Final = 0.2
 """Deviations are relative to the season, but not to less than this part of the level."""
 _LEVEL_MIN: Final = 1e-6
 _DEVIATION_MAX: Final = 10.0
-_SHIFT: Final = 2.0
-"""A whole week at so many times the level, or at its inverse, is the new level."""
+_SHIFT_MIN: Final = 0.2
+"""A day's mean that is off by less is never taken for the first of another level."""
+_ROUNDS_SCALE: Final = 0.1
 _WEEK_SEEN: Final = 0.25
 """Of a week, this part must have been measured for its mean to count."""
 _SLOW_FIT: Final = 0.004
@@ -84,7 +87,7 @@ _NEAR_S: Final = 6 * HOUR_S
 _FAR_S: Final = 3 * DAY_S
 """Errors before this, of a day's forecast and of a week's, are still those of the step ahead."""
 _DAY_NEWS: Final = 10.0
-_WEEK_NEWS: Final = 24.0
+_WEEK_NEWS: Final = 100.0
 """Hours of a day's forecast, and of a week's, that are as good as one independent score."""
 _FADE_MAX: Final = 0.98
 _FADE_MIN: Final = 0.01
@@ -141,6 +144,10 @@ class Forecaster:
         self._weekly_seen: list[float] = [0.0] * 168
         self._scales: list[float] = [_SCALE_FIRST] * 24
         self._scales_seen: list[float] = [0.0] * 24
+        self._rounds: int = 0
+        self._rounds_scale: float = _ROUNDS_SCALE
+        """The usual size of a day's mean deviation from its forecast."""
+        self._shift_side: int = 0
         self._week_s: int = 0
         self._week_use: float = 0.0
         self._week_season: float = 0.0
@@ -175,7 +182,7 @@ class Forecaster:
         self._score(at_s, use, season, slow + fast, hour)
         deviation = use / self._level - season
         bound = _FAR * max(self._scales[hour], _SCALE_MIN)
-        surprise = max(-bound, min(bound, deviation / floor - slow - 0.5 * fast)) * floor
+        surprise = max(-bound, min(bound, deviation / floor - _SLOW_KNOWN * slow)) * floor
         weight = place - low
         self._learn_season(low, 1.0 - weight, surprise)
         if weight > 0.0:
@@ -214,7 +221,8 @@ class Forecaster:
         floor = max(season, _SEASON_MIN)
         spread = level * floor * max(self._scales[int(place) % 24], _SCALE_MIN)
         if days <= 1.0:
-            weight, first, last = 1.0 - held / self._fast_fade, self._next, self._near
+            still = held / self._fast_fade
+            weight, first, last = 1.0 - still * still, self._next, self._near
         else:
             weight, first, last = min(1.0, (days - 1.0) / 6.0), self._near, self._far
         bias = first.bias + weight * (last.bias - first.bias)
@@ -224,10 +232,22 @@ class Forecaster:
         base = mean - bias * spread
         values: list[float] = []
         for one in range(9):
-            near = (firsts[one] + weight * (lasts[one] - firsts[one])) * spread
+            near = _between(firsts[one], lasts[one], weight) * spread
             values.append(base + (_together(near, wide[one] * strayed) if strayed else near))
         values.sort()
         return Prediction(max(0.0, mean), values)
+
+    def predict_week(self, weeks: int) -> Prediction:
+        """The mean use of the week that ends so many weeks from the last step, from 1 on.
+
+        A mean of many steps is surer than each of them: it strays only as levels do. Raises
+        `ValueError` where nothing was learnt yet.
+        """
+        if self.seen == 0 or weeks < 1:
+            raise ValueError("want a week from 1 on, after something was learnt")
+        mean = self._level * self.levels.grown(float(weeks))
+        size = mean * self.levels.strayed(float(weeks))
+        return Prediction(mean, sorted([mean + one * size for one in self.levels.tracker.values]))
 
     def _begin(self, at_s: int, use: float) -> None:
         self.first_s = at_s
@@ -335,9 +355,27 @@ class Forecaster:
         if origin.count > 0:
             first = max(-1.0, min(1.0, origin.slow_first))
             came = max(-1.0, min(1.0, origin.total / origin.count))
+            self._notice_shift(came, origin.total / origin.count)
             self._slow_xy = _SLOW_KEPT * self._slow_xy + first * came
             self._slow_xx = _SLOW_KEPT * self._slow_xx + first * first
         self._set_fades()
+
+    def _notice_shift(self, came: float, whole: float) -> None:
+        """Two days in a row far off on one side: another capacity, or other users. The level is
+        what it is now, and the past is read as if it had always been.
+        """
+        bound = max(_SHIFT_MIN, _FAR * self._rounds_scale)
+        side = 1 if came > bound else -1 if came < -bound else 0
+        if side != 0 and side == self._shift_side:
+            factor = max(0.01, 1.0 + whole)
+            self._rescale(factor)
+            self._slow, self._fast = 0.0, 0.0
+            side = 0
+        else:
+            gain: float = max(0.05, 1.0 / (self._rounds + 2.0))
+            self._rounds_scale += gain * (min(abs(came), bound) - self._rounds_scale)
+            self._rounds += 1
+        self._shift_side = side
 
     def _set_fades(self) -> None:
         share = max(_FADE_MIN, min(_FADE_MAX, self._slow_xy / max(1e-9, self._slow_xx)))
@@ -360,9 +398,6 @@ class Forecaster:
         mean: float | None = None
         if self._week_season > 0.0 and self._week_count * self._hours >= _WEEK_SEEN * 168.0:
             mean = self._week_use / self._week_season
-            if not self._level / _SHIFT < mean < self._level * _SHIFT:
-                self._level = max(_LEVEL_MIN, mean)
-                self._slow = 0.0
         self.levels.close(mean, self._level)
         self._normalise()
         self._week_s += WEEK_S
@@ -375,11 +410,15 @@ class Forecaster:
             return
         self._daily = [one / total for one in self._daily]
         self._weekly = [one / total for one in self._weekly]
-        self._level *= total
         self._week_season /= total
-        self._day_origin.level *= total
-        self._week_origin.level *= total
-        self.levels.rescale(total)
+        self._rescale(total)
+
+    def _rescale(self, factor: float) -> None:
+        """Levels are so many times what they were, now and in all that is remembered."""
+        self._level = max(_LEVEL_MIN, self._level * factor)
+        self._day_origin.level *= factor
+        self._week_origin.level *= factor
+        self.levels.rescale(factor)
 
     def state(self) -> ForecastState:
         """What is remembered."""
@@ -401,6 +440,9 @@ class Forecaster:
             weekly_seen=list(self._weekly_seen),
             scales=list(self._scales),
             scales_seen=list(self._scales_seen),
+            rounds=self._rounds,
+            rounds_scale=self._rounds_scale,
+            shift_side=self._shift_side,
             week_s=self._week_s,
             week_use=self._week_use,
             week_season=self._week_season,
@@ -425,6 +467,8 @@ class Forecaster:
         made._daily, made._daily_seen = list(state.daily), list(state.daily_seen)
         made._weekly, made._weekly_seen = list(state.weekly), list(state.weekly_seen)
         made._scales, made._scales_seen = list(state.scales), list(state.scales_seen)
+        made._rounds, made._rounds_scale = state.rounds, state.rounds_scale
+        made._shift_side = state.shift_side
         made._week_s, made._week_count = state.week_s, state.week_count
         made._week_use, made._week_season = state.week_use, state.week_season
         made._day_origin.load(state.day_origin)
@@ -436,6 +480,14 @@ class Forecaster:
         # Fades are learnt once a day: they are remembered, not computed anew.
         made._slow_fade, made._fast_fade = state.fades
         return made
+
+
+def _between(first: float, last: float, weight: float) -> float:
+    """From one error to another of the same part: on the line between their variances."""
+    if first * last > 0.0:
+        size = math.sqrt(first * first + weight * (last * last - first * first))
+        return size if last > 0.0 else -size
+    return first + weight * (last - first)
 
 
 def _together(near: float, far: float) -> float:

@@ -33,7 +33,9 @@ class LevelState(msgspec.Struct, frozen=True, kw_only=True):
     """Weeks: growth, and how wrong levels were 1 to 13 weeks ahead."""
 
     weeks: int
-    mean: float
+    means: list[float]
+    year: tuple[float, float]
+    ahead: list[float]
     growth: float
     trust: tuple[float, float]
     levels: list[float]
@@ -63,6 +65,9 @@ class ForecastState(msgspec.Struct, frozen=True, kw_only=True):
     weekly_seen: list[float]
     scales: list[float]
     scales_seen: list[float]
+    rounds: int
+    rounds_scale: float
+    shift_side: int
     week_s: int
     week_use: float
     week_season: float

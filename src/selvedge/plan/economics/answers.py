@@ -197,6 +197,9 @@ def _notes(asked: Asked) -> tuple[str, ...]:
         notes.append("no report was given: demand by rank and night use are the file's assumptions")
     else:
         notes += asked.seen.notes
+        known, planned = len(asked.seen.pops), asked.inputs.fleet.sites_next
+        if known < planned:
+            notes.append(f"the report has {known:,} PoPs, fewer than the {planned:,} sites planned")
     if asked.book is None:
         notes.append("no price book was given: prices are by the file, or its rule beside others")
     grades = {one.hardware for one in asked.inputs.offers if one.hardware is not None}

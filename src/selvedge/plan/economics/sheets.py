@@ -221,7 +221,9 @@ def _promise(found: Economics) -> Sheet:
         ("the fee that is asked for", money(one.fee_usd)),
         ("the needed fee on the price of a million tokens", money(one.fee_per_mtoken)),
     )
-    return Sheet(title="Service level: fee against token price", columns=("", ">"), rows=rows)
+    return Sheet(
+        title="Service level: fee against token price", columns=("figure", ">value"), rows=rows
+    )
 
 
 def _renewals(found: Economics) -> Sheet:
@@ -232,6 +234,7 @@ def _renewals(found: Economics) -> Sheet:
     )
     needed = one["attach_needed"]
     words = f"{needed:.0%}" if needed <= 1 else "more than all: attaching alone does not do it"
+    words = words if needed > 0 else "none, it is met without"
     return Sheet(
         title="Renewals",
         columns=("year", ">content", ">inference", ">its gross profit"),

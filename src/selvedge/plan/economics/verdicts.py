@@ -109,7 +109,8 @@ class Judge:
             "PoPs with a night": float(seen.night_known),
         }
         word: Word = "supported" if count in (None, len(seen.pops)) else "not supported"
-        why = f"The report has {len(seen.pops):,} PoPs with traffic."
+        why = f"The report has {len(seen.pops):,} PoPs with traffic"
+        why += "." if word == "supported" else f", and not {count:,}."
         if seen.night_use is not None:
             figures["mean use at night"] = seen.night_use
             why += f" Their mean use at night is {seen.night_use:.1%}."

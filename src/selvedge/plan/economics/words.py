@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_MANY: Final = 100.0
+"""A use of so many times what there is: it will not be."""
+
 
 def money(amount: float) -> str:
     """``$1,234``, ``-$2.3 million``; cents below ten dollars."""
@@ -26,7 +31,9 @@ def plain(number: float) -> str:
 
 def share(number: float | None) -> str:
     """In percent; a dash where there is none."""
-    return "-" if number is None else f"{number:.0%}"
+    if number is None:
+        return "-"
+    return f"{number:.0%}" if number < _MANY else "never"
 
 
 def below_or_above(ppm: int | None) -> str:
