@@ -141,6 +141,16 @@ def test_cloudflare_names_lines_that_are_no_objects_or_lack_a_field(tmp_path):
     ]
 
 
+def test_a_log_of_one_request_in_many_is_scaled_up_and_flagged(tmp_path):
+    line = json.dumps({"EdgeColoCode": "FRA", "EdgeResponseBytes": 5, "EdgeStartTimestamp": AT})
+    path = tmp_path / "some.log"
+    path.write_text(line + "\n")
+    (batch,) = FORMS["cloudflare"].read(SourceFile(path, "some.log", Mapping(sampling=100)))
+    assert isinstance(batch, Batch)
+    assert batch.rows["out_bytes"].to_pylist() == [500]
+    assert batch.rows["flags"].to_pylist() == [Flag.SAMPLED]
+
+
 def test_many_bad_lines_are_counted_but_not_told_one_by_one(tmp_path):
     good = json.dumps({"EdgeColoCode": "FRA", "EdgeResponseBytes": 5, "EdgeStartTimestamp": AT})
     found, findings = amounts(tmp_path, "cloudflare", f"{good}\nbad\n" * 100)

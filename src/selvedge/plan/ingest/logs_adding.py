@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from selvedge.plan.history import STEP_S, Finding, Flag
 from selvedge.plan.ingest.logs_cells import Column, as_count, as_ms, date_time_ms
 from selvedge.plan.ingest.logs_lines import Account
-from selvedge.plan.ingest.reading import BYTES, Batch, Kind
+from selvedge.plan.ingest.reading import BYTES, Batch, Kind, SourceFile
 
 STEP_MS: Final = STEP_S * 1000
 FLOW_MS_MAX: Final = 86_400_000
@@ -67,8 +67,15 @@ def add_up(cells: Cells, account: Account, read_rows: int) -> Iterator[Batch | F
     good &= ~below
     if good.any():
         rows = _Rows(pops, at.fill_null(0).to_numpy(), amounts, good)
-        table = rows.added(cells.columns, until)
+        columns = dict(cells.columns)
+        if "scale" not in columns and (sampling := _sampling(account.source)) != 1:
+            columns["scale"] = pa.array(np.full(len(lines), float(sampling)))
+        table = rows.added(columns, until)
         yield Batch(Kind.AMOUNT, table, read_rows=read_rows, place=cells.place)
+
+
+def _sampling(source: SourceFile) -> int:
+    return source.mapping.sampling if source.mapping else 1
 
 
 def _moments(columns: Mapping[str, Column]) -> pa.Array:

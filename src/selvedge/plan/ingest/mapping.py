@@ -90,7 +90,7 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     fields: list[str | int] = []
     """Columns of a log whose lines have no header, in order."""
     sampling: int = 1
-    """Of how many packets one was seen, where flows do not say."""
+    """Of how many packets or requests one was seen, where flows and logs do not say."""
 
 
 def read_mapping(path: Path) -> Mapping:
