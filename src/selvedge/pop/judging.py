@@ -145,7 +145,9 @@ class Judging:
         story = desk.watched(judgement(head, judged, asked.entry, body, view))
         state.metrics.running.inc()
         state.gate.entered()
-        Interpreter(state, view, inbound, head, for_peer=False).run(story)
+        interpreter = Interpreter(state, view, inbound, head, for_peer=False)
+        interpreter.is_clients = False
+        interpreter.run(story)
 
     def _new_id(self, prefix: str, at_us: int) -> str:
         return f"{prefix}_{at_us // 1000:012x}{self._state.entropy.take(_ID_BYTES).hex()}"
