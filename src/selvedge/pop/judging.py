@@ -9,6 +9,7 @@ the PoP drains; and it waits for no slot.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from typing import Final
@@ -57,6 +58,7 @@ _NOT_ALLOWED: Final = frozenset(
 )
 _HEADERS: Final = Headers(())
 Tell = Callable[[SayJudged], None]
+log: Final = logging.getLogger("selvedge.cache")
 
 
 class _Message(msgspec.Struct):
@@ -227,8 +229,9 @@ class _Desk:
         self._end()
 
     def report(self, error: BaseException) -> None:
-        """Something broke; count it."""
+        """Something broke; count and log it."""
         self._state.metrics.faults.inc()
+        log.error("a fault of ours: %s", type(error).__name__, exc_info=error)
 
     def _end(self) -> None:
         self._running.discard(self)
