@@ -77,14 +77,18 @@ def tried(url: str, model: str, pairs: list[Pair], *, answers: bool) -> Figures:
     """The confusion matrix, as printed and as figures."""
     judge = UrlJudge(url, model)
     found, began = [], perf_counter()
+    first = {True: 0, False: 0}
     for new, kept, same in pairs:
         said = (answer_of(url, model, kept), answer_of(url, model, new)) if answers else ("", "")
+        before = judge.counts["questions"]
         verdict = judge.says_same(judging.Exchange(kept, said[0]), judging.Exchange(new, said[1]))
+        first[same] += judge.counts["questions"] - before > 1
         found.append(judging.Tried(same, verdict))
     trial = judging.trial(found)
     name = "answers" if answers else "questions"
     print(f"{model}, {name}: {len(pairs)} pairs, {perf_counter() - began:.0f} s")
     print(dict(judge.counts))
+    print(f"yes to the first question: {first[True]} of the same, {first[False]} of the different")
     print(judging.trial_text(trial, TARGETS))
     agreed = trial.same_same + trial.different_different
     low, high = trial.wrong_of_same
@@ -97,6 +101,8 @@ def tried(url: str, model: str, pairs: list[Pair], *, answers: bool) -> Figures:
         f"judge_{name}_different_different": trial.different_different,
         f"judge_{name}_wrong_of_same_low": round(low, 4),
         f"judge_{name}_wrong_of_same_high": round(high, 4),
+        f"judge_{name}_first_yes_of_same": first[True],
+        f"judge_{name}_first_yes_of_different": first[False],
         f"judge_{name}_contradicted": judge.counts["contradicted"],
         f"judge_{name}_unclear": judge.counts["unclear"],
     }

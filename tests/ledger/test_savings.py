@@ -8,9 +8,19 @@ from random import Random
 
 from click.testing import CliRunner
 
+from selvedge.adapters import find_parts, usage_of_parts
 from selvedge.cli.main import commands
 from selvedge.fabric import Outcome, Price, Receipt, Usage
-from selvedge.ledger import MonthlyUsage, PriceBook, Saved, SavingsFold, bill_month, us_of_day
+from selvedge.ledger import (
+    MonthlyUsage,
+    PriceBook,
+    Saved,
+    SavingsFold,
+    UsageAsked,
+    bill_month,
+    fold,
+    us_of_day,
+)
 from tests.support.money import book, row, row_of, sold, write_part
 
 AT_US = us_of_day("2026-11-10")
@@ -144,3 +154,14 @@ def test_the_command(tmp_path: Path) -> None:
     ]
     none = CliRunner().invoke(commands, [*asked, "--tenant", "nobody"])
     assert "no class of these receipts has a cache" in none.output
+
+
+def test_judgements_are_nobodys_usage_in_parts_too(tmp_path: Path) -> None:
+    receipts = [answered(1, 900), judged(2), judged(3)]
+    rows = [row_of(one) for one in receipts]
+    write_part(tmp_path, 1, rows)
+    wish = UsageAsked(("tenant", "settled_by"))
+    told = usage_of_parts(find_parts(tmp_path), wish)
+    assert told == fold(rows, wish)
+    assert list(told) == [("acme", "complete")]
+    assert next(iter(told.values())).receipts == 1

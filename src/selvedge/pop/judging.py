@@ -9,6 +9,7 @@ the PoP drains; and it waits for no slot.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from typing import Final
@@ -57,6 +58,7 @@ _NOT_ALLOWED: Final = frozenset(
 )
 _HEADERS: Final = Headers(())
 Tell = Callable[[SayJudged], None]
+log: Final = logging.getLogger("selvedge.cache")
 
 
 class _Message(msgspec.Struct):
@@ -145,7 +147,9 @@ class Judging:
         story = desk.watched(judgement(head, judged, asked.entry, body, view))
         state.metrics.running.inc()
         state.gate.entered()
-        Interpreter(state, view, inbound, head, for_peer=False).run(story)
+        interpreter = Interpreter(state, view, inbound, head, for_peer=False)
+        interpreter.is_clients = False
+        interpreter.run(story)
 
     def _new_id(self, prefix: str, at_us: int) -> str:
         return f"{prefix}_{at_us // 1000:012x}{self._state.entropy.take(_ID_BYTES).hex()}"
@@ -225,8 +229,9 @@ class _Desk:
         self._end()
 
     def report(self, error: BaseException) -> None:
-        """Something broke; count it."""
+        """Something broke; count and log it."""
         self._state.metrics.faults.inc()
+        log.error("a fault of ours: %s", type(error).__name__, exc_info=error)
 
     def _end(self) -> None:
         self._running.discard(self)
