@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import click
 
+from selvedge.cli.plan_retrofit import retrofit
+
 
 @click.group()
 def plan() -> None:
     """Answer the operator's questions, offline, from the operator's own data."""
+
+
+plan.add_command(retrofit)
