@@ -14,6 +14,7 @@ import click
 from selvedge.cli.plan_economics import economics
 from selvedge.cli.plan_fit import fit
 from selvedge.cli.plan_ingest import ingest
+from selvedge.cli.plan_retrofit import retrofit
 from selvedge.cli.plan_synth import synth
 from selvedge.cli.plan_utilisation import utilisation
 
@@ -30,5 +31,5 @@ def plan(context: click.Context) -> None:
         raise click.ClickException(f"{words}; run: pip install 'selvedge[plan]'")
 
 
-for command in (ingest, synth, utilisation, fit, economics):
+for command in (ingest, synth, utilisation, retrofit, economics, fit):
     plan.add_command(command)

@@ -29,9 +29,8 @@ class Choice:
 def rules_of_thumb(question: Question, new: int) -> Iterator[Choice]:
     """The busiest, the most populous, and one at a time whatever helps most."""
     sites = question.sites
-    rates = np.bincount(
-        question.demand.ingress, question.demand.requests_per_s, minlength=len(sites)
-    )
+    rates = np.zeros(len(sites))
+    np.add.at(rates, question.demand.ingress, question.demand.requests_per_s)
     people = np.array([float(site.population or 0) for site in sites])
     yield choice("busiest", question, _largest(question, rates, new))
     yield choice("most populous", question, _largest(question, people, new))

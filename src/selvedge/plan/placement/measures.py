@@ -21,7 +21,7 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     sites: int
     new_sites: int
     ttft_ms_mean: float
-    """Round trip, and an idle engine's time for the prompt: no queue."""
+    """Round trip from the user, last mile included, and an idle engine's time for the prompt."""
     rtt_ms_mean: float
     rtt_ms_p95: float
     unserved_share: float
@@ -55,7 +55,7 @@ def measure(question: Question, is_open: Flags) -> Measures:
     served = np.isfinite(trips).any(axis=1)
     trips, weights = trips[served], question.demand.requests_per_s[served]
     total = question.demand.total
-    first, second, near, backup = _nearest(trips)
+    first, second, near, backup = _nearest(trips + question.wishes.last_mile_ms)
     load = np.bincount(first, weights, len(sites))
     room = question.capacity[sites]
     new = is_open & ~question.existing
@@ -74,7 +74,7 @@ def measure(question: Question, is_open: Flags) -> Measures:
         near_share=float(weights[near <= question.wishes.near_ms].sum()) / total,
         usd=float(question.prices_usd[new].sum()),
         usd_per_year=yearly,
-        usd_per_mtoken=yearly / tokens if tokens > 0 else 0.0,
+        usd_per_mtoken=float(yearly / tokens) if tokens > 0 else 0.0,
         busiest_load=float((load / room).max()),
         capacity_share=float(weights.sum() / room.sum()),
         backup_ms_mean=_mean(backup[has_backup], weights[has_backup]),

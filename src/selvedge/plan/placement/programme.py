@@ -112,7 +112,8 @@ def _best(question: Question, now: Flags, ready: Sequence[int], count: int) -> l
     costs = np.where(np.isfinite(costs_of(question)), costs_of(question), _UNSERVED)
     weights = question.demand.requests_per_s
     near = costs[:, now].min(axis=1) if now.any() else np.full(len(costs), _UNSERVED)
-    left, found = list(ready), []
+    left = list(ready)
+    found: list[int] = []
     while left and len(found) < count:
         saved = weights @ np.maximum(near[:, None] - costs[:, left], 0.0)
         best = left.pop(int(np.argmax(saved)))

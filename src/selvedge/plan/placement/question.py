@@ -46,6 +46,9 @@ class Wishes:
     """New ones, at most."""
     objective: Objective = "ttft"
     near_ms: float = 20.0
+    """From the user, last mile included."""
+    last_mile_ms: float = 5.0
+    """Between users and their ingress, on average; the same whatever is opened."""
     servers: int = 1
     """At each new site, where there is room."""
     budget_usd: float | None = None
@@ -89,19 +92,22 @@ class Question:
     def prices_usd(self) -> Floats:
         """By site: what opening it costs."""
         each = self.counts * self.server.price_usd + self.wishes.site_usd
-        return np.where(self.existing, 0.0, each)
+        each[self.existing] = 0.0
+        return np.asarray(each, np.float64)
 
     @property
     def usd_per_year(self) -> Floats:
         """By site: what its servers cost in a year, existing ones for their power alone."""
         wishes = self.wishes
         power = usd_per_year(self.server, years=np.inf, usd_per_kwh=wishes.usd_per_kwh)
-        return np.asarray(self.counts * power + self.prices_usd / wishes.years)
+        found: Floats = self.counts * power + self.prices_usd / wishes.years
+        return found
 
     @property
     def capacity(self) -> Floats:
         """By site: requests per second that it is planned to serve, open or not."""
-        return self.counts * requests_per_s(self.server, self.wishes.asked)
+        each = requests_per_s(self.server, self.wishes.asked)
+        return self.counts.astype(np.float64) * each
 
     @property
     def service_ms(self) -> float:
@@ -223,12 +229,17 @@ def _second_rows(question: Question, openable: Flags) -> list[Row]:
 
 
 def costs_of(question: Question) -> Floats:
-    """By row of demand and site: milliseconds, or whether it is too far, by the objective."""
+    """By row of demand and site, by the objective: the round trip, or whether it is too long.
+
+    What is the same for all sites (the last mile, the engine) is left out: it would only make a
+    gap look smaller.
+    """
     trips = question.trips_ms
     if question.wishes.objective == "near":
-        far = (trips > question.wishes.near_ms).astype(np.float64)
+        limit = question.wishes.near_ms - question.wishes.last_mile_ms
+        far = (trips > limit).astype(np.float64)
         return np.where(np.isfinite(trips), far, np.inf)
-    return trips + question.service_ms
+    return trips
 
 
 def median_of(

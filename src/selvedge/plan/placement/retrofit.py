@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -51,10 +52,18 @@ class Retrofit:
         return words[self.question.wishes.objective]
 
 
-def retrofit(question: Question, effort: Effort, tell: Tell, *, new: int | None = None) -> Retrofit:
+def retrofit(
+    question: Question,
+    effort: Effort,
+    tell: Tell,
+    *,
+    new: int | None = None,
+    fixed: Sequence[int] = (),
+    barred: Sequence[int] = (),
+) -> Retrofit:
     """The best sites found, with the proof. Raises `BadPlan`: which rules bind, with remedies."""
     count = question.wishes.sites if new is None else new
-    median = median_of(question, count)
+    median = median_of(question, count, fixed=fixed, barred=barred)
     if question.wishes.objective == "cost":
         return _cheapest(question, _reaching(question, median), effort)
     answer = solve(median, effort, tell)
