@@ -32,8 +32,8 @@ up: compile  ## start a fabric on this machine; options as ARGS="..."
 	    $(COMPILED) .venv/bin/selvedge up $(ARGS) || { rc=$$?; [ $$rc -eq 130 ] || exit $$rc; }
 
 # Twice: the sources, then what is compiled of them, with the tests of its rooms.
-HOT := -m 'not engine' $(addprefix tests/,adapters attack exchange ledger pop residency routing \
-    wire test_compiled.py)
+HOT := -m 'not engine' $(addprefix tests/,adapters attack exchange headroom ledger pop residency \
+    routing wire test_compiled.py)
 test: compile  ## run every test; a part of them as ARGS="tests/wire -x"
 	@.venv/bin/pytest $(ARGS)
 	@[ ! -e build/compiled/.compiled ] || \

@@ -27,9 +27,9 @@ A PoP's admission, each minute:
 >>> content = Forecaster(step_s=60)
 >>> for minute in range(3 * 1440):
 ...     _ = content.update(minute * 60, minute * 60, 0.5 if minute // 60 % 24 > 7 else 0.2)
->>> ahead = content.predict(3 * 86_400 + 600, 3 * 86_400 + 600)
->>> 0.2 <= ahead.quantile(0.95) < 0.3
-True
+>>> ahead = content.predict(3 * 86_400 + 7200, 3 * 86_400 + 7200)
+>>> round(ahead.mean, 1), ahead.quantile(0.95) < 0.5
+(0.2, True)
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ _WEEKLY_PRIOR: Final = 1.0
 """Weeks that "like any other day" counts for."""
 _LEVEL_DAYS: Final = 12.0
 """Memory of the level."""
-_SLOW_HOURS: Final = 8.0
+_SLOW_HOURS: Final = 24.0
 """Memory of the slow deviation."""
+_SLOW_KNOWN: Final = 0.25
+"""Of an hour's deviation, so much of the slow one is not the season's: the rest may be."""
 _SCALE_GAIN: Final = 0.03
 _SCALE_FIRST: Final = 0.2
 _SCALE_MIN: Final = 1e-4
@@ -85,7 +87,7 @@ _NEAR_S: Final = 6 * HOUR_S
 _FAR_S: Final = 3 * DAY_S
 """Errors before this, of a day's forecast and of a week's, are still those of the step ahead."""
 _DAY_NEWS: Final = 10.0
-_WEEK_NEWS: Final = 24.0
+_WEEK_NEWS: Final = 100.0
 """Hours of a day's forecast, and of a week's, that are as good as one independent score."""
 _FADE_MAX: Final = 0.98
 _FADE_MIN: Final = 0.01
@@ -180,7 +182,7 @@ class Forecaster:
         self._score(at_s, use, season, slow + fast, hour)
         deviation = use / self._level - season
         bound = _FAR * max(self._scales[hour], _SCALE_MIN)
-        surprise = max(-bound, min(bound, deviation / floor - slow - 0.5 * fast)) * floor
+        surprise = max(-bound, min(bound, deviation / floor - _SLOW_KNOWN * slow)) * floor
         weight = place - low
         self._learn_season(low, 1.0 - weight, surprise)
         if weight > 0.0:
@@ -219,7 +221,8 @@ class Forecaster:
         floor = max(season, _SEASON_MIN)
         spread = level * floor * max(self._scales[int(place) % 24], _SCALE_MIN)
         if days <= 1.0:
-            weight, first, last = 1.0 - held / self._fast_fade, self._next, self._near
+            still = held / self._fast_fade
+            weight, first, last = 1.0 - still * still, self._next, self._near
         else:
             weight, first, last = min(1.0, (days - 1.0) / 6.0), self._near, self._far
         bias = first.bias + weight * (last.bias - first.bias)
@@ -229,10 +232,22 @@ class Forecaster:
         base = mean - bias * spread
         values: list[float] = []
         for one in range(9):
-            near = (firsts[one] + weight * (lasts[one] - firsts[one])) * spread
+            near = _between(firsts[one], lasts[one], weight) * spread
             values.append(base + (_together(near, wide[one] * strayed) if strayed else near))
         values.sort()
         return Prediction(max(0.0, mean), values)
+
+    def predict_week(self, weeks: int) -> Prediction:
+        """The mean use of the week that ends so many weeks from the last step, from 1 on.
+
+        A mean of many steps is surer than each of them: it strays only as levels do. Raises
+        `ValueError` where nothing was learnt yet.
+        """
+        if self.seen == 0 or weeks < 1:
+            raise ValueError("want a week from 1 on, after something was learnt")
+        mean = self._level * self.levels.grown(float(weeks))
+        size = mean * self.levels.strayed(float(weeks))
+        return Prediction(mean, sorted([mean + one * size for one in self.levels.tracker.values]))
 
     def _begin(self, at_s: int, use: float) -> None:
         self.first_s = at_s
@@ -465,6 +480,14 @@ class Forecaster:
         # Fades are learnt once a day: they are remembered, not computed anew.
         made._slow_fade, made._fast_fade = state.fades
         return made
+
+
+def _between(first: float, last: float, weight: float) -> float:
+    """From one error to another of the same part: on the line between their variances."""
+    if first * last > 0.0:
+        size = math.sqrt(first * first + weight * (last * last - first * first))
+        return size if last > 0.0 else -size
+    return first + weight * (last - first)
 
 
 def _together(near: float, far: float) -> float:

@@ -36,6 +36,8 @@ _EVIDENCE: Final = 0.1
 changes must come to before what happened says as much as this. Weeks that are forecast from
 neighbouring weeks err alike: it is more than it looks.
 """
+_NEWS: Final = 0.1
+"""A score of a week's level, as a part of an independent one: 13 leads err alike, for weeks."""
 _MEANS: Final = _YEAR + 2 * LEADS + 3
 _TRUST_KEPT: Final = 0.98
 
@@ -59,7 +61,7 @@ class Levels:
         self.growths: list[float] = []
         self.scales: list[float] = [_SCALE_FIRST * (1.0 + lead) ** 0.5 for lead in range(LEADS)]
         self.counts: list[int] = [0] * LEADS
-        self.tracker: Tracker = Tracker()
+        self.tracker: Tracker = Tracker(_NEWS)
 
     def grown(self, weeks: float) -> float:
         """The factor by which a level will have grown."""
@@ -147,7 +149,9 @@ class Levels:
 
     def _learn_scale(self, lead: int, error: float) -> None:
         scale = max(1e-9, self.scales[lead])
+        # Both signs: a year's drift would look like a bias, first of one sign, then of the other.
         self.tracker.add(error / scale)
+        self.tracker.add(-error / scale)
         count = self.counts[lead] + 1
         self.counts[lead] = count
         gain: float = max(_SCALE_GAIN, 1.0 / (_PRIOR + count))
