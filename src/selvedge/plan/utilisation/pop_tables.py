@@ -280,6 +280,7 @@ def night_uses(places: Places, tally: Tally) -> dict[tuple[str, str], float | No
     sent, carried = (tally.profile[name][:, night].sum(axis=1) for name in ("bytes", "carried"))
     found: dict[tuple[str, str], float | None] = {}
     for level, name, pops in _members(places):
-        whole = int(carried[pops].sum())
-        found[level, name] = int(sent[pops].sum()) / BYTES_A_BPS / whole if whole else None
+        # Python's integers: a large fleet's nights are more than 2^63 bytes.
+        whole = sum(carried[pops].tolist())
+        found[level, name] = sum(sent[pops].tolist()) / BYTES_A_BPS / whole if whole else None
     return found
