@@ -20,21 +20,21 @@ from typing import Any, Final
 
 from bench.figures import OUT, Figures, circumstances, print_table, write_figures
 
-PARTS: Final[Mapping[str, Callable[[Any, bool], Figures]]] = MappingProxyType(
+PARTS: Final[Mapping[str, Callable[[Any, argparse.Namespace], Figures]]] = MappingProxyType(
     {
-        "report": lambda module, full: module.measure(full=full),
-        "median": lambda module, full: module.measure(full=full),
-        "ingest": lambda module, full: module.ingest_figures(),
-        "forecast": lambda module, full: module.measure(full=full),
+        "report": lambda module, asked: module.measure(full=asked.full, rounds=asked.rounds),
+        "median": lambda module, asked: module.measure(full=asked.full),
+        "ingest": lambda module, asked: module.ingest_figures(),
+        "forecast": lambda module, asked: module.measure(full=asked.full),
     }
 )
 """What to ask of the module of that name."""
 
 
-def run_part(name: str, full: bool) -> Figures:
+def run_part(name: str, asked: argparse.Namespace) -> Figures:
     """Measure one part and show its figures."""
     module = importlib.import_module(f"bench.plan_{name}")
-    figures = PARTS[name](module, full)
+    figures = PARTS[name](module, asked)
     show = getattr(module, "show", None)
     if show is not None:
         show(figures)
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default=",".join(PARTS), help="parts with commas")
     parser.add_argument("--full", action="store_true", help="all 18 months")
+    parser.add_argument("--rounds", type=int, default=0, help="of the report (3, with --full 1)")
     options = parser.parse_args(arguments)
     parts = options.only.split(",")
     if unknown := set(parts) - set(PARTS):
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if importlib.util.find_spec(f"bench.plan_{name}") is None:
             print(f"{name}: there is no bench/plan_{name}.py; left out")
             continue
-        write_figures(f"plan-{name}", run_part(name, options.full))
+        write_figures(f"plan-{name}", run_part(name, options))
         write_figures("plan", circumstances() | merged())
     return 0
 

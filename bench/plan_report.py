@@ -13,6 +13,7 @@ against a slow reading in plain Python.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -87,6 +88,15 @@ def report(folder: Path, result: Path) -> dict[str, float]:
     shutil.rmtree(result, ignore_errors=True)
     argv = ["-m", "selvedge", "plan", "utilisation", str(folder)]
     return ask([*argv, "--fleet", str(folder / "fleet.csv"), "--parquet", str(result)])
+
+
+def digest(result: Path) -> str:
+    """Of all files of a report."""
+    found = hashlib.sha256()
+    for path in sorted(result.rglob("*")):
+        if path.is_file():
+            found.update(path.name.encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def bare_sum(folder: Path) -> dict[str, float]:
@@ -216,10 +226,11 @@ def measure(full: bool = False, pops: int = POPS, rounds: int = 0) -> Figures:
     rows = json.loads((folder / "truth.json").read_text("utf-8"))["rows"]
     size = sum(path.stat().st_size for path in folder.glob("samples/*/*.parquet"))
     bare_sum(folder)  # so that both find the files in memory
-    sums, reports = [], []
+    sums, reports, digests = [], [], set()
     for _ in range(rounds or (1 if full else 3)):
         sums.append(bare_sum(folder))
         reports.append(report(folder, result))
+        digests.add(digest(result))
     sums.append(bare_sum(folder))
 
     def middle(of: Sequence[dict[str, float]], name: str) -> float:
@@ -238,6 +249,8 @@ def measure(full: bool = False, pops: int = POPS, rounds: int = 0) -> Figures:
         "bare_sum_gib": middle(sums, "gib"),
         "report_over_sum": round(middle(reports, "s") / middle(sums, "s"), 1),
     }
+    if len(reports) > 1:
+        figures["report_same_bytes"] = len(digests) == 1
     if made:
         figures["synth_rows_s"] = round(rows / made["s"])
         figures["synth_gib"] = round(made["gib"], 3)

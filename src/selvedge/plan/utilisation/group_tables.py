@@ -19,7 +19,7 @@ from selvedge.plan.utilisation.engines import Engine
 from selvedge.plan.utilisation.places import Group, Places
 from selvedge.plan.utilisation.pop_tables import night_uses, nullable
 from selvedge.plan.utilisation.tables import LEVELS, TABLES
-from selvedge.plan.utilisation.tally import BITS_A_STEP, Tally
+from selvedge.plan.utilisation.tally import BYTES_A_BPS, Tally
 from selvedge.plan.utilisation.together import free_tables
 from selvedge.plan.utilisation.zones import HOUR_S
 
@@ -124,12 +124,12 @@ class _Asked:
             "pops": len(group.pops),
             "samples": sum(self._pop(pop)["samples"] for pop in group.pops),
             "expected": len(group.pops) * steps,
-            "mean_bps": _whole("bytes", row) * BITS_A_STEP / row["moments"],
-            "p50_bps": row["ranks"][0] * BITS_A_STEP,
-            "p95_bps": row["ranks"][1] * BITS_A_STEP,
-            "peak_bps": row["peak"] * BITS_A_STEP,
+            "mean_bps": _whole("bytes", row) / BYTES_A_BPS / row["moments"],
+            "p50_bps": row["ranks"][0] / BYTES_A_BPS,
+            "p95_bps": row["ranks"][1] / BYTES_A_BPS,
+            "peak_bps": row["peak"] / BYTES_A_BPS,
             "capacity_bps": sum(one for one in capacities if one is not None),
-            "mean_use": _whole("bytes", row) * BITS_A_STEP / _whole("carried", row),
+            "mean_use": _whole("bytes", row) / BYTES_A_BPS / _whole("carried", row),
             "p50_use": row["use_ranks"][0] / _BILLION,
             "p95_use": row["use_ranks"][1] / _BILLION,
             "peak_use": row["peak_use"] / _BILLION,
@@ -170,11 +170,11 @@ class _Asked:
                 "samples": sum(seen.get(pop, 0) for pop in self._groups[row["group"]].pops),
                 "expected": len(self._groups[row["group"]].pops)
                 * ((one.until_s - one.from_s) // STEP_S),
-                "mean_bps": _whole("bytes", row) * BITS_A_STEP / row["moments"],
-                "p50_bps": row["ranks"][0] * BITS_A_STEP,
-                "p95_bps": row["ranks"][1] * BITS_A_STEP,
-                "peak_bps": row["peak"] * BITS_A_STEP,
-                "mean_use": _whole("bytes", row) * BITS_A_STEP / _whole("carried", row),
+                "mean_bps": _whole("bytes", row) / BYTES_A_BPS / row["moments"],
+                "p50_bps": row["ranks"][0] / BYTES_A_BPS,
+                "p95_bps": row["ranks"][1] / BYTES_A_BPS,
+                "peak_bps": row["peak"] / BYTES_A_BPS,
+                "mean_use": _whole("bytes", row) / BYTES_A_BPS / _whole("carried", row),
             }
             for row in sorted(self._engine.fetch(asked).to_pylist(), key=lambda row: row["group"])
         ]
@@ -227,8 +227,8 @@ class _Asked:
             "level": np.array([group.level for group in self._groups])[numbers],
             "name": np.array([group.name for group in self._groups])[numbers],
             "hour_s": found["hour_s"],
-            "mean_use": nullable(sent * BITS_A_STEP / carried),
-            "mean_bps": nullable(sent * BITS_A_STEP / moments),
+            "mean_use": nullable(sent / BYTES_A_BPS / carried),
+            "mean_bps": nullable(sent / BYTES_A_BPS / moments),
             "samples": found["moments"],
         }
         return pa.table(columns, schema=TABLES["hourly"])

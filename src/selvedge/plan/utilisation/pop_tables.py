@@ -14,7 +14,7 @@ from selvedge.plan.history import RESOURCES, STEP_S
 from selvedge.plan.utilisation.month import MonthFound
 from selvedge.plan.utilisation.places import Places, metro_names
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK, TABLES
-from selvedge.plan.utilisation.tally import BITS_A_STEP, Tally, ranked_bins
+from selvedge.plan.utilisation.tally import BYTES_A_BPS, Tally, ranked_bins
 from selvedge.plan.utilisation.zones import HOUR_S, hours_of_week
 
 HEADROOMS: Final = (95, 99)
@@ -105,10 +105,10 @@ def _loads(tally: Tally, span: Span) -> Table:
     found: Table = {
         "samples": tally.samples,
         "expected": np.full(len(measured), (span[1] - span[0]) // STEP_S),
-        "mean_bps": share_of(tally.bytes * BITS_A_STEP, tally.samples),
-        "peak_bps": np.where(measured, tally.peak_bytes * BITS_A_STEP, np.nan),
+        "mean_bps": share_of(tally.bytes / BYTES_A_BPS, tally.samples),
+        "peak_bps": np.where(measured, tally.peak_bytes / BYTES_A_BPS, np.nan),
         "capacity_bps": tally.capacity,
-        "mean_use": share_of(tally.judged * BITS_A_STEP, tally.carried),
+        "mean_use": share_of(tally.judged / BYTES_A_BPS, tally.carried),
         "peak_use": tally.peak_use,
     }
     for percent in (50, 95):
@@ -132,7 +132,7 @@ def _windows(tally: Tally) -> Table:
     n, sent, carried = (tally.profile[name] for name in ("n", "bytes", "carried"))
     night = np.array([is_night(hour) for hour in range(HOURS_OF_WEEK)])
     days = (len(n), HOURS_OF_WEEK // DAY_HOURS, DAY_HOURS)
-    use = share_of(sent.reshape(days).sum(axis=1) * BITS_A_STEP, carried.reshape(days).sum(axis=1))
+    use = share_of(sent.reshape(days).sum(axis=1) / BYTES_A_BPS, carried.reshape(days).sum(axis=1))
     starts, uses = np.full(len(n), np.nan), np.full(len(n), np.nan)
     for pop, profile in enumerate(use.tolist()):
         hours = [None if hour != hour else hour for hour in profile]
@@ -140,7 +140,7 @@ def _windows(tally: Tally) -> Table:
             starts[pop], uses[pop] = window.start, window.use
     return {
         "night_use": share_of(
-            sent[:, night].sum(axis=1) * BITS_A_STEP, carried[:, night].sum(axis=1)
+            sent[:, night].sum(axis=1) / BYTES_A_BPS, carried[:, night].sum(axis=1)
         ),
         "night_samples": n[:, night].sum(axis=1),
         "best_start": starts,
@@ -189,11 +189,11 @@ def _months(places: Places, bills: Bills) -> pa.Table:
             "month": [month] * len(rows["pop"]),
             "samples": rows["n"],
             "expected": np.full(len(rows["pop"]), (end - begin) // STEP_S),
-            "mean_bps": share_of(rows["bytes"] * BITS_A_STEP, rows["n"]),
-            "p50_bps": rows["p50"] * BITS_A_STEP,
-            "p95_bps": rows["p95"] * BITS_A_STEP,
-            "peak_bps": rows["peak"] * BITS_A_STEP,
-            "mean_use": nullable(share_of(rows["judged"] * BITS_A_STEP, rows["carried"])),
+            "mean_bps": share_of(rows["bytes"] / BYTES_A_BPS, rows["n"]),
+            "p50_bps": rows["p50"] / BYTES_A_BPS,
+            "p95_bps": rows["p95"] / BYTES_A_BPS,
+            "peak_bps": rows["peak"] / BYTES_A_BPS,
+            "mean_use": nullable(share_of(rows["judged"] / BYTES_A_BPS, rows["carried"])),
         }
         parts.append(pa.table(columns, schema=TABLES["months"]))
     return pa.concat_tables([TABLES["months"].empty_table(), *parts])
@@ -231,7 +231,7 @@ def _hours_of_week(places: Places, tally: Tally) -> pa.Table:
         "level": levels,
         "name": names,
         "hour": np.tile(np.arange(HOURS_OF_WEEK, dtype=np.int32), len(groups)),
-        "mean_use": nullable(share_of(sent * BITS_A_STEP, carried)),
+        "mean_use": nullable(share_of(sent / BYTES_A_BPS, carried)),
         "p95_use": nullable(p95.ravel()),
         "samples": n,
     }
@@ -280,6 +280,7 @@ def night_uses(places: Places, tally: Tally) -> dict[tuple[str, str], float | No
     sent, carried = (tally.profile[name][:, night].sum(axis=1) for name in ("bytes", "carried"))
     found: dict[tuple[str, str], float | None] = {}
     for level, name, pops in _members(places):
-        whole = int(carried[pops].sum())
-        found[level, name] = int(sent[pops].sum()) * BITS_A_STEP / whole if whole else None
+        # Python's integers: a large fleet's nights are more than 2^63 bytes.
+        whole = sum(carried[pops].tolist())
+        found[level, name] = sum(sent[pops].tolist()) / BYTES_A_BPS / whole if whole else None
     return found

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from selvedge.plan.history import BadPlan, Finding, History, PopSite
 from selvedge.plan.utilisation.engines import Engine, open_engine
+from selvedge.plan.utilisation.forecasting import forecast
 from selvedge.plan.utilisation.group_tables import group_tables
 from selvedge.plan.utilisation.month import Month, MonthFound, Question
 from selvedge.plan.utilisation.parts import Parts
@@ -143,6 +144,10 @@ class _Report:
         tables |= pop_tables(self._places, tally, bills, (from_s, until_s))
         tables |= group_tables(engine, self._places, tables, stored, tally)
         tables |= self._faults(engine, strange, parts, tell)
+        if self._asked.outlook:
+            tell("forecasts", 0, 1)
+            zones = [site.timezone if site else "" for site in self._places.sites]
+            tables |= forecast(tally.hourly(), tables["hourly"], zones, self._asked.threads)
         tables = {name: tables[name].cast(schema) for name, schema in TABLES.items()}
         return Utilisation(facts=self._facts(tally, (from_s, until_s)), tables=tables)
 

@@ -22,8 +22,8 @@ from selvedge.plan.utilisation.tables import HOURS_OF_WEEK
 from selvedge.plan.utilisation.zones import HOUR_S, QUARTER_S, hours_of_week
 
 SLOTS: Final = HOUR_S // STEP_S
-BITS_A_STEP: Final = 8 / STEP_S
-"""Bits per second of one byte a sample."""
+BYTES_A_BPS: Final = STEP_S / 8
+"""Bytes of a sample that are one bit per second."""
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -158,7 +158,7 @@ class Tally:
             return
         np.add.at(self.judged, pop, sent)
         np.add.at(self.carried, pop, capacity * n)
-        np.fmax.at(self.peak_use, pop, peak[known] * BITS_A_STEP / capacity)
+        np.fmax.at(self.peak_use, pop, peak[known] / BYTES_A_BPS / capacity)
         at = (hour[known] - self.first_hour_s) // HOUR_S
         self._fill(pop, at, n, sent, capacity)
         self._follow(pop, at, capacity)
@@ -190,7 +190,7 @@ class Tally:
 
     def _fill(self, pop: Any, at: Any, n: Any, sent: Any, capacity: Any) -> None:  # Any: arrays
         """Enter hours; where the capacity changed inside one, its rows are added up."""
-        self.use[pop, at] = sent * BITS_A_STEP / (capacity * n)
+        self.use[pop, at] = sent / BYTES_A_BPS / (capacity * n)
         self._seen[pop, at] = n
         first, span = at.min(), np.ptp(at) + 1
         key = pop.astype(np.int64) * span + at - first
@@ -198,7 +198,7 @@ class Tally:
             rows = np.flatnonzero(key == one)
             place = (one // span, one % span + first)
             carried = (capacity[rows] * n[rows]).sum()
-            self.use[place] = sent[rows].sum() * BITS_A_STEP / carried
+            self.use[place] = sent[rows].sum() / BYTES_A_BPS / carried
             self._seen[place] = n[rows].sum()
 
     def _add_profile(self, found: MonthFound) -> None:
