@@ -52,7 +52,7 @@ Row = dict[str, Any]  # a cell is text, a number or None
 )
 @click.option(
     "--engine",
-    type=click.Choice(["duckdb", "chdb", "spark"]),
+    type=click.Choice(["duckdb", "chdb"]),
     default="duckdb",
     show_default=True,
     help="Where the queries run.",

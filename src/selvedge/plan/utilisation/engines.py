@@ -15,9 +15,6 @@ import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
 
-from selvedge.plan.history import BadPlan
-
-ENGINES: Final = ("duckdb", "chdb", "spark")
 RANKS: Final = (50, 95)
 """Percents p of the order statistics that are taken: of n sorted values the one in place
 n - floor(n (100 - p) / 100). For 95 that is the billing rule."""
@@ -102,10 +99,3 @@ class Duck:
     def close(self) -> None:
         """See `Engine`."""
         self.connection.disconnect()
-
-
-def open_engine(name: str, scratch: Path, threads: int, memory_gib: float) -> Engine:
-    """The engine of that name. Raises `BadPlan` where it is not installed."""
-    if name == "duckdb":
-        return Duck(scratch, threads, memory_gib)
-    raise BadPlan(f"engine {name!r} is none of {', '.join(ENGINES)}.")

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selvedge.plan.history import BadPlan, Finding, History, PopSite
-from selvedge.plan.utilisation.engines import Engine, open_engine
+from selvedge.plan.utilisation.engine_chdb import ClickHouse
+from selvedge.plan.utilisation.engines import Duck, Engine
 from selvedge.plan.utilisation.forecasting import forecast
 from selvedge.plan.utilisation.group_tables import group_tables
 from selvedge.plan.utilisation.month import Month, MonthFound, Question
@@ -29,7 +30,7 @@ from selvedge.plan.utilisation.tables import TABLES, Facts, Utilisation, empty_t
 from selvedge.plan.utilisation.tally import Tally
 from selvedge.plan.utilisation.zones import month_span
 
-EngineName = Literal["duckdb", "chdb", "spark"]
+EngineName = Literal["duckdb", "chdb"]
 BillingMonth = Literal["utc", "local"]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and those there are."""
@@ -101,7 +102,8 @@ class _Report:
 
     def make(self, findings: Sequence[Finding], tell: Progress) -> Utilisation:
         asked = self._asked
-        engine = open_engine(asked.engine, self._scratch, asked.threads, asked.memory_gib)
+        kind = _ENGINES[asked.engine]
+        engine = kind(self._scratch, asked.threads, asked.memory_gib)
         try:
             return self._made(engine, findings, tell)
         finally:
@@ -227,6 +229,10 @@ class _Report:
         )
 
 
+_ENGINES: Final[dict[EngineName, Callable[[Path, int, float], Engine]]] = {
+    "duckdb": Duck,
+    "chdb": ClickHouse,
+}
 EXCLUDED: Final = ("over_capacity", "twice", "unknown_pop")
 """Why a row does not count: more bytes than fit, the same moment again, no such PoP."""
 
