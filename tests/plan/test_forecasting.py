@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import msgspec
@@ -102,6 +104,15 @@ def test_processes_change_nothing() -> None:
     assert {name: table.to_pylist() for name, table in alone.items()} == {
         name: table.to_pylist() for name, table in shared.items()
     }
+
+
+def test_a_process_that_dies_costs_time_and_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: object) -> Any:
+        raise BrokenProcessPool("a worker has died")
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", die)
+    some = [series(content(4, seed=one), name=f"pop-{one}") for one in range(3)]
+    assert outlooks(some, workers=2, chunk=1) == outlooks(some, workers=1)
 
 
 def test_forecasts_are_admissions_forecaster() -> None:
