@@ -84,7 +84,8 @@ def test_all_tables_of_a_small_fleet() -> None:
     names = ["fleet", "DE", "pop-0", "pop-1", "pop-2"]
     for name, table in found.items():
         assert table.schema == TABLES[name]
-        assert list(dict.fromkeys(table["name"].to_pylist())) == names, "metros are left out"
+        there = [one for one in names if one != "DE" or name != "backtests"]
+        assert list(dict.fromkeys(table["name"].to_pylist())) == there, "metros are left out"
     rows_of = found["forecasts"].to_pylist()
     mine = [row for row in rows_of if row["name"] == "pop-1"]
     assert [row["horizon"] for row in mine] == ["hour"] + ["day"] * 24 + ["quarter"] * 13
