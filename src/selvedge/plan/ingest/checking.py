@@ -213,6 +213,11 @@ def _take(name: str, column: pa.ChunkedArray, where: _Where) -> None:
         where.say("mixed_units", name, much, words)
         valid = ~much if valid is None else valid & ~much
         values = np.where(valid, values, 0)
+    if values.dtype.kind == "f" and len(values) and values.max() >= 2.0**64:
+        much = values >= 2.0**64
+        where.say("unreadable", name, much, "beyond 64 bits; left out")
+        valid = ~much if valid is None else valid & ~much
+        values = np.where(valid, values, 0)
     is_gauge = where.batch.kind is Kind.GAUGE
     target = type_of(name, is_gauge=is_gauge).to_pandas_dtype()
     if values.dtype.kind == "f" and target is np.uint64:

@@ -198,8 +198,9 @@ def _table_of(
         columns = {}
         good = [True] * len(text)
         for name in text.column_names:
-            yield from _negatives(source, text[name], layout.types[name], (name, places))
             columns[name], fits = _converted(text[name], layout.types[name], layout)
+            if pa.types.is_unsigned_integer(columns[name].type):
+                yield from _negatives(source, text[name], (name, places))
             if fits is not None:
                 good = [one and other for one, other in zip(good, fits, strict=True)]
         bad += [place for place, fine in zip(places, good, strict=True) if not fine]
@@ -220,19 +221,16 @@ def _in_utf8(data: bytes) -> bytes:
 
 
 def _negatives(
-    source: SourceFile, column: pa.ChunkedArray, kind: pa.DataType, at: tuple[str, list[int]]
+    source: SourceFile, column: pa.ChunkedArray, at: tuple[str, list[int]]
 ) -> Iterator[Finding]:
-    """Counters below 0, which their type cannot say."""
+    """Counters below 0 beside others of more than 63 bits: no type has both."""
     name, places = at
-    if pa.types.is_unsigned_integer(kind):
-        below = pc.fill_null(pc.match_substring_regex(column, _NEGATIVE), False).to_pylist()
-        lines = [place for place, is_below in zip(places, below, strict=True) if is_below]
-        if lines:
-            words = f"{len(lines)} numbers of {name} below 0; left out"
-            where = source.finding(f"line {lines[0]}")
-            yield Finding(
-                kind="negative", series=name, count=len(lines), source=where, detail=words
-            )
+    below = pc.fill_null(pc.match_substring_regex(column, _NEGATIVE), False).to_pylist()
+    lines = [place for place, is_below in zip(places, below, strict=True) if is_below]
+    if lines:
+        words = f"{len(lines)} numbers of {name} below 0; left out"
+        where = source.finding(f"line {lines[0]}")
+        yield Finding(kind="negative", series=name, count=len(lines), source=where, detail=words)
 
 
 def _converted(
@@ -243,6 +241,11 @@ def _converted(
         return column, None
     if pa.types.is_unsigned_integer(kind):
         below = pc.fill_null(pc.match_substring_regex(column, _NEGATIVE), False)
+        if pc.any(below).as_py():
+            try:
+                return _cast(column, pa.int64(), layout), None  # signed: what checks it says whose
+            except pa.ArrowInvalid:
+                pass
         column = pc.if_else(below, pa.scalar(None, pa.string()), column)
     try:
         return _cast(column, kind, layout), None
