@@ -186,6 +186,13 @@ def test_a_late_poll_is_put_where_it_belongs(tmp_path: Path) -> None:
     assert "line 7" in found.source
 
 
+def test_a_poll_that_comes_again_later_is_a_duplicate_and_not_late(tmp_path: Path) -> None:
+    lines = steady(8)
+    done = ingest(tmp_path, [polls([*lines[:5], lines[3], *lines[5:]])], "snmp")
+    assert done.kinds == {"duplicate"}
+    assert not any(row[1] for row in done.rows("fra", "flags"))
+
+
 def test_a_late_poll_is_late_across_runs_too(tmp_path: Path) -> None:
     lines = steady(8)
     late = lines.pop(1)
@@ -212,6 +219,18 @@ def test_a_clock_that_went_back_is_told_and_its_hour_left_out(tmp_path: Path) ->
     sent = {row[1] for row in done.rows("fra", "out_bytes")}
     assert min(sent) >= 790
     assert max(sent) <= 1000
+
+
+def test_uptime_tells_a_clock_that_went_back_where_the_counter_wraps(tmp_path: Path) -> None:
+    header = HEADER.replace("HC", "").replace("ifHigh", "if")
+    values = [1_500_000_000 * k % (1 << 32) for k in range(48)]
+    lines = [line(5 * k, value, into=k, speed=10**8) for k, value in enumerate(values[:24])]
+    for k, value in enumerate(values[24:], 24):
+        lines.append(line(5 * (k - 12) + 1, value, into=k, speed=10**8, up=UP + 30_000 * k))
+    done = ingest(tmp_path, [polls(lines, header)], "snmp")
+    assert done.kinds == {"wrap", "clock_shift"}
+    sent = [row[1] for row in done.rows("fra", "out_bytes")]
+    assert max(sent) <= 1_500_000_000
 
 
 def test_a_clock_set_forward_is_seen_against_the_uptime(tmp_path: Path) -> None:

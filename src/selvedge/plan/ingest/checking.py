@@ -189,6 +189,8 @@ def _plain(column: pa.ChunkedArray, kind: type) -> Array:
 
 def _take(name: str, column: pa.ChunkedArray, where: _Where) -> None:
     """Put a measure into the readings, without what cannot be."""
+    if pa.types.is_decimal(column.type):
+        column = _without_negative(name, column, where)
     values, valid = column_of(column)
     if values.dtype.kind == "f":
         bad = ~np.isfinite(values)
@@ -224,3 +226,11 @@ def _take(name: str, column: pa.ChunkedArray, where: _Where) -> None:
         values = np.rint(values)
     where.found.values[name] = values.astype(target, copy=False)
     where.found.valid[name] = valid
+
+
+def _without_negative(name: str, column: pa.ChunkedArray, where: _Where) -> pa.ChunkedArray:
+    """Of counters of 64 bits among which are numbers below 0."""
+    below = pc.fill_null(pc.less(column, 0), False)
+    words = f"below 0, down to {pc.min(column).as_py()}; left out"
+    where.say("negative", name, below.to_numpy(), words)
+    return pc.if_else(below, None, column).cast(pa.uint64())

@@ -24,6 +24,8 @@ BLOCK_BYTES: Final = 8 << 20
 LINE_BYTES_MAX: Final = 1 << 20
 NULLS: Final = ["", "NULL", "null", "NA", "N/A", "-", "None", "\\N"]
 """Cells that say "not measured". NaN does not: it is said."""
+SIGNED: Final = pa.decimal128(20, 0)
+"""What holds counters of 64 bits and numbers below 0."""
 _NEGATIVE: Final = r"^\s*-\s*[0-9]"
 
 
@@ -199,8 +201,6 @@ def _table_of(
         good = [True] * len(text)
         for name in text.column_names:
             columns[name], fits = _converted(text[name], layout.types[name], layout)
-            if pa.types.is_unsigned_integer(columns[name].type):
-                yield from _negatives(source, text[name], (name, places))
             if fits is not None:
                 good = [one and other for one, other in zip(good, fits, strict=True)]
         bad += [place for place, fine in zip(places, good, strict=True) if not fine]
@@ -220,19 +220,6 @@ def _in_utf8(data: bytes) -> bytes:
     return data.decode("utf-8", "replace").encode()
 
 
-def _negatives(
-    source: SourceFile, column: pa.ChunkedArray, at: tuple[str, list[int]]
-) -> Iterator[Finding]:
-    """Counters below 0 beside others of more than 63 bits: no type has both."""
-    name, places = at
-    below = pc.fill_null(pc.match_substring_regex(column, _NEGATIVE), False).to_pylist()
-    lines = [place for place, is_below in zip(places, below, strict=True) if is_below]
-    if lines:
-        words = f"{len(lines)} numbers of {name} below 0; left out"
-        where = source.finding(f"line {lines[0]}")
-        yield Finding(kind="negative", series=name, count=len(lines), source=where, detail=words)
-
-
 def _converted(
     column: pa.ChunkedArray, kind: pa.DataType, layout: Layout
 ) -> tuple[pa.ChunkedArray, list[bool] | None]:
@@ -240,13 +227,9 @@ def _converted(
     if pa.types.is_dictionary(kind) or pa.types.is_string(kind):
         return column, None
     if pa.types.is_unsigned_integer(kind):
-        below = pc.fill_null(pc.match_substring_regex(column, _NEGATIVE), False)
+        below = pc.match_substring_regex(column, _NEGATIVE)
         if pc.any(below).as_py():
-            try:
-                return _cast(column, pa.int64(), layout), None  # signed: what checks it says whose
-            except pa.ArrowInvalid:
-                pass
-        column = pc.if_else(below, pa.scalar(None, pa.string()), column)
+            kind = SIGNED  # what checks it says whose it is
     try:
         return _cast(column, kind, layout), None
     except pa.ArrowInvalid:
