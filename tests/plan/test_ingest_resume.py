@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +14,11 @@ from selvedge.plan.ingest import merging, records, staging
 from tests.plan.ingesting import START, Outcome, ingest
 
 HEADER = "time,pop,interface,ifHCOutOctets\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda file: None)
 
 
 class Killed(BaseException):
@@ -98,10 +104,12 @@ def test_killed_at_every_write_it_ends_the_same(
 def test_killed_while_a_changed_file_replaces_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    paths = sources(tmp_path)
+    ingest(tmp_path, paths, "snmp", data="before")
+    paths[0].write_text(paths[0].read_text().replace(",0\n", ",500\n"))
+
     def change(data: str, nth: int) -> tuple[Outcome, bool]:
-        paths = sources(tmp_path)
-        ingest(tmp_path, paths, "snmp", data=data)
-        paths[0].write_text(paths[0].read_text().replace(",0\n", ",500\n"))
+        shutil.copytree(tmp_path / "before", tmp_path / data)
         fuse = Fuse(nth)
         with monkeypatch.context() as armed:
             arm(armed, fuse)

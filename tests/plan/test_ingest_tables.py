@@ -150,7 +150,12 @@ def test_a_negative_counter_is_left_out(tmp_path: Path) -> None:
     )
     done = ingest(tmp_path, [text], "snmp")
     assert values(done) == [10, 10, 10]
-    assert "line 4" in done.found("negative")[0].source
+    (found,) = done.found("negative")
+    assert (found.pop, found.from_s) == ("fra", START + 600)
+    assert "line 4" in found.source
+    wide = text + f"{START + 1200},fra,{2**64 - 1}\n"
+    (found,) = ingest(tmp_path, [wide], "snmp", data="wide").found("negative")
+    assert "line 4" in found.source
 
 
 def test_unknown_pops_are_kept_apart_until_the_fleet_has_them(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Readings of one file put in order of PoP, series and time, and what that shows of it.
 
 Late rows are those before the front of their series, which is the latest moment seen until then. A
-file that runs backwards altogether is not late. A counter that went on while its time went back is
-no late row either: the clock jumped, and the hour is told twice.
+file that runs backwards altogether is not late. A device whose uptime, or else its counter, went on
+while its time went back is no late row either: the clock jumped, and the hour is told twice.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from selvedge.plan.history import Flag
 from selvedge.plan.ingest.columns import Array, Readings
 from selvedge.plan.ingest.measures import BYTES
 
+SHIFTED_MAX = 86_400_000
+"""A clock that went back by more, in milliseconds, is taken for late rows."""
 SHIFTED_RUN = 3
 """So many readings in a row that went on while time went back are a clock that jumped."""
 
 
 @dataclass(slots=True)
 class Fronts:
-    """Of each series, the latest moment seen so far and the counter's value then."""
+    """Of each series, the latest moment seen so far, and the uptime or counter then."""
 
     codes: Array = field(default_factory=lambda: np.zeros(0, np.int64))
     at_ms: Array = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -106,8 +108,13 @@ def _by_series(rows: Readings, codes: Array) -> Array:
     return np.argsort(keys, kind="stable")
 
 
-def _counted(rows: Readings) -> str | None:
-    return next((name for name in BYTES if name in rows.values), None)
+def _going_on(rows: Readings) -> tuple[Array, Array] | None:
+    """What only grows while a device runs, and where it is known."""
+    up = rows.more.get("uptime_ms")
+    if up is not None and (up >= 0).any():
+        return np.maximum(up, 0).astype(np.uint64), up >= 0
+    name = next((name for name in BYTES if name in rows.values), None)
+    return None if name is None else (rows.values[name], rows.has(name))
 
 
 def _groups(codes: Array) -> tuple[Array, Array]:
@@ -136,13 +143,15 @@ def _behind(
     late = rows.at_ms < before
     backwards = np.bincount(number, late) * 2 > np.bincount(number)
     late &= ~backwards[number]
-    name = _counted(rows)
-    if not is_counter or name is None or not late.any():
+    grows = _going_on(rows)
+    if not is_counter or grows is None or not late.any():
         return late, none
     leads = np.maximum.accumulate(np.where(rows.at_ms >= before, np.arange(len(rows)), -1))
     here = leads >= first[number]
-    value = np.where(here, rows.values[name][leads], front_value[number])
-    on = late & rows.has(name) & (rows.values[name] > value)
+    value = np.where(here, grows[0][leads], front_value[number])
+    on = late & grows[1] & (grows[0] > value)
+    if "uptime_ms" in rows.more:
+        on &= grows[0] - value < SHIFTED_MAX
     shifted = _in_runs(on, number)
     return late & ~shifted, shifted
 
@@ -161,9 +170,9 @@ def _move(fronts: Fronts, codes: Array, rows: Readings, *, is_counter: bool) -> 
     first, number = _groups(codes)
     at, value = fronts.of(codes[first])
     newest = np.maximum.reduceat(rows.at_ms, first)
-    name = _counted(rows)
-    if is_counter and name is not None:
+    grows = _going_on(rows)
+    if is_counter and grows is not None:
         leads = np.where(rows.at_ms == newest[number], np.arange(len(rows)), -1)
-        last = rows.values[name][np.maximum.reduceat(leads, first)]
+        last = grows[0][np.maximum.reduceat(leads, first)]
         value = np.where(newest >= at, last, value)
     fronts.move(codes[first], np.maximum(newest, at), value)

@@ -14,10 +14,14 @@ from selvedge.plan.history import STEP_S, Flag
 from selvedge.plan.ingest.columns import Array
 
 STEP_MS: Final = STEP_S * 1000
-BESIDE_MS: Final = 30_000
-"""A poll so far from the boundary of an interval counts as one on it: nothing is flagged."""
-SHORT_MS: Final = 90_000
-"""Spans up to this say enough of where in time their amount belongs."""
+FLOAT_MAX: Final = 2.0**64 - 2048
+"""The largest fraction that is an integer of 64 bits."""
+LONG_MS: Final = STEP_MS * 3 // 2
+"""A reading over more says too little of which interval its amount belongs to: it is flagged.
+
+Polls every five minutes are not, whenever in the minutes they come: hardly any poller is in step
+with the clock, and a flag on every row would say nothing.
+"""
 
 
 @dataclass(slots=True)
@@ -48,7 +52,8 @@ def share_out(spans: Spans) -> Cells:
     """Sorted by PoP, series and time in, sorted by PoP, series and interval out."""
     first = spans.start_ms // STEP_MS
     count = (spans.end_ms - 1) // STEP_MS - first + 1
-    flags = spans.flags | np.where(_is_spread(spans), np.uint8(Flag.SPREAD), np.uint8(0))
+    long = spans.end_ms - spans.start_ms > LONG_MS
+    flags = spans.flags | np.where(long, np.uint8(Flag.SPREAD), np.uint8(0))
     row = np.repeat(np.arange(len(first)), count)
     cell = first[row] + np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     start, length = spans.start_ms[row], (spans.end_ms - spans.start_ms)[row]
@@ -58,22 +63,8 @@ def share_out(spans: Spans) -> Cells:
     alone = count[row] == 1
     whole = amount.astype(float)
     part = np.rint(whole * ((high - start) / length)) - np.rint(whole * ((low - start) / length))
-    amount = np.where(alone, amount, part.astype(amount.dtype))
+    amount = np.where(alone, amount, np.minimum(part, FLOAT_MAX).astype(amount.dtype))
     return _joined(Cells(spans.pop[row], spans.series[row], cell, amount, high - low, flags[row]))
-
-
-def _is_spread(spans: Spans) -> Array:
-    """Whether a span says too little of which interval its amount belongs to."""
-    half = STEP_MS // 2
-    start = (spans.start_ms + half) // STEP_MS
-    end = (spans.end_ms + half) // STEP_MS
-    beside = np.abs(spans.start_ms - start * STEP_MS) <= BESIDE_MS
-    beside &= np.abs(spans.end_ms - end * STEP_MS) <= BESIDE_MS
-    one = beside & (end - start <= 1)
-    one |= spans.end_ms - spans.start_ms <= SHORT_MS
-    one |= spans.start_ms // STEP_MS == (spans.end_ms - 1) // STEP_MS
-    spread: Array = ~one
-    return spread
 
 
 def _joined(cells: Cells) -> Cells:

@@ -189,6 +189,8 @@ def _plain(column: pa.ChunkedArray, kind: type) -> Array:
 
 def _take(name: str, column: pa.ChunkedArray, where: _Where) -> None:
     """Put a measure into the readings, without what cannot be."""
+    if pa.types.is_decimal(column.type):
+        column = _without_negative(name, column, where)
     values, valid = column_of(column)
     if values.dtype.kind == "f":
         bad = ~np.isfinite(values)
@@ -213,9 +215,22 @@ def _take(name: str, column: pa.ChunkedArray, where: _Where) -> None:
         where.say("mixed_units", name, much, words)
         valid = ~much if valid is None else valid & ~much
         values = np.where(valid, values, 0)
+    if values.dtype.kind == "f" and len(values) and values.max() >= 2.0**64:
+        much = values >= 2.0**64
+        where.say("unreadable", name, much, "beyond 64 bits; left out")
+        valid = ~much if valid is None else valid & ~much
+        values = np.where(valid, values, 0)
     is_gauge = where.batch.kind is Kind.GAUGE
     target = type_of(name, is_gauge=is_gauge).to_pandas_dtype()
     if values.dtype.kind == "f" and target is np.uint64:
         values = np.rint(values)
     where.found.values[name] = values.astype(target, copy=False)
     where.found.valid[name] = valid
+
+
+def _without_negative(name: str, column: pa.ChunkedArray, where: _Where) -> pa.ChunkedArray:
+    """Of counters of 64 bits among which are numbers below 0."""
+    below = pc.fill_null(pc.less(column, 0), False)
+    words = f"below 0, down to {pc.min(column).as_py()}; left out"
+    where.say("negative", name, below.to_numpy(), words)
+    return pc.if_else(below, None, column).cast(pa.uint64())

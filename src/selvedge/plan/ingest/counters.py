@@ -12,6 +12,10 @@ Of two polls of a series, the later one may be lower. Then
 After a reset, what the counter shows is what was counted since: a lower bound, flagged. Uptime is
 itself a counter of 32 bits and hundredths of a second (RFC 3418, sysUpTime): it wraps after 497
 days, and that is no restart.
+
+Uptime also tells a clock that was set between two polls. What was counted is then put before the
+later poll, for as long as the device ran; and where it ran for longer than the clock has room for,
+only the part that has. Both are flagged as partial.
 """
 
 from __future__ import annotations
@@ -68,7 +72,8 @@ class Steps:
         after = self.after[mask]
         flags = rows.flags[after].astype(np.uint8)
         flags = flags | np.where(self.is_reset[mask], Flag.RESET, 0).astype(np.uint8)
-        flags = flags | np.where(self.is_blind[mask], Flag.PARTIAL, 0).astype(np.uint8)
+        unsure = self.is_blind[mask] | self.is_shift[mask]
+        flags = flags | np.where(unsure, Flag.PARTIAL, 0).astype(np.uint8)
         return Spans(
             rows.pop[after],
             rows.series[after],
@@ -89,19 +94,23 @@ def find_steps(rows: Readings, measure: str) -> Steps:
     span = rows.at_ms[after] - rows.at_ms[before]
     low, high = rows.values[measure][before], rows.values[measure][after]
     width = rows.more["width"][after] if "width" in rows.more else np.full(len(after), 64)
-    restarted, known, shift, boot = _uptimes(rows, before, after, span)
-    limit, has_limit = _limits(rows, after, span)
+    restarted, known, shift, lasted = _uptimes(rows, before, after, span)
+    limit, has_limit = _limits(rows, after, np.where(shift, lasted, span))
     is_drop = high < low
     plain = np.where(is_drop, 0, high - np.minimum(low, high))
     wrapped = high - low  # unsigned: modulo 2^64
     wrapped = np.where(width == 32, (high + np.uint64(1 << 32)) - low, wrapped)
     may_wrap = is_drop & ~restarted & (width > 0) & (wrapped <= limit)
-    may_wrap &= known | (wrapped <= _usual(codes, plain, is_drop | restarted, span))
+    may_wrap &= known | (wrapped <= _usual(codes, plain, is_drop | restarted, lasted))
     is_reset = restarted | (is_drop & ~may_wrap)
     amount = np.where(is_reset, high, np.where(may_wrap, wrapped, plain))
+    # Of a clock that was set back between two polls, only a part has a place in time.
+    part = np.flatnonzero(shift & (lasted > span))
+    amount[part] = np.rint(amount[part].astype(float) * (span[part] / lasted[part]))
     period = _periods(codes, span)
-    is_gap = span > period * GAP
-    start = np.where(is_reset & known, np.maximum(boot, rows.at_ms[before]), rows.at_ms[before])
+    apart = np.where(shift, np.minimum(lasted, span), span)
+    # A device that was restarted counted since then; one whose clock jumped, as long as it ran.
+    start = rows.at_ms[after] - np.minimum(lasted, span)
     is_blind = (width == 32) & has_limit & (limit > ABOVE * (1 << 32)) & ~is_reset
     return Steps(
         before,
@@ -111,21 +120,21 @@ def find_steps(rows: Readings, measure: str) -> Steps:
         is_reset,
         may_wrap,
         is_blind,
-        is_gap,
-        np.rint(span / np.maximum(period, 1)).astype(np.int64) - 1,
+        apart > period * GAP,
+        np.rint(apart / np.maximum(period, 1)).astype(np.int64) - 1,
         shift,
         has_limit & (amount > limit),
-        span <= SPREAD_MAX_MS,
+        np.minimum(lasted, span) <= SPREAD_MAX_MS,
     )
 
 
 def _uptimes(
     rows: Readings, before: Array, after: Array, span: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Restarted, uptime known, clock moved, and when the device started."""
+    """Restarted, uptime known, clock moved, and for how long what is counted was counted."""
     if "uptime_ms" not in rows.more:
         none = np.zeros(len(after), bool)
-        return none, none, none, rows.at_ms[before]
+        return none, none, none, span
     up, was = rows.more["uptime_ms"][after], rows.more["uptime_ms"][before]
     known = (up >= 0) & (was >= 0)
     wrap = known & (up < was) & (np.abs(was + span - up - UPTIME_WRAP_MS) <= SHIFT_MS)
@@ -133,7 +142,8 @@ def _uptimes(
     restarted = known & ~wrap & ((up < was) | (boot > rows.at_ms[before] + SLACK_MS))
     ran = up - was + np.where(wrap, UPTIME_WRAP_MS, 0)
     shift = known & ~restarted & (np.abs(span - ran) > SHIFT_MS)
-    return restarted, known, shift, boot
+    lasted = np.where(shift, ran, np.where(restarted, np.minimum(up, span), span))
+    return restarted, known, shift, np.maximum(lasted, 1)
 
 
 def _limits(rows: Readings, after: Array, span: Array) -> tuple[Array, Array]:

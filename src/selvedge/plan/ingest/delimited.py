@@ -24,6 +24,8 @@ BLOCK_BYTES: Final = 8 << 20
 LINE_BYTES_MAX: Final = 1 << 20
 NULLS: Final = ["", "NULL", "null", "NA", "N/A", "-", "None", "\\N"]
 """Cells that say "not measured". NaN does not: it is said."""
+SIGNED: Final = pa.decimal128(20, 0)
+"""What holds counters of 64 bits and numbers below 0."""
 _NEGATIVE: Final = r"^\s*-\s*[0-9]"
 
 
@@ -198,7 +200,6 @@ def _table_of(
         columns = {}
         good = [True] * len(text)
         for name in text.column_names:
-            yield from _negatives(source, text[name], layout.types[name], (name, places))
             columns[name], fits = _converted(text[name], layout.types[name], layout)
             if fits is not None:
                 good = [one and other for one, other in zip(good, fits, strict=True)]
@@ -219,22 +220,6 @@ def _in_utf8(data: bytes) -> bytes:
     return data.decode("utf-8", "replace").encode()
 
 
-def _negatives(
-    source: SourceFile, column: pa.ChunkedArray, kind: pa.DataType, at: tuple[str, list[int]]
-) -> Iterator[Finding]:
-    """Counters below 0, which their type cannot say."""
-    name, places = at
-    if pa.types.is_unsigned_integer(kind):
-        below = pc.fill_null(pc.match_substring_regex(column, _NEGATIVE), False).to_pylist()
-        lines = [place for place, is_below in zip(places, below, strict=True) if is_below]
-        if lines:
-            words = f"{len(lines)} numbers of {name} below 0; left out"
-            where = source.finding(f"line {lines[0]}")
-            yield Finding(
-                kind="negative", series=name, count=len(lines), source=where, detail=words
-            )
-
-
 def _converted(
     column: pa.ChunkedArray, kind: pa.DataType, layout: Layout
 ) -> tuple[pa.ChunkedArray, list[bool] | None]:
@@ -242,8 +227,9 @@ def _converted(
     if pa.types.is_dictionary(kind) or pa.types.is_string(kind):
         return column, None
     if pa.types.is_unsigned_integer(kind):
-        below = pc.fill_null(pc.match_substring_regex(column, _NEGATIVE), False)
-        column = pc.if_else(below, pa.scalar(None, pa.string()), column)
+        below = pc.match_substring_regex(column, _NEGATIVE)
+        if pc.any(below).as_py():
+            kind = SIGNED  # what checks it says whose it is
     try:
         return _cast(column, kind, layout), None
     except pa.ArrowInvalid:

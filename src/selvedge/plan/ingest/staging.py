@@ -184,12 +184,14 @@ class Staging:
         fronts = self._fronts.setdefault(key, Fronts())
         found = arrange(rows, fronts, is_counter=key[0] is Kind.COUNTER)
         say = _Saying(self, gathered)
-        say.of("late", found.rows, found.order, found.late, "came after later ones; kept")
         if len(found.shifted):
             every = np.ones(len(found.shifted), bool)
             words = "the clock went back while the counter went on; left out until it caught up"
             say.of("clock_shift", found.shifted, found.shifted_order, every, words)
         repeats = find_repeats(found.rows)
+        # What is there already is no late row, when it comes again.
+        late = found.late if repeats is None else found.late & repeats.kept
+        say.of("late", found.rows, found.order, late, "came after later ones; kept")
         if repeats is None:
             return found.rows
         same = repeats.same & ~repeats.differs
