@@ -34,6 +34,9 @@ def test_what_holds(semantic: Any) -> None:
         ({"answer_bytes_max": 2**40}, "classes.default.cache.answer_bytes_max", "from 1 to"),
         ({"judge": "me"}, "classes.default.cache.judge", "exact, embedding or engine:MODEL"),
         ({"judge": "engine:none"}, "tenants.free.classes.default.cache.judge", "not under models"),
+        ({"judge": "engine:"}, "tenants.free.classes.default.cache.judge", "not under models"),
+        ({"judge": "engine:embed"}, "default.cache.judge", "a model of kind 'chat'"),
+        ({"judge_tokens_per_day": 0}, "classes.default.cache.judge_tokens_per_day", "from 1 to"),
         ({"models": ("none",)}, "tenants.free.classes.default.cache.models", "not under models"),
     ],
 )
