@@ -105,7 +105,7 @@ def retrofit(**options: object) -> None:
     Sites that have GPUs stay. The answer comes with a bound that no choice can beat, a programme by
     quarters, and what rules of thumb would have come to.
     """
-    from selvedge.plan.placement import Order, answer
+    from selvedge.plan.placement import Order, answer  # noqa: PLC0415  # an extra
 
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())

@@ -2,7 +2,7 @@
 
 from selvedge.plan.placement.answering import Order, Report, answer
 from selvedge.plan.placement.certificate import Certificate, Verdict, load_certificate, verify
-from selvedge.plan.placement.comparison import Choice, choice, rules_of_thumb
+from selvedge.plan.placement.comparison import Choice, choice, choose_greedy, rules_of_thumb
 from selvedge.plan.placement.demand import Demand, demand_by_population, read_demand
 from selvedge.plan.placement.instance import Median, Row, make_median
 from selvedge.plan.placement.judging import Judged, Trial, judge
@@ -58,6 +58,7 @@ __all__ = [
     "answer",
     "broken_triangles",
     "choice",
+    "choose_greedy",
     "demand_by_population",
     "distances_km",
     "find_server",

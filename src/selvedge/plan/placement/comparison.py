@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from selvedge.plan.placement.instance import Median, make_median
 from selvedge.plan.placement.measures import Measures, measure
 from selvedge.plan.placement.neighbours import Flags, Floats
 from selvedge.plan.placement.question import Question, costs_of, rows_of
@@ -56,15 +57,22 @@ def _largest(question: Question, score: Floats, new: int) -> Flags:
 
 def greedy(question: Question, new: int) -> Flags:
     """One site at a time, each time the one that saves most."""
-    costs = costs_of(question)
-    weights = question.demand.requests_per_s
-    by_site = np.ascontiguousarray((costs * weights[:, None]).T)
-    there = np.flatnonzero(question.existing).astype(np.int32)
-    count = min(len(there) + new, int((~question.barred).sum()))
-    finite = np.where(np.isfinite(by_site), by_site, 0.0)
-    search = make_search_of(len(weights), len(by_site), count, float(finite.max()) * 10 + 1, 1)
-    search.may_open[question.barred] = False
-    choose_greedily(search, by_site, there, 0)
-    is_open = np.zeros(len(by_site), np.bool_)
-    is_open[search.sites] = True
+    there = np.flatnonzero(question.existing)
+    shut = np.flatnonzero(question.barred)
+    median = make_median(
+        costs_of(question), question.demand.requests_per_s, max(1, len(there) + new), there, shut
+    )
+    is_open = np.zeros(median.sites, np.bool_)
+    is_open[choose_greedy(median)] = True
     return is_open
+
+
+def choose_greedy(median: Median) -> list[int]:
+    """The sites of a p-median chosen one at a time, each time the one that saves most."""
+    barred = median.barred_flags()
+    count = min(median.p, int((~barred).sum()))
+    far = 10.0 * float(np.where(np.isfinite(median.by_site), median.by_site, 0.0).max()) + 1.0
+    search = make_search_of(median.clients, median.sites, count, far, 1)
+    search.may_open[barred] = False
+    choose_greedily(search, median.by_site, np.array(median.fixed, np.int32), 0)
+    return [int(site) for site in search.sites]

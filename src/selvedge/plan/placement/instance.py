@@ -129,8 +129,8 @@ def make_median(
     costs: Floats,
     weights: Floats,
     p: int,
-    fixed: Sequence[int] = (),
-    barred: Sequence[int] = (),
+    fixed: Sequence[int] | npt.NDArray[np.intp] = (),
+    barred: Sequence[int] | npt.NDArray[np.intp] = (),
     *,
     rows: Sequence[Row] = (),
 ) -> Median:
@@ -145,6 +145,7 @@ def make_median(
     if np.any(np.isnan(costs)) or np.any(costs < 0):
         at, to = (int(one[0]) for one in np.nonzero(~(costs >= 0)))
         raise BadPlan(f"client {at}, site {to}: cost {costs[at, to]} is no number from 0; mend it.")
+    fixed, barred = [int(one) for one in fixed], [int(one) for one in barred]
     if p < 1:
         raise BadPlan(f"p is {p}; at least 1 site must be open.")
     if len(set(fixed)) > p:

@@ -146,6 +146,7 @@ def _description(
         "output_tokens": asked.output_tokens,
         "output_tokens_max": 4 * asked.output_tokens,
         "turns": 3.0,
+        "think_s": 5.0,
     }
     zones, tenants = _tenants(question, prompts)
     places = _places(question, _spread(question, is_open, engines))

@@ -43,6 +43,10 @@ _ROOT: Final = ((1500, 0.1, 0.1), (1000, 0.1, 0.05), (1000, 0.05, 0.02))
 """Iterations, scale and mix of the ascents at the root, one after the other."""
 _ELITES: Final = 6
 _SAMPLE: Final = 30
+_STALE: Final = 4
+"""Starts in vain after which the proof may begin"""
+_CLOSE: Final = 5e-4
+"""if the gap is smaller than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,12 @@ class _Solver:
         """Starts from scratch, each made better, then paths between the best of them."""
         search, by_site = self._search, self._median.by_site
         fixed = np.array(self._median.fixed, np.int32)
+        before, since = self._cost, 0
         for _ in range(self._effort.starts):
+            since = since + 1 if self._cost >= before else 0
+            before = self._cost
+            if since > _STALE and gap_of(self._cost, bound) < _CLOSE:
+                return
             choose_greedily(search, by_site, fixed, _SAMPLE)
             self._note(iterate(search, self._lists, by_site, 5))
             for _, goal in list(self._elites[:2]):

@@ -9,6 +9,8 @@ A restriction's answer is an answer; only the bound has to look at everything.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -16,11 +18,11 @@ import numpy.typing as npt
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.branching import Node, Tree, copy_of
-from selvedge.plan.placement.certificate import CLOSED, FREE, OPEN, gap_of
+from selvedge.plan.placement.certificate import CLOSED, FREE, OPEN, Certificate, gap_of
 from selvedge.plan.placement.exact import Programme
 from selvedge.plan.placement.feasibility import check_rows, choose_sites, opened
-from selvedge.plan.placement.instance import Median
-from selvedge.plan.placement.median import Answer, Effort, Tell
+from selvedge.plan.placement.instance import Median, Row
+from selvedge.plan.placement.median import Answer, Effort, Tell, solve_free
 from selvedge.plan.placement.neighbours import Flags, Floats, sort_neighbours, without
 from selvedge.plan.placement.relaxation import Ascent, Problem, Steps, ascend, make_ascent
 
@@ -40,7 +42,24 @@ def solve_ruled(median: Median, effort: Effort, tell: Tell) -> Answer:
     Raises `BadPlan` where no choice keeps them, naming what binds.
     """
     check_rows(median)
-    return _Ruled(median, effort, tell).run()
+    short = replace(effort, seconds=0.25 * effort.seconds, gap=max(effort.gap, 1e-5))
+    free = solve_free(replace(median, rows=()), short, tell)
+    if not broken(median, free.sites):
+        return replace(free, certificate=_padded(free.certificate, len(median.rows)))
+    return _Ruled(median, effort, tell).run(free)
+
+
+def broken(median: Median, sites: Sequence[int]) -> list[Row]:
+    """The rules that sites do not keep."""
+    is_open = np.zeros(median.sites, np.bool_)
+    is_open[list(sites)] = True
+    return [row for row in median.rows if not row.holds(is_open)]
+
+
+def _padded(found: Certificate, rows: int) -> Certificate:
+    """A proof without rules is one with rules that cost nothing."""
+    priced = np.pad(found.multipliers, ((0, 0), (0, rows)))
+    return replace(found, multipliers=priced)
 
 
 class _Ruled:
@@ -59,11 +78,11 @@ class _Ruled:
         self._tree = Tree(self._problem, median.whole_unit())
         self._cost, self._best = np.inf, np.zeros(0, np.int64)
 
-    def run(self) -> Answer:
-        """All of it, in order."""
+    def run(self, free: Answer) -> Answer:
+        """All of it, in order, from the answer without rules."""
         at = make_ascent(self._problem.lists, self._problem.rows, self._median.sites)
-        near = float(self._problem.lists.cost[:, 0].sum())
-        self._ascend(at, (600, 0.1, 0.1), 2.0 * near + 1.0)
+        at.multipliers[: self._median.clients] = free.certificate.multipliers[-1]
+        self._ascend(at, (400, 0.1, 0.1), 1.05 * free.cost)
         self._settle(at)
         for how in _ROOT:
             if self._left() > 0.3 * self._effort.seconds:

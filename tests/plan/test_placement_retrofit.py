@@ -1,0 +1,282 @@
+"""A retrofit on a small fleet: rules, demand, residency, programme, what is named where it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from selvedge.cli.plan import plan
+from selvedge.fabric import WanModel, great_circle_km
+from selvedge.plan.history import BadPlan, PopSite, write_sites
+from selvedge.plan.placement import (
+    Actual,
+    Effort,
+    Order,
+    Question,
+    Retrofit,
+    Trial,
+    Wishes,
+    answer,
+    broken_triangles,
+    choice,
+    demand_by_population,
+    distances_km,
+    find_server,
+    judge,
+    make_programme,
+    make_question,
+    measure,
+    model_ms,
+    override,
+    read_actual,
+    read_demand,
+    read_servers,
+    retrofit,
+    rules_of_thumb,
+    say_nothing,
+    track,
+    verify,
+)
+
+PLACES = {"DE": (50, 8), "FR": (47, 2), "US": (40, -95), "SG": (1, 104), "BR": (-15, -48)}
+EFFORT = Effort(seconds=20)
+
+
+def make_fleet(count: int = 60, seed: int = 3) -> list[PopSite]:
+    """PoPs around five places; the first two have GPUs, some have no room."""
+    rng = Random(seed)
+    sites = []
+    for number in range(count):
+        country = list(PLACES)[number % len(PLACES)]
+        lat, lon = PLACES[country]
+        sites.append(
+            PopSite(
+                pop=f"p{number}",
+                country=country,
+                lat=lat + rng.uniform(-3, 3),
+                lon=lon + rng.uniform(-8, 8),
+                timezone="Europe/Berlin",
+                population=rng.randint(10_000, 5_000_000),
+                power_limit_kw=rng.choice([2.0, 4.0]),
+                power_kw=rng.choice([1.0, 1.9]),
+                rack_units_free=4,
+                cooling_kw=10.0,
+                gpus=2 if number < 2 else 0,
+            )
+        )
+    return sites
+
+
+FLEET = make_fleet()
+SERVER = find_server("l4-1u", read_servers())
+
+
+def ask(resident: tuple[tuple[str, float], ...] = (), **wishes: object) -> Question:
+    """A question about the small fleet."""
+    demand = demand_by_population(
+        FLEET, adoption=0.001, requests_per_day=10, resident=list(resident)
+    )
+    wanted = Wishes(**{"sites": 6, **wishes})  # type: ignore[arg-type]
+    return make_question(FLEET, demand, model_ms(FLEET, WanModel()), SERVER, wanted)
+
+
+def solve(question: Question) -> Retrofit:
+    return retrofit(question, EFFORT, say_nothing)
+
+
+def countries(found: Retrofit) -> list[str]:
+    return [FLEET[at].country for at in np.flatnonzero(found.is_open)]
+
+
+def test_distances_are_those_of_the_fabric() -> None:
+    km = distances_km(FLEET)
+    for a, b in ((0, 1), (3, 17), (5, 5)):
+        one, other = FLEET[a], FLEET[b]
+        exact = great_circle_km(one.lat or 0, one.lon or 0, other.lat or 0, other.lon or 0)
+        assert km[a, b] == pytest.approx(exact, abs=1e-6)
+    assert broken_triangles(model_ms(FLEET, WanModel())) == 0
+
+
+def test_sites_that_are_there_stay_and_those_without_room_stay_shut() -> None:
+    question = ask()
+    found = solve(question)
+    assert found.is_open[:2].all()
+    assert not found.is_open[question.barred].any()
+    assert question.kept_out == (("power", int(question.barred.sum())),)
+    assert found.gap < 1e-8
+    assert found.certificate is not None
+    assert found.median is not None
+    verdict = verify(found.median, np.flatnonzero(found.is_open), found.certificate)
+    assert verdict.bound / question.demand.total == pytest.approx(found.bound, rel=1e-9)
+
+
+def test_no_rule_of_thumb_is_better() -> None:
+    question = ask()
+    ours = choice("ours", question, solve(question).is_open)
+    for one in rules_of_thumb(question, 6):
+        assert one.cost >= ours.cost - 1e-9
+        assert int(one.is_open.sum()) == 8
+
+
+def test_a_minimum_and_a_budget_are_kept() -> None:
+    found = solve(ask(minimums=(("BR", 3), ("DE", 2)), budget_usd=70_000.0))
+    assert countries(found).count("BR") >= 3
+    assert countries(found).count("DE") >= 2
+    assert found.measures.usd <= 70_000
+    assert found.gap < 0.02
+
+
+def test_what_binds_is_named_with_a_remedy() -> None:
+    with pytest.raises(
+        BadPlan, match=r"binds: a budget of 20,000 USD \(it would have to be 40,500"
+    ):
+        solve(ask(minimums=(("BR", 3),), budget_usd=20_000.0))
+    with pytest.raises(BadPlan, match="at most 3 sites .the other rules need 5"):
+        solve(ask(sites=1, minimums=(("BR", 3),)))
+    with pytest.raises(BadPlan, match="at least 99 sites in DE: it has"):
+        solve(ask(minimums=(("DE", 99),)))
+    with pytest.raises(BadPlan, match="'XX' is no country code"):
+        solve(ask(minimums=(("XX", 1),)))
+
+
+def test_resident_demand_is_served_at_home() -> None:
+    question = ask((("SG", 0.5),))
+    found = solve(question)
+    assert "SG" in countries(found)
+    rows = [at for at, zone in enumerate(question.demand.zones) if zone == "SG"]
+    nearest = np.argmin(np.where(found.is_open, question.trips_ms[rows], np.inf), axis=1)
+    assert {FLEET[at].country for at in nearest} == {"SG"}
+
+
+def test_a_second_site_within_the_limit() -> None:
+    question = ask(sites=12, survive_ms=40.0)
+    found = solve(question)
+    lone = set(question.unprotected)
+    second = np.sort(np.where(found.is_open, question.trips_ms, np.inf), axis=1)[:, 1]
+    rates = question.demand.requests_per_s
+    kept = [
+        rate
+        for rate, ms, at in zip(rates, second, question.demand.ingress, strict=True)
+        if ms <= 40.0 or FLEET[at].pop in lone
+    ]
+    assert sum(kept) >= 0.9 * rates.sum()
+
+
+def test_capacity_is_enforced_and_its_proof_says_that_it_is_weaker() -> None:
+    question = ask(sites=20, capacity=True, servers=1)
+    found = solve(question)
+    assert question.capacity[found.is_open].sum() >= question.demand.total
+    assert found.cost >= found.bound - 1e-9
+    if found.measures.busiest_load > 1:
+        assert found.proof == "certificate without capacity"
+    with pytest.raises(BadPlan, match="capacity"):
+        solve(ask(sites=1, capacity=True))
+
+
+def test_the_cheapest_sites_that_keep_the_rules() -> None:
+    found = solve(ask(sites=20, objective="cost", capacity=True, minimums=(("FR", 2),)))
+    assert found.proof == "HiGHS"
+    assert countries(found).count("FR") >= 2
+    assert found.gap < 1e-4
+
+
+def test_share_nearby_is_an_objective() -> None:
+    near, mean = solve(ask(objective="near")), solve(ask())
+    assert near.measures.near_share >= mean.measures.near_share - 1e-12
+    assert near.gap < 1e-6 or near.bound <= near.cost
+
+
+def test_a_programme_installs_everything_and_every_step_helps() -> None:
+    question = ask()
+    found = solve(question)
+    steps = make_programme(question, found.is_open, start="2027Q3", per_quarter=4)
+    assert [step.quarter for step in steps] == ["2027Q3", "2027Q4"]
+    assert sorted(pop for step in steps for pop in step.sites) == sorted(
+        FLEET[at].pop for at in np.flatnonzero(found.is_open)[2:]
+    )
+    assert all(step.saved_ms >= -1e-9 for step in steps)
+    last = steps[-1].measures
+    assert last is not None
+    assert last.rtt_ms_mean == pytest.approx(measure(question, found.is_open).rtt_ms_mean)
+
+
+def test_delays_are_tracked_and_planned_around() -> None:
+    question = ask()
+    found = solve(question)
+    steps = make_programme(question, found.is_open, start="2027Q1", per_quarter=3)
+    first, other = steps[0].sites[0], steps[0].sites[1]
+    actual = {first: Actual(installed="2027Q1"), other: Actual(not_before="2028Q1")}
+    (row,) = track(question, [(one.quarter, one.sites) for one in steps], actual)
+    assert (row.planned, row.installed) == (3, 1)
+    assert other in row.late
+    assert row.planned_ms is not None
+    assert row.actual_ms is not None
+    assert row.actual_ms >= row.planned_ms
+    again = make_programme(question, found.is_open, start="2027Q1", per_quarter=3, actual=actual)
+    assert again[0].sites == (first,)
+    assert next(step.quarter for step in again if other in step.sites) == "2028Q1"
+
+
+def test_files_are_read_strictly(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("ingress,requests_per_s,zone\np0,2.5,DE\np0,1,\nelsewhere,3,\n")
+    demand, unknown = read_demand(path, FLEET)
+    assert (demand.zones, demand.total, unknown) == (("DE", "world"), 3.5, 3.0)
+    path.write_text("ingress,requests_per_s\np0,-1\n")
+    with pytest.raises(BadPlan, match="line 2: requests_per_s '-1'"):
+        read_demand(path, FLEET)
+    path.write_text("from,to,rtt_ms\np0,p1,500\nnobody,p1,3\n")
+    trips = model_ms(FLEET, WanModel())
+    assert override(trips, FLEET, path).unknown == 1
+    assert trips[0, 1] == trips[1, 0] == 500
+    assert broken_triangles(trips) > 0
+    path.write_text("pop,installed\np0,spring\n")
+    with pytest.raises(BadPlan, match="line 2: 'spring' is no quarter"):
+        read_actual(path, [site.pop for site in FLEET])
+    with pytest.raises(BadPlan, match="no-such.csv"):
+        read_demand(tmp_path / "no-such.csv", FLEET)
+
+
+def test_the_simulator_judges() -> None:
+    question = ask()
+    found = solve(question)
+    trial = Trial(warmup_s=2.0, measured_s=4.0, load=0.3)
+    (one, same) = judge(
+        question, [("ours", found.is_open), ("same", found.is_open)], trial, lambda words: None
+    )
+    assert one == msgspec.structs.replace(same, name="ours")
+    assert one.requests > 0
+    assert one.ttft_ms_p95 >= one.ttft_ms_p50 > question.service_ms / 2
+
+
+def test_the_command_answers_in_words_and_json(tmp_path: Path) -> None:
+    fleet, proof = tmp_path / "fleet.csv", tmp_path / "proof.npz"
+    write_sites(fleet, FLEET)
+    arguments = ["retrofit", "--fleet", str(fleet), "--sites", "5", "--no-sim", "--front", "2,5"]
+    done = CliRunner().invoke(plan, [*arguments, "--certificate", str(proof)])
+    assert done.exit_code == 0, done.output
+    assert "5 new sites beside 2" in done.output
+    assert "Programme" in done.output
+    assert proof.exists()
+    done = CliRunner().invoke(plan, [*arguments, "--json"])
+    assert len(json.loads(done.output)["sites"]) == 5
+
+
+def test_an_earlier_plan_is_held_against_what_was_built(tmp_path: Path) -> None:
+    fleet, earlier, actual = (tmp_path / name for name in ("f.csv", "plan.json", "actual.csv"))
+    write_sites(fleet, FLEET)
+    first = answer(Order(fleet=fleet, sites=5, sim=False, per_quarter=2), lambda words: None)
+    earlier.write_bytes(msgspec.json.encode(first))
+    built = first.programme[0].sites
+    actual.write_text(f"pop,installed,not_before\n{built[0]},2027Q1,\n{built[1]},,never\n")
+    order = Order(fleet=fleet, sites=5, sim=False, planned=earlier, actual=actual, per_quarter=2)
+    again = answer(order, lambda words: None)
+    assert built[0] in again.sites
+    assert built[1] not in again.sites
+    assert again.tracked[0].late == (built[1],)
