@@ -233,9 +233,13 @@ def find_clocks(level: Floats, usual: Floats, local: LocalTime) -> dict[int, lis
 
 def _doubtful(usual: Floats, noise: Floats, found: Mapping[int, Sequence[ClockRun]]) -> Ints:
     """PoPs with long runs, or with days that are far less alike than those of other PoPs."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        unlike = noise / np.nanmedian(_by_day(usual).var(axis=2), axis=1)
-    marked = unlike > UNLIKE * np.nanmedian(unlike)
+    swing = _by_day(usual).var(axis=2)
+    known = ~np.isnan(swing).all(axis=1) & ~np.isnan(noise)
+    marked = np.zeros(len(noise), bool)
+    if known.any():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            unlike = noise[known] / np.nanmedian(swing[known], axis=1)
+        marked[known] = unlike > UNLIKE * np.nanmedian(unlike)
     for pop, some in found.items():
         moved = sum(run.until - run.first for run in some)
         marked[pop] |= moved >= AMBIGUOUS * usual.shape[1]
