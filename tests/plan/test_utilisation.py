@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selvedge.plan.history import STEP_S
+from selvedge.plan.history import STEP_S, BadPlan
 from selvedge.plan.utilisation import TABLES, Asked, Utilisation, report
 from selvedge.plan.utilisation.tally import ranked_bins
 from selvedge.plan.utilisation.zones import (
@@ -34,7 +36,7 @@ class Case:
     """A damaged history, its report, and the rows for the slow way."""
 
     def __init__(self, folder: Path, billing: Any = "out", months: Any = MONTHS) -> None:
-        self.rows = damage(draw(months, every=4 if len(months) > 1 else 12))
+        self.rows = damage(draw(months, every=8 if len(months) > 1 else 24))
         self.history = store(folder, self.rows)
         self.billing = billing
         self.found = report(self.history, SITES, self.asked)
@@ -201,6 +203,75 @@ def test_other_billings(tmp_path: Path, billing: str) -> None:
     for name, pop in other.pops.items():
         if true := slow.month_row(pop, month_span(MONTHS[0])):
             same(rows[name, MONTHS[0]], true)
+
+
+def test_bills_by_the_calendar_of_the_place(case: Case) -> None:
+    asked = Asked(billing_month="local", faults=False, outlook=False)
+    found = report(case.history, SITES, asked)
+    rows = {(row["name"], row["month"]): row for row in found.rows("months")}
+    for name, pop in case.pops.items():
+        for month in MONTHS:
+            begin, end = month_span(month, pop.site.timezone or "UTC")
+            if true := slow.month_row(pop, (max(begin, SPAN[0]), min(end, SPAN[1]))):
+                same(rows[name, month], true)
+    assert (
+        rows["nyc", "2026-03"]
+        != {(row["name"], row["month"]): row for row in case.found.rows("months")}["nyc", "2026-03"]
+    )
+
+
+def test_a_part_that_cannot_be_read_is_named_and_the_rest_is_answered(tmp_path: Path) -> None:
+    rows = draw(MONTHS[:1], every=24)
+    history = store(tmp_path, rows)
+    whole = report(history, SITES, PLAIN)
+    first, second = history.parts(MONTHS[0])
+    second.write_bytes(second.read_bytes()[: second.stat().st_size // 2])
+    found = report(history, SITES, PLAIN)
+    (finding,) = found.rows("findings")
+    assert (finding["kind"], second.name in finding["source"]) == ("unreadable", True)
+    said, true = ({row["pop"]: row for row in one.rows("pops")} for one in (found, whole))
+    for number, site in enumerate(SITES, start=1):
+        if number % 2 == 0:
+            assert said[site.pop] == true[site.pop]
+        else:
+            assert said[site.pop]["samples"] == 0
+    first.write_bytes(b"PAR1")
+    with pytest.raises(BadPlan, match="not one part"):
+        report(history, SITES, PLAIN)
+
+
+def test_a_damaged_page_costs_its_row_group_alone(tmp_path: Path) -> None:
+    history = store(tmp_path, draw(MONTHS[:1], every=24), parts=1)
+    (path,) = history.parts(MONTHS[0])
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table, path, row_group_size=table.num_rows // 4 + 1)
+    about = pq.read_metadata(path).row_group(2).column(2)
+    data = bytearray(path.read_bytes())
+    begin = about.dictionary_page_offset or about.data_page_offset
+    data[begin : begin + about.total_compressed_size] = b"\xff" * about.total_compressed_size
+    path.write_bytes(data)
+    found = report(history, SITES, PLAIN)
+    (finding,) = found.rows("findings")
+    assert "row group 2" in finding["source"]
+    assert 0 < found.facts.samples < table.num_rows
+
+
+def test_a_time_that_is_asked_for(tmp_path: Path) -> None:
+    rows = draw(MONTHS[:1], every=6)
+    begin = SPAN[0] + 5 * 86_400
+    span = (begin, begin + 7 * 86_400)
+    asked = Asked(from_s=span[0], until_s=span[1], faults=False, outlook=False)
+    history = store(tmp_path, rows)
+    found = report(history, SITES, asked)
+    pop = slow.Pop(
+        SITES[0], [row for row in rows if row.pop == 1 and span[0] <= row.at_s < span[1]], "out"
+    )
+    same(found.rows("pops")[0], slow.pop_row(pop, range(*span, STEP_S)))
+    assert (found.facts.from_s, found.facts.until_s) == span
+    with pytest.raises(BadPlan, match="holds no sample of the time"):
+        report(history, SITES, Asked(from_s=2 * 10**9, until_s=2 * 10**9 + 1))
+    with pytest.raises(BadPlan, match="not one PoP of the history"):
+        report(history, [msgspec.structs.replace(SITES[0], pop="other")], PLAIN)
 
 
 def test_the_same_again_to_the_byte(case: Case, tmp_path: Path) -> None:

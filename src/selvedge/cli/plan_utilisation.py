@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -19,14 +19,12 @@ from selvedge.cli.home_option import json_option
 from selvedge.cli.policy_place import Day
 from selvedge.cli.tables import console
 
-if TYPE_CHECKING:
-    from selvedge.plan.utilisation import Utilisation
-
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 _MEMORY_GIB: Final = 1.6
 Tell = Callable[[str, int, int], None]
 Row = dict[str, Any]  # a cell is text, a number or None
+Found = Any  # a `Utilisation`, whose module needs the extra
 
 
 @click.command()
@@ -129,7 +127,7 @@ def _bar() -> Iterator[Tell]:
         )
 
 
-def _show(found: Utilisation) -> None:
+def _show(found: Found) -> None:
     facts, to = found.facts, console()
     days = (facts.until_s - facts.from_s) / 86_400
     first, last = (datetime.fromtimestamp(at, UTC) for at in (facts.from_s, facts.until_s - 1))
@@ -148,7 +146,7 @@ def _show(found: Utilisation) -> None:
         to.print(_faults_table(counts))
 
 
-def _groups_table(found: Utilisation) -> Table:
+def _groups_table(found: Found) -> Table:
     """A row for each jurisdiction and one for the fleet."""
     shown = Table(box=None, pad_edge=False, title="Use of the interfaces, and what is free")
     shown.add_column("jurisdiction")
@@ -186,7 +184,7 @@ def _groups_table(found: Utilisation) -> Table:
     return shown
 
 
-def _bindings_table(found: Utilisation) -> Table:
+def _bindings_table(found: Found) -> Table:
     """Headroom of PoPs by the resource that binds it."""
     shown = Table(box=None, pad_edge=False, title="Headroom of PoPs, free in 95 % of intervals")
     for name in ("bound by", "PoPs", "median free", "best five hours", "use in them"):

@@ -60,6 +60,8 @@ class Question:
     from_s: int
     """Of the month, or of the part of it that is asked for."""
     until_s: int
+    lacks_capacity: bool
+    """Whether rows may have none of their own."""
     rise_hours: int
     """Hours with the largest rises that are kept of each PoP."""
 
@@ -91,6 +93,8 @@ class MonthFound:
     steps: pa.Table
     rises: pa.Table
     last_hour: pa.Table
+    doubled: list[int]
+    """PoPs that have a moment more than once."""
     excluded: dict[str, int]
 
 
@@ -124,7 +128,8 @@ class Month:
         """All of it. `before` is `last_hour` of the month before."""
         engine, asked = self._engine, self._asked
         raw = within(engine.scan(self._paths), asked.from_s, asked.until_s)
-        self._capacities = self._stand_ins(raw)
+        if asked.lacks_capacity:
+            self._capacities = engine.give("capacities", self._places.capacities())
         rows = self._measured(raw)
         wide = engine.hold("wide", wide_hours(rows))
         wide, hours = self._settled(raw, wide, engine.fetch(narrow_hours(wide)))
@@ -144,22 +149,12 @@ class Month:
             steps=steps,
             rises=largest,
             last_hour=engine.fetch(wide.filter(wide.hour == asked.until_s - HOUR_S)),
+            doubled=self._twice.pops if self._twice is not None else [],
             excluded=self._excluded,
         )
 
     def _measured(self, rows: Expr) -> Expr:
         return measured(rows, self._asked.billing, self._capacities)
-
-    def _stand_ins(self, raw: Expr) -> Expr:
-        """The fleet file's capacities as a table, if the history has none for some rows."""
-        asked = raw.agg(n=raw.capacity_bps.isnull().cast("int32").sum())
-        if not self._engine.fetch(asked)["n"][0].as_py():
-            return None
-        sites = enumerate(self._places.sites)
-        rows = [(pop, site.nic_bps) for pop, site in sites if site and site.nic_bps]
-        pops = pa.array([pop for pop, _ in rows], pa.uint16())
-        given = pa.array([bps for _, bps in rows], pa.int64())
-        return self._engine.give("capacities", pa.table({"pop": pops, "nic_bps": given}))
 
     def _settled(self, raw: Expr, wide: Expr, hours: pa.Table) -> tuple[Expr, pa.Table]:
         """The hours without PoPs that have no site, and with each moment once."""

@@ -30,6 +30,17 @@ class Parts:
         """What can be read of a month."""
         return self._paths.get(month, [])
 
+    def may_lack(self, month: str, column: str) -> bool:
+        """Whether a column of a month may have nulls: by what the files say of themselves."""
+        for path in self.paths(month):
+            about = pq.read_metadata(path)
+            place = about.schema.names.index(column)
+            for group in range(about.num_row_groups):
+                seen = about.row_group(group).column(place).statistics
+                if seen is None or not seen.has_null_count or seen.null_count:
+                    return True
+        return False
+
     def mend(self, month: str) -> bool:
         """Look for damaged pages of a month and replace what has them; whether there were any."""
         found = False

@@ -55,6 +55,13 @@ class Places:
         """Numbers of the PoPs that have none."""
         return [number for number, site in enumerate(self.sites) if site is None]
 
+    def capacities(self) -> pa.Table:
+        """What the fleet file knows of them: `pop` and `nic_bps`."""
+        sites = enumerate(self.sites)
+        rows = [(pop, site.nic_bps) for pop, site in sites if site and site.nic_bps]
+        pops = pa.array([pop for pop, _ in rows], pa.uint16())
+        return pa.table({"pop": pops, "nic_bps": pa.array([bps for _, bps in rows], pa.int64())})
+
     def gpu_members(self) -> pa.Table:
         """A row for each PoP with GPUs: its jurisdiction, the fleet, and how many (`gpus`)."""
         rows = [

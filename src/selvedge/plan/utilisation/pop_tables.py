@@ -32,10 +32,10 @@ class Bills:
     """The months of PoPs, as they come."""
 
     def __init__(self) -> None:
-        self.months: list[tuple[str, Span, dict[str, npt.NDArray[Any]]]] = []
+        self.months: list[tuple[str, dict[str, npt.NDArray[Any]]]] = []
 
     def add(self, month: str, span: Span, found: MonthFound) -> None:
-        """The next month."""
+        """The next month, by UTC."""
         hours = found.hours
         pops = int(hours["pop"].to_numpy().max(initial=0)) + 1
         sums = {name: np.zeros(pops, np.int64) for name in ("bytes", "judged", "carried")}
@@ -44,13 +44,26 @@ class Bills:
         np.add.at(sums["bytes"], pop, sent)
         np.add.at(sums["judged"], pop, np.where(capacity > 0, sent, 0))
         np.add.at(sums["carried"], pop, capacity * n)
-        order = np.argsort(found.bills["pop"].to_numpy())
-        bill = found.bills["pop"].to_numpy()[order]
-        ranks = found.bills["ranks"].combine_chunks().flatten().to_numpy().reshape(-1, 2)[order]
+        bill = found.bills["pop"].to_numpy()
         rows = {name: table[bill] for name, table in sums.items()}
-        rows |= {"pop": bill, "p50": ranks[:, 0], "p95": ranks[:, 1]}
-        rows |= {name: found.bills[name].to_numpy()[order] for name in ("n", "peak")}
-        self.months.append((month, span, rows))
+        rows["expected"] = np.full(len(bill), (span[1] - span[0]) // STEP_S)
+        self._enter(month, found.bills, rows)
+
+    def add_local(self, month: str, bills: pa.Table, spans: pa.Table) -> None:
+        """The next month, by the calendars of the PoPs: see `local_bills`."""
+        expected = np.zeros(2**16, np.int64)
+        length = spans["until_s"].to_numpy() - spans["from_s"].to_numpy()
+        expected[spans["pop"].to_numpy()] = length // STEP_S
+        rows = {name: bills[name].to_numpy() for name in ("bytes", "judged", "carried")}
+        rows["expected"] = expected[bills["pop"].to_numpy()]
+        self._enter(month, bills, rows)
+
+    def _enter(self, month: str, bills: pa.Table, rows: dict[str, npt.NDArray[Any]]) -> None:
+        ranks = bills["ranks"].combine_chunks().flatten().to_numpy().reshape(-1, 2)
+        rows |= {name: bills[name].to_numpy() for name in ("pop", "n", "peak")}
+        rows |= {"p50": ranks[:, 0], "p95": ranks[:, 1]}
+        order = np.argsort(rows["pop"])
+        self.months.append((month, {name: column[order] for name, column in rows.items()}))
 
 
 def pop_tables(places: Places, tally: Tally, bills: Bills, span: Span) -> dict[str, pa.Table]:
@@ -180,7 +193,7 @@ def _months(places: Places, bills: Bills) -> pa.Table:
     known = np.zeros(len(places.names), bool)
     known[places.known] = True
     parts = []
-    for month, (begin, end), rows in bills.months:
+    for month, rows in bills.months:
         some = known[rows["pop"]]
         rows = {name: column[some] for name, column in rows.items()}
         columns = {
@@ -188,7 +201,7 @@ def _months(places: Places, bills: Bills) -> pa.Table:
             "name": [places.names[pop] for pop in rows["pop"]],
             "month": [month] * len(rows["pop"]),
             "samples": rows["n"],
-            "expected": np.full(len(rows["pop"]), (end - begin) // STEP_S),
+            "expected": rows["expected"],
             "mean_bps": share_of(rows["bytes"] / BYTES_A_BPS, rows["n"]),
             "p50_bps": rows["p50"] / BYTES_A_BPS,
             "p95_bps": rows["p95"] / BYTES_A_BPS,

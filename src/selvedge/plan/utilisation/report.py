@@ -20,6 +20,7 @@ from selvedge.plan.utilisation.engine_chdb import ClickHouse
 from selvedge.plan.utilisation.engines import Duck, Engine
 from selvedge.plan.utilisation.forecasting import forecast
 from selvedge.plan.utilisation.group_tables import group_tables
+from selvedge.plan.utilisation.local_bills import local_bills, local_spans
 from selvedge.plan.utilisation.month import Month, MonthFound, Question
 from selvedge.plan.utilisation.parts import Parts
 from selvedge.plan.utilisation.places import Places, place
@@ -127,6 +128,7 @@ class _Report:
         parts = Parts(self._history, [month for month, _, _ in self._months], self._scratch)
         from_s, until_s = self._months[0][1], self._months[-1][2]
         tally, bills, stored = Tally(self._places, from_s, until_s), Bills(), []
+        doubled: set[int] = set()
         before: pa.Table | None = None
         for number, (month, begin, end) in enumerate(self._months):
             tell(f"month {month}", number, len(self._months))
@@ -137,10 +139,13 @@ class _Report:
                 bills.add(month, (begin, end), found)
                 stored.append(self._store(month, (begin, end), found))
                 before = found.last_hour
+                doubled |= set(found.doubled)
             del found
         if not stored:
             words = "not one part of the months asked for can be read"
             raise BadPlan(f"{self._history.folder}: {words}; ingest them again.")
+        if self._asked.billing_month == "local":
+            bills = self._local_bills(engine, parts, (from_s, until_s), sorted(doubled))
         tables = empty_tables()
         tell("tables", len(self._months), len(self._months))
         tables |= pop_tables(self._places, tally, bills, (from_s, until_s))
@@ -171,6 +176,7 @@ class _Report:
             billing=self._asked.billing,
             from_s=begin,
             until_s=end,
+            lacks_capacity=parts.may_lack(month, "capacity_bps"),
             rise_hours=steps // _RISES_IN + 2,
         )
         try:
@@ -180,6 +186,25 @@ class _Report:
             if not parts.mend(month):
                 raise
         return self._answer(engine, parts, span, before)
+
+    def _local_bills(
+        self, engine: Engine, parts: Parts, span: tuple[int, int], doubled: list[int]
+    ) -> Bills:
+        """Bills by the calendars of the PoPs, in place of those by UTC."""
+        bills = Bills()
+        months = [month for month, _, _ in self._months]
+        for number, month in enumerate(months):
+            near = months[max(number - 1, 0) : number + 2]
+            found = local_bills(
+                engine,
+                self._places,
+                [path for one in near for path in parts.paths(one)],
+                spans := local_spans(self._places, month, span),
+                billing=self._asked.billing,
+                doubled=doubled,
+            )
+            bills.add_local(month, found, spans)
+        return bills
 
     def _store(self, month: str, span: tuple[int, int], found: MonthFound) -> Stored:
         slots = self._scratch / f"slots-{month}.parquet"
