@@ -14,18 +14,27 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
 from bench.figures import OUT, Figures, circumstances, print_table, write_figures
 
-PARTS: Final = ("report", "median", "ingest", "forecast")
+PARTS: Final[Mapping[str, Callable[[Any, bool], Figures]]] = MappingProxyType(
+    {
+        "report": lambda module, full: module.measure(full=full),
+        "median": lambda module, full: module.measure(full=full),
+        "ingest": lambda module, full: module.ingest_figures(),
+        "forecast": lambda module, full: module.measure(full=full),
+    }
+)
+"""What to ask of the module of that name."""
 
 
 def run_part(name: str, full: bool) -> Figures:
     """Measure one part and show its figures."""
     module = importlib.import_module(f"bench.plan_{name}")
-    figures: Figures = module.measure(full=full)
+    figures = PARTS[name](module, full)
     show = getattr(module, "show", None)
     if show is not None:
         show(figures)

@@ -67,11 +67,11 @@ def test_a_report_that_is_wrong_is_caught(made: Path, tmp_path: Path) -> None:
         {"level": "pop", "name": name, "month": "2025-05", "p95_bps": slow_p95(made, at, "2025-05")}
         for at, name in enumerate(pops)
     ]
-    nights = [{"pop": name, "night_use": one.night} for name, one in truth.pops.items()]
-    fleet = [{"level": "fleet", "name": "fleet", "night_use": truth.fleet_by_capacity.night}]
+    nights = [{"pop": name, "night_use": one.night_by_capacity} for name, one in truth.pops.items()]
+    fleet = [{"level": "fleet", "name": "fleet", "night_use": truth.fleet.night_by_capacity}]
     right = saved(tmp_path / "right", findings=findings, months=months, pops=nights, groups=fleet)
     assert check_p95(made, right)["p95_different"] == 0
-    assert check_night(made, right)["night_points_worst"] == 0
+    assert check_night(made, right)["night_points_off_worst"] == 0
     faults = check_faults(made, right)
     assert (faults["recall"], faults["precision"]) == (1.0, 1.0)
     gap = next(row for row in findings if row["kind"] == "gap")
@@ -84,7 +84,7 @@ def test_a_report_that_is_wrong_is_caught(made: Path, tmp_path: Path) -> None:
         groups=fleet,
     )
     assert check_p95(made, wrong)["p95_different"] == 1
-    assert check_night(made, wrong)["night_points_worst"] == pytest.approx(1.0)
+    assert check_night(made, wrong)["night_points_off_worst"] == pytest.approx(1.0)
     assert float(check_faults(made, wrong)["recall"]) < 1.0
 
 

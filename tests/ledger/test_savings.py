@@ -62,6 +62,24 @@ def test_a_hit_saves_what_its_answer_had_used() -> None:
     assert (found.latency_us, found.untimed) == (897_000 + 895_000, 0)
 
 
+def judged(number: int, **facts: object) -> Receipt:
+    """A judge was asked; it answered, where nothing else is said."""
+    given = {"purpose": "judge", "cache": "off", "cache_entry": "ce_1", "model": "wise"}
+    return answered(number, 100, **{**given, **facts})
+
+
+def test_judgements_are_the_operators_cost_and_nobodys_saving() -> None:
+    failed = {"outcome": Outcome.FAILED, "usage": None, "served_engine": None, "served_pop": None}
+    small, wise = saved([answered(1, 900), hit(2, 1), judged(3), judged(4), judged(5, **failed)])
+    assert (small.model, small.judgements, small.judge_tokens) == ("small", 0, 0)
+    assert (small.asked, small.hits, small.judge_cost_micro_dollars) == (2, 1, 0)
+    assert (wise.model, wise.asked, wise.hits, wise.micro_dollars) == ("wise", 0, 0, 0)
+    assert (wise.judgements, wise.judge_tokens) == (3, 2 * 1_100)
+    assert wise.judge_cost_micro_dollars == 2 * (100 + 40 + 5)
+    (unknown,) = saved([judged(1, served_engine="dear")])
+    assert unknown.judge_cost_micro_dollars is None, "an engine whose cost nobody stated"
+
+
 def test_time_is_held_against_who_paid_else_the_mean_else_nothing() -> None:
     (found,) = saved([answered(1, 400), answered(2, 800), hit(3, 99, 10)])
     assert (found.latency_us, found.untimed) == (590_000, 0)

@@ -45,11 +45,11 @@ from selvedge.plan.history import BadPlan
 BOOK = """
 version: 1
 prices:
-  meta-llama/Llama-3.1-8B-Instruct: {input: $0.50, output: $0.60}
+  - {model: meta-llama/Llama-3.1-8B-Instruct, input: $0.50, output: $0.60}
 slas:
-  gold:
-    objectives: {"*": {availability: 99.9%}}
-    credits: {99.9%: 10%, 99%: 25%}
+  - id: gold
+    objectives: [{model: "*", availability_ppm: 99.9%}]
+    credits: [{below_ppm: 99.9%, credit_ppm: 10%}, {below_ppm: 99%, credit_ppm: 25%}]
 """
 
 
@@ -84,6 +84,8 @@ def report(folder: Path, *, pops: int = 300, night: float = 0.38) -> Path:
             "mean_bps": 1e10 / rank**0.7,
             "night_use": night + 0.02 * np.cos(rank),
             "headroom_95": np.full(pops, 0.4),
+            "gpus": [8 if number <= 10 else 0 for number in rank],
+            "headroom_gpu_95": [0.7 if number <= 5 else None for number in rank],
         }
     )
     pq.write_table(table, folder / "pops.parquet")
@@ -155,7 +157,7 @@ def test_more_sites_do_not_make_more_demand(inputs: Inputs) -> None:
     full = reckon(case, changed(inputs, demand__tokens_per_day=1e15))
     assert full.next.sold_mtokens == pytest.approx(full.now.sold_mtokens * 160 / 87)
     assert full.now.use == pytest.approx(0.65)
-    assert float(np.asarray(full.now.refused_share)) > 0.99
+    assert full.now.sold_mtokens < 0.01 * full.now.asked_mtokens
 
 
 def test_a_discount_at_night_pays_only_where_demand_answers(inputs: Inputs) -> None:
@@ -254,6 +256,7 @@ def test_a_verdict_turns_where_it_says(seed: Economics, inputs: Inputs) -> None:
 def test_a_report_goes_before_assumptions(tmp_path: Path, inputs: Inputs) -> None:
     seen = read_observed(report(tmp_path))
     assert seen.covered(300) == pytest.approx(1.0)
+    assert (seen.gpus, seen.gpus_free_95) == (80, pytest.approx(0.7))
     claims = msgspec.structs.replace(inputs.claims, pops=300)
     asked = Asked(
         inputs=msgspec.structs.replace(inputs, claims=claims),
@@ -274,6 +277,9 @@ def test_a_report_goes_before_assumptions(tmp_path: Path, inputs: Inputs) -> Non
     busy = read_observed(report(tmp_path, night=0.5))
     again = answer(msgspec.structs.replace(asked, seen=busy))
     assert again.verdicts[0].verdict == "not supported"
+    other = answer(msgspec.structs.replace(asked, inputs=inputs, draws=100))
+    assert other.verdicts[0].verdict == "not supported"
+    assert "300 PoPs with traffic, and not 4,100." in other.verdicts[0].why
 
 
 @pytest.mark.parametrize(
@@ -308,6 +314,21 @@ def test_a_price_book_goes_before_the_rule(tmp_path: Path, inputs: Inputs) -> No
     assert [step.credit for step in found.promise.steps] == [0.10, 0.25]
 
 
+def test_what_is_free_or_dearer_than_sold_is_said(tmp_path: Path, inputs: Inputs) -> None:
+    def answered(price: str) -> Economics:
+        path = write(tmp_path, "    gpu: L4\n", f"    gpu: L4\n    price: {price}\n")
+        return answer(Asked(inputs=read_inputs(path), market=read_market(), draws=100))
+
+    with pytest.raises(BadPlan, match="what is free has no margin"):
+        answered("{input: 0, output: 0}")
+    with pytest.raises(BadPlan, match="not from 0 to"):
+        answered("{input: -1, output: 0}")
+    cheap = answered("{input: 1, output: 1}")
+    row = next(row for row in cheap.offers if row.offer == "llama-8b-l4")
+    assert row.break_even_use > 1
+    assert "never" in {cell for sheet in sheets_of(cheap) for line in sheet.rows for cell in line}
+
+
 def write(folder: Path, old: str, new: str) -> Path:
     text = seed_path().read_text("utf-8")
     assert old in text
@@ -320,7 +341,7 @@ def write(folder: Path, old: str, new: str) -> Path:
     ("old", "new", "words"),
     [
         ("residual_share:", "residual_shares:", "residual_shares"),
-        ("pue: {value: 1.54,", "pue: {value: 0.9,", "power.pue: value 0.9 is not from 1 to 4"),
+        ("{ value: 1.54,", "{ value: 0.9,", "power.pue: value 0.9 is not from 1 to 4"),
         ("low: 0.07, high: 0.14", "low: 0.14, high: 0.20", "capital.cost_of_capital: 0.1 is not"),
         ("gpu: A100-80", "gpu: A101", "offers.gpt-oss-120b-a100.gpu: 'A101' is not in the table"),
         ("hardware: llama-3.1-8b-l4", "hardware: abacus", "hardware: 'abacus' is none of mocker"),
@@ -388,4 +409,9 @@ def test_the_command(tmp_path: Path) -> None:
     assert told["draws"] == 200
     assert len(told["verdicts"]) == 4
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    name = "net revenue retention with inference"
+    other = json.loads(run("--json", "--tornado", name))
+    assert {one["input"].partition(".")[0] for one in other["tornado"]} == {"renewals"}
+    with pytest.raises(BadPlan, match="--tornado: 'luck' is no figure; they are: profit"):
+        run("--tornado", "luck")
     assert run("--example") == seed_path().read_text("utf-8")

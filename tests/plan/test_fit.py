@@ -66,9 +66,12 @@ def test_published_capacities_are_met_within_a_tenth() -> None:
     binding = [one for one in rows if one.theirs.binds]
     assert {one.published for one in binding} == {461_376, 307_328}
     assert all(abs(one.difference) <= 0.10 for one in binding)
-    off = [one.theirs for one in rows if abs(one.difference) > 0.10]
-    assert [row.model for row in off] == ["qwen3-235b-a22b"]
-    assert off[0].note, "what is far off says why"
+    off = [one for one in rows if one.what != "kv_gib" and abs(one.difference) > 0.10]
+    assert [one.theirs.model for one in off] == ["qwen3-235b-a22b"]
+    assert off[0].theirs.note, "what is far off says why"
+    left = [one for one in rows if one.what == "kv_gib"]
+    assert all(abs(one.difference) < 1.5 for one in left)
+    assert all((one.ours > 0) == (one.published > 0) for one in left), "who starts and who does not"
     assert len(sheet_of_published(rows).rows) == len(rows)
 
 
@@ -139,6 +142,25 @@ def test_a_context_that_is_too_long_can_be_shorter() -> None:
     shorter = next(way for way in found.remedies if "--context" in way)
     context = int(shorter.rpartition(" ")[2])
     again = Asked(model="llama-3.1-8b", gpu="L4", quantisation="BF16", kv="fp16", context=context)
+    assert answer(again).rows[0].fit.fits
+
+
+def test_experts_are_filled_up_where_kernels_want_it() -> None:
+    _, architecture = find_architecture("gpt-oss-120b")
+    _, gpu = find_gpu("H100")
+    native = fit(architecture, gpu, Serving(quantisation=FORMATS["MXFP4"]))
+    assert native.weights_bytes_all / GIB == pytest.approx(60.8, abs=0.1)
+    assert native.weights_bytes / GIB == pytest.approx(65.97, abs=0.1)
+    found = answer(Asked(model="gpt-oss-120b", gpu="H100", quantisation="MXFP4", kv="fp16"))
+    assert found.remedies[0].startswith("batch less: --memory 0.95")
+    again = Asked(
+        model="gpt-oss-120b",
+        gpu="H100",
+        quantisation="MXFP4",
+        memory=0.95,
+        batch_tokens=2048,
+        sequences=256,
+    )
     assert answer(again).rows[0].fit.fits
 
 

@@ -15,6 +15,7 @@ from selvedge.cli.plan_economics import economics
 from selvedge.cli.plan_fit import fit
 from selvedge.cli.plan_ingest import ingest
 from selvedge.cli.plan_synth import synth
+from selvedge.cli.plan_utilisation import utilisation
 
 _EXTRA: Final = ("duckdb", "highspy", "ibis", "jinja2", "numba", "numpy", "pyarrow", "tzdata")
 
@@ -29,5 +30,5 @@ def plan(context: click.Context) -> None:
         raise click.ClickException(f"{words}; run: pip install 'selvedge[plan]'")
 
 
-for command in (ingest, synth, fit, economics):
+for command in (ingest, synth, utilisation, fit, economics):
     plan.add_command(command)

@@ -28,8 +28,9 @@ _path = click.Path(path_type=Path)
 @click.option("--utilisation", type=_path, help="A report's Parquet: demand by PoP, use at night.")
 @click.option("--book", type=_path, help="A price book: prices, and credits of its first SLA.")
 @click.option("--map", "price_map", type=_path, help="A price map in LiteLLM's form.")
-@click.option("--draws", default=10_000, show_default=True, type=click.IntRange(100, 1_000_000))
+@click.option("--draws", default=10_000, show_default=True, type=click.IntRange(100, 200_000))
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--tornado", metavar="FIGURE", help="Whose chart; a name in the table of intervals.")
 @click.option("--html", type=_path, help="Write it all as one page.")
 @click.option("--svg", type=_path, help="Write the tornado chart.")
 @click.option("--png", type=_path, help="Write the tornado chart (needs the extra 'charts').")
@@ -43,6 +44,7 @@ def economics(
     price_map: Path | None,
     draws: int,
     seed: int,
+    tornado: str | None,
     html: Path | None,
     svg: Path | None,
     png: Path | None,
@@ -73,6 +75,7 @@ def economics(
         seen=None if utilisation is None else read_observed(utilisation),
         seed=seed,
         draws=draws,
+        tornado_of=tornado,
     )
     found = _with_progress(lambda told: answer(asked, told), draws)
     chart = place(found.tornado_of, found.tornado_middle, found.tornado)

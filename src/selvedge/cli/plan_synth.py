@@ -62,8 +62,7 @@ def synth(data: Path, *, threads: int | None, raw: int, as_json: bool, **more: o
     kinds = sorted({one.kind for one in truth.findings})
     faults = {kind: sum(one.kind == kind for one in truth.findings) for kind in kinds}
     if as_json:
-        facts = {"rows": truth.rows, "fleet": truth.fleet, "faults": faults}
-        facts |= {"fleet_by_capacity": truth.fleet_by_capacity, "data": str(data)}
+        facts = {"rows": truth.rows, "fleet": truth.fleet, "faults": faults, "data": str(data)}
         click.echo(msgspec.json.encode(facts).decode())
         return
     table = Table(box=None, pad_edge=False, show_header=False)

@@ -438,7 +438,8 @@ class Interpreter:
     def _record(self, command: Record) -> None:
         def recorded(error: StoreFailed | None) -> None:
             if error is None:
-                self._state.metrics.recorded(command.receipt)
+                if self._head.purpose != "judge":  # no client's: it has a count of its own
+                    self._state.metrics.recorded(command.receipt)
                 self._spent = self._claim is not None and spends(command.receipt)
                 if self._to_keep and self._looking is not None and self._relaying is not None:
                     self._looking.keep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -10,10 +11,17 @@ import numpy.typing as npt
 
 from selvedge.ledger import PriceBook
 from selvedge.plan.comparison import Compared
-from selvedge.plan.economics.fleets import Year
+from selvedge.plan.economics.fleets import Year, units_at
 from selvedge.plan.economics.inputs import Inputs, quantities_of
 from selvedge.plan.economics.margins import MILLION, Unit, unit_of
-from selvedge.plan.economics.measures import Case, Reckoned, reckon, step_of, theirs_of
+from selvedge.plan.economics.measures import (
+    Case,
+    Reckoned,
+    figures,
+    reckon,
+    step_of,
+    theirs_of,
+)
 from selvedge.plan.economics.night import night_of
 from selvedge.plan.economics.observed import Observed
 from selvedge.plan.economics.prices import MICRO, gaps, price_of
@@ -29,6 +37,7 @@ from selvedge.plan.economics.sensitivity import (
     swings,
 )
 from selvedge.plan.economics.verdicts import Judge, Verdict
+from selvedge.plan.history import BadPlan
 from selvedge.plan.published import Market
 
 _DAYS: Final = 365.0
@@ -41,6 +50,7 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     gpu: str
     gpus: int
+    units_per_site: float
     grade: str
     tokens_per_s: float
     input_micro_dollars: int
@@ -120,6 +130,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     seen: Observed | None = None
     seed: int = 1
     draws: int = 10_000
+    tornado_of: str | None = None
+    """Of the figures that have intervals, by name; None: what the sites to come earn."""
 
 
 def answer(asked: Asked, told: Progress | None = None) -> Economics:
@@ -134,7 +146,8 @@ def answer(asked: Asked, told: Progress | None = None) -> Economics:
     quantities = quantities_of(inputs)
     centre = middle(quantities)
     found = reckon(case, centre)
-    drawn, figures = chances(case, quantities, seed=asked.seed, draws=asked.draws, told=told)
+    name, measure = _measure(case, centre, asked.tornado_of)
+    drawn, columns = chances(case, quantities, seed=asked.seed, draws=asked.draws, told=told)
     sla = next(iter(asked.book.slas), None) if asked.book is not None else None
     sold = {row.offer: row for row in _offers(case, found, centre)}
     prices = {
@@ -155,18 +168,27 @@ def answer(asked: Asked, told: Progress | None = None) -> Economics:
         night=_plain(night_of(found.now, found.units[inputs.fleet.offer], centre)),
         promise=promise_cost(inputs, centre, asked.seed, sla),
         renewals=_renewals(renewed(inputs, centre)),
-        intervals=tuple(intervals(case, quantities, figures)),
-        tornado=tuple(swings(quantities, lambda values: _number(step_of(reckon(case, values))))),
-        tornado_of=_step_words(inputs),
-        tornado_middle=_number(step_of(found)),
+        intervals=tuple(intervals(case, quantities, columns)),
+        tornado=tuple(swings(quantities, measure)),
+        tornado_of=name,
+        tornado_middle=measure(centre),
         verdicts=tuple(Judge(case, quantities, drawn).verdicts()),
         notes=_notes(asked),
     )
 
 
-def _step_words(inputs: Inputs) -> str:
-    fleet = inputs.fleet
-    return f"profit of sites {fleet.sites_now + 1} to {fleet.sites_next}, USD a year"
+def _measure(
+    case: Case, centre: Values, asked: str | None
+) -> tuple[str, Callable[[Values], float]]:
+    """The figure of the tornado, with its name. Raises `BadPlan` where there is none of it."""
+    if asked is None:
+        fleet = case.inputs.fleet
+        name = f"profit of sites {fleet.sites_now + 1} to {fleet.sites_next}, USD a year"
+        return name, lambda values: _number(step_of(reckon(case, values)))
+    known = figures(case, centre)
+    if asked not in known:
+        raise BadPlan(f"--tornado: {asked!r} is no figure; they are: {'; '.join(known)}.")
+    return asked, lambda values: _number(figures(case, values)[asked])
 
 
 def _notes(asked: Asked) -> tuple[str, ...]:
@@ -175,6 +197,9 @@ def _notes(asked: Asked) -> tuple[str, ...]:
         notes.append("no report was given: demand by rank and night use are the file's assumptions")
     else:
         notes += asked.seen.notes
+        known, planned = len(asked.seen.pops), asked.inputs.fleet.sites_next
+        if known < planned:
+            notes.append(f"the report has {known:,} PoPs, fewer than the {planned:,} sites planned")
     if asked.book is None:
         notes.append("no price book was given: prices are by the file, or its rule beside others")
     grades = {one.hardware for one in asked.inputs.offers if one.hardware is not None}
@@ -195,6 +220,7 @@ def _offers(case: Case, found: Reckoned, centre: Values) -> list[OfferRow]:
                 model=offer.model,
                 gpu=offer.gpu,
                 gpus=offer.gpus,
+                units_per_site=_number(units_at(offer.id, centre)),
                 grade=unit.speed.grade,
                 tokens_per_s=_number(unit.speed.total),
                 input_micro_dollars=round(_number(sold_in) * MICRO),
@@ -208,15 +234,15 @@ def _offers(case: Case, found: Reckoned, centre: Values) -> list[OfferRow]:
                 margin=_number(unit.margin(use)),
                 profit=_number(unit.profit(use)),
                 cost_per_mtoken=_number(unit.cost_per_mtoken(use)),
-                break_even_tokens_per_day=_asked_for(case, unit, centre),
+                break_even_tokens_per_day=_asked_for(case, offer.id, unit, centre),
             )
         )
     return rows
 
 
-def _asked_for(case: Case, unit: Unit, centre: Values) -> float:
+def _asked_for(case: Case, name: str, unit: Unit, centre: Values) -> float:
     """Of all sites planned at the use that breaks even."""
-    units = case.inputs.fleet.sites_next * _number(centre["fleet.units_per_site"])
+    units = case.inputs.fleet.sites_next * _number(units_at(name, centre))
     return units * _number(unit.break_even * unit.speed.total) * 86_400
 
 
@@ -257,7 +283,7 @@ def _at_pops(case: Case, centre: Values, name: str) -> list[PlaceRow]:
     offer = case.inputs.offer(name)
     local, most = _number(centre["demand.local_share"]), _number(centre["demand.use_max"])
     mtokens = _number(centre["demand.tokens_per_day"]) * _DAYS / MILLION
-    units = _number(centre["fleet.units_per_site"])
+    units = _number(units_at(name, centre))
     rows = []
     for at, pop in enumerate(seen.pops[: fleet.candidates]):
         country = seen.countries[at]

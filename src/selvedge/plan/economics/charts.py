@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from selvedge.plan.economics.sensitivity import Swing
-from selvedge.plan.economics.words import money, plain
+from selvedge.plan.economics.words import figure, plain
 
 BARS: Final = 12
 WIDTH: Final = 960
@@ -63,7 +63,7 @@ def place(title: str, middle: float, swings: Sequence[Swing]) -> Tornado:
     return Tornado(
         title=title,
         middle_x=x(middle),
-        middle_words=money(middle),
+        middle_words=figure(title, middle),
         width=WIDTH,
         height=_TOP + _ROW * len(bars) + 40,
         bars=bars,

@@ -23,12 +23,12 @@ class Year(msgspec.Struct, frozen=True, kw_only=True):
     """A year of so many sites, in dollars."""
 
     sites: int
+    asked_mtokens: Real
+    """Of what they may serve."""
     sold_mtokens: Real
     use: Real
     revenue: Real
     cost: Real
-    refused_share: Real
-    """Of demand that they may serve, for which they have no room."""
 
     @property
     def profit(self) -> Real:
@@ -39,6 +39,11 @@ class Year(msgspec.Struct, frozen=True, kw_only=True):
     def margin(self) -> Real:
         """Profit as a share of revenue."""
         return self.profit / self.revenue
+
+
+def units_at(offer: str, values: Values) -> Real:
+    """Groups of an offer at a site."""
+    return values.get(f"offers.{offer}.units_per_site", values["fleet.units_per_site"])
 
 
 def covered(sites: int, fleet: Fleet, values: Values, seen: Observed | None) -> Real:
@@ -65,15 +70,15 @@ def year_of(
     local = values["demand.local_share"]
     reach = (1 - local) + local * covered(sites, fleet, values, seen)
     asked = values["demand.tokens_per_day"] * _DAYS / MILLION * reach
-    units = sites * values["fleet.units_per_site"]
+    units = sites * units_at(fleet.offer, values)
     full = units * unit.speed.total * SECONDS / MILLION
     sold = np.minimum(asked, full * values["demand.use_max"])
     use = sold / full
     return Year(
         sites=sites,
+        asked_mtokens=asked,
         sold_mtokens=sold,
         use=use,
         revenue=units * unit.earned * use,
         cost=units * (unit.fixed + unit.moving * use),
-        refused_share=1 - sold / asked,
     )

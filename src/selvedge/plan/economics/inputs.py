@@ -118,6 +118,8 @@ class Offer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     price: Price | None = None
     source: str = ""
     gpu_price_usd: Number | None = None
+    units_per_site: Number | None = None
+    """Groups of it at a site; None: as many as of the fleet's."""
 
 
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -262,7 +264,10 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "renewals.attach_spend": (1e-4, 10.0),
 }
 """From and to, by name; a share, 0 to 1, where a name is not here."""
-_OFFER_LIMITS: Final[dict[str, tuple[float, float]]] = {"gpu_price_usd": (0.0, 1e7)}
+_OFFER_LIMITS: Final[dict[str, tuple[float, float]]] = {
+    "gpu_price_usd": (0.0, 1e7),
+    "units_per_site": (0.01, 10_000.0),
+}
 _RATE_LIMITS: Final = (1e-3, 1e9)
 
 
@@ -306,6 +311,7 @@ def quantities_of(inputs: Inputs) -> dict[str, Quantity]:
         rates = offer.rates or Rates()
         numbers = {name: getattr(rates, name) for name in rates.__struct_fields__}
         numbers["gpu_price_usd"] = offer.gpu_price_usd
+        numbers["units_per_site"] = offer.units_per_site
         for name, written in numbers.items():
             if written is not None:
                 found[f"offers.{offer.id}.{name}"] = quantity(written)

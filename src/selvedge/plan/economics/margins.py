@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from selvedge.plan.economics.inputs import Offer
 from selvedge.plan.economics.prices import Priced
@@ -15,6 +16,7 @@ from selvedge.plan.fit import find_gpu
 HOURS: Final = 8760.0
 SECONDS: Final = HOURS * 3600
 MILLION: Final = 1e6
+_LEAST: Final = 1e-9
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,8 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def break_even(self) -> Real:
         """The mean use at which it earns what it costs; above 1: never."""
-        return self.fixed / (self.earned - self.moving)
+        found: Real = self.fixed / np.maximum(self.earned - self.moving, _LEAST)
+        return found
 
     def cost_per_mtoken(self, use: Real) -> Real:
         """Dollars per million tokens, of prompts and answers alike."""

@@ -42,7 +42,7 @@ def night_of(year: Year, unit: Unit, values: Values) -> Night:
     elastic, taken = values["night.elasticity"], values["night.shifted_share"]
     full = year.sold_mtokens / year.use * hours / 24
     room = full * most
-    at_list = np.minimum(year.sold_mtokens * hours / 24 * values["night.demand_of_mean"], room)
+    at_list = np.minimum(year.asked_mtokens * hours / 24 * values["night.demand_of_mean"], room)
     price = unit.earned / (unit.speed.total * SECONDS / MILLION)
     cost = unit.moving_per_mtoken
     floor = np.minimum(cost / price, 1.0)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from selvedge.plan.history import BadPlan
 
 _NEEDED: Final = ("pop", "country", "mean_bps", "night_use")
-_WANTED: Final = ("mean_use", "headroom_95", "binding_95", "gpus", "gpu", "capacity_bps")
+_WANTED: Final = ("headroom_95", "headroom_gpu_95", "gpus")
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +32,10 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     """Mean over PoPs that have it."""
     night_known: int
     headroom_95: npt.NDArray[np.float64]
+    gpus: int
+    """Of all PoPs."""
+    gpus_free_95: float | None
+    """Share of them that was free in 95 of 100 intervals, where that is known."""
     notes: tuple[str, ...] = ()
 
     def covered(self, sites: int) -> float:
@@ -70,6 +74,11 @@ def _observed(rows: list[dict[str, Any]], table: pa.Table) -> Observed:  # Any: 
     if absent:
         notes.append(f"the report has no column {', '.join(absent)}")
     free = [row.get("headroom_95") for row in rows]
+    gpus, gpus_free = _gpus(rows)
+    if gpus_free is not None:
+        notes.append(
+            f"of {gpus:,} GPUs of the report {gpus_free:.0%} were free in 95 of 100 intervals"
+        )
     return Observed(
         pops=tuple(str(row["pop"]) for row in rows),
         countries=tuple(str(row["country"]) for row in rows),
@@ -77,8 +86,19 @@ def _observed(rows: list[dict[str, Any]], table: pa.Table) -> Observed:  # Any: 
         night_use=float(np.mean(nights)) if nights else None,
         night_known=len(nights),
         headroom_95=np.array([one if _is_sound(one) else np.nan for one in free], np.float64),
+        gpus=gpus,
+        gpus_free_95=gpus_free,
         notes=tuple(notes),
     )
+
+
+def _gpus(rows: list[dict[str, Any]]) -> tuple[int, float | None]:  # Any: cells of a table
+    """How many there are, and what share of those that were measured was free."""
+    counted = [(int(row.get("gpus") or 0), row.get("headroom_gpu_95")) for row in rows]
+    known = [(count, free) for count, free in counted if count and _is_sound(free)]
+    measured = sum(count for count, _ in known)
+    free_gpus = sum(count * float(free) for count, free in known if free is not None)
+    return sum(count for count, _ in counted), free_gpus / measured if measured else None
 
 
 def _is_sound(cell: object) -> bool:

@@ -15,6 +15,7 @@ from selvedge.plan.history import BadPlan
 from selvedge.plan.published import Market, Published
 
 MICRO: Final = 1_000_000
+PRICE_MAX: Final = 10**12
 
 
 class Priced(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,15 +39,26 @@ class Priced(msgspec.Struct, frozen=True, kw_only=True):
 def price_of(offer: Offer, inputs: Inputs, book: PriceBook | None, market: Market) -> Priced:
     """The price of an offer. Raises `BadPlan` where there is none."""
     if offer.price is not None:
-        return Priced(input=offer.price.input, output=offer.price.output, basis="the file")
+        return _sold(offer, Ours(offer.model, offer.price.input, offer.price.output), "the file")
     ours = _of_book(offer, inputs, book, market)
     if ours is not None:
-        return Priced(input=ours.input, output=ours.output, basis="price book")
+        return _sold(offer, ours, "price book")
     found = lowest(offer.model, inputs.pricing.vendors, market)
     if found is not None:
         return found
     words = "no vendor of the table publishes one; give `price`, or a book by --book"
     raise BadPlan(f"offers.{offer.id}: model {offer.model!r} has no price: {words}.")
+
+
+def _sold(offer: Offer, ours: Ours, basis: str) -> Priced:
+    for name, amount in (("input", ours.input), ("output", ours.output)):
+        if not 0 <= amount <= PRICE_MAX:
+            words = f"{amount} micro-dollars in {basis} are not from 0 to {PRICE_MAX}"
+            raise BadPlan(f"offers.{offer.id}: {name}: {words}; correct it.")
+    if ours.input + ours.output == 0:
+        words = f"{basis} gives {offer.model!r} away; what is free has no margin"
+        raise BadPlan(f"offers.{offer.id}: price: {words}.")
+    return Priced(input=ours.input, output=ours.output, basis=basis)
 
 
 def _of_book(offer: Offer, inputs: Inputs, book: PriceBook | None, market: Market) -> Ours | None:

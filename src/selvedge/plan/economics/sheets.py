@@ -6,7 +6,7 @@ from typing import Final
 
 from selvedge.plan.economics.answers import Economics, PlaceRow
 from selvedge.plan.economics.verdicts import Verdict
-from selvedge.plan.economics.words import below_or_above, money, plain, share
+from selvedge.plan.economics.words import below_or_above, figure, money, plain, share
 from selvedge.plan.fit import Sheet
 
 PLACES_SHOWN: Final = 20
@@ -78,7 +78,13 @@ def _turns(found: Economics) -> Sheet:
 def _offers(found: Economics) -> Sheet:
     rows = tuple(
         (
-            *(row.offer, f"{row.gpus} x {row.gpu}", row.grade, f"{row.tokens_per_s:,.0f}"),
+            *(
+                row.offer,
+                f"{row.gpus} x {row.gpu}",
+                plain(row.units_per_site),
+                row.grade,
+                f"{row.tokens_per_s:,.0f}",
+            ),
             *(_price(row.input_micro_dollars), _price(row.output_micro_dollars), row.price_basis),
             *(money(row.capital), money(row.fixed), money(row.earned_at_full_use)),
             *(share(row.break_even_use), share(row.margin), money(row.cost_per_mtoken)),
@@ -90,12 +96,15 @@ def _offers(found: Economics) -> Sheet:
     return Sheet(
         title="Offers: a group of GPUs with its model, by the year",
         columns=(
-            *("offer", "gpus", "grade", ">tokens/s", ">in", ">out", "price", ">capital"),
+            *("offer", "gpus", ">a site", "grade", ">tokens/s", ">in", ">out", "price", ">capital"),
             *(">fixed cost", ">earns when full", ">break-even", ">margin", ">cost/Mtoken"),
             ">tokens a day for all sites",
         ),
         rows=rows,
-        notes=(f"prices by million tokens; margin and cost at a mean use of {use}",),
+        notes=(
+            f"prices by million tokens; margin and cost at a mean use of {use}",
+            "tokens a day for all sites: of prompts and answers, at which all planned break even",
+        ),
     )
 
 
@@ -212,7 +221,9 @@ def _promise(found: Economics) -> Sheet:
         ("the fee that is asked for", money(one.fee_usd)),
         ("the needed fee on the price of a million tokens", money(one.fee_per_mtoken)),
     )
-    return Sheet(title="Service level: fee against token price", columns=("", ">"), rows=rows)
+    return Sheet(
+        title="Service level: fee against token price", columns=("figure", ">value"), rows=rows
+    )
 
 
 def _renewals(found: Economics) -> Sheet:
@@ -223,6 +234,7 @@ def _renewals(found: Economics) -> Sheet:
     )
     needed = one["attach_needed"]
     words = f"{needed:.0%}" if needed <= 1 else "more than all: attaching alone does not do it"
+    words = words if needed > 0 else "none, it is met without"
     return Sheet(
         title="Renewals",
         columns=("year", ">content", ">inference", ">its gross profit"),
@@ -238,7 +250,7 @@ def _intervals(found: Economics) -> Sheet:
     rows = tuple(
         (
             one.name,
-            *(_measured(one.name, value) for value in (one.middle, one.p05, one.p50, one.p95)),
+            *(figure(one.name, value) for value in (one.middle, one.p05, one.p50, one.p95)),
             share(one.above_zero),
         )
         for one in found.intervals
@@ -250,17 +262,17 @@ def _intervals(found: Economics) -> Sheet:
     )
 
 
-def _measured(name: str, value: float) -> str:
-    return money(value) if "USD" in name else f"{value:,.1%}"
-
-
 def _tornado(found: Economics) -> Sheet:
     rows = tuple(
-        (one.input, plain(one.low), plain(one.high), money(one.at_low), money(one.at_high))
+        (
+            *(one.input, plain(one.low), plain(one.high)),
+            *(figure(found.tornado_of, end) for end in (one.at_low, one.at_high)),
+        )
         for one in found.tornado[:12]
     )
+    middle = figure(found.tornado_of, found.tornado_middle)
     return Sheet(
-        title=f"Sensitivity: {found.tornado_of}, {money(found.tornado_middle)} in the middle",
+        title=f"Sensitivity: {found.tornado_of}, {middle} in the middle",
         columns=("input", ">low", ">high", ">at low", ">at high"),
         rows=rows,
     )

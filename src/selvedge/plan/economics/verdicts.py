@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from selvedge.plan.economics.fleets import units_at
 from selvedge.plan.economics.inputs import limits_of
 from selvedge.plan.economics.measures import (
     Case,
@@ -108,7 +109,8 @@ class Judge:
             "PoPs with a night": float(seen.night_known),
         }
         word: Word = "supported" if count in (None, len(seen.pops)) else "not supported"
-        why = f"The report has {len(seen.pops):,} PoPs with traffic."
+        why = f"The report has {len(seen.pops):,} PoPs with traffic"
+        why += "." if word == "supported" else f", and not {count:,}."
         if seen.night_use is not None:
             figures["mean use at night"] = seen.night_use
             why += f" Their mean use at night is {seen.night_use:.1%}."
@@ -159,8 +161,8 @@ class Judge:
     def _filled(self, found: Reckoned) -> tuple[float, float]:
         """Profit of a site with GPUs, and on processors, both as full as first tokens allow."""
         most = self._centre["demand.use_max"]
-        unit = found.units[self._case.inputs.fleet.offer]
-        gpus = unit.profit(most) * self._centre["fleet.units_per_site"]
+        name = self._case.inputs.fleet.offer
+        gpus = found.units[name].profit(most) * units_at(name, self._centre)
         each = found.cpu.profit / found.cpu.sold_mtokens
         return float(np.asarray(gpus)), float(np.asarray(found.cpu.full_mtokens * most * each))
 

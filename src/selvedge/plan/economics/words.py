@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_MANY: Final = 100.0
+"""A use of so many times what there is: it will not be."""
+
 
 def money(amount: float) -> str:
     """``$1,234``, ``-$2.3 million``; cents below ten dollars."""
@@ -26,9 +31,16 @@ def plain(number: float) -> str:
 
 def share(number: float | None) -> str:
     """In percent; a dash where there is none."""
-    return "-" if number is None else f"{number:.0%}"
+    if number is None:
+        return "-"
+    return f"{number:.0%}" if number < _MANY else "never"
 
 
 def below_or_above(ppm: int | None) -> str:
     """A difference in parts per million, in percent with its sign."""
     return "-" if ppm is None else f"{ppm / 10_000:+.1f} %"
+
+
+def figure(name: str, value: float) -> str:
+    """A figure as its name says: dollars, or a share in percent."""
+    return money(value) if "USD" in name else f"{value:,.1%}"

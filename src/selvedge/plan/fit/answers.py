@@ -18,6 +18,12 @@ from selvedge.plan.fit.sheets import Sheet
 from selvedge.plan.history import BadPlan
 
 _TPS: Final = (1, 2, 4, 8, 16)
+_FIGURES: Final = {
+    "tokens": ("KV tokens", 0),
+    "weights_gib": ("weights loaded, GiB", 2),
+    "file_gib": ("weights in files, GiB", 2),
+    "kv_gib": ("left for KV, GiB", 2),
+}
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,13 +193,12 @@ def sheet_of_published(rows: list[Checked]) -> Sheet:
     columns = ("model", "gpu", ">gpus", "weights in", "what", ">published", ">ours", ">difference")
     found = []
     for one in rows:
-        digits = 0 if one.what == "tokens" else 2
-        what = "KV tokens" if one.what == "tokens" else "weights GiB"
+        name, digits = _FIGURES[one.what]
+        gap = f"{one.difference:+.2f} GiB" if one.what == "kv_gib" else f"{one.difference:+.1%}"
         found.append(
             (
                 *(one.theirs.model, one.theirs.gpu, str(one.theirs.tp), one.theirs.quantisation),
-                *(what, f"{one.published:,.{digits}f}", f"{one.ours:,.{digits}f}"),
-                f"{one.difference:+.1%}",
+                *(name, f"{one.published:,.{digits}f}", f"{one.ours:,.{digits}f}", gap),
             )
         )
     notes = [f"{one.theirs.model}: {one.theirs.source}{_note(one)}" for one in rows]

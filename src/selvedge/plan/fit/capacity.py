@@ -28,7 +28,13 @@ FIXED_GIB: Final = 0.6
 """Of each GPU: context, workspaces of libraries, what fragments."""
 TOGETHER_GIB: Final = 0.3
 """Of each of several GPUs: buffers of collective operations."""
+EXPERTS_SHARE: Final = 0.04
+"""Of experts' bytes on a GPU: what models with experts need beyond the peaks that are reckoned, by
+start-up logs of 2025. Why is not known to us."""
 _SAMPLER_BYTES: Final = 18
+_PADDED_HIDDEN: Final = 256
+_PADDED_INTERMEDIATE: Final = 128
+"""To multiples of these the kernels for MXFP4 fill up each expert's matrices."""
 
 
 class Serving(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +58,9 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     kv: str
     tp: int
     weights_bytes: int
+    """As they are loaded."""
     weights_bytes_all: int
+    """As they are in files."""
     reserve_bytes: int
     usable_bytes: int
     kv_bytes: int
@@ -135,7 +143,19 @@ def _weights(architecture: Architecture, serving: Serving) -> tuple[int, int]:
     whole = (split + narrow + small) / 8
     copies = tp if architecture.latent else max(1, tp // architecture.kv_heads)
     shared = (split / tp + narrow * copies / tp + small) / 8
+    shared += _experts_bytes(architecture, serving) - counted.experts * form.bits / 8 / tp
     return int(whole), int(shared)
+
+
+def _experts_bytes(architecture: Architecture, serving: Serving) -> float:
+    """Of one GPU, filled up where the kernels want it."""
+    counted, form, tp = architecture.count(), serving.quantisation, serving.tp
+    plain = counted.experts * form.bits / 8 / tp
+    if form.parts != "experts" or not counted.experts:
+        return plain
+    hidden, inner = architecture.hidden, architecture.expert_intermediate / tp
+    wider = -(-hidden // _PADDED_HIDDEN) * _PADDED_HIDDEN / hidden
+    return plain * wider * (-(-inner // _PADDED_INTERMEDIATE) * _PADDED_INTERMEDIATE / inner)
 
 
 def reserve_bytes(architecture: Architecture, gpu: Gpu, serving: Serving) -> int:
@@ -145,6 +165,7 @@ def reserve_bytes(architecture: Architecture, gpu: Gpu, serving: Serving) -> int
         peak = 512 * 4 * (architecture.vocab + 8 * architecture.hidden)
     else:
         peak = max(_forward_bytes(architecture, gpu, serving), _sampler(architecture, gpu, serving))
+        peak += int(EXPERTS_SHARE * _experts_bytes(architecture, serving))
     return int(fixed * GIB) + peak
 
 

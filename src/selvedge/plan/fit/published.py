@@ -14,7 +14,7 @@ from selvedge.plan.fit.quantisations import find_format
 
 
 class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A published figure: tokens of context, GiB of weights on each GPU, or both."""
+    """What somebody published of one start: GiB are of each GPU."""
 
     model: str
     gpu: str
@@ -23,7 +23,13 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     source: str
     tokens: int | None = None
     weights_gib: float | None = None
+    """As loaded."""
+    file_gib: float | None = None
+    """Of all files."""
+    kv_gib: float | None = None
+    """Left for context; below 0: so much was missing."""
     memory_share: float = 0.9
+    batch_tokens: int | None = None
     context: int | None = None
     note: str = ""
     binds: bool = False
@@ -31,11 +37,11 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """A published figure with ours and the difference, as a share of theirs."""
+    """A published figure with ours and the difference: a share of theirs, or of ``kv_gib`` GiB."""
 
     theirs: Measured
     what: str
-    """``tokens`` or ``weights_gib``."""
+    """``tokens``, ``weights_gib``, ``file_gib`` or ``kv_gib``."""
     published: float
     ours: float
     difference: float
@@ -58,19 +64,24 @@ def check_published() -> list[Checked]:
     for row in read_measured():
         _, architecture = find_architecture(row.model)
         _, gpu = find_gpu(row.gpu)
-        form = find_format(row.quantisation)
         serving = Serving(
-            tp=row.tp, quantisation=form, memory_share=row.memory_share, context=row.context
+            tp=row.tp,
+            quantisation=find_format(row.quantisation),
+            memory_share=row.memory_share,
+            batch_tokens=row.batch_tokens,
+            context=row.context,
         )
         ours = fit(architecture, gpu, serving)
-        if row.tokens is not None:
-            found.append(_checked(row, "tokens", row.tokens, ours.kv_tokens))
-        if row.weights_gib is not None:
-            weights = ours.weights_bytes / GIB
-            found.append(_checked(row, "weights_gib", row.weights_gib, weights))
+        figures = {
+            "tokens": (row.tokens, float(ours.kv_tokens)),
+            "weights_gib": (row.weights_gib, ours.weights_bytes / GIB),
+            "file_gib": (row.file_gib, ours.weights_bytes_all / GIB),
+            "kv_gib": (row.kv_gib, ours.kv_bytes / GIB),
+        }
+        for what, (published, own) in figures.items():
+            if published is not None:
+                gap = own - published if what == "kv_gib" else own / published - 1
+                found.append(
+                    Checked(theirs=row, what=what, published=published, ours=own, difference=gap)
+                )
     return found
-
-
-def _checked(row: Measured, what: str, published: float, ours: float) -> Checked:
-    difference = ours / published - 1
-    return Checked(theirs=row, what=what, published=published, ours=ours, difference=difference)

@@ -39,6 +39,7 @@ def remedies(architecture: Architecture, gpu_name: str, gpu: Gpu, serving: Servi
     return [
         *_smaller(architecture, gpu, serving),
         *_other_kv(architecture, gpu, serving),
+        *_tighter(architecture, gpu, serving),
         *_more(architecture, gpu_name, gpu, serving),
         *_shorter(architecture, gpu, serving),
         *_larger(architecture, gpu_name, serving),
@@ -58,7 +59,7 @@ def _smaller(architecture: Architecture, gpu: Gpu, serving: Serving) -> Iterator
     for kv in dict.fromkeys((serving.kv, "fp8")):
         for name, form in forms:
             changed = msgspec.structs.replace(serving, quantisation=form, kv=kv)
-            if form.bits < serving.quantisation.bits and _fits(architecture, gpu, changed):
+            if form.bits < 0.9 * serving.quantisation.bits and _fits(architecture, gpu, changed):
                 both = "" if kv == serving.kv else f" --kv {kv}"
                 yield f"quantise to {name}: --quantisation {name}{both}"
                 return
@@ -69,6 +70,15 @@ def _other_kv(architecture: Architecture, gpu: Gpu, serving: Serving) -> Iterato
         changed = msgspec.structs.replace(serving, kv=kv)
         if bits < KV_BITS[serving.kv] and _fits(architecture, gpu, changed):
             yield f"keep context in 8 bits: --kv {kv}"
+
+
+def _tighter(architecture: Architecture, gpu: Gpu, serving: Serving) -> Iterator[str]:
+    """More of the memory, and batches that need less of it for themselves."""
+    changed = msgspec.structs.replace(
+        serving, memory_share=0.95, batch_tokens=2048, sequences=min(256, gpu.sequences)
+    )
+    if serving.memory_share < 0.95 and _fits(architecture, gpu, changed):
+        yield f"batch less: --memory 0.95 --batch-tokens 2048 --sequences {changed.sequences}"
 
 
 def _more(architecture: Architecture, name: str, gpu: Gpu, serving: Serving) -> Iterator[str]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import csv as rows_of
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from io import BufferedReader
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
 from selvedge.plan.history import BadPlan, Finding
-from selvedge.plan.ingest.reading import SourceFile
+from selvedge.plan.ingest.reading import CUT_OFF, SourceFile
 
 BLOCK_BYTES: Final = 8 << 20
 LINE_BYTES_MAX: Final = 1 << 20
@@ -81,22 +82,40 @@ def read_lines(source: SourceFile, layout: Layout) -> Iterator[Lines | Finding]:
         line += count
 
 
-def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+def _blocks(file: BufferedReader) -> Iterator[tuple[bytes, int]]:
     """Whole lines, and how many; a last line without an end gets one."""
-    with file:
-        rest = b""
-        while data := file.read(BLOCK_BYTES):
-            cut = data.rfind(b"\n") + 1
-            if not cut:
-                rest += data
-                if len(rest) > LINE_BYTES_MAX + BLOCK_BYTES:
-                    raise pa.ArrowInvalid(f"a line of more than {LINE_BYTES_MAX} bytes")
-                continue
-            block = rest + data[:cut]
-            rest = data[cut:]
+    rest = b""
+    for data in _pieces(file):
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            block, rest = rest + data[:cut], data[cut:]
             yield block, block.count(b"\n")
-        if rest.strip():
-            yield rest + b"\n", 1
+        else:
+            rest += data
+            if len(rest) > LINE_BYTES_MAX + BLOCK_BYTES:
+                raise EOFError(f"a line of more than {LINE_BYTES_MAX} bytes")
+    if rest.strip():
+        yield rest + b"\n", 1
+
+
+def _pieces(file: BufferedReader) -> Iterator[bytes]:
+    """The file in pieces of about a block; one that is cut off gives all before the cut."""
+    held: list[bytes] = []
+    size = 0
+    with file:
+        while True:
+            try:
+                data = file.read1(BLOCK_BYTES - size)
+            except CUT_OFF:
+                yield b"".join(held)
+                raise
+            held.append(data)
+            size += len(data)
+            if size == BLOCK_BYTES or not data:
+                yield b"".join(held)
+                held, size = [], 0
+            if not data:
+                return
 
 
 def _cells(line: bytes, layout: Layout) -> list[str]:

@@ -60,6 +60,12 @@ class Layer:
         np.add.at(self.values[measure], place, amount)
         self.present[measure][place] = True
 
+    def mark(self, pop: int, start_ms: int, end_ms: int) -> None:
+        """Flag a PoP's intervals in a time as partial."""
+        cells = np.arange((start_ms + STEP_MS // 2) // STEP_MS, (end_ms - 1) // STEP_MS + 1)
+        place, _ = self.grid.place(np.full(len(cells), pop), cells)
+        self.flags[place] |= np.uint8(Flag.PARTIAL)
+
     def mean(self, measure: str, place: Array, share: Array) -> None:
         """The mean of several series' shares."""
         count = np.bincount(place, minlength=self.grid.size)

@@ -181,8 +181,12 @@ class MonthMerge:
             return layer_gauges(rows, self.limits_w[grid.pops], grid)
         if kind is Kind.INTERVAL:
             return layer_intervals(rows, step_s, grid)
+        return self._counters(rows, grid, teller)
+
+    def _counters(self, rows: Readings, grid: Grid, teller: Teller) -> Layer:
         measure = next((name for name in BYTES if name in rows.values), None)
-        for rename in find_renames(rows, measure) if measure else ():
+        renames = find_renames(rows, measure) if measure else []
+        for rename in renames:
             teller.tell_rename(rename)
             if rename.goes_on:
                 old = (rows.pop == rename.pop) & (rows.series == rename.new)
@@ -191,7 +195,11 @@ class MonthMerge:
         counted = [name for name in (*BYTES, "cpu_idle_ms") if name in rows.values]
         steps: dict[str, Steps] = {name: find_steps(rows, name) for name in counted}
         teller.tell_steps(rows, list(steps.values()))
-        return layer_counters(rows, steps, grid)
+        layer = layer_counters(rows, steps, grid)
+        for rename in renames:
+            if not rename.goes_on:
+                layer.mark(rename.pop, rename.from_ms, rename.until_ms)
+        return layer
 
 
 def touches(run: Run, month: int) -> bool:
@@ -254,7 +262,9 @@ def is_plain(rows: Readings, step_s: int) -> bool:
         return False
     if any(name not in SAMPLES.names for name in rows.values):
         return False
-    return not (rows.at_ms % STEP_MS).any()
+    # Two files that measure different things of a moment are two rows still.
+    again = (np.diff(rows.at_ms) == 0) & (rows.pop[1:] == rows.pop[:-1])
+    return not again.any() and not (rows.at_ms % STEP_MS).any()
 
 
 def as_samples(rows: Readings) -> pa.Table:

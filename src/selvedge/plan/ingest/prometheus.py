@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO, Final
+from io import BufferedReader
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from prometheus_client.samples import Sample
 
 from selvedge.plan.history import BadPlan, Finding
 from selvedge.plan.ingest.metrics import Metrics
-from selvedge.plan.ingest.reading import Batch, Form, SourceFile
+from selvedge.plan.ingest.reading import CUT_OFF, Batch, Form, SourceFile
 
 BLOCK_BYTES: Final = 4 << 20
 SERIES_BYTES_MAX: Final = 512 << 20
@@ -68,23 +69,31 @@ def read_openmetrics(source: SourceFile) -> Iterator[Batch | Finding]:
 def _read_json(source: SourceFile, *, is_range: bool) -> Iterator[Batch | Finding]:
     metrics = Metrics.of(source)
     number = 0
-    with source.open() as file:
-        for text in _cut(file, _END if is_range else _INSTANT_END):
-            number += 1
-            try:
-                found = _decoded(text)
-            except (msgspec.MsgspecError, ValueError) as error:
-                where = source.finding(f"series {number}")
-                words = f"no series of Prometheus: {error}; left out"
-                yield Finding(kind="unreadable", source=where, detail=words)
-                continue
-            pairs = found.values if found.value is None else [found.value]
-            table = np.array(pairs, float).reshape(-1, 2)
-            at_ms = np.rint(table[:, 0] * 1000).astype(np.int64)
-            yield from metrics.take(found.metric, at_ms, table[:, 1])
+    try:
+        with source.open() as file:
+            for text in _cut(file, _END if is_range else _INSTANT_END):
+                number += 1
+                yield from _take_one(metrics, text, number)
+    except CUT_OFF:
+        yield from metrics.rest()
+        raise
     if not number:
         raise BadPlan(f"{source.name} holds no series; its resultType must be matrix or vector.")
     yield from metrics.rest()
+
+
+def _take_one(metrics: Metrics, text: bytes, number: int) -> Iterator[Batch | Finding]:
+    try:
+        found = _decoded(text)
+    except (msgspec.MsgspecError, ValueError) as error:
+        where = metrics.source.finding(f"series {number}")
+        words = f"no series of Prometheus: {error}; left out"
+        yield Finding(kind="unreadable", source=where, detail=words)
+        return
+    pairs = found.values if found.value is None else [found.value]
+    table = np.array(pairs, float).reshape(-1, 2)
+    at_ms = np.rint(table[:, 0] * 1000).astype(np.int64)
+    yield from metrics.take(found.metric, at_ms, table[:, 1])
 
 
 def _decoded(text: bytes) -> _Series:
@@ -98,7 +107,7 @@ def _decoded(text: bytes) -> _Series:
         return _Series(found.metric, pairs, one)
 
 
-def _cut(file: BinaryIO, end: re.Pattern[bytes]) -> Iterator[bytes]:
+def _cut(file: BufferedReader, end: re.Pattern[bytes]) -> Iterator[bytes]:
     """The objects of series, one by one."""
     buffer = bytearray()
     looked = 0
@@ -119,7 +128,7 @@ def _cut(file: BinaryIO, end: re.Pattern[bytes]) -> Iterator[bytes]:
             looked = len(buffer)
         elif len(buffer) > 256:
             del buffer[:-256]
-        data = file.read(BLOCK_BYTES)
+        data = file.read1(BLOCK_BYTES)
         if not data:
             if begun:
                 raise EOFError("the file ends inside a series")
@@ -133,17 +142,21 @@ def _read_text(source: SourceFile, *, scale: float) -> Iterator[Batch | Finding]
     """Lines of text; `scale` is what a timestamp of one is in milliseconds."""
     metrics = Metrics.of(source)
     untimed = 0
-    with source.open() as file:
-        for first, lines in _chunks(file):
-            samples: list[Sample] = []
-            for found in _parsed(source, first, lines):
-                if isinstance(found, Finding):
-                    yield found
-                elif found.timestamp is None:
-                    untimed += 1
-                else:
-                    samples.append(found)
-            yield from _take_all(metrics, samples, scale)
+    try:
+        with source.open() as file:
+            for first, lines in _chunks(file):
+                samples: list[Sample] = []
+                for found in _parsed(source, first, lines):
+                    if isinstance(found, Finding):
+                        yield found
+                    elif found.timestamp is None:
+                        untimed += 1
+                    else:
+                        samples.append(found)
+                yield from _take_all(metrics, samples, scale)
+    except CUT_OFF:
+        yield from metrics.rest()
+        raise
     if untimed:
         words = f"{untimed} samples without a timestamp, of a scrape; left out: dump with them"
         yield Finding(kind="unreadable", count=untimed, source=source.name, detail=words)
@@ -164,7 +177,7 @@ def _take_all(metrics: Metrics, samples: Sequence[Sample], scale: float) -> Iter
         yield from metrics.take({"__name__": name, **dict(labels)}, at_ms, table[:, 1])
 
 
-def _chunks(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+def _chunks(file: BufferedReader) -> Iterator[tuple[int, list[str]]]:
     """Lines, some thousands at once, with the number of the first."""
     first, lines = 1, []
     for raw in file:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -62,14 +63,14 @@ class SourceFile:
     done_bytes: int = field(default=0)
     """How far a reader is, of the file as it lies on disk: for the progress bar."""
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedReader:
         """The file's bytes, unpacked where its name ends in .gz or .zst, without a BOM.
 
         One that is cut off gives what can be unpacked, then `OSError` or `EOFError`.
         """
-        raw: io.BufferedReader[io.RawIOBase] = io.BufferedReader(_Counted(self), 1 << 20)
+        raw: io.BufferedReader = io.BufferedReader(_Counted(self), 1 << 20)
         suffix = self.path.suffix.lower()
-        file: io.BufferedReader[io.RawIOBase] = raw
+        file: io.BufferedReader = raw
         if suffix == ".gz":
             file = io.BufferedReader(_Unpacked(gzip.GzipFile(fileobj=raw).read1), 1 << 16)
         elif suffix == ".zst":
@@ -86,8 +87,10 @@ class SourceFile:
 
 Reader = Callable[[SourceFile], Iterator[Batch | Finding]]
 """Reads a file from its beginning. Raises `BadPlan` where nothing of it can be used (an unknown
-header, a mapping that does not fit) and lets `OSError`, `EOFError` and `pa.ArrowException` through:
-the framework keeps what came before, and writes an `unreadable` finding."""
+header, a mapping that does not fit) and lets `CUT_OFF` through, after it has given what it still
+holds: the framework keeps what came before, and writes an `unreadable` finding."""
+CUT_OFF: Final = (OSError, EOFError, zlib.error, pa.ArrowException)
+"""What reading a file raises that is cut off or damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class _Unpacked(io.RawIOBase):
 __all__ = [
     "BATCH_ROWS",
     "BYTES",
+    "CUT_OFF",
     "EXTRAS",
     "MEASURES",
     "BadPlan",

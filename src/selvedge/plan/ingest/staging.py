@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from selvedge.plan.ingest.cells import STEP_MS, Spans, share_out
 from selvedge.plan.ingest.checking import Names, check_batch
 from selvedge.plan.ingest.columns import Array, Readings, concat
 from selvedge.plan.ingest.faults import Runs, findings_of, runs_of
-from selvedge.plan.ingest.reading import MEASURES, Batch, Form, Kind, SourceFile
+from selvedge.plan.ingest.reading import CUT_OFF, MEASURES, Batch, Form, Kind, SourceFile
 from selvedge.plan.ingest.records import Record, Run, readings_folder, slug_of
 from selvedge.plan.ingest.repeats import find_repeats
 
@@ -304,7 +303,7 @@ def _read_on(
     """What a reader gives, until the file gives out; that is a finding."""
     try:
         yield from batches
-    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except CUT_OFF as error:
         if isinstance(error, OSError) and error.filename:
             raise
         words = " ".join(str(error).split())[:300]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from selvedge.plan.placement.exact import Programme, Solved
 from selvedge.plan.placement.instance import Median, Row
 from selvedge.plan.placement.neighbours import Flags, Floats
 
-_SECONDS = 20.0
+_SECONDS: Final = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +31,17 @@ class Conflict:
 
 
 def choose_sites(
-    median: Median, worth: Floats, *, without: int = -1, p: int | None = None
+    median: Median, worth: Floats, *, without: str = "", p: int | None = None
 ) -> Solved:
-    """The cheapest sites by their own worths alone that keep every row but one, and are at most
+    """The cheapest sites by their own worths alone that keep every rule but one, and are at most
     `p` (default: the instance's)."""
     programme, sites = _programme(median, worth)
     limit = median.p if p is None else p
     programme.add_row(sites, np.ones(median.sites), -np.inf, float(limit))
-    for number, row in enumerate(median.rows):
-        if number != without:
+    for row in median.rows:
+        if row.rule != without:
             programme.add_row(row.sites, row.coefficients, row.least)
-    return programme.solve(_SECONDS)
+    return programme.solve(_SECONDS, 1e-5)
 
 
 def _programme(median: Median, worth: Floats) -> tuple[Programme, npt.NDArray[np.int64]]:
@@ -69,7 +70,7 @@ def check_rows(median: Median) -> None:
     found = conflicts(median)
     words = "; ".join(f"{one.rule} ({one.remedy})" for one in found)
     if not found:
-        rules = ", ".join(row.name for row in median.rows)
+        rules = ", ".join(dict.fromkeys(row.rule for row in median.rows))
         words = f"more than one of: at most {median.p} sites, {rules}"
     raise BadPlan(f"no choice of sites keeps every rule; what binds: {words}.")
 
@@ -77,11 +78,16 @@ def check_rows(median: Median) -> None:
 def conflicts(median: Median) -> list[Conflict]:
     """The rules without which the others can be kept, and how far each would have to give way."""
     found = []
-    for number, row in enumerate(median.rows):
-        if choose_sites(median, np.zeros(median.sites), without=number).status == "infeasible":
+    rules: dict[str, list[Row]] = {}
+    for row in median.rows:
+        rules.setdefault(row.rule, []).append(row)
+    for rule, rows in rules.items():
+        if choose_sites(median, np.zeros(median.sites), without=rule).status == "infeasible":
             continue
-        reached = _most(median, row, number)
-        found.append(Conflict(row.name, _remedy(row, reached)))
+        remedy = f"one of {len(rows)} parts has to give way"
+        if len(rows) == 1:
+            remedy = _remedy(rows[0], _most(median, rows[0]))
+        found.append(Conflict(rule, remedy))
     some = choose_sites(median, np.ones(median.sites), p=median.sites)
     if some.status == "optimal":
         count = math.ceil(some.cost - 1e-6)
@@ -89,11 +95,11 @@ def conflicts(median: Median) -> list[Conflict]:
     return found
 
 
-def _most(median: Median, row: Row, number: int) -> float:
+def _most(median: Median, row: Row) -> float:
     """The most that a row's sum can come to while the others are kept."""
     worth = np.zeros(median.sites)
     np.add.at(worth, row.sites, -row.coefficients)
-    return -choose_sites(median, worth, without=number).cost
+    return -choose_sites(median, worth, without=row.rule).cost
 
 
 def _remedy(row: Row, reached: float) -> str:

@@ -31,6 +31,13 @@ class Row:
     sites: npt.NDArray[np.int32]
     coefficients: Floats
     least: float
+    group: str = ""
+    """Of many rows that are one rule (a second site for every client): the rule's name."""
+
+    @property
+    def rule(self) -> str:
+        """The rule that it is, or is a part of."""
+        return self.group or self.name
 
     def sum_over(self, is_open: Flags) -> float:
         """What open sites come to."""

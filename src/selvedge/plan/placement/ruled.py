@@ -29,6 +29,9 @@ _UNSURE: Final = (40, 90, 180)
 _ARCS: Final = 24
 """Of these, the nearest to a client that may serve it better than a settled one."""
 _PROOFS: Final = 400
+_ROWS_MAX: Final = 60
+"""With more, HiGHS is not asked for sites by their worths alone."""
+_ROOT: Final = ((1200, 0.1, 0.1), (1200, 0.1, 0.05))
 
 
 def solve_ruled(median: Median, effort: Effort, tell: Tell) -> Answer:
@@ -62,9 +65,10 @@ class _Ruled:
         near = float(self._problem.lists.cost[:, 0].sum())
         self._ascend(at, (600, 0.1, 0.1), 2.0 * near + 1.0)
         self._settle(at)
-        for _ in range(2):
-            self._ascend(at, (1200, 0.1, 0.1), self._cost)
-            self._settle(at)
+        for how in _ROOT:
+            if self._left() > 0.3 * self._effort.seconds:
+                self._ascend(at, how, self._cost)
+                self._settle(at)
         node = self._tree.refine(None, self._states, at, self._cost)
         node = self._search(node)
         self._tree.wait(node, self._cost)
@@ -104,6 +108,10 @@ class _Ruled:
 
     def _settle(self, at: Ascent) -> None:
         """The best sites by worths and averages alone that keep the rules."""
+        mended = mend(self._median, at.shares)
+        self._note(mended)
+        if len(self._median.rows) > _ROWS_MAX and mended is not None:
+            return
         spare = 1e-6 * float(np.abs(at.worth).max(initial=1.0))
         self._note(opened(choose_sites(self._median, at.worth - spare * at.shares)))
         favour = at.shares * float(np.abs(at.worth).max(initial=1.0))
@@ -149,6 +157,36 @@ class _Ruled:
 
     def _is_done(self, bound: float) -> bool:
         return gap_of(self._cost, bound) <= self._effort.gap or self._left() <= 0
+
+
+def mend(median: Median, favour: Floats) -> Flags | None:
+    """Sites opened one at a time: first those that bring broken rows furthest, then the favoured.
+
+    None where it ends in a broken row, as a budget may leave it.
+    """
+    table, rows = median.row_table(), median.rows
+    row_of = np.repeat(np.arange(len(rows)), np.diff(table.start))
+    need = table.least.copy()
+    is_open = np.zeros(median.sites, np.bool_)
+    barred = median.barred_flags()
+
+    def take(site: int) -> None:
+        is_open[site] = True
+        own = table.site == site
+        np.subtract.at(need, row_of[own], table.coefficient[own])
+
+    for site in median.fixed:
+        take(site)
+    while is_open.sum() < median.p:
+        helps = np.maximum(np.minimum(table.coefficient, need[row_of]), 0.0)
+        harms = (table.coefficient < 0) & (need[row_of] - table.coefficient > 1e-9)
+        score = np.bincount(table.site, helps, median.sites) + 0.5 * favour
+        score[np.bincount(table.site, harms, median.sites) > 0] = -1.0
+        score[is_open | barred] = -1.0
+        if score.max() <= 0.0:
+            break
+        take(int(np.argmax(score)))
+    return is_open if all(row.holds(is_open) for row in rows) else None
 
 
 def core_sites(

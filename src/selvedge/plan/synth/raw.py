@@ -1,24 +1,27 @@
 """Raw polls of interface counters, as an SNMP poller writes them, for some PoPs of a made fleet.
 
-    DATA/raw/2025-05/POP.csv    a row is one poll of one interface, in order of arrival
-    DATA/raw/truth.json         faults as findings, true bytes by PoP and month
-    DATA/raw/expected.parquet   the true five minutes of these PoPs, without any fault
+    DATA/raw/2025-05/POP.csv      a row is one poll of one interface, in order of arrival
+    DATA/raw/2025-05/POP-32.csv   the same of an interface whose counters have 32 bits
+    DATA/raw/truth.json           faults as findings, true bytes by PoP and month
+    DATA/raw/expected.parquet     the true five minutes of these PoPs, without any fault
 
 Polls come every five minutes with a phase and a jitter, so that they never lie on the history's
 steps. Counters are of 64 bits; one interface in some PoPs is old, slow and of 32 bits, and wraps at
-most once between two polls.
+most once between two polls. Columns have their names and units of IF-MIB (RFC 2863).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from selvedge.plan.history import (
@@ -39,9 +42,13 @@ OLD_BPS: Final = 100_000_000
 """Of the old interface, whose counters have 32 bits."""
 OLD_USE: Final = 0.6
 JITTER_S: Final = 4
-COLUMNS: Final = (
-    *("time", "pop", "interface", "out_octets", "in_octets", "bits", "speed_bps", "uptime_s"),
+COLUMNS: Final = MappingProxyType(
+    {
+        64: ("", "ifHCOutOctets", "ifHCInOctets", "ifHighSpeed"),
+        32: ("-32", "ifOutOctets", "ifInOctets", "ifSpeed"),
+    }
 )
+"""By the bits of a counter: the end of the file's name, and the columns that depend on them."""
 Counts = npt.NDArray[np.int64]
 
 
@@ -172,7 +179,7 @@ def _write_pop(
             if one.kind == "renamed":
                 new = one.detail.rpartition(" ")[2]
                 renamed[ports[0].name] = new
-        _write(folder / month_name(from_s) / f"{entry.name}.csv", entry.name, rows)
+        _write(folder / month_name(from_s), entry.name, rows)
     return findings, _totals(made, ports, phase)
 
 
@@ -258,13 +265,26 @@ def _totals(made: Made, ports: Sequence[Interface], phase: int) -> dict[str, tup
     return found
 
 
-def _write(path: Path, pop: str, rows: Mapping[str, Any]) -> None:
-    columns = {name: pa.array(values) for name, values in rows.items()}
-    columns["pop"] = pa.array([pop] * len(columns["time"]))
-    table = pa.table({name: columns[name] for name in COLUMNS})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")
-    pa.csv.write_csv(table, path, options)
+def _write(folder: Path, pop: str, rows: Mapping[str, Sequence[Any]]) -> None:
+    """A file for each width of counters that there is."""
+    table = pa.table({name: pa.array(values) for name, values in rows.items()})
+    folder.mkdir(parents=True, exist_ok=True)
+    for bits, (end, sent, received, speed) in COLUMNS.items():
+        some = table.filter(pc.equal(table["bits"], bits))
+        if not some.num_rows:
+            continue
+        bps = some["speed_bps"]
+        columns = {
+            "time": some["time"],
+            "pop": pa.array([pop] * some.num_rows),
+            "interface": some["interface"],
+            sent: some["out_octets"],
+            received: some["in_octets"],
+            speed: pc.divide(bps, 10**6) if bits == 64 else bps,
+            "sysUpTime": pc.multiply(some["uptime_s"], 100),
+        }
+        options = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")
+        pa.csv.write_csv(pa.table(columns), folder / f"{pop}{end}.csv", options)
 
 
 def _expected(made: Made, number: int, ports: Sequence[Interface]) -> pa.Table:

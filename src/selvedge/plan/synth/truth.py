@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from selvedge.plan.history import BadPlan, Finding
+from selvedge.plan.history import WHOLE_BP, BadPlan, Finding
 from selvedge.plan.synth.faults import Plan
 
 _FOLDER: Final = "synth"
@@ -79,8 +79,11 @@ class TrueUse(msgspec.Struct, frozen=True, kw_only=True):
     """Mean use of the network card without faults of data; shares of 1."""
 
     night: float
-    """From 23:00 to 04:00 local time."""
+    """From 23:00 to 04:00 local time, each sample's use alike."""
     all_hours: float
+    night_by_capacity: float
+    """Bytes over what could have been carried: what is large counts for more."""
+    all_hours_by_capacity: float
     night_samples: int
     samples: int
 
@@ -92,9 +95,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
     """Written, with duplicates and without gaps."""
     fleet: TrueUse
-    """Over all samples, each counted alike."""
-    fleet_by_capacity: TrueUse
-    """Bytes over what could have been carried: large PoPs count for more."""
+    """Of PoPs that the fleet file knows with a time zone."""
     pops: dict[str, TrueUse]
     outages: int
     findings: tuple[Finding, ...]
@@ -115,7 +116,6 @@ def write_truth(folder: Path, asked: Asked, plan: Plan, months: Sequence[str]) -
         asked=asked,
         rows=sum(note.rows for note in notes),
         fleet=_use(fleet),
-        fleet_by_capacity=_by_capacity(fleet),
         pops={
             entry.name: _use(row) for entry, row in zip(plan.entries, sums, strict=True) if row[4]
         },
@@ -137,17 +137,10 @@ def read_truth(folder: Path) -> Truth:
 
 def _use(row: Sequence[int]) -> TrueUse:
     return TrueUse(
-        night=row[1] / row[0] / 10_000 if row[0] else 0.0,
-        all_hours=row[5] / row[4] / 10_000 if row[4] else 0.0,
-        night_samples=row[0],
-        samples=row[4],
-    )
-
-
-def _by_capacity(row: Sequence[int]) -> TrueUse:
-    return TrueUse(
-        night=row[3] / row[2] if row[2] else 0.0,
-        all_hours=row[7] / row[6] if row[6] else 0.0,
+        night=row[1] / max(1, row[0]) / WHOLE_BP,
+        all_hours=row[5] / max(1, row[4]) / WHOLE_BP,
+        night_by_capacity=row[3] / max(1, row[2]),
+        all_hours_by_capacity=row[7] / max(1, row[6]),
         night_samples=row[0],
         samples=row[4],
     )

@@ -15,7 +15,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
 
-from selvedge.plan.history import BadPlan, write_parquet
+from selvedge.plan.history import BadPlan
 
 ENGINES: Final = ("duckdb", "chdb", "spark")
 RANKS: Final = (50, 95)
@@ -40,13 +40,18 @@ class Engine(Protocol):
     def fetch(self, expr: Expr) -> pa.Table:
         """The result of an expression, here."""
 
-    def ranked(self, values: Expr) -> dict[str, Expr]:
-        """`p50` and `p95` of a group's integers: see `RANKS`."""
+    def close(self) -> None:
+        """End it and let go of what it holds."""
+
+    def ranked(self, values: Expr) -> Expr:
+        """The order statistics `RANKS` of a group's integers, as an array."""
 
 
-@ibis.udf.agg.builtin(name="quantile_disc", signature=((dt.int64, dt.float64), dt.int64))
-def _quantile_disc(values: int, share: float) -> int:  # type: ignore[empty-body]
-    """DuckDB's own: of the sorted values the ceil(n share)-th."""
+@ibis.udf.agg.builtin(  # type: ignore[untyped-decorator]
+    name="quantile_disc", signature=((dt.int64, dt.Array(dt.float64)), dt.Array(dt.int64))
+)
+def _quantile_disc(values: int, shares: list[float]) -> list[int]:  # type: ignore[empty-body]
+    """DuckDB's own: of the sorted values the ceil(n share)-th, which is what `RANKS` says."""
 
 
 class Duck:
@@ -54,7 +59,7 @@ class Duck:
 
     def __init__(self, scratch: Path, threads: int, memory_gib: float) -> None:
         self._scratch = scratch
-        self._connection: Any = ibis.duckdb.connect(
+        self.connection: Any = ibis.duckdb.connect(
             threads=threads,
             memory_limit=f"{int(memory_gib * 1024)}MiB",
             temp_directory=str(scratch / "spill"),
@@ -63,20 +68,44 @@ class Duck:
 
     def scan(self, paths: Sequence[Path]) -> Expr:
         """See `Engine`."""
-        return self._connection.read_parquet([str(path) for path in paths])
+        return self.connection.read_parquet([str(path) for path in paths])
 
     def give(self, name: str, table: pa.Table) -> Expr:
         """See `Engine`."""
-        return self._connection.create_table(name, table, temp=True, overwrite=True)
+        self.connection.con.register("given", table)
+        self._create(name, "SELECT * FROM given")
+        self.connection.con.unregister("given")
+        return self.connection.table(name)
 
     def hold(self, name: str, expr: Expr) -> Expr:
         """See `Engine`."""
-        return self._connection.create_table(name, expr, temp=True, overwrite=True)
+        # Ibis would write the rows twice: into a table of another name, and from there. A sum is of
+        # 128 bits in DuckDB and of 64 in Ibis' eyes, so its own cast would not be carried out.
+        columns = [
+            f'CAST("{column}" AS BIGINT) AS "{column}"' if kind == dt.int64 else f'"{column}"'
+            for column, kind in expr.schema().items()
+        ]
+        self._create(name, f"SELECT {', '.join(columns)} FROM ({self.connection.compile(expr)})")
+        return self.connection.table(name)
+
+    def _create(self, name: str, query: str) -> None:
+        self.connection.con.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {query}')
 
     def fetch(self, expr: Expr) -> pa.Table:
         """See `Engine`."""
-        return self._connection.to_pyarrow(expr)
+        return self.connection.to_pyarrow(expr)
 
-    def ranked(self, values: Expr) -> dict[str, Expr]:
+    def ranked(self, values: Expr) -> Expr:
         """See `Engine`."""
-        return {f"p{percent}": _quantile_disc(values, percent / 100) for percent in RANKS}
+        return _quantile_disc(values, [percent / 100 for percent in RANKS])
+
+    def close(self) -> None:
+        """See `Engine`."""
+        self.connection.disconnect()
+
+
+def open_engine(name: str, scratch: Path, threads: int, memory_gib: float) -> Engine:
+    """The engine of that name. Raises `BadPlan` where it is not installed."""
+    if name == "duckdb":
+        return Duck(scratch, threads, memory_gib)
+    raise BadPlan(f"engine {name!r} is none of {', '.join(ENGINES)}.")

@@ -62,41 +62,28 @@ def narrow_hours(wide: Expr) -> Expr:
     )
 
 
-def local_hours(wide: Expr, zones: Expr, local: Expr) -> Expr:
-    """Sums by PoP and local hour of the week, of PoPs whose zone is whole hours from UTC.
-
-    `zones` says the `zone` of each `pop`, `local` the `local` hour of each `zone` and `hour`.
-    """
-    hours = narrow_hours(wide).filter(lambda t: t.capacity.notnull())
-    joined = hours.join(zones, "pop").join(local, ["zone", "hour"])
-    return _profile(joined)
-
-
-def local_quarters(wide: Expr, zones: Expr, local: Expr) -> Expr:
-    """As `local_hours`, of PoPs whose zone is not: by the quarters of the hours."""
-    wide = wide.filter(wide.capacity.notnull()).join(zones, "pop")
+def quarter_hours(wide: Expr) -> Expr:
+    """As `narrow_hours`, by the quarters of the hours: for zones that are half an hour off."""
+    wide = wide.filter(wide.capacity.notnull())
     quarters = []
     for quarter in range(SLOTS // _QUARTER):
         columns = [wide[name] for name in _BYTES[quarter * _QUARTER : (quarter + 1) * _QUARTER]]
         quarters.append(
             wide.select(
                 "pop",
-                "zone",
                 "capacity",
-                hour=wide.hour + quarter * QUARTER_S,
+                at_s=wide.hour + quarter * QUARTER_S,
                 n=_added([column.notnull().cast("int64") for column in columns]),
                 bytes=_added([ibis.coalesce(column, 0) for column in columns]),
             )
         )
-    return _profile(ibis.union(*quarters).join(local, ["zone", "hour"]))
+    return ibis.union(*quarters)
 
 
-def _profile(joined: Expr) -> Expr:
-    return joined.group_by("pop", "local").agg(
-        n=joined.n.sum().cast("int64"),
-        bytes=joined.bytes.sum().cast("int64"),
-        carried=(joined.capacity * joined.n).sum().cast("int64"),
-    )
+def samples_of(wide: Expr) -> Expr:
+    """`pop`, `capacity` and `bytes` of every sample that is measured, a row each again."""
+    slots = [wide.select("pop", "capacity", bytes=wide[name]) for name in _BYTES]
+    return ibis.union(*slots).filter(lambda t: t.bytes.notnull())
 
 
 def cell_hours(wide: Expr, cells: Expr) -> Expr:
@@ -108,27 +95,24 @@ def cell_hours(wide: Expr, cells: Expr) -> Expr:
         there = ibis.ifelse(column.notnull(), joined.capacity, 0)
         sums[name] = column.sum().cast("int64")
         sums[f"capacity{slot}"] = there.sum().cast("int64")
-        sums[f"n{slot}"] = column.count()
     return joined.group_by("cell", "hour").agg(**sums)
 
 
 def group_slots(cell_hours: Expr, members: Expr) -> Expr:
-    """Sums by `group` and moment: `bytes`, `capacity` of who was measured, `n` PoPs."""
+    """Sums by `group` and moment: `bytes`, and the `capacity` of who was measured."""
     slots = [
         cell_hours.select(
             "cell",
             at_s=cell_hours.hour + slot * STEP_S,
             bytes=cell_hours[name],
             capacity=cell_hours[f"capacity{slot}"],
-            n=cell_hours[f"n{slot}"],
-        ).filter(lambda t: t.n > 0)
+        ).filter(lambda t: t.capacity > 0)
         for slot, name in enumerate(_BYTES)
     ]
     joined = ibis.union(*slots).join(members, "cell")
     return joined.group_by("group", "at_s").agg(
         bytes=joined.bytes.sum().cast("int64"),
         capacity=joined.capacity.sum().cast("int64"),
-        n=joined.n.sum().cast("int64"),
     )
 
 

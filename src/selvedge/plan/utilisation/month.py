@@ -1,15 +1,18 @@
 """One month of a history, asked everything that can be asked of it alone.
 
-Its rows are read five or six times, each time a few columns: once for the wide hours, once for the
-bills (exact order statistics of bytes), once for each resource. What leaves this module is small:
-sums, counts and the slots of groups. Nothing here knows another month but `before`: the last hour
-of the one before it, for the rise over midnight.
+Its rows are read a few times, each time a few columns: for the wide hours, for the bills (exact
+order statistics of bytes), for the uses, for each resource. What leaves this module is small: sums,
+counts and the slots of groups. Nothing here knows another month but `before`: the last hour of the
+one before it, for the rise over midnight.
+
+Rows of one moment are rare. So they are not filtered out of everything that is read: what they are
+too many is taken off again where it is counted, and where something is ranked, their PoPs are
+ranked from the wide hours, in which each moment is there once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,13 +27,13 @@ from selvedge.plan.utilisation.hours import (
     cell_hours,
     group_slots,
     largest_rises,
-    local_hours,
-    local_quarters,
     narrow_hours,
+    quarter_hours,
     rises,
+    samples_of,
     wide_hours,
 )
-from selvedge.plan.utilisation.places import NO_ZONE, Places
+from selvedge.plan.utilisation.places import Places
 from selvedge.plan.utilisation.samples import (
     RESOURCES_BP,
     Billing,
@@ -39,12 +42,11 @@ from selvedge.plan.utilisation.samples import (
     share_bins,
     use_bins,
     within,
-    without,
 )
-from selvedge.plan.utilisation.zones import HOUR_S, QUARTER_S, hours_of_week, is_whole
+from selvedge.plan.utilisation.zones import HOUR_S
 
 Expr = Any  # Ibis' expressions have no types that mypy could follow through a query
-
+Ints = npt.NDArray[np.int64]
 _FEW: Final = 500
 """PoPs that are named in a filter; more are a table to join with."""
 
@@ -61,22 +63,48 @@ class Question:
     rise_hours: int
     """Hours with the largest rises that are kept of each PoP."""
 
+    @property
+    def first_hour_s(self) -> int:
+        """The hour in which it begins."""
+        return self.from_s - self.from_s % HOUR_S
 
-@dataclass(slots=True)
+
+@dataclass(frozen=True, slots=True)
 class MonthFound:
-    """The answers. Tables have the columns of the expressions that made them."""
+    """The answers, without PoPs that have no site."""
 
+    question: Question
     hours: pa.Table
+    """`narrow_hours`."""
+    quarters: pa.Table
+    """`quarter_hours` of the PoPs whose zone is not whole hours from UTC."""
     bills: pa.Table
-    uses: pa.Table
-    shares: dict[str, pa.Table]
-    profile: pa.Table
+    """`pop`, `n`, `peak` and `ranks` of the bytes of its samples."""
+    uses: list[pa.Table]
+    """`pop`, `capacity`, `bin`, `n`: to be added up."""
+    shares: dict[str, list[pa.Table]]
+    """Of each resource `pop`, `bin`, `n`: to be added up; what was twice there is taken off."""
     slots: pa.Table
+    """`group_slots`."""
     gpu_slots: pa.Table
+    """`group`, `at_s`, `free`: GPUs in hundredths of a percent."""
     steps: pa.Table
     rises: pa.Table
     last_hour: pa.Table
-    excluded: dict[str, int] = field(default_factory=dict)
+    excluded: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Twice:
+    """Rows of moments that are there more than once."""
+
+    pops: list[int]
+    hours: Expr
+    """`pop` and `hour`."""
+    all: Expr
+    """All rows of those hours."""
+    once: Expr
+    """The same with each moment once."""
 
 
 class Month:
@@ -89,31 +117,33 @@ class Month:
         self._places = question.places
         self._excluded: dict[str, int] = {}
         self._capacities: Expr = None
+        self._strays: list[int] = []
+        self._twice: _Twice | None = None
 
     def answer(self, before: pa.Table | None) -> MonthFound:
         """All of it. `before` is `last_hour` of the month before."""
-        engine = self._engine
-        raw = within(engine.scan(self._paths), self._asked.from_s, self._asked.until_s)
+        engine, asked = self._engine, self._asked
+        raw = within(engine.scan(self._paths), asked.from_s, asked.until_s)
         self._capacities = self._stand_ins(raw)
-        wide = engine.hold("wide", wide_hours(self._measured(raw)))
-        hours = engine.fetch(narrow_hours(wide))
-        rows, wide, hours = self._only_once(raw, wide, hours)
-        found = self._measured(rows)
-        shares = {
-            name: engine.fetch(share_bins(rows, column)) for name, column in RESOURCES_BP.items()
-        }
+        rows = self._measured(raw)
+        wide = engine.hold("wide", wide_hours(rows))
+        wide, hours = self._settled(raw, wide, engine.fetch(narrow_hours(wide)))
+        special = self._special(hours)
+        ranked = samples_of(self._of(wide, special)) if special else None
         steps, largest = self._rises(wide, before)
+        odd = self._places.odd_pops(asked.from_s, asked.until_s)
         return MonthFound(
+            question=asked,
             hours=hours,
-            bills=engine.fetch(self._bills(found)),
-            uses=engine.fetch(use_bins(found)),
-            shares=shares,
-            profile=self._profile(wide),
+            quarters=engine.fetch(quarter_hours(self._of(wide, odd))),
+            bills=self._bills(rows, ranked, special),
+            uses=self._uses(rows, ranked, special, hours),
+            shares={name: self._shares(raw, column) for name, column in RESOURCES_BP.items()},
             slots=self._slots(wide),
-            gpu_slots=self._gpu_slots(rows),
+            gpu_slots=self._gpu_slots(raw),
             steps=steps,
             rises=largest,
-            last_hour=engine.fetch(wide.filter(wide.hour == self._asked.until_s - HOUR_S)),
+            last_hour=engine.fetch(wide.filter(wide.hour == asked.until_s - HOUR_S)),
             excluded=self._excluded,
         )
 
@@ -131,109 +161,113 @@ class Month:
         given = pa.array([bps for _, bps in rows], pa.int64())
         return self._engine.give("capacities", pa.table({"pop": pops, "nic_bps": given}))
 
-    def _only_once(self, raw: Expr, wide: Expr, hours: pa.Table) -> tuple[Expr, Expr, pa.Table]:
-        """Rows, wide hours and hours without unknown PoPs, and with each moment once."""
-        strays, strange = self._strays(hours)
-        doubled = self._doubled(hours.filter(pa.array(~strange)) if strays else hours)
-        if not strays and doubled is None:
-            return raw, wide, hours
-        engine = self._engine
-        if doubled is None:
-            rows = self._others(raw, strays)
-            kept = self._others(wide, strays)
-        else:
-            pops = np.unique(doubled["pop"].to_numpy()).tolist()
-            held = engine.hold("mended", self._mended(raw, pops, doubled))
-            rows = ibis.union(self._others(raw, strays + pops), held)
-            kept = ibis.union(
-                self._others(wide, strays + pops), wide_hours(self._measured(held))
-            )
-        wide = engine.hold("wide_once", kept)
-        before = sum(hours["rows"].to_numpy()) - self._excluded.get("unknown_pop", 0)
-        hours = engine.fetch(narrow_hours(wide))
-        self._excluded["twice"] = int(before - hours["rows"].to_numpy().sum())
-        return rows, wide, hours
-
-    def _strays(self, hours: pa.Table) -> tuple[list[int], npt.NDArray[np.bool_]]:
-        """PoPs without a site, and which of the hours are theirs."""
+    def _settled(self, raw: Expr, wide: Expr, hours: pa.Table) -> tuple[Expr, pa.Table]:
+        """The hours without PoPs that have no site, and with each moment once."""
         pops = hours["pop"].to_numpy()
-        known = np.zeros(int(pops.max(initial=0)) + 1, bool)
-        numbers = [pop for pop in self._places.known if pop < len(known)]
-        known[numbers] = True
-        strange = ~known[pops]
-        if strange.any():
+        known = np.zeros(2**16, bool)
+        known[self._places.known] = True
+        if not known[pops].all():
+            strange = ~known[pops]
+            self._strays = np.unique(pops[strange]).tolist()
             self._excluded["unknown_pop"] = int(hours["rows"].to_numpy()[strange].sum())
-        return np.unique(pops[strange]).tolist(), strange
+            hours = hours.filter(pa.array(~strange))
+            wide = self._of(wide, self._strays, keep=False)
+        wrong, where = self._doubled(hours)
+        if where is None:
+            return wide, hours
+        twice = self._twice = self._fetch_twice(raw, where)
+        mended = self._engine.hold("mended", wide_hours(self._measured(twice.once)))
+        wide = ibis.union(wide.anti_join(twice.hours, ["pop", "hour"]), mended)
+        mended_hours = self._engine.fetch(narrow_hours(mended))
+        more = int(hours["rows"].to_numpy()[wrong].sum() - mended_hours["rows"].to_numpy().sum())
+        self._excluded["twice"] = more
+        return wide, pa.concat_tables([hours.filter(pa.array(~wrong)), mended_hours])
 
-    def _doubled(self, hours: pa.Table) -> pa.Table | None:
-        """The hours in which a moment is there more than once: `pop` and `hour`."""
+    def _doubled(self, hours: pa.Table) -> tuple[npt.NDArray[np.bool_], pa.Table | None]:
+        """Which of the hours have a moment more than once; and their `pop` and `hour`."""
+        asked = self._asked
+        count = (asked.until_s - asked.first_hour_s) // HOUR_S + 1
         pops, at = hours["pop"].to_numpy().astype(np.int64), hours["hour"].to_numpy()
-        count = (self._asked.until_s - self._asked.from_s) // HOUR_S + 1
-        first = self._asked.from_s - self._asked.from_s % HOUR_S
-        key = pops * count + (at - first) // HOUR_S
+        key = pops * count + (at - asked.first_hour_s) // HOUR_S
         # An hour is two rows where the capacity changed in it: both are looked at as one.
         mask = np.bincount(key, hours["mask"].to_numpy()).astype(np.int64)
         rows = np.bincount(key, hours["rows"].to_numpy()).astype(np.int64)
-        wrong = np.flatnonzero(np.bitwise_count(mask) != rows)
-        if not len(wrong):
-            return None
-        where = {
-            "pop": pa.array((wrong // count).astype(np.uint16)),
-            "hour": pa.array(wrong % count * HOUR_S + first),
+        wrong = np.bitwise_count(mask) != rows
+        if not wrong.any():
+            return wrong[key], None
+        keys = np.flatnonzero(wrong)
+        columns = {
+            "pop": pa.array((keys // count).astype(np.uint16)),
+            "hour": pa.array(keys % count * HOUR_S + asked.first_hour_s),
         }
-        return pa.table(where)
+        return wrong[key], pa.table(columns)
 
-    def _mended(self, raw: Expr, pops: list[int], doubled: pa.Table) -> Expr:
-        wanted = self._engine.give("doubled", doubled)
+    def _fetch_twice(self, raw: Expr, where: pa.Table) -> _Twice:
+        pops = np.unique(where["pop"].to_numpy()).tolist()
+        hours = self._engine.give("doubled", where)
+        near = self._of(raw, pops)
+        near = near.mutate(hour=near.at_s.cast("int64") - near.at_s.cast("int64") % HOUR_S)
+        all_rows = near.semi_join(hours, ["pop", "hour"]).select(*raw.columns)
+        held = self._engine.hold("doubled_rows", all_rows)
+        return _Twice(pops, hours, held, self._engine.hold("single_rows", once(held)))
+
+    def _of(self, rows: Expr, pops: list[int], keep: bool = True) -> Expr:
+        """Rows of these PoPs, or of the others."""
         if len(pops) <= _FEW:
-            rows = raw.filter(raw.pop.isin(pops))
-        else:
-            rows = raw.semi_join(wanted, "pop")
-        rows = rows.mutate(hour=rows.at_s.cast("int64") - rows.at_s.cast("int64") % HOUR_S)
-        single = rows.anti_join(wanted, ["pop", "hour"])
-        double = once(rows.semi_join(wanted, ["pop", "hour"]))
-        return ibis.union(single.select(*raw.columns), double.select(*raw.columns))
+            return rows.filter(rows.pop.isin(pops) if keep else rows.pop.notin(pops))
+        name = f"pops_{len(pops)}_{min(pops)}"
+        named = self._engine.give(name, pa.table({"pop": pa.array(pops, pa.uint16())}))
+        return rows.semi_join(named, "pop") if keep else rows.anti_join(named, "pop")
 
-    def _others(self, rows: Expr, pops: list[int]) -> Expr:
-        if len(pops) <= _FEW:
-            return without(rows, pops)
-        named = pa.table({"pop": pa.array(pops, pa.uint16())})
-        return rows.anti_join(self._engine.give("others", named), "pop")
+    def _special(self, hours: pa.Table) -> list[int]:
+        """PoPs with doubled rows or with several capacities: ranked from the wide hours."""
+        pops = hours["pop"].to_numpy()
+        capacity = hours["capacity"].fill_null(0).to_numpy()
+        low = np.full(2**16, np.iinfo(np.int64).max)
+        high = np.zeros(2**16, np.int64)
+        np.minimum.at(low, pops, capacity)
+        np.maximum.at(high, pops, capacity)
+        several = np.flatnonzero(low < high).tolist()
+        return sorted({*several, *(self._twice.pops if self._twice else ())})
 
-    def _bills(self, found: Expr) -> Expr:
-        found = found.filter(found.bytes.notnull())
-        return found.group_by("pop").agg(
-            n=found.count(), peak=found.bytes.max(), **self._engine.ranked(found.bytes)
-        )
+    def _common(self, table: pa.Table, special: list[int]) -> pa.Table:
+        """A table by PoPs without the special ones, and without those that have no site."""
+        out = np.ones(2**16, bool)
+        out[self._places.known] = False
+        out[special] = True
+        return table.filter(pa.array(~out[table["pop"].to_numpy()]))
 
-    def _profile(self, wide: Expr) -> pa.Table:
-        """Sums by PoP and local hour of the week."""
-        asked, zones = self._asked, self._places.zones
-        whole = [is_whole(zone, asked.from_s, asked.until_s) for zone in zones]
-        numbers = self._places.zone_numbers()
-        parts = []
-        for is_hourly, step, ask in ((True, HOUR_S, local_hours), (False, QUARTER_S, local_quarters)):
-            chosen = [n for n, flag in enumerate(whole) if flag == is_hourly]
-            if not chosen:
-                continue
-            name = "hourly" if is_hourly else "quarterly"
-            local = self._engine.give(f"local_{name}", self._local(chosen, step))
-            pops = np.flatnonzero(np.isin(numbers, chosen) & (numbers != NO_ZONE))
-            table = pa.table({"pop": pa.array(pops, pa.uint16()), "zone": numbers[pops]})
-            parts.append(self._engine.fetch(ask(wide, self._engine.give(f"pops_{name}", table), local)))
-        return pa.concat_tables(parts) if parts else _NO_PROFILE.empty_table()
+    def _bills(self, rows: Expr, ranked: Expr, special: list[int]) -> pa.Table:
+        def bills(found: Expr) -> pa.Table:
+            found = found.filter(found.bytes.notnull())
+            asked = found.group_by("pop").agg(
+                n=found.count(), peak=found.bytes.max(), ranks=self._engine.ranked(found.bytes)
+            )
+            return self._engine.fetch(asked)
 
-    def _local(self, zones: list[int], step: int) -> pa.Table:
-        first = self._asked.from_s - self._asked.from_s % HOUR_S
-        moments = np.arange(first, self._asked.until_s, step, dtype=np.int64)
-        found = [hours_of_week(self._places.zones[zone], moments) for zone in zones]
-        return pa.table(
-            {
-                "zone": np.repeat(np.array(zones, np.int32), len(moments)),
-                "hour": np.tile(moments, len(zones)),
-                "local": np.concatenate(found).astype(np.int32),
-            }
-        )
+        common = self._common(bills(rows), special)
+        return pa.concat_tables([common, bills(ranked)]) if special else common
+
+    def _uses(
+        self, rows: Expr, ranked: Expr, special: list[int], hours: pa.Table
+    ) -> list[pa.Table]:
+        common = self._common(self._engine.fetch(use_bins(rows)), special)
+        capacities = np.zeros(2**16, np.int64)
+        capacities[hours["pop"].to_numpy()] = hours["capacity"].fill_null(0).to_numpy()
+        column = pa.array(capacities[common["pop"].to_numpy()])
+        found = [common.append_column("capacity", column)]
+        if special:
+            found.append(self._engine.fetch(use_bins(ranked, "capacity")))
+        return found
+
+    def _shares(self, raw: Expr, column: str) -> list[pa.Table]:
+        def bins(rows: Expr) -> pa.Table:
+            return self._common(self._engine.fetch(share_bins(rows, column)), [])
+
+        found = [bins(raw)]
+        if self._twice is not None:
+            found += [bins(self._twice.once), _negative(bins(self._twice.all))]
+        return found
 
     def _slots(self, wide: Expr) -> pa.Table:
         numbers = self._places.known
@@ -243,32 +277,29 @@ class Month:
         members = self._engine.give("members", self._places.members())
         return self._engine.fetch(group_slots(sums, members))
 
-    def _gpu_slots(self, rows: Expr) -> pa.Table:
+    def _gpu_slots(self, raw: Expr) -> pa.Table:
         """What is free of the GPUs of a group at each moment, in hundredths of a percent of one."""
-        pairs = [
-            (pop, number, self._places.gpus(pop))
-            for number, group in enumerate(self._places.groups)
-            if group.level in ("jurisdiction", "fleet")
-            for pop in group.pops
-            if self._places.gpus(pop)
-        ]
-        columns = list(zip(*pairs, strict=True)) or [(), (), ()]
-        types = (("pop", pa.uint16()), ("group", pa.int32()), ("gpus", pa.int64()))
-        table = {name: pa.array(one, kind) for (name, kind), one in zip(types, columns, strict=True)}
-        rows = rows.filter(rows.gpu_bp.notnull())
-        rows = rows.join(self._engine.give("gpus", pa.table(table)), "pop")
-        busy = ibis.ifelse(rows.gpu_bp > WHOLE_BP, WHOLE_BP, rows.gpu_bp).cast("int64")
-        free = (rows.gpus * (WHOLE_BP - busy)).sum().cast("int64")
-        return self._engine.fetch(rows.group_by("group", "at_s").agg(free=free))
+        gpus = self._engine.give("gpus", self._places.gpu_members())
+
+        def free(rows: Expr) -> pa.Table:
+            rows = rows.filter(rows.gpu_bp.notnull()).join(gpus, "pop")
+            busy = ibis.ifelse(rows.gpu_bp > WHOLE_BP, WHOLE_BP, rows.gpu_bp).cast("int64")
+            total = (rows.gpus * (WHOLE_BP - busy)).sum().cast("int64")
+            return self._engine.fetch(rows.group_by("group", "at_s").agg(n=total))
+
+        found = [free(raw)]
+        if self._twice is not None:
+            found += [free(self._twice.once), _negative(free(self._twice.all))]
+        added = pa.concat_tables(found).group_by(["group", "at_s"]).aggregate([("n", "sum")])
+        return added.rename_columns(["group", "at_s", "free"])
 
     def _rises(self, wide: Expr, before: pa.Table | None) -> tuple[pa.Table, pa.Table]:
         """Steps of each PoP, and the hours with the largest rises with their rises."""
         engine = self._engine
         if before is not None:
-            tail = engine.give("before", before.cast(pa.schema(wide.schema().to_pyarrow())))
-            wide = ibis.union(wide, tail)
+            wide = ibis.union(wide, engine.give("before", before))
         risen = rises(wide)
-        risen = risen.filter(risen.hour >= self._asked.from_s - self._asked.from_s % HOUR_S)
+        risen = risen.filter(risen.hour >= self._asked.first_hour_s)
         held = engine.hold("risen", risen.select("pop", "hour", "mask", "steps", "largest"))
         steps = engine.fetch(held.group_by("pop").agg(steps=held.steps.sum().cast("int64")))
         top = engine.hold("risen_most", largest_rises(held, self._asked.rise_hours))
@@ -277,16 +308,6 @@ class Month:
         return steps, engine.fetch(near.semi_join(top, ["pop", "hour", "mask"]))
 
 
-_NO_PROFILE: Final = pa.schema(
-    [
-        ("pop", pa.uint16()),
-        ("local", pa.int32()),
-        *((name, pa.int64()) for name in ("n", "bytes", "carried")),
-    ]
-)
-
-
-def numbers_of(table: pa.Table, *columns: str) -> Iterator[npt.NDArray[Any]]:
-    """Columns as arrays."""
-    for name in columns:
-        yield table[name].to_numpy()
+def _negative(table: pa.Table) -> pa.Table:
+    taken = pa.array(-table["n"].to_numpy())
+    return table.set_column(table.column_names.index("n"), "n", taken)

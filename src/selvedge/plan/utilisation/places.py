@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from selvedge.plan.history import PopSite
 from selvedge.plan.utilisation.tables import FLEET, Level
+from selvedge.plan.utilisation.zones import is_whole
 
 NO_ZONE: Final = -1
 _UPPER: Final[tuple[Level, ...]] = ("metro", "country", "jurisdiction", "fleet")
@@ -54,10 +55,25 @@ class Places:
         """Numbers of the PoPs that have none."""
         return [number for number, site in enumerate(self.sites) if site is None]
 
-    def gpus(self, pop: int) -> int:
-        """GPUs installed at a PoP."""
-        site = self.sites[pop]
-        return site.gpus if site is not None else 0
+    def gpu_members(self) -> pa.Table:
+        """A row for each PoP with GPUs: its jurisdiction, the fleet, and how many (`gpus`)."""
+        rows = [
+            (pop, number, site.gpus)
+            for number, group in enumerate(self.groups)
+            if group.level in ("jurisdiction", "fleet")
+            for pop in group.pops
+            if (site := self.sites[pop]) is not None and site.gpus
+        ]
+        types = (("pop", pa.uint16()), ("group", pa.int32()), ("gpus", pa.int64()))
+        columns = list(zip(*rows, strict=True)) or [(), (), ()]
+        return pa.table(
+            {name: pa.array(one, kind) for (name, kind), one in zip(types, columns, strict=True)}
+        )
+
+    def odd_pops(self, from_s: int, until_s: int) -> list[int]:
+        """PoPs whose local hours are not UTC's hours in that time."""
+        odd = {zone for zone in self.zones if not is_whole(zone, from_s, until_s)}
+        return [pop for pop, site in enumerate(self.sites) if site and site.timezone in odd]
 
     def zone_numbers(self) -> npt.NDArray[np.int32]:
         """Of each PoP the position of its zone in `zones`, or `NO_ZONE`."""

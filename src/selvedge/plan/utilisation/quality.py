@@ -161,7 +161,7 @@ class _Search:
         grid.fetch(self._parts, wanted)
         lost = self._lost_months(span)
         for pop, name in enumerate(names):
-            yield from _of_pop(grid, name, pop, units.get(pop, []), usual[pop], lost)
+            yield from _of_pop(grid, (pop, name), units.get(pop, []), usual[pop], lost)
             for one in clocks.get(pop, []):
                 yield clock_finding(name, grid.begin_s, one)
 
@@ -220,12 +220,12 @@ class _Search:
 
 def _of_pop(
     grid: Grid,
-    name: str,
-    pop: int,
+    which: tuple[int, str],
     units: Sequence[UnitRun],
     usual: Floats,
     lost: Sequence[str],
 ) -> Iterator[Finding]:
+    pop, name = which
     if not grid.is_whole(pop):
         yield from find_gaps(grid, name, pop, lost)
     yield from find_nulls(grid, name, pop)
