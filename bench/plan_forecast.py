@@ -6,9 +6,8 @@
 The history is made (`selvedge plan synth`, with its planted faults) under `bench/out`, and brought
 to hours: samples beyond their capacity are left out, nothing is mended. Every PoP and the fleet are
 played at rolling origins; then the public request rates of ServeGen's clients, 14 days in windows
-of ten minutes, the only real series at hand. It is too short for a quarter. Nothing of all this was
-seen by the forecaster before it was asked about it; its few constants were chosen on seed 1 of the
-made histories, so that figures are of another seed.
+of ten minutes, the only real series at hand. It is too short for a quarter. The forecaster's few
+constants were chosen on seed 1 of the made histories, so that figures are of another seed.
 """
 
 from __future__ import annotations
