@@ -12,7 +12,7 @@ endif
 
 .PHONY: help setup up test check bench-engine bench-gateway bench-routing bench-ledger bench-sim
 .PHONY: bench-instructions bench-log bench-compare bench-live bench-money bench-policy torture
-.PHONY: bench-cache compile wheel docs clean
+.PHONY: bench-cache bench-plan compile wheel docs clean
 .DEFAULT_GOAL := help
 
 help:  ## print these verbs
@@ -32,8 +32,8 @@ up: compile  ## start a fabric on this machine; options as ARGS="..."
 	    $(COMPILED) .venv/bin/selvedge up $(ARGS) || { rc=$$?; [ $$rc -eq 130 ] || exit $$rc; }
 
 # Twice: the sources, then what is compiled of them, with the tests of its rooms.
-HOT := -m 'not engine' $(addprefix tests/,adapters attack exchange ledger pop residency routing \
-    wire test_compiled.py)
+HOT := -m 'not engine' $(addprefix tests/,adapters attack exchange headroom ledger pop residency \
+    routing wire test_compiled.py)
 test: compile  ## run every test; a part of them as ARGS="tests/wire -x"
 	@.venv/bin/pytest $(ARGS)
 	@[ ! -e build/compiled/.compiled ] || \
@@ -71,6 +71,9 @@ bench-money: setup  ## the invoice of ten million receipts: bench/out/money.json
 
 bench-cache: compile  ## the answer cache: hits, wrong ones, look-ups: bench/out/cache.json
 	@$(COMPILED) .venv/bin/python -m bench.cache $(ARGS)
+
+bench-plan: setup  ## the operator's questions, at full size: bench/out/plan.json; see ARGS=--help
+	@.venv/bin/python -m bench.plan $(ARGS)
 
 bench-sim bench-compare: ARGS_COMPILE := --sim
 bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"

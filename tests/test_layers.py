@@ -10,6 +10,7 @@ import ast
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "selvedge"
@@ -64,7 +65,7 @@ OPTIONAL = {
 }
 OPTIONAL_ROOMS = {"adapters", "cli"}
 # Packages inside a room that need an extra: each has a door of its own, and the floors above come
-# through it from inside a function, so that who has not the extra has everything else.
+# through it from inside a function (or for types alone), so that who has not the extra has everything else.
 ANNEXES = {
     ("selvedge", "plan", name)
     for name in (
@@ -100,6 +101,7 @@ class Import:
     target: tuple[str, ...]
     name: str | None
     inside_function: bool
+    for_types: bool = False
 
     @property
     def room(self) -> str | None:
@@ -123,6 +125,7 @@ class House:
     imports: list[Import]
 
 
+@cache
 def read_house(root: Path) -> House:
     modules = {}
     for path in sorted(root.rglob("*.py")):
@@ -136,20 +139,22 @@ def read_house(root: Path) -> House:
 
 
 def read_imports(module: Module) -> Iterator[Import]:
-    def visit(node: ast.AST, inside: bool) -> Iterator[Import]:
+    def visit(node: ast.AST, inside: bool, typing: bool) -> Iterator[Import]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.Import):
                 for alias in child.names:
-                    yield Import(module, child.lineno, tuple(alias.name.split(".")), None, inside)
+                    target = tuple(alias.name.split("."))
+                    yield Import(module, child.lineno, target, None, inside, typing)
             elif isinstance(child, ast.ImportFrom):
                 target = absolute(module, child)
                 for alias in child.names:
-                    yield Import(module, child.lineno, target, alias.name, inside)
+                    yield Import(module, child.lineno, target, alias.name, inside, typing)
             else:
                 is_function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-                yield from visit(child, inside or is_function)
+                for_types = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+                yield from visit(child, inside or is_function, typing or for_types)
 
-    yield from visit(module.tree, False)
+    yield from visit(module.tree, False, False)
 
 
 def absolute(module: Module, node: ast.ImportFrom) -> tuple[str, ...]:
@@ -204,7 +209,7 @@ def reaching_in(house: House) -> Iterator[str]:
     for found in house.imports:
         if found.room is None or found.room == found.module.room:
             continue
-        if found.target in ANNEXES and found.inside_function:
+        if found.target in ANNEXES and (found.inside_function or found.for_types):
             continue
         if len(found.target) > 2 and found.target not in BASES:
             yield f"{found}: reaches past {found.room}'s __init__"

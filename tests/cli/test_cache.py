@@ -47,6 +47,25 @@ def test_a_curve_is_drawn_of_labelled_pairs(tmp_path: Path) -> None:
     assert "0.970" in plain.out
 
 
+def test_a_judge_is_held_against_the_labels(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    like = {"question": QUESTION, "kept": LIKE, "similarity": 0.99}
+    rows: list[dict[str, object]] = [{**like, "same": True, "judged": True}] * 299
+    rows += [{**like, "same": False, "judged": False}] * 50
+    rows.append({**like, "same": True, "judged": None})
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows), "utf-8")
+    site = Site(tmp_path)
+    told = site.call("cache", "calibrate", str(file), "--json")
+    assert told.code == 0, told.err
+    assert told.json["judge"]["good_for"] == [0.01, 0.03]
+    assert told.json["judge"]["trial"]["same_same"] == 299
+    assert told.json["judge"]["trial"]["unsaid"] == 1
+    file.write_text(json.dumps({**like, "same": False, "judged": True}), "utf-8")
+    assert "not good enough" in site.call("cache", "calibrate", str(file)).out
+    refused = site.call("cache", "calibrate", str(file), "--judge-url", "http://127.0.0.1:1/v1")
+    assert (refused.code, "--judge-url needs --judge-model" in refused.err) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -54,7 +54,12 @@ def kept(receipt: Receipt) -> Receipt:
 
 @pytest.mark.parametrize(
     ("purpose", "row", "billed"),
-    [("request", "complete", USAGE), ("batch", "batch_line", USAGE), ("probe", "probe", Usage())],
+    [
+        ("request", "complete", USAGE),
+        ("batch", "batch_line", USAGE),
+        ("probe", "probe", Usage()),
+        ("judge", "judge", Usage()),
+    ],
 )
 def test_a_request_says_why_it_was_asked(purpose: Purpose, row: str, billed: Usage) -> None:
     """A line of a batch and a probe go the way of every request, intent and death included."""

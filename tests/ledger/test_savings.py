@@ -8,9 +8,19 @@ from random import Random
 
 from click.testing import CliRunner
 
+from selvedge.adapters import find_parts, usage_of_parts
 from selvedge.cli.main import commands
 from selvedge.fabric import Outcome, Price, Receipt, Usage
-from selvedge.ledger import MonthlyUsage, PriceBook, Saved, SavingsFold, bill_month, us_of_day
+from selvedge.ledger import (
+    MonthlyUsage,
+    PriceBook,
+    Saved,
+    SavingsFold,
+    UsageAsked,
+    bill_month,
+    fold,
+    us_of_day,
+)
 from tests.support.money import book, row, row_of, sold, write_part
 
 AT_US = us_of_day("2026-11-10")
@@ -60,6 +70,24 @@ def test_a_hit_saves_what_its_answer_had_used() -> None:
     assert found.micro_dollars == 2 * (2_000 + 1_000) - 2 * 700, "what hits are billed is not saved"
     assert found.cost_micro_dollars == 2 * (100 + 40 + 5)
     assert (found.latency_us, found.untimed) == (897_000 + 895_000, 0)
+
+
+def judged(number: int, **facts: object) -> Receipt:
+    """A judge was asked; it answered, where nothing else is said."""
+    given = {"purpose": "judge", "cache": "off", "cache_entry": "ce_1", "model": "wise"}
+    return answered(number, 100, **{**given, **facts})
+
+
+def test_judgements_are_the_operators_cost_and_nobodys_saving() -> None:
+    failed = {"outcome": Outcome.FAILED, "usage": None, "served_engine": None, "served_pop": None}
+    small, wise = saved([answered(1, 900), hit(2, 1), judged(3), judged(4), judged(5, **failed)])
+    assert (small.model, small.judgements, small.judge_tokens) == ("small", 0, 0)
+    assert (small.asked, small.hits, small.judge_cost_micro_dollars) == (2, 1, 0)
+    assert (wise.model, wise.asked, wise.hits, wise.micro_dollars) == ("wise", 0, 0, 0)
+    assert (wise.judgements, wise.judge_tokens) == (3, 2 * 1_100)
+    assert wise.judge_cost_micro_dollars == 2 * (100 + 40 + 5)
+    (unknown,) = saved([judged(1, served_engine="dear")])
+    assert unknown.judge_cost_micro_dollars is None, "an engine whose cost nobody stated"
 
 
 def test_time_is_held_against_who_paid_else_the_mean_else_nothing() -> None:
@@ -126,3 +154,14 @@ def test_the_command(tmp_path: Path) -> None:
     ]
     none = CliRunner().invoke(commands, [*asked, "--tenant", "nobody"])
     assert "no class of these receipts has a cache" in none.output
+
+
+def test_judgements_are_nobodys_usage_in_parts_too(tmp_path: Path) -> None:
+    receipts = [answered(1, 900), judged(2), judged(3)]
+    rows = [row_of(one) for one in receipts]
+    write_part(tmp_path, 1, rows)
+    wish = UsageAsked(("tenant", "settled_by"))
+    told = usage_of_parts(find_parts(tmp_path), wish)
+    assert told == fold(rows, wish)
+    assert list(told) == [("acme", "complete")]
+    assert next(iter(told.values())).receipts == 1

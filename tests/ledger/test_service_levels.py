@@ -111,6 +111,7 @@ CASES: tuple[tuple[str, dict[str, object]], ...] = (
     ("broken", {**BROKE, "attempts": tried("failed", 9)}),
     ("capacity", refused("overloaded")),
     ("yielded", {**refused("no_engine_available"), "purpose": "probe"}),
+    ("judge", {**BROKE, "attempts": tried("failed"), "purpose": "judge"}),
     ("engine", refused("engine_failed")),
     ("selvedge", refused("shutting_down")),
     ("selvedge", refused("a_code_of_a_newer_version")),
@@ -125,10 +126,12 @@ def test_every_rule_by_an_example(rule: str, facts: dict[str, object]) -> None:
 
 def test_the_table_is_whole() -> None:
     of_attempts = {"attempt_failed", "hedge_loser"}
-    by_purpose = {"probe", "batch_line"}
+    by_purpose = {"probe", "judge", "batch_line"}
     assert set(BY_END) == set(ROWS) - of_attempts - by_purpose, "every end has a rule"
     used = {*BY_END.values(), *(rule for rule, _ in AFTER_PATIENCE.values())}
-    assert used | {"maintenance", "batch", "yielded"} == set(SERVICE_RULES), "and every rule an end"
+    assert used | {"maintenance", "batch", "judge", "yielded"} == set(SERVICE_RULES), (
+        "and every rule an end"
+    )
     assert {rule for rule, _ in CASES} | {"maintenance"} == set(SERVICE_RULES)
     assert service_rules_table().count("\n") == len(SERVICE_RULES) + 2
 

@@ -98,6 +98,7 @@ CASES: list[tuple[str, Receipt, Usage]] = [
     ("refused_selvedge", receipt(Outcome.FAILED, code="of_a_newer_version"), NOTHING),
     ("interrupted", receipt(Outcome.INTERRUPTED, usage=PART), NOTHING),
     ("probe", receipt(Outcome.COMPLETE, WON, usage=USAGE, purpose="probe"), NOTHING),
+    ("judge", receipt(Outcome.COMPLETE, WON, usage=USAGE, purpose="judge"), NOTHING),
 ]
 OF_ATTEMPTS = {"attempt_failed", "hedge_loser"}
 
@@ -153,7 +154,7 @@ receipts = st.builds(
     usage=st.none() | usages,
     code=st.none() | st.sampled_from(sorted(REFUSALS)),
     cache=st.sampled_from(["off", "miss", "hit"]),
-    purpose=st.sampled_from(["request", "batch", "probe"]),
+    purpose=st.sampled_from(["request", "batch", "probe", "judge"]),
     repeats=st.none() | st.just("rcpt_0"),
     stream=st.booleans(),
 ) | st.builds(receipt, st.sampled_from(Outcome), code=st.sampled_from(sorted(REFUSALS)))

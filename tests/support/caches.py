@@ -14,7 +14,7 @@ from selvedge.adapters import AnswerStore, KeptAnswer, Purge, Put, ScopeKeys
 from selvedge.adapters.cache_link import LinkCounts
 from selvedge.cache import Asked, Scope
 from selvedge.fabric import CacheRule, Release, StoreFailed
-from selvedge.pop.cache_way import Similar
+from selvedge.pop.cache_way import Judges, Similar
 from tests.support.pops import RunningPop
 
 
@@ -56,6 +56,9 @@ class WritingLink:
             tell(found)
         else:
             self.held.append(lambda: tell(found))
+
+    def judge_by(self, judge: Judges) -> None:
+        """Nothing is judged here."""
 
     def start(self) -> None:
         """There is nothing to connect to."""

@@ -80,6 +80,7 @@ def random_receipts(rng: Random, count: int, days: Sequence[str]) -> list[Receip
         {},
         {},
         {"purpose": "batch"},
+        {"purpose": "judge"},
         {"cache": "hit"},
         {"outcome": Outcome.CLIENT_GONE, "attempts": (tokens,), "stream": True},
         {"outcome": Outcome.REFUSED, "code": "rate_limit_exceeded", "usage": None},

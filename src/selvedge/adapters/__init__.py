@@ -16,6 +16,7 @@ from selvedge.adapters.bundled_models import (
 )
 from selvedge.adapters.cache_link import CacheDown, CacheLink, Found
 from selvedge.adapters.cache_process import CacheProcess, CacheSettings, open_store, run_cache
+from selvedge.adapters.cache_process_frames import AskJudge, SayJudged
 from selvedge.adapters.cedar import SCHEMA as CEDAR_SCHEMA
 from selvedge.adapters.cedar import read_policies
 from selvedge.adapters.certificates import (
@@ -62,6 +63,7 @@ from selvedge.adapters.journal_store import (
     read_segments,
 )
 from selvedge.adapters.journals import is_free, journal_of, journals_of, keep_whole
+from selvedge.adapters.judge_url import JudgeFailed, UrlJudge
 from selvedge.adapters.jurisdiction_files import shipped_jurisdictions
 from selvedge.adapters.key_delta_store import (
     DELTA_FILE,
@@ -216,6 +218,7 @@ __all__ = [
     "WRITTEN_BEFORE",
     "AnswerStore",
     "Ask",
+    "AskJudge",
     "BadCertificate",
     "BadWebhook",
     "BundledEmbedder",
@@ -250,6 +253,7 @@ __all__ = [
     "HeldPrices",
     "Hold",
     "HttpClient",
+    "JudgeFailed",
     "KeptAnswer",
     "KeyDeltaStore",
     "KnownModel",
@@ -285,6 +289,7 @@ __all__ = [
     "ReleaseArchive",
     "ReleaseStore",
     "ResponseStore",
+    "SayJudged",
     "Schedule",
     "ScopeKeys",
     "SetBack",
@@ -301,6 +306,7 @@ __all__ = [
     "Told",
     "TransportFailed",
     "UrlEmbedder",
+    "UrlJudge",
     "Vault",
     "WatchedFile",
     "Way",

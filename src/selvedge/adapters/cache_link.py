@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ from selvedge.adapters.cache_process_frames import (
     VERSION,
     AskedName,
     AskExplain,
+    AskJudge,
     AskPurge,
     AskRecall,
     AskReport,
@@ -29,6 +30,7 @@ from selvedge.adapters.cache_process_frames import (
     Hello,
     SayDone,
     SayFound,
+    SayJudged,
     ScopeName,
     TellAnswer,
     TellHit,
@@ -56,6 +58,16 @@ class Found(Value, frozen=True):
     similarity: float
     bound: float
     why: str
+
+
+class Judge(Protocol):
+    """Asks models for the process."""
+
+    def begin(self, asked: AskJudge, tell: Callable[[SayJudged], None]) -> None:
+        """Ask; ``tell`` hears what came of it, once."""
+
+    def forsake(self) -> None:
+        """Nobody waits for what runs."""
 
 
 class CacheDown(StoreFailed):
@@ -104,6 +116,7 @@ class CacheLink:
         self._retry: asyncio.TimerHandle | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._stopped = True
+        self._judge: Judge | None = None
 
     @property
     def is_up(self) -> bool:
@@ -128,6 +141,10 @@ class CacheLink:
         if wire is not None:
             wire.close()
         self._nothing()
+
+    def judge_by(self, judge: Judge) -> None:
+        """Have models asked by it; without one the process hears that nobody can."""
+        self._judge = judge
 
     def recall(
         self,
@@ -229,6 +246,11 @@ class CacheLink:
             self._retry_ms = RETRY_MS_MIN
         elif isinstance(said, SayFound):
             self._found(said)
+        elif isinstance(said, AskJudge):
+            if self._judge is None:
+                wire.send(SayJudged(said.number, why="unknown"))
+            else:
+                self._judge.begin(said, wire.send)
         else:
             waits = self._waiting.pop(said.number, None)
             if waits is not None and not waits.done():
@@ -239,6 +261,8 @@ class CacheLink:
         if wire is self._wire:
             self._wire = None
             self._nothing()
+            if self._judge is not None:
+                self._judge.forsake()
             self._again()
 
     def _found(self, said: SayFound) -> None:

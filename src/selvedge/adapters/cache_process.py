@@ -28,6 +28,7 @@ from selvedge.adapters.answer_store import BYTES_MAX, AnswerStore, Put, raw_id
 from selvedge.adapters.answer_store_marks import Purge
 from selvedge.adapters.answer_store_records import KeptAnswer, encode
 from selvedge.adapters.cache_process_desk import Desk, Hit, Lookup, Tools
+from selvedge.adapters.cache_process_engine import EngineJudges, JudgeWire, Spending
 from selvedge.adapters.cache_process_frames import (
     VERSION,
     AskedName,
@@ -40,17 +41,17 @@ from selvedge.adapters.cache_process_frames import (
     Hello,
     SayDone,
     SayFound,
+    SayJudged,
     ScopeName,
     TellAnswer,
     TellHit,
     to_process,
 )
-from selvedge.adapters.cache_process_judges import EngineJudge, Judges, answer_text
+from selvedge.adapters.cache_process_judges import Judges, answer_text
 from selvedge.adapters.cache_process_keeper import Keeper, answer_bytes, entry_bytes
 from selvedge.adapters.cache_process_routes import Routes
 from selvedge.adapters.cache_process_scopes import MEMORY_BYTES_MAX, Scopes
 from selvedge.adapters.cache_process_stats import stats_of
-from selvedge.adapters.cache_wire import CacheWire
 from selvedge.adapters.embedder import Embedder, EmbedderFailed, EmbedQueue
 from selvedge.adapters.scope_keys import ScopeKeys
 from selvedge.adapters.vector_file import Row
@@ -78,6 +79,10 @@ class CacheSettings(Value, frozen=True):
     """Of all answers; the files may take twice that, and 832 bytes a vector."""
     memory_bytes_max: int = MEMORY_BYTES_MAX
     """Of all scopes' codes and columns; the encoder takes 150 MB more."""
+    judge_in_flight_max: int = 0
+    """Judgements by a model at once."""
+    judge_ms_max: int = 10_000
+    """The longest time of one question to it."""
 
     @property
     def socket(self) -> Path:
@@ -100,7 +105,6 @@ class CacheProcess:
         settings: CacheSettings,
         make_embedder: Callable[[], Embedder],
         *,
-        engine: EngineJudge | None = None,
         draw: Callable[[], float] = random.random,
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
@@ -132,7 +136,9 @@ class CacheProcess:
         self.embedded = self._queue(embedder, "embed")
         self._later = self._queue(embedder, "judge")
         self.routes = Routes(self.store)
-        self.judges = Judges(self._later, engine)
+        spending = Spending(self.store, clock_us)
+        engines = EngineJudges(spending, settings.judge_in_flight_max, settings.judge_ms_max)
+        self.judges = Judges(self._later, engines)
         tools = Tools(self.store, self.scopes, self.routes, self.judges, self.embedded)
         self.desk = Desk(tools, draw)
         self.keeper = Keeper(self.store, self.scopes, self._threads["write"], clock_us)
@@ -201,6 +207,8 @@ class CacheProcess:
             self._remember(wire, said)
         elif isinstance(said, TellHit):
             self._hit(said)
+        elif isinstance(said, SayJudged):
+            wire.judged(said)
         else:
             self._do(self._answer(wire, said))
 
@@ -227,7 +235,7 @@ class CacheProcess:
         self._do(self._keep(wire, said))
 
     async def _keep(self, wire: _Wire, said: TellAnswer) -> None:
-        is_kept = await self._kept(said)
+        is_kept = await self._kept(wire, said)
         if said.number:
             error = "" if is_kept else "it could not be kept: see `selvedge cache stats`"
             wire.send(SayDone(said.number, error=error))
@@ -242,7 +250,7 @@ class CacheProcess:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads["write"], why) is not None
 
-    async def _kept(self, said: TellAnswer) -> bool:
+    async def _kept(self, wire: _Wire, said: TellAnswer) -> bool:
         """Keep an answer, learn from it, and make it an entry; whether that is on the disk."""
         scope, asked, kept = _scope(said.scope), _asked(said.asked), said.kept
         if not said.trusted and await self._is_unfit(asked, kept):
@@ -250,7 +258,7 @@ class CacheProcess:
             return False
         put = Put(scope, asked.exact, kept)
         written = self.keeper.keep(put, said.rule.bytes_max)
-        lookup = Lookup(scope, said.rule, asked, kept.made_us, said.key)
+        lookup = Lookup(scope, said.rule, asked, kept.made_us, said.key, through=wire)
         insert = await self.desk.judged(lookup, kept)
         entry = await written
         tag = self.store.keys.tag(scope)
@@ -330,6 +338,7 @@ class CacheProcess:
         for tag in tags:
             self.scopes.forget(tag)
             self.routes.forget(tag)
+            self.judges.engines.spending.forget(tag)
             self._hits.pop(tag, None)
             self._named.discard(tag)
 
@@ -369,6 +378,7 @@ class CacheProcess:
 
     async def _save(self) -> None:
         routes, things = self.routes.unsaved()
+        things += self.judges.engines.spending.unsaved()
         if not things:
             return
         try:
@@ -411,7 +421,7 @@ class CacheProcess:
         self._wires.discard(wire)
 
 
-class _Wire(CacheWire):
+class _Wire(JudgeWire):
     """One worker's connection."""
 
     def __init__(self, process: CacheProcess) -> None:
@@ -441,13 +451,11 @@ async def run_cache(
     make_embedder: Callable[[], Embedder],
     stopping: asyncio.Event,
     ready: Callable[[CacheProcess], None] = lambda _: None,
-    *,
-    engine: EngineJudge | None = None,
 ) -> None:
     """Run until ``stopping`` is set. Raises `StoreFailed` where it cannot begin."""
     sys.setswitchinterval(_SWITCH_S)
     return_memory()
-    process = CacheProcess(settings, make_embedder, engine=engine)
+    process = CacheProcess(settings, make_embedder)
     await process.start()
     ready(process)
     await stopping.wait()

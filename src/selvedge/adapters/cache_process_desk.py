@@ -28,7 +28,8 @@ from msgspec import structs
 
 from selvedge.adapters.answer_store import AnswerStore, entry_id, raw_id
 from selvedge.adapters.answer_store_records import KeptAnswer, Question
-from selvedge.adapters.cache_process_judges import Judges
+from selvedge.adapters.cache_process_engine import Asks
+from selvedge.adapters.cache_process_judges import Compared, Judges
 from selvedge.adapters.cache_process_routes import Route, Routes
 from selvedge.adapters.cache_process_scopes import Scopes
 from selvedge.adapters.embedder import EmbedQueue
@@ -60,6 +61,8 @@ GATED_MAX: Final = 8
 NOTES_MAX: Final = 8192
 SERVED_MAX: Final = 8192
 NOTE_KEPT_US: Final = 300_000_000
+UNAUDITED_MAX: Final = 5
+"""So many audits of a route in a row without a judgement, and each further hit is one."""
 
 
 _T = TypeVar("_T")
@@ -76,6 +79,8 @@ class Lookup(Value, frozen=True):
     """The id of the API key that asks."""
     slots: Slots | None = None
     """The text as the gates read it, where that is done: it takes as long as the search."""
+    through: Asks | None = None
+    """Of an answer: the worker that handed it over."""
 
 
 class Tools(Value, frozen=True):
@@ -257,7 +262,8 @@ class Desk:
         entry = entry_id(one.entry)
         verdict = route.decider.decide(pair, entry, cluster, self._draw())
         is_foreign = not question.trusted and question.by != key
-        is_audit = verdict.serve and self._draw() * rule.audit_one_in < 1.0
+        is_drawn = self._draw() * rule.audit_one_in < 1.0
+        is_audit = verdict.serve and (is_drawn or route.unaudited >= UNAUDITED_MAX)
         if verdict.serve and not is_foreign and not is_audit:
             counts.hits += 1
             _put(self._served, tag + one.entry, (pair, route, cluster), SERVED_MAX)
@@ -311,8 +317,9 @@ class Desk:
         """The first of their clusters whose answer says the same; None: none."""
         for other in others:
             before = self._store.answer(tag, other.entry, kept.made_us)
-            judge, text = lookup.rule.judge, lookup.asked.text
-            if before is not None and await self._judges.same(judge, text, before, kept):
+            if before is None:
+                continue
+            if await self._judges.same(lookup.rule, Compared(lookup.asked.text, before, kept)):
                 return other.cluster
         return None
 
@@ -321,13 +328,17 @@ class Desk:
         before = self._store.answer(tag, note.near.entry, kept.made_us)
         if before is None:
             return None
-        correct = await self._judges.same(rule.judge, asked.text, before, kept)
+        entry = entry_id(note.near.entry)
+        pair = Compared(asked.text, before, kept, note.question.text, entry, tag, lookup.through)
+        correct = await self._judges.same(rule, pair)
+        route = self._routes.of(tag, asked.model, rule)
         if correct is None:
+            route.unaudited += note.is_audit
             return None
         self.counts.judged_right += correct
         self.counts.judged_wrong += not correct
-        route = self._routes.of(tag, asked.model, rule)
-        route.learn(note.pair, entry_id(note.near.entry), note.near.cluster.hex(), correct)
+        route.unaudited = 0
+        route.learn(note.pair, entry, note.near.cluster.hex(), correct)
         if note.is_audit:
             route.take_audit(correct)
         return correct

@@ -15,7 +15,7 @@ import msgspec
 from selvedge.adapters.answer_store_records import KeptAnswer
 from selvedge.fabric import CacheRule
 
-VERSION: Final = 1
+VERSION: Final = 2
 FRAME_BYTES_MAX: Final = 96 * 2**20
 _LENGTH_BYTES: Final = 4
 
@@ -129,6 +129,34 @@ class AskExplain(msgspec.Struct, frozen=True, array_like=True, tag="explain"):
     key: str = ""
 
 
+class AskJudge(msgspec.Struct, frozen=True, array_like=True, tag="ask_judge"):
+    """The process asks a worker: put this to a model, for whoever the answer was given to.
+
+    ``answer`` is of those that this worker handed over, ``entry`` what it is compared with.
+    `SayJudged` answers.
+    """
+
+    number: int
+    answer: str
+    entry: str
+    model: str
+    words: tuple[str, str]
+    """The system's message and the user's."""
+    ms_max: int
+
+
+class SayJudged(msgspec.Struct, frozen=True, array_like=True, tag="judged"):
+    """What the model said; with ``why``, why it said nothing."""
+
+    number: int
+    word: str = ""
+    why: str = ""
+    tokens: int | None = None
+    """What it used; None: it is not known."""
+    asked: bool = False
+    """Whether anything left the PoP."""
+
+
 class SayDone(msgspec.Struct, frozen=True, array_like=True, tag="done"):
     """``error`` is "" where it was done; else the reason in words."""
 
@@ -137,8 +165,18 @@ class SayDone(msgspec.Struct, frozen=True, array_like=True, tag="done"):
     error: str = ""
 
 
-ToProcess = Hello | AskRecall | TellAnswer | TellHit | AskReport | AskPurge | AskStats | AskExplain
-ToWorker = Hello | SayFound | SayDone
+ToProcess = (
+    Hello
+    | AskRecall
+    | TellAnswer
+    | TellHit
+    | AskReport
+    | AskPurge
+    | AskStats
+    | AskExplain
+    | SayJudged
+)
+ToWorker = Hello | SayFound | SayDone | AskJudge
 _encoder: Final = msgspec.msgpack.Encoder()
 to_process: Final = msgspec.msgpack.Decoder(ToProcess)
 to_worker: Final = msgspec.msgpack.Decoder(ToWorker)

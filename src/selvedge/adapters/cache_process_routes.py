@@ -33,6 +33,8 @@ class Route:
         self.rule = rule
         self.is_dirty = False
         self.observations = 0
+        self.unaudited = 0
+        """Audits in a row of which no judge could say anything."""
 
     def learn(self, pair: Pair, entry: str, cluster: str, correct: bool) -> None:
         """An observation."""

@@ -8,6 +8,7 @@ import msgspec
 
 from selvedge.adapters.answer_store import AnswerStore
 from selvedge.adapters.cache_process_desk import Desk
+from selvedge.adapters.cache_process_engine import EngineJudges
 from selvedge.adapters.cache_process_judges import Judges
 from selvedge.adapters.cache_process_keeper import Keeper
 from selvedge.adapters.cache_process_routes import Routes
@@ -47,7 +48,11 @@ def stats_of(parts: Parts, tenant: str | None = None) -> dict[str, object]:
                 "bytes": use.bytes,
                 "in_memory": None if loaded is None else loaded.memory_bytes,
                 "routes": [
-                    {"observations": one.observations, "shut": one.audit.broken}
+                    {
+                        "observations": one.observations,
+                        "shut": one.audit.broken,
+                        "audits_unjudged": one.unaudited,
+                    }
                     for one in parts.routes.all(tag)
                 ],
             }
@@ -78,10 +83,10 @@ def _counts(parts: Parts) -> dict[str, object]:
             "vectors_unplaced": scopes.unplaced,
             "learning_forgotten": parts.routes.forgotten,
             "judge_unsaid": judges.unsaid,
-            "judge_engine": judges.engine_failures,
             "frames": parts.bad_frames,
             "other": parts.errors,
         },
+        "judge": judge_stats(judges.engines),
         "embedder": {
             "off": parts.no_embedder,
             "texts": 0 if embedded is None else embedded.texts,
@@ -89,6 +94,22 @@ def _counts(parts: Parts) -> dict[str, object]:
             "failed": 0 if embedded is None else embedded.failures,
             "refused": 0 if embedded is None else embedded.refused,
         },
+    }
+
+
+def judge_stats(engines: EngineJudges) -> dict[str, object]:
+    """What models were asked, what they said, and what it cost. `tokens_today` is of scopes that
+    spent since the process began.
+    """
+    return {
+        "questions": engines.questions,
+        "same": engines.same,
+        "different": engines.different,
+        "contradicted": engines.contradicted,
+        "unclear": engines.unclear,
+        "unasked": dict(sorted(engines.unasked.items())),
+        "tokens": engines.tokens,
+        "tokens_today": engines.spending.total(),
     }
 
 

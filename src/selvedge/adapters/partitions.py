@@ -20,6 +20,7 @@ import msgspec
 from selvedge.adapters.legal_holds import held_tenants
 from selvedge.fabric import SelvedgeError, StoreCorrupt, StoreFailed
 from selvedge.ledger import (
+    UNCOUNTED,
     Sealed,
     Stream,
     Sums,
@@ -238,7 +239,8 @@ def usage_of_parts(parts: Sequence[Path], wish: UsageAsked) -> UsageTable:
     counts = ", ".join(f"sum({name})::BIGINT" for name in Sums.__struct_fields__[1:])
     query = (
         f"SELECT [{groups}], count(*)::BIGINT, {counts} FROM {as_table(parts)} WHERE NOT conflict "
-        "AND received_us >= ? AND received_us < ? AND coalesce(tenant = ?, true) GROUP BY 1"
+        f"AND settled_by <> '{UNCOUNTED}' AND received_us >= ? AND received_us < ? "
+        "AND coalesce(tenant = ?, true) GROUP BY 1"
     )
     with reading(parts) as database:
         rows = database.execute(query, [wish.since_us, wish.until_us, wish.tenant]).fetchall()

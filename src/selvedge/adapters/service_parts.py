@@ -66,7 +66,7 @@ _HELD: Final = (
 def _rule(windows: int) -> str:
     """A row's rule, in SQL; as `judge`."""
     cases = [f"WHEN {' OR '.join([_HELD] * windows)} THEN 'maintenance'"] if windows else []
-    cases.append("WHEN purpose = 'batch' THEN 'batch'")
+    cases.append("WHEN purpose IN ('batch', 'judge') THEN purpose")
     cases.append(f"WHEN purpose = 'probe' AND ended_as = '{YIELDED_END}' THEN 'yielded'")
     for end, (rule, streams_alone) in AFTER_PATIENCE.items():
         streams = " AND stream" if streams_alone else ""

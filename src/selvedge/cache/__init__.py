@@ -1,6 +1,6 @@
 """Floor 1: keys, scopes, gates and judgement of the answer cache, and what may be kept."""
 
-from selvedge.cache import calibration
+from selvedge.cache import calibration, judging
 from selvedge.cache.asked import Asked, read_asked
 from selvedge.cache.audit import Audit
 from selvedge.cache.bounded import pooled
@@ -35,6 +35,7 @@ __all__ = [
     "content_words",
     "decider_of",
     "judge",
+    "judging",
     "over_share",
     "pair_of",
     "pooled",

@@ -113,6 +113,8 @@ def stats(
     for pop, told in found.items():
         if "bytes" in told:
             click.echo(_totals(pop, told))
+            if told["judge"]["questions"] or told["judge"]["unasked"]:
+                click.echo(_judge_words(pop, told["judge"]))
 
 
 def _stats(place: Place, tenant: str | None) -> dict[str, Any]:  # Any: JSON
@@ -126,6 +128,7 @@ def _stats_row(row: dict[str, Any]) -> list[str]:  # Any: JSON
     words = (list(row["scope"]) + ["?"] * 4)[:4]
     shut = [one["shut"] for one in row["routes"] if one["shut"]]
     learned = sum(one["observations"] for one in row["routes"])
+    unjudged = max((one["audits_unjudged"] for one in row["routes"]), default=0)
     memory = row["in_memory"]
     return [
         *(escape(word or "-") for word in words),
@@ -133,7 +136,7 @@ def _stats_row(row: dict[str, Any]) -> list[str]:  # Any: JSON
         f"{row['bytes']:,}",
         "-" if memory is None else f"{memory:,}",
         f"{learned:,}",
-        escape("; ".join(shut)) or "open",
+        escape("; ".join(shut)) or ("open" if not unjudged else f"{unjudged} audits not judged"),
     ]
 
 
@@ -145,6 +148,15 @@ def _totals(pop: str, told: dict[str, Any]) -> str:  # Any: JSON
         words.append(f"similar answers are off: {told['embedder']['off']}")
     words += [f"{count} {name.replace('_', ' ')} failed" for name, count in failures.items()]
     return ", ".join(words)
+
+
+def _judge_words(pop: str, told: dict[str, Any]) -> str:  # Any: JSON
+    """What models were asked as judges."""
+    said = [f"{told[name]:,} {name}" for name in ("same", "different", "contradicted", "unclear")]
+    unasked = [f"{count:,} {name.replace('_', ' ')}" for name, count in told["unasked"].items()]
+    words = f"{pop}, judged by a model: {', '.join(said)}; {told['questions']:,} questions, "
+    words += f"{told['tokens']:,} tokens, {told['tokens_today']:,} today"
+    return f"{words}; not judged: {', '.join(unasked)}" if unasked else words
 
 
 @cache.command()

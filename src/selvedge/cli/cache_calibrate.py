@@ -10,8 +10,14 @@ from typing import Any, Final
 import click
 import msgspec
 
-from selvedge.adapters import BundledEmbedder, Embedder, UrlEmbedder, default_cache_dir
-from selvedge.cache import calibration, clash, slots_of
+from selvedge.adapters import (
+    BundledEmbedder,
+    Embedder,
+    UrlEmbedder,
+    UrlJudge,
+    default_cache_dir,
+)
+from selvedge.cache import calibration, clash, judging, slots_of
 from selvedge.cli.charts import draw
 from selvedge.cli.home_option import json_option
 from selvedge.fabric import SelvedgeError
@@ -22,13 +28,18 @@ BATCH: Final = 64
 class Labelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A line of the file: two questions, and whether one answer serves both.
 
-    ``similarity`` where it is known; else both are embedded.
+    ``similarity`` where it is known; else both are embedded. ``judged`` is what a judge said,
+    where one was asked before; it is asked about the answers too, where there are any.
     """
 
     question: str
     kept: str
     same: bool
     similarity: float | None = None
+    answer: str = ""
+    """What an engine answered to the question."""
+    kept_answer: str = ""
+    judged: bool | None = None
 
 
 @click.command()
@@ -48,6 +59,9 @@ class Labelled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @click.option("--model", default="", help="Its model.")
 @click.option("--dims", type=int, default=0, help="How many numbers its vectors have.")
 @click.option("--key-env", help="Environment variable with its API key.")
+@click.option("--judge-url", help="An engine to hold against your labels, ending in /v1.")
+@click.option("--judge-model", default="", help="Its model, as in `judge: engine:MODEL`.")
+@click.option("--judge-key-env", help="Environment variable with its API key.")
 @click.option("--chart", type=click.Path(path_type=Path), help="Draw the curve as PNG here.")
 @json_option
 def calibrate(
@@ -60,19 +74,52 @@ def calibrate(
     """Draw how many of your pairs would be hits at each threshold, and how many wrongly.
 
     FILE is JSONL of {question, kept, same}: a question, the kept question most like it, and whether
-    one answer serves both.
+    one answer serves both. With `judged`, or --judge-url, also whether that judge can be believed:
+    lines may have `answer` and `kept_answer`, which it is shown.
     """
-    pairs = _judged(_read(file), options)
+    lines = _read(file)
+    pairs = _judged(lines, options)
     points = calibration.curve(pairs)
     told = [calibration.suggested(pairs, one, confidence) for one in wrong_max]
     if chart is not None:
         axes = ("share of questions answered from the cache", "wrong of hits")
         draw(chart, f"{len(pairs)} pairs of {file.name}", axes, calibration.chart(points))
+    trial = _tried(lines, options)
     if options["as_json"]:
-        facts = {"pairs": len(pairs), "points": points, "suggested": told}
+        facts: dict[str, Any] = {"pairs": len(pairs), "points": points, "suggested": told}
+        if trial is not None:
+            good = [one for one in wrong_max if trial.is_believable(one, confidence)]
+            low, high = trial.wrong_of_same
+            facts["judge"] = {"trial": trial, "wrong_of_same": [low, high], "good_for": good}
         click.echo(msgspec.json.encode(facts))
         return
     click.echo(calibration.as_text(points, told), nl=False)
+    if trial is not None:
+        click.echo(judging.trial_text(trial, wrong_max, confidence), nl=False)
+
+
+def _tried(lines: Sequence[Labelled], options: dict[str, Any]) -> judging.Trial | None:
+    # Any: values of options
+    """What a judge says of the pairs, or said before; None where there is none."""
+    url = options["judge_url"]
+    if url is None:
+        said = [judging.Tried(one.same, one.judged) for one in lines]
+        return judging.trial(said) if any(one.said is not None for one in said) else None
+    if not options["judge_model"]:
+        raise SelvedgeError("--judge-url needs --judge-model")
+    judge = UrlJudge(
+        url, options["judge_model"], os.environ.get(options["judge_key_env"] or "") or None
+    )
+    return judging.trial(
+        judging.Tried(
+            one.same,
+            judge.says_same(
+                judging.Exchange(one.kept, one.kept_answer),
+                judging.Exchange(one.question, one.answer),
+            ),
+        )
+        for one in lines
+    )
 
 
 def _read(file: Path) -> list[Labelled]:

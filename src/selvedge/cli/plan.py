@@ -11,9 +11,14 @@ from typing import Final
 
 import click
 
+from selvedge.cli.plan_economics import economics
+from selvedge.cli.plan_fit import fit
 from selvedge.cli.plan_ingest import ingest
+from selvedge.cli.plan_retrofit import retrofit
+from selvedge.cli.plan_synth import synth
+from selvedge.cli.plan_utilisation import utilisation
 
-_EXTRA: Final = ("duckdb", "highspy", "ibis", "numba", "numpy", "pyarrow", "tzdata")
+_EXTRA: Final = ("duckdb", "highspy", "ibis", "jinja2", "numba", "numpy", "pyarrow", "tzdata")
 
 
 @click.group()
@@ -26,4 +31,5 @@ def plan(context: click.Context) -> None:
         raise click.ClickException(f"{words}; run: pip install 'selvedge[plan]'")
 
 
-plan.add_command(ingest)
+for command in (ingest, synth, utilisation, retrofit, economics, fit):
+    plan.add_command(command)

@@ -18,7 +18,7 @@ from selvedge.ledger import Saved, grouped, in_currency, percent_of
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 _COLUMNS = ("asked", "calls saved", "hit rate", "input tokens", "output tokens", "billed less")
-_MORE = ("cost less", "time saved", "untimed")
+_MORE = ("cost less", "time saved", "untimed", "judgements", "their cost")
 
 
 @click.command()
@@ -42,7 +42,10 @@ def savings(
     home: Path,
     as_json: bool,
 ) -> None:
-    """Show calls, tokens, money and time that kept answers saved, by tenant, model and month."""
+    """Show calls, tokens, money and time that kept answers saved, by tenant, model and month;
+
+    and what judging them cost.
+    """
     files = Home(home)
     rows = saved_of(files, Receipts.at(files, collected), (since, until), tenant)
     if as_json:
@@ -79,6 +82,8 @@ def _cells(one: Saved) -> list[str]:
         _money(one.cost_micro_dollars),
         f"{one.latency_us / 1e6:,.1f} s",
         f"{one.untimed:,}",
+        f"{one.judgements:,}",
+        _money(one.judge_cost_micro_dollars),
     ]
 
 
@@ -102,6 +107,9 @@ def _all(rows: list[Saved]) -> Saved:
         cost_micro_dollars=_sum(costs),
         latency_us=sum(one.latency_us for one in rows),
         untimed=sum(one.untimed for one in rows),
+        judgements=sum(one.judgements for one in rows),
+        judge_tokens=sum(one.judge_tokens for one in rows),
+        judge_cost_micro_dollars=_sum([one.judge_cost_micro_dollars for one in rows]),
     )
 
 

@@ -38,6 +38,7 @@ from selvedge.exchange.commands import (
     Written,
     cools,
 )
+from selvedge.exchange.judging import Judged, judgement
 from selvedge.exchange.peer import serve_peer, serve_ticket, take_word
 from selvedge.exchange.references import kept_elsewhere, kept_in, unknown_reference
 from selvedge.exchange.repeats import spends
@@ -70,6 +71,7 @@ __all__ = [
     "Gone",
     "Intend",
     "Job",
+    "Judged",
     "Kept",
     "NotWritten",
     "ReadBody",
@@ -94,6 +96,7 @@ __all__ = [
     "compile_release",
     "compile_view",
     "cools",
+    "judgement",
     "kept_elsewhere",
     "kept_in",
     "lease_messages",

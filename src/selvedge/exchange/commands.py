@@ -26,7 +26,7 @@ from selvedge.fabric import (
     Refused,
     Usage,
 )
-from selvedge.ledger import Level
+from selvedge.ledger import Admitted, Level
 from selvedge.routing import Attempt
 
 
@@ -71,6 +71,8 @@ class Recall(msgspec.Struct, frozen=True):
     ask: Ask
     key: str = ""
     """The id of the API key that asks."""
+    admitted: Admitted | None = None
+    """Where a model judges the class's answers: for whom it may be asked."""
 
 
 class Intend(msgspec.Struct, frozen=True):

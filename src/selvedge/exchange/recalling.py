@@ -13,7 +13,16 @@ from selvedge.cache import Candidate, Scope, admits, judge, read_asked
 from selvedge.exchange.case import Case
 from selvedge.exchange.commands import Recall, Recalled, Relayed, Reply
 from selvedge.exchange.view import FleetView, prefix_scope
-from selvedge.fabric import NO_WISH, PROBE_TENANT, Ask, Head, Outcome, Receipt, Refused
+from selvedge.fabric import (
+    JUDGES,
+    NO_WISH,
+    PROBE_TENANT,
+    Ask,
+    Head,
+    Outcome,
+    Receipt,
+    Refused,
+)
 
 _PPM = 1_000_000
 
@@ -42,7 +51,8 @@ def recall_of(case: Case, view: FleetView) -> Recall | Refused | None:
         return None
     tenant, data_class = case.admitted.tenant, case.admitted.data_class
     scope = Scope(tenant, data_class, prefix_scope(rule), rule.policy or "")
-    return Recall(scope, caching, wish, asked, ask, case.admitted.key)
+    admitted = None if caching.judge in JUDGES else case.admitted
+    return Recall(scope, caching, wish, asked, ask, case.admitted.key, admitted)
 
 
 def _is_probe(case: Case) -> bool:

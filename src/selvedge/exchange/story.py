@@ -170,10 +170,10 @@ def _answer_case(case: Case, draft: Receipt, view: FleetView) -> Story:
         refused = _unwritable(intended)
         return (yield from _refuse(head, draft, refused, intended.at_us, ask, taken=taken))
 
-    ended, tried = yield from relay_in_turn(plan, _job(case))
+    ended, tried = yield from relay_in_turn(plan, job_of(case))
     if recall is not None and isinstance(ended, Relayed) and is_kept(recall, ask, ended):
         yield Remember(recall)
-    return (yield from _settle(draft, case, ended, tried))
+    return (yield from settle_case(draft, case, ended, tried))
 
 
 def _recalled(
@@ -251,7 +251,7 @@ def _worth_another(failed: Failed) -> bool:
     )
 
 
-def _settle(draft: Receipt, case: Case, ended: Ended, tried: tuple[Tried, ...]) -> Story:
+def settle_case(draft: Receipt, case: Case, ended: Ended, tried: tuple[Tried, ...]) -> Story:
     """The one path from the last attempt to the receipt and the ending."""
     head, ask = case.head, case.ask
     receipt = _with_end(draft, ended, tried)
@@ -455,7 +455,8 @@ def _personal(head: Head, ask: Ask | None) -> Personal:
     return Personal(head.client_ip, ask.end_user if ask else None, head.client_request_id)
 
 
-def _job(case: Case) -> Job:
+def job_of(case: Case) -> Job:
+    """What a relay needs of a request."""
     admitted, rule = case.admitted, case.allowed.rule
     return Job(
         case.head,

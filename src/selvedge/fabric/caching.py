@@ -5,7 +5,7 @@ Proposal 0013 has the reasons. The rule travels in the release; how it decides i
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Final, Literal
 
 import msgspec
@@ -15,9 +15,11 @@ from selvedge.fabric.errors import BadRelease
 Decision = Literal["static", "verified", "bounded"]
 """How a similar question is judged to have the same answer."""
 JUDGES: Final = ("exact", "embedding")
+ENGINE_JUDGE: Final = "engine:"
 """Judges that need no engine; ``engine:MODEL`` asks a model of the fleet."""
 _TTL_S_MAX: Final = 366 * 86_400
 _BYTES_MAX: Final = 2**40
+_JUDGE_TOKENS_MAX: Final = 10**12
 
 
 class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -35,6 +37,8 @@ class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     """With which ``bounded`` keeps to it."""
     judge: str = "embedding"
     """Who says, off the request path, whether two answers are the same."""
+    judge_tokens_per_day: int = 1_000_000
+    """What a judge that is an engine may use in a day (UTC) for this class, at each PoP."""
     audit_one_in: int = 20
     """One in so many hits is answered again by an engine, and judged."""
     ttl_s: int = 86_400
@@ -54,6 +58,7 @@ class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
                 raise BadRelease(f"{what}.{name}", words)
         for name, limit in (
             ("audit_one_in", 10**6),
+            ("judge_tokens_per_day", _JUDGE_TOKENS_MAX),
             ("ttl_s", _TTL_S_MAX),
             ("bytes_max", _BYTES_MAX),
             ("answer_bytes_max", 64 * 2**20),
@@ -61,20 +66,34 @@ class CacheRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
             if not 1 <= getattr(self, name) <= limit:
                 words = f"{getattr(self, name)} is not from 1 to {limit}"
                 raise BadRelease(f"{what}.{name}", words)
-        if self.judge not in JUDGES and not self.judge.startswith("engine:"):
+        if self.judge not in JUDGES and not self.judge.startswith(ENGINE_JUDGE):
             words = f"{self.judge!r} is not of {', '.join(JUDGES)} or engine:MODEL"
             raise BadRelease(f"{what}.judge", words)
 
-    def check_models(self, what: str, known: Collection[str]) -> None:
-        """Raises `BadRelease` where a model that is named is not of the release."""
+    @property
+    def judge_model(self) -> str | None:
+        """The model that judges, where one does."""
+        if self.judge in JUDGES:
+            return None
+        return self.judge.removeprefix(ENGINE_JUDGE)
+
+    def check_models(self, what: str, known: Mapping[str, str]) -> None:
+        """Raises `BadRelease` where a model that is named is not of the release, or a judge cannot
+        be asked in words. ``known`` are kinds by model.
+        """
         for model in self.models:
             if model not in known:
                 words = f"{model!r} is not under models; leave models out for all"
                 raise BadRelease(f"{what}.models", words)
-        judge = self.judge.removeprefix("engine:")
-        if self.judge not in JUDGES and judge not in known:
+        judge = self.judge_model
+        if judge is None:
+            return
+        if judge not in known:
             words = f"{judge!r} is not under models; name one, or a judge of {', '.join(JUDGES)}"
             raise BadRelease(f"{what}.judge", words)
+        if known[judge] != "chat":
+            words = f"{judge!r} is of kind {known[judge]!r}, and a judge answers in words; name a "
+            raise BadRelease(f"{what}.judge", words + "model of kind 'chat'")
 
     def covers(self, model: str) -> bool:
         """Whether answers of ``model`` are kept."""

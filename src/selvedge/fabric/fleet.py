@@ -408,7 +408,7 @@ class Release(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise BadRelease(field, words)
 
     def _check_references(self) -> None:
-        models = {model.id for model in self.models}
+        models = {model.id: model.kind for model in self.models}
         zones = {zone.id for zone in self.zones}
         providers = {one.id for one in self.providers}
         classes = {(tenant.id, one.id) for tenant in self.tenants for one in tenant.classes}

@@ -126,11 +126,15 @@ class Receipt(msgspec.Struct, frozen=True):
     cache: str = "off"
     """``miss`` and ``hit`` where its data class has a cache."""
     cache_entry: str | None = None
-    """Which kept answer was given; `served_pop` and `processed_in` are of who made it then."""
+    """Which kept answer was given; `served_pop` and `processed_in` are of who made it then. Of a
+    judgement: which was judged.
+    """
     cache_similarity: int | None = None
     """Of its question to this one, in parts per million; of the same question 1,000,000."""
     cache_from: str | None = None
-    """The receipt of the request for which it was made."""
+    """The receipt of the request for which it was made; of a judgement, with whose answer it was
+    compared.
+    """
     outcome: Outcome = Outcome.INTERRUPTED
     status: int = 0
     code: str | None = None
@@ -142,7 +146,9 @@ class Receipt(msgspec.Struct, frozen=True):
     personal: str | None = None
     """SHA-256, in hex, of the ciphertext of the personal fields."""
     purpose: Purpose = "request"
-    """A client's request, a line of a batch, or the operator's own question."""
+    """A client's request, a line of a batch, or the operator's own: a probe, or whether two answers
+    of a cache say the same.
+    """
     repeats: str | None = None
     """The receipt of the first request under the same `Idempotency-Key`, where this is another."""
     policy: str | None = None

@@ -13,7 +13,7 @@ from selvedge.fabric.caching import CacheWish
 from selvedge.fabric.preferences import Preferences
 from selvedge.fabric.refusals import Refused
 
-Purpose = Literal["request", "batch", "probe"]
+Purpose = Literal["request", "batch", "probe", "judge"]
 PROBE_TENANT: Final = "selvedge-probe"
 """The operator's own tenant: what its keys ask is a probe, and bills nothing."""
 

@@ -195,6 +195,7 @@ from selvedge.ledger.spending import (
 )
 from selvedge.ledger.usage_rows import (
     GROUPS,
+    UNCOUNTED,
     UsageAsked,
     UsageRow,
     UsageTable,
@@ -234,6 +235,7 @@ __all__ = [
     "SPEND_BY",
     "TRIAL",
     "TTFT_STEP_US",
+    "UNCOUNTED",
     "UNKNOWN_END",
     "YIELDED_END",
     "Adjustment",

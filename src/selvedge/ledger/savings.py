@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from selvedge.fabric import PROBE_TENANT, Outcome, Price, Receipt
+from selvedge.fabric import PROBE_TENANT, Outcome, Price, Receipt, Usage
 from selvedge.ledger.monthly_usage import MonthlyUsage
 from selvedge.ledger.settlement import Sums
 from selvedge.ledger.spending import PPM, cost_ppm
@@ -42,6 +42,11 @@ class Saved(msgspec.Struct, frozen=True):
     latency_us: int
     untimed: int
     """Hits of which nobody knows how long an engine would have taken."""
+    judgements: int = 0
+    """Times that ``model`` was asked whether two answers say the same; nobody is billed."""
+    judge_tokens: int = 0
+    judge_cost_micro_dollars: int | None = 0
+    """What they cost the operator, at the engines asked."""
 
     @property
     def hit_ppm(self) -> int:
@@ -50,7 +55,19 @@ class Saved(msgspec.Struct, frozen=True):
 
 
 class _Group:
-    __slots__ = ("asked", "costs", "hits", "input", "output", "paid", "taken_us", "timed", "would")
+    __slots__ = (
+        "asked",
+        "costs",
+        "hits",
+        "input",
+        "judged",
+        "judgements",
+        "output",
+        "paid",
+        "taken_us",
+        "timed",
+        "would",
+    )
 
     def __init__(self) -> None:
         self.asked = 0
@@ -61,6 +78,8 @@ class _Group:
         self.would = MonthlyUsage()
         self.paid = MonthlyUsage()
         self.costs: dict[str, Sums] = {}
+        self.judged: dict[str, Sums] = {}
+        self.judgements = 0
         self.taken_us = 0
         """By engines, of `timed` answers."""
         self.timed = 0
@@ -75,13 +94,14 @@ class SavingsFold:
 
     def take(self, receipt: Receipt) -> None:
         """One receipt. The operator's own probes, and who had no cache, count for nothing."""
+        if receipt.purpose == "judge":
+            self._take_judgement(receipt)
+            return
         if receipt.cache == "off" or receipt.tenant == PROBE_TENANT:
             return
         if receipt.outcome is not Outcome.COMPLETE or receipt.usage is None:
             return
-        month = day_of(receipt.received_us)[:7]
-        key = (receipt.tenant, receipt.model or UNKNOWN_MODEL, month)
-        group = self._groups.setdefault(key, _Group())
+        group = self._group(receipt)
         group.asked += 1
         took_us = max(0, receipt.ended_us - receipt.received_us)
         if receipt.cache != "hit":
@@ -95,16 +115,19 @@ class SavingsFold:
         group.output += usage.generated
         group.paid.add_receipt(receipt)
         group.would.add_receipt(msgspec.structs.replace(receipt, cache="miss"))
-        place = f"{receipt.served_pop}/{receipt.served_engine}"
-        used = Sums(
-            1,
-            usage.input_uncached,
-            usage.cache_read,
-            usage.cache_write,
-            usage.output,
-            usage.reasoning,
-        )
-        group.costs[place] = group.costs.get(place, Sums()) + used
+        _add(group.costs, receipt, usage)
+
+    def _take_judgement(self, receipt: Receipt) -> None:
+        """Whatever its end: what an engine did of it is paid."""
+        group = self._group(receipt)
+        group.judgements += 1
+        if receipt.usage is not None:
+            _add(group.judged, receipt, receipt.usage)
+
+    def _group(self, receipt: Receipt) -> _Group:
+        month = day_of(receipt.received_us)[:7]
+        key = (receipt.tenant, receipt.model or UNKNOWN_MODEL, month)
+        return self._groups.setdefault(key, _Group())
 
     def rows(self, bill: Biller, costs: Mapping[str, Price]) -> Iterator[Saved]:
         """What was saved, by tenant, model and month. ``costs`` are by ``site/engine``."""
@@ -120,9 +143,12 @@ class SavingsFold:
                 input_tokens=group.input,
                 output_tokens=group.output,
                 micro_dollars=None if would is None or paid is None else would - paid,
-                cost_micro_dollars=_cost(group, costs),
+                cost_micro_dollars=_cost(group.costs, costs),
                 latency_us=latency_us,
                 untimed=untimed,
+                judgements=group.judgements,
+                judge_tokens=sum(map(_tokens, group.judged.values())),
+                judge_cost_micro_dollars=_cost(group.judged, costs),
             )
 
     def _time(self, group: _Group) -> tuple[int, int]:
@@ -138,9 +164,27 @@ class SavingsFold:
         return saved_us, untimed
 
 
-def _cost(group: _Group, costs: Mapping[str, Price]) -> int | None:
+def _add(places: dict[str, Sums], receipt: Receipt, usage: Usage) -> None:
+    """What one answer used, at the engine that made it."""
+    place = f"{receipt.served_pop}/{receipt.served_engine}"
+    used = Sums(
+        1,
+        usage.input_uncached,
+        usage.cache_read,
+        usage.cache_write,
+        usage.output,
+        usage.reasoning,
+    )
+    places[place] = places.get(place, Sums()) + used
+
+
+def _tokens(sums: Sums) -> int:
+    return sums.input_uncached + sums.cache_read + sums.cache_write + sums.output + sums.reasoning
+
+
+def _cost(places: Mapping[str, Sums], costs: Mapping[str, Price]) -> int | None:
     """At the engines that made the answers; None where one's cost is not known."""
-    if not set(group.costs) <= set(costs):
+    if not set(places) <= set(costs):
         return None
-    whole = sum(cost_ppm(costs[place], sums, sums.receipts) for place, sums in group.costs.items())
+    whole = sum(cost_ppm(costs[place], sums, sums.receipts) for place, sums in places.items())
     return whole // PPM

@@ -37,10 +37,13 @@ def _excluded() -> tuple[ServiceRule, ...]:
             "maintenance", "received in an announced maintenance window", "excluded", "announced"
         ),
         ServiceRule(
-            "batch",
-            "a line of a batch",
+            "batch", "a line of a batch", "excluded", "a batch is promised a day, not a moment"
+        ),
+        ServiceRule(
+            "judge",
+            "an engine was asked whether two answers of a cache say the same",
             "excluded",
-            "a batch is promised a day, not a moment",
+            "nobody waited for it",
         ),
         ServiceRule(
             "yielded",
@@ -128,7 +131,7 @@ def _counted() -> tuple[ServiceRule, ...]:
 SERVICE_RULES: Final[Mapping[str, ServiceRule]] = MappingProxyType(
     {rule.name: rule for rule in _excluded() + _counted()}
 )
-"""Every rule, by name. The first three go before how the request ended."""
+"""Every rule, by name. The first four go before how the request ended."""
 
 BY_END: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -188,8 +191,8 @@ def judge(row: UsageRow, windows: Iterable[Maintenance] = ()) -> str:
     """The name of a receipt's rule. Total: every receipt has one."""
     if any(one.holds(row) for one in windows):
         return "maintenance"
-    if row.purpose == "batch":
-        return "batch"
+    if row.purpose in ("batch", "judge"):
+        return row.purpose
     if row.purpose == "probe" and row.ended_as == YIELDED_END:
         return "yielded"
     patient = AFTER_PATIENCE.get(row.ended_as)

@@ -116,6 +116,12 @@ def _of_refusals() -> tuple[Row, ...]:
         ),
         Row("probe", "the operator's own question to an engine", _NONE, "nobody asked to buy it"),
         Row(
+            "judge",
+            "an engine was asked whether two answers of a cache say the same",
+            _NONE,
+            "the operator asked, for the cache's sake",
+        ),
+        Row(
             "attempt_failed",
             "an attempt that another one followed",
             _NONE,
@@ -136,6 +142,8 @@ ROWS: Final[Mapping[str, Row]] = MappingProxyType(
 """Every row, by name. The last two are of attempts, the others of receipts."""
 
 
+_OWN: Final = frozenset({"probe", "judge"})
+"""Purposes of the operator's own; each is its row."""
 BILLING: Final = frozenset(row.name for row in ROWS.values() if row.bills != _NONE)
 """The rows that bill what there is."""
 
@@ -161,8 +169,8 @@ def settle(receipt: Receipt) -> Settlement:
 
 def row_of(receipt: Receipt) -> str:
     """The name of a receipt's row."""
-    if receipt.purpose == "probe":
-        return "probe"
+    if receipt.purpose in _OWN:
+        return receipt.purpose
     after = "after" if _delivered(receipt) else "before"
     match receipt.outcome:
         case Outcome.INTERRUPTED:

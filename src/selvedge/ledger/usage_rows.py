@@ -35,6 +35,8 @@ GROUPS: Final = (
 )
 """What usage can be told by."""
 NONE: Final = "-"
+UNCOUNTED: Final = "judge"
+"""How a receipt settles that is nobody's usage: its tenant did not ask."""
 
 
 class UsageRow(msgspec.Struct, frozen=True):
@@ -114,6 +116,7 @@ class UsageAsked(msgspec.Struct, frozen=True):
         """Whether this row counts."""
         return (
             not row.conflict
+            and row.settled_by != UNCOUNTED
             and self.since_us <= row.received_us < self.until_us
             and self.tenant in (None, row.tenant)
         )

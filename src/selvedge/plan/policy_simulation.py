@@ -63,7 +63,7 @@ class Simulation:
 
     def take(self, receipt: Receipt) -> None:
         """One receipt. The operator's own probes count for nothing."""
-        if receipt.tenant == PROBE_TENANT:
+        if receipt.tenant == PROBE_TENANT or receipt.purpose == "judge":
             return
         was_refused = receipt.code in RESIDENCY
         if receipt.served_pop is None and not was_refused:

@@ -19,6 +19,7 @@ from selvedge.cache import Candidate, Scope, cache_status, why_not_kept
 from selvedge.exchange import (
     ClientLeft,
     FleetView,
+    Judged,
     Kept,
     Recall,
     Recalled,
@@ -28,7 +29,7 @@ from selvedge.exchange import (
 )
 from selvedge.fabric import Head, Price, Receipt, SelvedgeError, Usage
 from selvedge.ledger import cost_of
-from selvedge.pop.cache_way import Desk, Link, Similar, Store
+from selvedge.pop.cache_way import Desk, Judges, Link, Similar, Store
 from selvedge.pop.clock import now_us
 from selvedge.pop.deadlines import Deadline, Deadlines
 from selvedge.pop.downstream import Downstream
@@ -79,8 +80,14 @@ class AnswerCache:
         """Whether the journals are being read for a report: one at a time."""
         self.opening: Callable[[], tuple[Store, Link, Desk]] | None = None
         """How the way is opened once a class has a cache; None: never."""
+        self.judges: Judges | None = None
+        """Who asks models whether answers say the same; None: nobody."""
         self._entropy = Entropy()
         self._counted = dict.fromkeys(_COUNTED, 0)
+
+    def opened_by(self, opening: Callable[[], tuple[Store, Link, Desk]], judges: Judges) -> None:
+        """How the way is opened, and who asks models, from now on."""
+        self.opening, self.judges = opening, judges
 
     def serve(self, *, wanted: bool) -> None:
         """Have the way open while a class of the release has a cache."""
@@ -91,6 +98,8 @@ class AnswerCache:
                 log.error("the cache is not used: %s", error)
                 return
             self._counted = dict.fromkeys(_COUNTED, 0)
+            if self.judges is not None:
+                self.link.judge_by(self.judges)
             self.link.start()
         elif not wanted:
             self.close()
@@ -353,6 +362,9 @@ class Looking:
         else:
             counted.labels("handed").inc()
             scope, rule, asked = recall.scope, recall.rule, recall.asked
+            if recall.admitted is not None and self._cache.judges is not None:
+                judged = Judged(recall.admitted, recall.ask.prefers, receipt.id)
+                self._cache.judges.expects(kept.id, judged)
             self._cache.link.remember(scope, rule, asked, kept, key=recall.key)
         return kept
 

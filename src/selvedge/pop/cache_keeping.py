@@ -48,6 +48,8 @@ class CacheRun(msgspec.Struct, frozen=True, kw_only=True):
     directory: str
     bytes_max: int
     memory_bytes_max: int
+    judge_in_flight_max: int = 0
+    judge_ms_max: int = 10_000
     embedder_url: str | None = None
     embedder_model: str = ""
     embedder_dims: int = 0
@@ -57,7 +59,13 @@ class CacheRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def settings(self) -> CacheSettings:
         """Where it lives, and how much it may take."""
-        return CacheSettings(Path(self.directory), self.bytes_max, self.memory_bytes_max)
+        return CacheSettings(
+            Path(self.directory),
+            self.bytes_max,
+            self.memory_bytes_max,
+            self.judge_in_flight_max,
+            self.judge_ms_max,
+        )
 
 
 def run_of(settings: Settings) -> CacheRun:
@@ -67,6 +75,8 @@ def run_of(settings: Settings) -> CacheRun:
         directory=str(directory),
         bytes_max=settings.cache_bytes_max,
         memory_bytes_max=settings.cache_memory_bytes_max,
+        judge_in_flight_max=settings.cache_judge_in_flight_max,
+        judge_ms_max=settings.cache_judge_ms_max,
         embedder_url=settings.cache_embedder_url,
         embedder_model=settings.cache_embedder_model or "",
         embedder_dims=settings.cache_embedder_dims,

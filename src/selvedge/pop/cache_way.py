@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from selvedge.adapters import KeptAnswer, Purge
+from selvedge.adapters import AskJudge, KeptAnswer, Purge, SayJudged
 from selvedge.cache import Asked, Scope
+from selvedge.exchange import Judged
 from selvedge.fabric import CacheRule
 
 
@@ -39,12 +40,28 @@ class Counts(Protocol):
     dropped: int
 
 
+class Judges(Protocol):
+    """Asks models for the cache process, each for whoever an answer was given to."""
+
+    def expects(self, answer: str, judged: Judged) -> None:
+        """An answer was handed over, of this request."""
+
+    def begin(self, asked: AskJudge, tell: Callable[[SayJudged], None]) -> None:
+        """Ask; ``tell`` hears what came of it, once."""
+
+    def forsake(self) -> None:
+        """Nobody waits for what runs."""
+
+
 class Link(Protocol):
     """The way to the cache process."""
 
     @property
     def counts(self) -> Counts:
         """What came of it all."""
+
+    def judge_by(self, judge: Judges) -> None:
+        """Have models asked by it."""
 
     def start(self) -> None:
         """Connect, and keep connected."""

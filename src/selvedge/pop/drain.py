@@ -29,6 +29,8 @@ async def drain(
 ) -> None:
     """From the signal to the last connection. ``leaves`` is called when no door is open."""
     state.draining = True
+    if state.cache.judges is not None:
+        state.cache.judges.forsake()
     for door in doors:
         door.retiring = True
     if settings.drain_notice_ms:

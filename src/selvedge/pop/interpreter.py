@@ -97,6 +97,8 @@ class Interpreter:
         self._to_keep = False
         self._abroad: Abroad | None = None
         self._done = False
+        self.is_clients = True
+        """Metrics of requests count it; a judgement has a count of its own."""
 
     def run(self, story: Story) -> None:
         """Carry out the story's commands until it ends, then send its ending."""
@@ -438,7 +440,8 @@ class Interpreter:
     def _record(self, command: Record) -> None:
         def recorded(error: StoreFailed | None) -> None:
             if error is None:
-                self._state.metrics.recorded(command.receipt)
+                if self.is_clients:
+                    self._state.metrics.recorded(command.receipt)
                 self._spent = self._claim is not None and spends(command.receipt)
                 if self._to_keep and self._looking is not None and self._relaying is not None:
                     self._looking.keep(

@@ -32,6 +32,16 @@ CONNECTION_CODES: Final = (
 )
 NO_FAULT: Final = "none"
 HOWS: Final = ("exact", "shared", "similar", "engine")
+JUDGED: Final = (
+    "answered",
+    "busy",
+    "no_engine",
+    "unknown",
+    "stopping",
+    "failed",
+    "late",
+    "forsaken",
+)
 TOKEN_KINDS: Final = ("input_uncached", "cache_read", "generated")
 
 
@@ -366,6 +376,14 @@ class CacheCounters:
             ("ending",),
             [(one,) for one in ("handed", "dropped", "unfit", "large", "broken", "down")],
         )
+        self.judgements = Counters(
+            row,
+            "selvedge_cache_judgements",
+            "Questions to a model whether two answers say the same, by how they ended; `answered` "
+            "and `failed`, `late`, `forsaken` have receipts, the others were not asked.",
+            ("ending",),
+            [(one,) for one in JUDGED],
+        )
         self.tokens_saved = Counter(
             row, "selvedge_cache_tokens_saved", "Tokens of kept answers that were given again."
         )
@@ -375,6 +393,7 @@ class CacheCounters:
         yield self.answers.collect()
         yield self.similar.collect()
         yield self.kept.collect()
+        yield self.judgements.collect()
         yield self.tokens_saved.collect()
 
 

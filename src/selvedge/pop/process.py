@@ -50,6 +50,7 @@ from selvedge.pop.clock import now_us
 from selvedge.pop.drain import drain
 from selvedge.pop.hearing import Hearing
 from selvedge.pop.http_server import Server, start_server
+from selvedge.pop.judging import Judging
 from selvedge.pop.key_watch import KeyWatch
 from selvedge.pop.lease_client import LeaseClient
 from selvedge.pop.limits import allow_files, client_settings, server_settings
@@ -206,7 +207,7 @@ async def run_pop(
         state = PopState(settings, book, client, environment, worker.shared, part=share)
         state.tickets = worker.tickets(now_us())
         state.answered = worker.answered() or state.answered
-        state.cache.opening = functools.partial(open_cache, settings)
+        state.cache.opened_by(functools.partial(open_cache, settings), Judging(state))
         keeper = ReleaseKeeper(state, _store(settings), settings)
         keeper.load()
         tls = open_client_tls(settings, state.metrics.tls)

@@ -146,6 +146,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         Meta(ge=2**20),
         _help("Bytes that the cache's process holds of indexes; the bundled encoder takes 150 MB."),
     ] = 2**29
+    cache_judge_in_flight_max: Annotated[
+        int, Meta(ge=0), _help("Judgements by a model (`judge: engine:MODEL`) at once; 0: none.")
+    ] = 2
+    cache_judge_ms_max: Annotated[
+        Count, _help("Longest time of one such question to the model, in ms.")
+    ] = 10_000
     cache_embedder_url: Annotated[
         str | None,
         _help(

@@ -30,7 +30,13 @@ from selvedge.wire.forwarded import (
 )
 from selvedge.wire.http1 import EndOfInput, RequestReader, ResponseReader
 from selvedge.wire.http1_body import BodyPart, EndOfMessage
-from selvedge.wire.http1_head import HeadLimits, ProtocolViolation, RequestHead, ResponseHead
+from selvedge.wire.http1_head import (
+    Headers,
+    HeadLimits,
+    ProtocolViolation,
+    RequestHead,
+    ResponseHead,
+)
 from selvedge.wire.http1_render import (
     CONTINUE,
     LAST_CHUNK,
@@ -89,6 +95,7 @@ __all__ = [
     "ForwardedHeader",
     "HeadLimits",
     "HeaderPair",
+    "Headers",
     "ImageUrls",
     "Limits",
     "Network",

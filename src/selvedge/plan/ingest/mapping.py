@@ -87,6 +87,10 @@ class Mapping(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     delimiter: str = ","
     decimal: str = "."
     metrics: list[Metric] = []
+    fields: list[str | int] = []
+    """Columns of a log whose lines have no header, in order."""
+    sampling: int = 1
+    """Of how many packets or requests one was seen, where flows and logs do not say."""
 
 
 def read_mapping(path: Path) -> Mapping:
@@ -117,6 +121,8 @@ def _check_table(path: Path, found: Mapping) -> None:
         raise BadPlan(f"{path}: time.marks {found.time.marks!r} is neither start nor end.")
     if found.time.zone and found.time.zone not in zoneinfo.available_timezones():
         raise BadPlan(f"{path}: time.zone {found.time.zone!r} is no IANA zone, as Europe/Berlin.")
+    if found.sampling < 1:
+        raise BadPlan(f"{path}: sampling {found.sampling} is below 1; of how many was one seen?")
     if len(found.delimiter) != 1 or len(found.decimal) != 1:
         raise BadPlan(f"{path}: delimiter and decimal are one character each.")
     if found.pop.column and found.pop.value:

@@ -1,0 +1,120 @@
+"""``selvedge plan retrofit``: where GPUs go next, with a bound that says how good the choice is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from selvedge.cli.retrofit_words import show
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def _asked(command: F) -> F:
+    """Who asks, and how far it is."""
+    for option in (
+        click.option("--demand", type=_FILE, help="CSV: ingress, zone, requests_per_s (peak)."),
+        click.option("--adoption", type=float, default=0.001, show_default=True,
+                     help="Share of people who ask, without --demand."),
+        click.option("--requests-per-day", type=float, default=10.0, show_default=True,
+                     help="Of each of them."),
+        click.option("--resident", multiple=True, metavar="ZONE=SHARE",
+                     help="Share of a zone's demand that must be served in it: DE=0.3, eea=0.5."),
+        click.option("--rtt", type=_FILE, help="CSV: from, to, rtt_ms. Measured pairs override."),
+        click.option("--path-inflation", type=float, default=1.6, show_default=True,
+                     help="Fibre path over the great circle, where nothing is measured."),
+        click.option("--last-mile-ms", type=float, default=5.0, show_default=True,
+                     help="Between users and their ingress."),
+        click.option("--prompt-tokens", type=int, default=1000, show_default=True),
+        click.option("--output-tokens", type=int, default=250, show_default=True),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _ruled(command: F) -> F:
+    """What may be installed, and what must hold."""
+    for option in (
+        click.option("--server", default="l4-1u", show_default=True,
+                     help="What is installed; a row of the table of servers."),
+        click.option("--servers", type=int, default=1, show_default=True,
+                     help="At each new site, where there is room."),
+        click.option("--server-table", type=_FILE, help="Your own table, in the package's form."),
+        click.option("--assume-room", is_flag=True,
+                     help="Take limits that the fleet file does not give for met."),
+        click.option("--budget-usd", type=float, help="For all new sites."),
+        click.option("--site-usd", type=float, default=0.0, show_default=True,
+                     help="What a new site costs beside its servers."),
+        click.option("--minimum", multiple=True, metavar="PLACE=SITES",
+                     help="Open sites that a place must have at least: DE=2, eea=3."),
+        click.option("--survive-ms", type=float,
+                     help="Two sites within this round trip, so that one may be lost."),
+        click.option("--survive-share", type=float, default=0.9, show_default=True,
+                     help="Of demand, held by the busiest ingresses, for which that must hold."),
+        click.option("--capacity", is_flag=True,
+                     help="Open sites must have room for all demand, in each zone."),
+        click.option("--objective", type=click.Choice(["ttft", "near", "cost"]), default="ttft",
+                     show_default=True, help="Mean time, share within --near-ms, or least cost."),
+        click.option("--near-ms", type=float, default=20.0, show_default=True),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _answered(command: F) -> F:
+    """What is shown, and how long it may take."""
+    for option in (
+        click.option("--front", metavar="K,K,...", help="Numbers of new sites to compare."),
+        click.option("--per-quarter", type=int, default=20, show_default=True,
+                     help="Sites that can be installed in a quarter."),
+        click.option("--start", default="2027Q1", show_default=True, help="Its first quarter."),
+        click.option("--actual", type=_FILE,
+                     help="CSV: pop, installed, not_before. What became of the plan."),
+        click.option("--plan", "planned", type=_FILE,
+                     help="The --json of an earlier answer, to hold --actual against."),
+        click.option("--sim/--no-sim", default=True, show_default=True,
+                     help="Judge the choices in the simulator: some minutes."),
+        click.option("--seconds", type=float, default=60.0, show_default=True,
+                     help="For the search and its proof."),
+        click.option("--gap", type=float, default=0.0001, show_default=True,
+                     help="At which the proof may stop, as a part of the bound."),
+        click.option("--certificate", type=_FILE, help="Write the proof here."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--fleet", type=_FILE, required=True, help="The fleet file: a row for each PoP.")
+@click.option("--sites", type=int, required=True, help="New sites, at most.")
+@_asked
+@_ruled
+@_answered
+def retrofit(**options: object) -> None:
+    """Choose the next sites for GPUs, and prove how good the choice is.
+
+    Sites that have GPUs stay. The answer comes with a bound that no choice can beat, a programme by
+    quarters, and what rules of thumb would have come to.
+    """
+    from selvedge.plan.placement import Order, answer
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    is_shown = sys.stderr.isatty()
+    with Progress(*columns, console=console, transient=True, disable=not is_shown) as progress:
+        task = progress.add_task("reading")
+        order = msgspec.convert(options, Order)
+        report = answer(order, lambda words: progress.update(task, description=words))
+    if order.as_json:
+        click.echo(msgspec.json.encode(report).decode())
+    else:
+        show(msgspec.to_builtins(report))

@@ -1,0 +1,184 @@
+"""Lines to amounts: one row for each PoP and five minutes of a block, bad lines named.
+
+A flow that runs over several intervals is shared out among them by time; not a byte is lost or
+made by that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from selvedge.plan.history import STEP_S, Finding, Flag
+from selvedge.plan.ingest.logs_cells import Column, as_count, as_ms, date_time_ms
+from selvedge.plan.ingest.logs_lines import Account
+from selvedge.plan.ingest.reading import BYTES, Batch, Kind, SourceFile
+
+STEP_MS: Final = STEP_S * 1000
+FLOW_MS_MAX: Final = 86_400_000
+"""The longest flow that is believed: routers cut them after minutes."""
+_NOT_READ: Final = "no line of this log"
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Lines of a block, column by column, as they stand there.
+
+    By role: `pop`, and `at` or `date` and `time`; any of `until`, `out_bytes`, `in_bytes`,
+    `is_out` (true: the bytes of `out_bytes` are sent; false: received), `scale`.
+    """
+
+    columns: Mapping[str, Column]
+    lines: Sequence[int] | npt.NDArray[np.int64]
+    """Line of each row."""
+    bad: Sequence[int] = ()
+    """Lines that could not be taken apart."""
+    place: str = ""
+    """Instead of lines: the row group."""
+
+
+def add_up(cells: Cells, account: Account, read_rows: int) -> Iterator[Batch | Finding]:
+    """A batch of the block's amounts, if it has one, and findings of its bad lines."""
+    lines = np.asarray(cells.lines, np.int64)
+    bad = set(cells.bad)
+    at = _moments(cells.columns)
+    pops = cells.columns["pop"]
+    good = np.ones(len(lines), np.bool_)
+    for known in (at.is_valid(), _named(pops)):
+        good &= known.to_numpy(zero_copy_only=False)
+    until = as_ms(cells.columns["until"]) if "until" in cells.columns else None
+    amounts: dict[str, npt.NDArray[np.int64]] = {}
+    below = np.zeros(len(lines), np.bool_)
+    for name in BYTES:
+        if name in cells.columns:
+            number, wrong = as_count(cells.columns[name])
+            good &= ~wrong.to_numpy(zero_copy_only=False)
+            amounts[name] = number.fill_null(0).to_numpy()
+            below |= amounts[name] < 0
+    bad.update(lines[~good].tolist())
+    yield from account.tell("unreadable", _NOT_READ, sorted(bad))
+    yield from account.tell("negative", "bytes below 0", lines[good & below])
+    good &= ~below
+    if good.any():
+        rows = _Rows(pops, at.fill_null(0).to_numpy(), amounts, good)
+        columns = dict(cells.columns)
+        if "scale" not in columns and (sampling := _sampling(account.source)) != 1:
+            columns["scale"] = pa.array(np.full(len(lines), float(sampling)))
+        table = rows.added(columns, until)
+        yield Batch(Kind.AMOUNT, table, read_rows=read_rows, place=cells.place)
+
+
+def _sampling(source: SourceFile) -> int:
+    return source.mapping.sampling if source.mapping else 1
+
+
+def _moments(columns: Mapping[str, Column]) -> pa.Array:
+    if "at" in columns:
+        return as_ms(columns["at"])
+    return date_time_ms(columns["date"], columns["time"])
+
+
+def _named(pops: Column) -> pa.Array:
+    if isinstance(pops, pa.ChunkedArray):
+        pops = pops.combine_chunks()
+    text = pops.cast(pa.string())
+    known = pc.and_(pc.not_equal(text, ""), pc.not_equal(text, "-"))
+    return pc.fill_null(known, False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    pops: Column
+    at_ms: npt.NDArray[np.int64]
+    amounts: Mapping[str, npt.NDArray[np.int64]]
+    good: npt.NDArray[np.bool_]
+
+    def added(self, columns: Mapping[str, Column], until: pa.Array | None) -> pa.Table:
+        good = self.good
+        words = self.pops.filter(pa.array(good))
+        if isinstance(words, pa.ChunkedArray):
+            words = words.combine_chunks()
+        if not pa.types.is_dictionary(words.type):
+            words = words.cast(pa.string()).dictionary_encode()
+        codes = words.indices.to_numpy().astype(np.int64)
+        amounts = {name: amount[good] for name, amount in self.amounts.items()}
+        flags = np.zeros(len(codes), np.uint8)
+        if "scale" in columns:
+            scale = np.asarray(columns["scale"])[good]
+            amounts = {name: np.rint(one * scale).astype(np.int64) for name, one in amounts.items()}
+            flags[scale != 1] = Flag.SAMPLED
+        if "is_out" in columns:
+            is_out = np.asarray(columns["is_out"])[good]
+            whole = amounts["out_bytes"]
+            amounts = {"out_bytes": whole * is_out, "in_bytes": whole * ~is_out}
+        slots = self.at_ms[good] // STEP_MS
+        if until is not None:
+            ends = until.fill_null(0).to_numpy()[good]
+            at = self.at_ms[good]
+            codes, flags, slots, amounts = _shared((codes, flags), (at, ends), amounts)
+        return _summed(words.dictionary, (codes, slots, flags), amounts)
+
+
+def _shared(
+    rows: tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]],
+    span: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    amounts: Mapping[str, npt.NDArray[np.int64]],
+) -> tuple[
+    npt.NDArray[np.int64],
+    npt.NDArray[np.uint8],
+    npt.NDArray[np.int64],
+    dict[str, npt.NDArray[np.int64]],
+]:
+    """Flows cut at the edges of intervals: of each, what had flowed until then, step by step."""
+    codes, flags = rows
+    at, ends = span
+    ends = np.clip(ends, at, at + FLOW_MS_MAX)
+    first = at // STEP_MS
+    last = np.maximum(ends - 1, at) // STEP_MS
+    pieces = last - first + 1
+    flow = np.repeat(np.arange(len(at)), pieces)
+    begins = np.cumsum(pieces) - pieces
+    slots = first[flow] + np.arange(len(flow)) - begins[flow]
+    length = np.maximum(ends - at, 1)[flow]
+    passed = np.minimum((slots + 1) * STEP_MS - at[flow], length)
+    found = {}
+    for name, whole in amounts.items():
+        # A share of a float is exact below 2^53; the last piece takes what is left, whole.
+        until_then = np.floor(whole[flow] * (passed / length)).astype(np.int64)
+        until_then[begins + pieces - 1] = whole
+        before = np.zeros(len(flow), np.int64)
+        before[1:] = until_then[:-1]
+        before[begins] = 0
+        found[name] = until_then - before
+    return codes[flow], flags[flow], slots, found
+
+
+def _summed(
+    names: pa.Array,
+    keys: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]],
+    amounts: Mapping[str, npt.NDArray[np.int64]],
+) -> pa.Table:
+    codes, slots, flags = keys
+    low = int(slots.min())
+    span = int(slots.max()) - low + 1
+    key = codes * span + (slots - low)
+    unique, place = np.unique(key, return_inverse=True)
+    columns: dict[str, pa.Array] = {
+        "pop": pa.DictionaryArray.from_arrays(pa.array(unique // span, pa.int32()), names),
+        "at_ms": pa.array((unique % span + low) * STEP_MS),
+    }
+    for name, amount in amounts.items():
+        total = np.zeros(len(unique), np.uint64)
+        np.add.at(total, place, amount.astype(np.uint64))
+        columns[name] = pa.array(total)
+    if flags.any():
+        marked = np.zeros(len(unique), np.uint8)
+        np.bitwise_or.at(marked, place, flags)
+        columns["flags"] = pa.array(marked)
+    return pa.table(columns)

@@ -1,0 +1,255 @@
+"""The pages of a utilisation report: what each shows, and of which rows.
+
+`Pages` reads a report's tables once and groups them by level and name; a page is a dictionary that
+the template fills in. Nothing is computed here that a table does not say, but counts and sorting.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from math import sqrt
+from typing import Any, Final
+
+from selvedge.fabric import GROUPS
+from selvedge.plan.history import MEANINGS
+from selvedge.plan.pages.charts import Band, bars, heat_map, histogram, legend, lines
+from selvedge.plan.pages.colours import spread, step_of
+from selvedge.plan.pages.maps import Dot, borders_source, country_name, region_map, world_map
+from selvedge.plan.pages.words import bits, day, month_name, saved, short_day
+from selvedge.plan.utilisation import FLEET, TABLES, Utilisation
+
+Row = dict[str, Any]  # a cell is text, a number or None
+_DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_HOURS: Final = [f"{hour}:00" if hour % 3 == 0 else "" for hour in range(24)]
+_DOT_MIN, _DOT_MAX = 1.6, 8.0
+_SHOWN: Final = 25
+"""PoPs in the table of a jurisdiction's page; the rest is in the table that can be saved."""
+_FINDINGS: Final = 6
+"""Of each kind, on the page."""
+_NO_GROUP: Final = dict.fromkeys(TABLES["groups"].names)
+_NO_TOGETHER: Final = dict.fromkeys(TABLES["together"].names)
+_SAVED: Final = (
+    *("pops", "groups", "months", "hours_of_week", "utc_hours", "together", "seasonality"),
+    *("forecasts", "backtests", "findings"),
+)
+
+
+class Pages:
+    """The report, arranged for reading."""
+
+    def __init__(self, result: Utilisation) -> None:
+        self.result = result
+        self.pops = result.rows("pops")
+        self._rows = {name: result.rows(name) for name in TABLES if name not in ("hourly", "pops")}
+        self._groups = {(row["level"], row["name"]): row for row in self._rows["groups"]}
+        self._by: dict[str, dict[tuple[str, str], list[Row]]] = {}
+        for name, rows in self._rows.items():
+            found = self._by[name] = defaultdict(list)
+            for row in rows:
+                if "level" in row:
+                    found[row["level"], row["name"]].append(row)
+        self._bounds = spread([row["headroom_95"] for row in self.pops])
+        most = [row["capacity_bps"] for row in self.pops if row["capacity_bps"]]
+        self._largest = max(most, default=1.0)
+
+    def of(self, table: str, level: str, name: str) -> list[Row]:
+        """A table's rows of one group."""
+        return self._by[table].get((level, name), [])
+
+    def whole(self) -> Row:
+        """The first page: the fleet."""
+        bounds = self._bounds
+        dots = [self._dot(row) for row in self.pops if row["lat"] is not None]
+        free = [row["headroom_95"] for row in self.pops]
+        classes, words = histogram(free)
+        return {
+            "facts": self.result.facts,
+            "from_day": day(self.result.facts.from_s),
+            "until_day": day(max(self.result.facts.from_s, self.result.facts.until_s - 1)),
+            "fleet": self._groups.get(("fleet", FLEET), _NO_GROUP),
+            "together": next(iter(self.of("together", "fleet", FLEET)), None),
+            "map": world_map(dots) if dots else None,
+            "unplaced": len(self.pops) - len(dots),
+            "legend": legend(*bounds, "free in 95 of 100 intervals; a larger dot can carry more"),
+            "bars": bars(classes, words, "free in 95 of 100 intervals: how many PoPs"),
+            "binding": self._binding(),
+            "week": self._week("fleet", FLEET),
+            "night": self._night(),
+            "months": self._months("fleet", FLEET),
+            "expected": self._expected("fleet", FLEET),
+            "backtests": self._scores(),
+            "laws": self._laws(),
+            "faults": self._faults(),
+            "saved": self._saved(),
+            "borders": borders_source(),
+        }
+
+    def page(self, law: str) -> Row:
+        """One jurisdiction."""
+        own = [row for row in self.pops if row["jurisdiction"] == law]
+        placed = [row for row in own if row["lat"] is not None]
+        lit = {row["country"] for row in own} | (GROUPS["EEA"] if law == "eea" else set())
+        dots = [self._dot(row, larger=1.6) for row in placed]
+        own.sort(key=lambda row: (-(row["headroom_95"] or 0.0), row["pop"]))
+        return {
+            "law": law,
+            "name": title_of(law),
+            "group": self._groups.get(("jurisdiction", law), _NO_GROUP),
+            "together": next(iter(self.of("together", "jurisdiction", law)), None),
+            "map": region_map(dots, lit, 520, 360) if dots else None,
+            "week": self._week("jurisdiction", law, width=520, cell=26),
+            "months": self._months("jurisdiction", law),
+            "expected": self._expected("jurisdiction", law),
+            "pops": own[:_SHOWN],
+            "more": max(0, len(own) - _SHOWN),
+            "faults": self._faults_of({row["pop"] for row in own}),
+        }
+
+    def law_names(self) -> list[str]:
+        """Jurisdictions, the one with the most PoPs first."""
+        return [row["name"] for row in self._laws()]
+
+    def _dot(self, row: Row, larger: float = 1.0) -> Dot:
+        share = sqrt((row["capacity_bps"] or 0.0) / self._largest)
+        free = row["headroom_95"]
+        words = f"{row['pop']}, {row['metro'] or row['country']}: "
+        words += "nothing known" if free is None else f"{free:.0%} free in 95 of 100 intervals"
+        words += f", {bits(row['capacity_bps'])}"
+        radius = (_DOT_MIN + (_DOT_MAX - _DOT_MIN) * share) * larger
+        return Dot(row["lon"], row["lat"], radius, step_of(free, *self._bounds), words)
+
+    def _week(self, level: str, name: str, *, width: float = 1060, cell: float = 22) -> Row | None:
+        hours: list[float | None] = [None] * 168
+        for row in self.of("hours_of_week", level, name):
+            hours[row["hour"]] = row["mean_use"]
+        if all(value is None for value in hours):
+            return None
+        bounds = spread(hours)
+        days = {day: hours[24 * at : 24 * at + 24] for at, day in enumerate(_DAYS)}
+        told = width > 1000.0
+        drawn = heat_map(days, _HOURS, bounds, width=width, cell=cell, told=told)
+        return {"map": drawn, "legend": legend(*bounds, "of capacity in use, mean, local time")}
+
+    def _night(self) -> Row | None:
+        """Follow the night: what is free by UTC hour, a row a jurisdiction."""
+        rows: dict[str, list[float | None]] = {}
+        for law in [*(row["name"] for row in self._laws()[:24]), None]:
+            level, name = ("fleet", FLEET) if law is None else ("jurisdiction", law)
+            hours: list[float | None] = [None] * 24
+            for row in self.of("utc_hours", level, name):
+                hours[row["hour_utc"]] = row["free_share_95"]
+            if any(value is not None for value in hours):
+                rows["all of them" if law is None else title_of(law, short=True)] = hours
+        if not rows:
+            return None
+        bounds = spread([value for hours in rows.values() for value in hours])
+        drawn = heat_map(rows, _HOURS, bounds, cell=17, left=150)
+        return {"map": drawn, "legend": legend(*bounds, "free in 95 of 100 intervals of that hour")}
+
+    def _months(self, level: str, name: str) -> Any:
+        rows = sorted(self.of("months", level, name), key=lambda row: row["month"])
+        if not rows:
+            return None
+        ticks = [
+            (float(at), month_name(row["month"]))
+            for at, row in enumerate(rows)
+            if at % max(1, len(rows) // 8) == 0
+        ]
+        seen = {
+            words: [
+                (float(at), row[column]) for at, row in enumerate(rows) if row[column] is not None
+            ]
+            for words, column in (("billed (p95)", "p95_bps"), ("mean", "mean_bps"))
+        }
+        return lines({words: line for words, line in seen.items() if line}, ticks)
+
+    def _expected(self, level: str, name: str) -> Any:
+        """The next day and the next quarter, each with its interval; None where not forecast."""
+        found = {}
+        for horizon in ("day", "quarter"):
+            rows = [
+                row
+                for row in self.of("forecasts", level, name)
+                if row["horizon"] == horizon and row["p50_use"] is not None
+            ]
+            rows.sort(key=lambda row: row["from_s"])
+            if len(rows) > 1:
+                found[horizon] = _fan(rows, horizon)
+        return found or None
+
+    def _scores(self) -> list[Row]:
+        rows = self._rows["backtests"]
+        return [row for row in rows if row["level"] in ("fleet", "jurisdiction")][:12]
+
+    def _laws(self) -> list[Row]:
+        found = []
+        for (level, name), row in self._groups.items():
+            if level == "jurisdiction":
+                together = next(iter(self.of("together", level, name)), _NO_TOGETHER)
+                found.append({**row, "together": together, "title": title_of(name)})
+        return sorted(found, key=lambda row: (-row["pops"], row["name"]))
+
+    def _binding(self) -> list[tuple[str, int]]:
+        counts: dict[str, int] = defaultdict(int)
+        for row in self.pops:
+            counts[row["binding_95"] or "nothing measured"] += 1
+        return sorted(counts.items(), key=lambda pair: -pair[1])
+
+    def _faults(self) -> list[Row]:
+        by_kind: dict[str, list[Row]] = defaultdict(list)
+        for row in self._rows["findings"]:
+            by_kind[row["kind"]].append(row)
+        counts = sorted(self._rows["finding_counts"], key=lambda row: -row["count"])
+        return [
+            {**row, "meaning": MEANINGS.get(row["kind"], ""), "first": first[:_FINDINGS]}
+            for row in counts
+            for first in [sorted(by_kind[row["kind"]], key=lambda one: -one["count"])]
+        ]
+
+    def _faults_of(self, pops: set[str]) -> list[tuple[str, int, int]]:
+        found: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for row in self._rows["findings"]:
+            if row["pop"] in pops:
+                found[row["kind"]][0] += 1
+                found[row["kind"]][1] += row["count"]
+        return sorted((kind, *numbers) for kind, numbers in found.items())  # type: ignore[misc]
+
+    def _saved(self) -> list[Row]:
+        tables = []
+        for name in _SAVED:
+            rows = self.pops if name == "pops" else self._rows[name]
+            if name in ("hours_of_week", "months", "forecasts", "backtests", "seasonality"):
+                rows = [row for row in rows if row["level"] != "pop"]
+            if rows:
+                address = saved(TABLES[name].names, rows)
+                tables.append({"name": name, "rows": len(rows), "address": address})
+        return tables
+
+
+def title_of(law: str, *, short: bool = False) -> str:
+    """A jurisdiction's name for a heading."""
+    if law == "eea":
+        return "EEA" if short else "European Economic Area"
+    return country_name(law)
+
+
+def _fan(rows: Sequence[Row], horizon: str) -> Any:
+    unit = "use" if rows[0]["p50_bps"] is None else "bps"
+    band: list[Band] = [
+        (float(row["from_s"]), row[f"p05_{unit}"], row[f"p50_{unit}"], row[f"p95_{unit}"])
+        for row in rows
+    ]
+    every = max(1, len(rows) // 4)
+    ticks = [
+        (
+            float(row["from_s"]),
+            short_day(row["from_s"]) if horizon != "day" else _clock(row["from_s"]),
+        )
+        for row in rows[::every]
+    ]
+    return lines({}, ticks, band=band, width=520, height=200, right=20)
+
+
+def _clock(at_s: int) -> str:
+    return f"{at_s // 3600 % 24:02d}:00 UTC"

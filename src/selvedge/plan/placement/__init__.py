@@ -1,0 +1,82 @@
+"""Where GPUs go next: sites for them, with a bound that says how good the choice is."""
+
+from selvedge.plan.placement.answering import Order, Report, answer
+from selvedge.plan.placement.certificate import Certificate, Verdict, load_certificate, verify
+from selvedge.plan.placement.comparison import Choice, choice, rules_of_thumb
+from selvedge.plan.placement.demand import Demand, demand_by_population, read_demand
+from selvedge.plan.placement.instance import Median, Row, make_median
+from selvedge.plan.placement.judging import Judged, Trial, judge
+from selvedge.plan.placement.measures import Measures, measure
+from selvedge.plan.placement.median import Answer, Effort, Tell, say_nothing
+from selvedge.plan.placement.orlib import read_pmed
+from selvedge.plan.placement.programme import (
+    Actual,
+    Step,
+    Tracked,
+    make_programme,
+    read_actual,
+    track,
+)
+from selvedge.plan.placement.question import Question, Wishes, make_question
+from selvedge.plan.placement.retrofit import Retrofit, retrofit
+from selvedge.plan.placement.round_trips import (
+    INFLATION_BAND,
+    Measured,
+    broken_triangles,
+    distances_km,
+    model_ms,
+    override,
+)
+from selvedge.plan.placement.servers import Asked, Server, find_server, read_servers
+from selvedge.plan.placement.solving import solve
+
+__all__ = [
+    "INFLATION_BAND",
+    "Actual",
+    "Answer",
+    "Asked",
+    "Certificate",
+    "Choice",
+    "Demand",
+    "Effort",
+    "Judged",
+    "Measured",
+    "Measures",
+    "Median",
+    "Order",
+    "Question",
+    "Report",
+    "Retrofit",
+    "Row",
+    "Server",
+    "Step",
+    "Tell",
+    "Tracked",
+    "Trial",
+    "Verdict",
+    "Wishes",
+    "answer",
+    "broken_triangles",
+    "choice",
+    "demand_by_population",
+    "distances_km",
+    "find_server",
+    "judge",
+    "load_certificate",
+    "make_median",
+    "make_programme",
+    "make_question",
+    "measure",
+    "model_ms",
+    "override",
+    "read_actual",
+    "read_demand",
+    "read_pmed",
+    "read_servers",
+    "retrofit",
+    "rules_of_thumb",
+    "say_nothing",
+    "solve",
+    "track",
+    "verify",
+]

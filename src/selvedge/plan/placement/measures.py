@@ -1,0 +1,128 @@
+"""What a choice of sites comes to, beside the objective that chose it."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from selvedge.plan.placement.neighbours import Flags, Floats
+from selvedge.plan.placement.question import Question
+
+_YEAR_S = 365 * 86_400.0
+
+
+class Measures(msgspec.Struct, frozen=True, kw_only=True):
+    """Times are weighted by requests; every row of demand goes to its nearest allowed site.
+
+    Demand that no open site may serve counts in `unserved_share` and nowhere else.
+    """
+
+    sites: int
+    new_sites: int
+    ttft_ms_mean: float
+    """Round trip from the user, last mile included, and an idle engine's time for the prompt."""
+    rtt_ms_mean: float
+    rtt_ms_p95: float
+    unserved_share: float
+    near_share: float
+    """Of demand, the share within the near limit."""
+    usd: float
+    """What the new sites cost."""
+    usd_per_year: float
+    usd_per_mtoken: float
+    """Of a year's cost, by million tokens written at the mean demand (half the peak)."""
+    busiest_load: float
+    """Demand at the busiest site over what it is planned to serve; above 1 it overflows."""
+    capacity_share: float
+    """All demand over all planned capacity."""
+    backup_ms_mean: float
+    """Round trip to the second nearest allowed site; a client without one is left out."""
+    backup_none_share: float
+    """Of demand, the share that has no second allowed site."""
+    worst_loss: str
+    """The site whose loss lengthens the mean the most."""
+    worst_loss_ms: float
+    """By how much, over demand that still has a site."""
+    worst_loss_overload: float
+    """After the loss of any one site, the largest load of another; above 1 it overflows."""
+
+
+def measure(question: Question, is_open: Flags) -> Measures:
+    """All of it, for a choice with one site at least."""
+    sites = np.flatnonzero(is_open)
+    trips = question.trips_ms[:, sites]
+    served = np.isfinite(trips).any(axis=1)
+    trips, weights = trips[served], question.demand.requests_per_s[served]
+    total = question.demand.total
+    first, second, near, backup = _nearest(trips + question.wishes.last_mile_ms)
+    load = np.bincount(first, weights, len(sites))
+    room = question.capacity[sites]
+    new = is_open & ~question.existing
+    yearly = float(question.usd_per_year[is_open].sum())
+    tokens = weights.sum() / 2 * _YEAR_S * question.wishes.asked.output_tokens / 1e6
+    has_backup = np.isfinite(backup)
+    loss = _losses((first, second), (near, backup), weights, (np.asarray(load, np.float64), room))
+    worst = int(np.argmax(loss[0]))
+    return Measures(
+        sites=len(sites),
+        new_sites=int(new.sum()),
+        ttft_ms_mean=_mean(near, weights) + question.service_ms,
+        rtt_ms_mean=_mean(near, weights),
+        rtt_ms_p95=_quantile(near, weights, 0.95),
+        unserved_share=1.0 - float(weights.sum()) / total,
+        near_share=float(weights[near <= question.wishes.near_ms].sum()) / total,
+        usd=float(question.prices_usd[new].sum()),
+        usd_per_year=yearly,
+        usd_per_mtoken=float(yearly / tokens) if tokens > 0 else 0.0,
+        busiest_load=float((load / room).max()),
+        capacity_share=float(weights.sum() / room.sum()),
+        backup_ms_mean=_mean(backup[has_backup], weights[has_backup]),
+        backup_none_share=float(weights[~has_backup].sum()) / total,
+        worst_loss=question.sites[sites[worst]].pop,
+        worst_loss_ms=float(loss[0][worst]),
+        worst_loss_overload=float(loss[1].max()),
+    )
+
+
+def _nearest(
+    trips: Floats,
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats, Floats]:
+    rows = np.arange(len(trips))
+    first = np.argmin(trips, axis=1)
+    near = np.asarray(trips[rows, first])
+    rest = trips.copy()
+    rest[rows, first] = np.inf
+    second = np.argmin(rest, axis=1)
+    return first, second, near, np.asarray(rest[rows, second])
+
+
+def _losses(
+    nearest: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
+    times: tuple[Floats, Floats],
+    weights: Floats,
+    loads: tuple[Floats, Floats],
+) -> tuple[Floats, Floats]:
+    """By site that is lost: milliseconds that the mean grows by, and the largest load elsewhere."""
+    (first, second), (near, backup), (load, room) = nearest, times, loads
+    moves = np.isfinite(backup)
+    longer = np.where(moves, weights * (np.where(moves, backup, 0.0) - near), 0.0)
+    grows = np.bincount(first, longer, len(load)) / weights.sum()
+    overload = np.zeros(len(load))
+    for site in range(len(load)):
+        own = (first == site) & moves
+        more = load + np.bincount(second[own], weights[own], len(load))
+        share = more / room
+        share[site] = 0.0
+        overload[site] = share.max()
+    return grows, overload
+
+
+def _mean(values: Floats, weights: Floats) -> float:
+    return float(np.average(values, weights=weights)) if weights.sum() > 0 else 0.0
+
+
+def _quantile(values: Floats, weights: Floats, share: float) -> float:
+    order = np.argsort(values, kind="stable")
+    held = np.cumsum(weights[order])
+    return float(values[order[np.searchsorted(held, share * held[-1])]])

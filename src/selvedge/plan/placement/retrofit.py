@@ -1,0 +1,138 @@
+"""A question answered: sites, what they come to, and how sure it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from selvedge.plan.history import BadPlan
+from selvedge.plan.placement.certificate import Certificate, gap_of
+from selvedge.plan.placement.feasibility import check_rows, choose_sites, opened
+from selvedge.plan.placement.instance import Median, Row
+from selvedge.plan.placement.measures import Measures, measure
+from selvedge.plan.placement.median import Answer, Effort, Tell
+from selvedge.plan.placement.neighbours import Flags
+from selvedge.plan.placement.question import Question, median_of
+from selvedge.plan.placement.solving import solve
+from selvedge.plan.placement.transport import assign
+
+Proof = Literal["certificate", "certificate without capacity", "HiGHS"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrofit:
+    """The sites, and the proof. Cost and bound are means over demand, in the objective's unit."""
+
+    question: Question
+    is_open: Flags
+    cost: float
+    bound: float
+    proof: Proof
+    """Whose word the bound is: the certificate's, which anybody can check; the same, but for a
+    problem without capacities, so that it is weaker; or HiGHS's own."""
+    measures: Measures
+    certificate: Certificate | None
+    median: Median | None
+    seconds: float
+    processor_seconds: float
+
+    @property
+    def gap(self) -> float:
+        """By what part of the bound the cost may at most exceed the best there is."""
+        return gap_of(self.cost, self.bound)
+
+    @property
+    def unit(self) -> str:
+        """Of cost and bound."""
+        words = {"ttft": "ms", "near": "share beyond the limit", "cost": "USD a year"}
+        return words[self.question.wishes.objective]
+
+
+def retrofit(
+    question: Question,
+    effort: Effort,
+    tell: Tell,
+    *,
+    new: int | None = None,
+    fixed: Sequence[int] = (),
+    barred: Sequence[int] = (),
+) -> Retrofit:
+    """The best sites found, with the proof. Raises `BadPlan`: which rules bind, with remedies."""
+    count = question.wishes.sites if new is None else new
+    median = median_of(question, count, fixed=fixed, barred=barred)
+    if question.wishes.objective == "cost":
+        return _cheapest(question, _reaching(question, median), effort)
+    answer = solve(median, effort, tell)
+    return of_answer(question, median, answer)
+
+
+def of_answer(question: Question, median: Median, answer: Answer) -> Retrofit:
+    """An answer of the solver as one to the question: capacities included, as means."""
+    is_open = np.zeros(median.sites, np.bool_)
+    is_open[list(answer.sites)] = True
+    total = question.demand.total
+    cost, proof = answer.cost / total, _proof_of(question)
+    measures = measure(question, is_open)
+    if proof != "certificate" and measures.busiest_load > 1:
+        cost = assign(question, is_open).cost / total
+    elif proof != "certificate":
+        proof = "certificate"  # Nearest sites have room for all: capacities ask for no more.
+    return Retrofit(
+        question=question,
+        is_open=is_open,
+        cost=cost,
+        bound=answer.bound / total,
+        proof=proof,
+        measures=measures,
+        certificate=answer.certificate,
+        median=median,
+        seconds=answer.seconds,
+        processor_seconds=answer.processor_seconds,
+    )
+
+
+def _proof_of(question: Question) -> Proof:
+    return "certificate without capacity" if question.wishes.capacity else "certificate"
+
+
+def _cheapest(question: Question, median: Median, effort: Effort) -> Retrofit:
+    """The sites that keep the rules and cost least in a year: nobody asks how far they are."""
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    if not question.wishes.capacity and question.wishes.survive_ms is None:
+        raise BadPlan(
+            "--objective cost without --capacity or --survive-ms opens nothing: say what the sites"
+            " must serve."
+        )
+    check_rows(median)
+    solved = choose_sites(median, question.usd_per_year)
+    is_open = opened(solved)
+    if is_open is None:
+        raise BadPlan("no choice of sites was found in time; loosen a rule.")
+    cost = float(question.usd_per_year[is_open].sum())
+    return Retrofit(
+        question=question,
+        is_open=is_open,
+        cost=cost,
+        bound=min(cost, solved.bound),
+        proof="HiGHS",
+        measures=measure(question, is_open),
+        certificate=None,
+        median=None,
+        seconds=time.perf_counter() - begun,
+        processor_seconds=time.process_time() - begun_cpu,
+    )
+
+
+def _reaching(question: Question, median: Median) -> Median:
+    """With a row for every zone: one site at least that may serve it."""
+    rows = []
+    for zone in question.zones:
+        at = question.demand.zones.index(zone)
+        sites = np.flatnonzero(np.isfinite(question.trips_ms[at]) & ~question.barred)
+        row = Row(f"a site for {zone}", sites.astype(np.int32), np.ones(len(sites)), 1.0)
+        rows.append(row)
+    return replace(median, rows=(*median.rows, *rows))

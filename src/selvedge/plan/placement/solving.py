@@ -1,0 +1,17 @@
+"""One door to both searches: with rules on the sites, and without."""
+
+from __future__ import annotations
+
+from selvedge.plan.placement.instance import Median
+from selvedge.plan.placement.median import Answer, Effort, Tell, say_nothing, solve_free
+from selvedge.plan.placement.ruled import solve_ruled
+
+
+def solve(median: Median, effort: Effort | None = None, tell: Tell | None = None) -> Answer:
+    """The best sites found, with the bound and its certificate.
+
+    Raises `BadPlan` where so few sites cannot reach every client, or no choice keeps the rules:
+    which of them bind, and how far they would have to give way.
+    """
+    search = solve_ruled if median.rows else solve_free
+    return search(median, effort or Effort(), tell or say_nothing)

@@ -1,0 +1,85 @@
+"""The files of a history that can be read, and what was left out of them.
+
+A part without a footer, or without a column, is left out. A part with a damaged page shows only
+when it is read: then its sound row groups are copied and take its place.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from selvedge.plan.history import SAMPLES, Finding, History
+from selvedge.plan.utilisation.zones import month_span
+
+
+class Parts:
+    """Paths by month. `findings` grows as damage is found."""
+
+    def __init__(self, history: History, months: list[str], scratch: Path) -> None:
+        self._scratch = scratch
+        self.findings: list[Finding] = []
+        self._paths: dict[str, list[Path]] = {}
+        for month in months:
+            paths = history.parts(month)
+            self._paths[month] = [path for path in paths if self._is_usable(month, path)]
+
+    def paths(self, month: str) -> list[Path]:
+        """What can be read of a month."""
+        return self._paths.get(month, [])
+
+    def mend(self, month: str) -> bool:
+        """Look for damaged pages of a month and replace what has them; whether there were any."""
+        found = False
+        for number, path in enumerate(self.paths(month)):
+            good, bad = _row_groups(path)
+            if not bad:
+                continue
+            found = True
+            copy = self._scratch / f"sound-{month}-{number}.parquet"
+            pq.write_table(pa.concat_tables([SAMPLES.empty_table(), *good]), copy)
+            self._paths[month][number] = copy
+            for place, error in bad:
+                self._lose(month, f"{path.name}, row group {place}", f"cannot be read: {error}")
+        return found
+
+    def _is_usable(self, month: str, path: Path) -> bool:
+        try:
+            schema = pq.read_schema(path)
+        except (OSError, pa.ArrowException) as error:
+            self._lose(month, path.name, f"no Parquet file in whole: {_line(error)}")
+            return False
+        missing = [name for name in SAMPLES.names if name not in schema.names]
+        if missing:
+            self._lose(month, path.name, f"no column {', '.join(missing)}")
+        return not missing
+
+    def _lose(self, month: str, source: str, words: str) -> None:
+        first, after = month_span(month)
+        self.findings.append(
+            Finding(
+                kind="unreadable",
+                from_s=first,
+                until_s=after,
+                source=f"samples/month={month}/{source}",
+                detail=f"{words}; left out",
+            )
+        )
+
+
+def _row_groups(path: Path) -> tuple[list[pa.Table], list[tuple[int, str]]]:
+    good: list[pa.Table] = []
+    bad: list[tuple[int, str]] = []
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            try:
+                good.append(file.read_row_group(group, columns=SAMPLES.names).cast(SAMPLES))
+            except (OSError, ValueError, pa.ArrowException) as error:
+                bad.append((group, _line(error)))
+    return good, bad
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
