@@ -29,6 +29,7 @@ from bench.figures import Figures
 from selvedge.plan.ingest import FORMS, Ingestion
 
 ROWS = 6_000_000
+POPS = 450
 CSV_SHARE = 4
 """The CSV files have so many times fewer rows."""
 START_S = 1_767_225_600
@@ -45,40 +46,51 @@ class Unwatched:
         """A month is made."""
 
 
+SOURCES = {
+    "ingest_parquet": ("by_pop.parquet", "parquet"),
+    "ingest_parquet_by_time": ("by_time.parquet", "parquet"),
+    "ingest_csv": ("plain.csv", "csv"),
+    "ingest_snmp_csv": ("polls.csv", "snmp"),
+}
+
+
 def measure(full: bool = False) -> Figures:
-    """The figures, of a process of its own on one core; ``full`` takes ten times the rows."""
-    rows, core = ROWS * (10 if full else 1), max(os.sched_getaffinity(0))
-    command = [sys.executable, "-m", "bench.plan_ingest", "--rows", str(rows), "--core", str(core)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+    """The figures, of a process of its own on one core; ``full`` takes twice the rows."""
+    rows, core = ROWS * (2 if full else 1), max(os.sched_getaffinity(0))
+    done = run("--rows", str(rows), "--core", str(core))
+    figures: Figures = json.loads(done.splitlines()[-1])
     return figures
 
 
-def measure_all(folder: Path, rows: int, runs: int) -> Figures:
-    """Write the sources, ingest each, and read them barely."""
-    pops = 450
-    (folder / "fleet.csv").write_text(
-        "pop,country\n" + "".join(f"pop{number:04d},DE\n" for number in range(pops))
-    )
-    ticks = rows // pops
-    by_pop, by_time = folder / "by_pop.parquet", folder / "by_time.parquet"
-    table = history(pops, ticks)
-    pq.write_table(table, by_pop, compression="zstd", row_group_size=1 << 20)
-    order = np.arange(len(table)).reshape(pops, ticks).T.reshape(-1)
-    pq.write_table(table.take(pa.array(order)), by_time, compression="zstd")
+def run(*words: str) -> str:
+    """This module in a process of its own, so that its memory is its own."""
+    command = [sys.executable, "-m", "bench.plan_ingest", *words]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def write_sources(folder: Path, rows: int) -> None:
+    """The same history in every form."""
+    names = "".join(f"pop{number:04d},DE\n" for number in range(POPS))
+    (folder / "fleet.csv").write_text("pop,country\n" + names)
+    ticks = rows // POPS
+    table = history(POPS, ticks)
+    pq.write_table(table, folder / "by_pop.parquet", compression="zstd", row_group_size=1 << 20)
+    order = np.arange(len(table)).reshape(POPS, ticks).T.reshape(-1)
+    by_time = table.take(pa.array(order))
+    pq.write_table(by_time, folder / "by_time.parquet", compression="zstd")
     few = table.slice(0, len(table) // CSV_SHARE)
-    plain, polls = folder / "plain.csv", folder / "polls.csv"
-    csv.write_csv(few, plain)
-    csv.write_csv(polls_of(few), polls)
-    sources = {
-        "ingest_parquet": (by_pop, "parquet"),
-        "ingest_parquet_by_time": (by_time, "parquet"),
-        "ingest_csv": (plain, "csv"),
-        "ingest_snmp_csv": (polls, "snmp"),
-    }
-    figures: Figures = {"ingest_rows": len(table), "ingest_csv_rows": len(few)}
-    for name, (path, form) in sources.items():
-        count = len(few) if path.suffix == ".csv" else len(table)
+    csv.write_csv(few, folder / "plain.csv")
+    csv.write_csv(polls_of(few), folder / "polls.csv")
+
+
+def measure_all(folder: Path, rows: int, runs: int) -> Figures:
+    """Ingest each source, and read it barely."""
+    run("--rows", str(rows), "--write", str(folder))
+    whole = pq.ParquetFile(folder / "by_pop.parquet").metadata.num_rows
+    figures: Figures = {"ingest_rows": whole, "ingest_csv_rows": whole // CSV_SHARE}
+    for name, (file, form) in SOURCES.items():
+        path = folder / file
+        count = whole // CSV_SHARE if path.suffix == ".csv" else whole
         took = median(timed(lambda p=path, f=form: ingest(folder, p, f)) for _ in range(runs))
         figures[f"{name}_rows_s"] = round(count / took)
         bare = median(timed(lambda p=path: read_barely(p)) for _ in range(runs))
@@ -152,7 +164,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--core", type=int, default=None)
+    parser.add_argument("--write", type=Path, default=None, help="Only write the sources there.")
     given = parser.parse_args()
+    if given.write is not None:
+        write_sources(given.write, given.rows)
+        return
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
     with tempfile.TemporaryDirectory() as folder:

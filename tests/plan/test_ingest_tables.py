@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from selvedge.plan.history import BadPlan, Flag, History
-from tests.plan.ingesting import START, Outcome, ingest
+from selvedge.plan.ingest import FORMS, Ingestion
+from tests.plan.ingesting import FLEET, START, Outcome, Quiet, ingest
 
 HEADER = "pop,at_s,out_bytes,cpu_bp\n"
 
@@ -350,3 +351,15 @@ def test_a_history_of_others_is_left_alone(tmp_path: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(BadPlan, match="not written by ingest"):
         ingest(tmp_path, [HEADER + rows("fra", [2])], "csv")
+
+
+def test_progress_is_told_and_never_goes_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress((HEADER + rows("fra", [1, 2])).encode()))
+    (tmp_path / "fleet.csv").write_text(FLEET)
+    watcher = Quiet()
+    Ingestion(tmp_path / "data", tmp_path / "fleet.csv", FORMS["csv"], None, watcher).run([path])
+    read = [done for name, done, _ in watcher.told if name == path.as_posix()]
+    assert read == sorted(read)
+    assert read[-1] == path.stat().st_size
+    assert watcher.told[-1] == ("2026-01", 0, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -48,14 +49,35 @@ PART: Final = "ingest"
 
 @dataclass(slots=True)
 class _Piece:
-    """A run, opened: which of its row groups hold which PoPs."""
+    """A run, which is opened as often as it is asked: there may be more than can be open."""
 
     run: Run
     number: int
+    source: str
     series: Array
     """By the number of a series in its source, its number in the merge."""
-    file: pq.ParquetFile
+    path: Path
+    metadata: pq.FileMetaData | None = None
     bounds: list[tuple[int, int]] = field(default_factory=list)
+    """First and last PoP of each row group."""
+
+    def read(self, low: int, high: int) -> pa.Table:
+        """The row groups that hold PoPs from `low` to below `high`. Raises `BadPlan`."""
+        try:
+            with pq.ParquetFile(self.path, metadata=self.metadata) as file:
+                if self.metadata is None:
+                    self._look(file.metadata)
+                groups = [i for i, (a, b) in enumerate(self.bounds) if b >= low and a < high]
+                return file.read_row_groups(groups, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            words = f"delete {self.path.parent}.json, and its source is read again"
+            raise BadPlan(f"{self.path} cannot be read ({error}); {words}.") from error
+
+    def _look(self, metadata: pq.FileMetaData) -> None:
+        self.metadata = metadata
+        for index in range(metadata.num_row_groups):
+            known = metadata.row_group(index).column(0).statistics
+            self.bounds.append((known.min, known.max))
 
 
 @dataclass(slots=True)
@@ -84,7 +106,7 @@ class MonthMerge:
         start, end = self.bounds_ms
         names: dict[str, int] = {"": 0}
         pieces = list(self._pieces(names))
-        sources = [(self._record_of(p.run).name, p.run.where) for p in pieces]
+        sources = [(piece.source, piece.run.where) for piece in pieces]
         teller = Teller(self.pops, list(names), sources, start, end)
         path = self.history.part_path(self.name, PART)
         draft = path.with_name(f".{path.name}.draft")
@@ -110,19 +132,15 @@ class MonthMerge:
             path.unlink(missing_ok=True)
         return count
 
-    def _record_of(self, run: Run) -> Record:
-        slug = run.file.split("/")[0]
-        return next(record for record in self.records if record.slug == slug)
-
     def _pieces(self, names: dict[str, int]) -> Iterator[_Piece]:
         number = 0
+        folder = readings_folder(self.history)
         for record in self.records:
-            series = np.array(
-                [names.setdefault(name, len(names)) for name in record.series], np.uint32
-            )
+            numbers = [names.setdefault(name, len(names)) for name in record.series]
+            series = np.array(numbers, np.uint32)
             for run in record.runs:
                 if touches(run, self.month):
-                    yield _opened(self.history, run, number, series)
+                    yield _Piece(run, number, record.name, series, folder / run.file)
                     number += 1
 
     def _chunks(self, pieces: Sequence[_Piece]) -> Iterator[tuple[int, int]]:
@@ -145,6 +163,8 @@ class MonthMerge:
     def _merged(self, pieces: Sequence[_Piece], teller: Teller, chunk: tuple[int, int]) -> pa.Table:
         found: dict[tuple[Kind, int], list[Readings]] = {}
         for piece in pieces:
+            if piece.run.pop_last < chunk[0] or piece.run.pop_first >= chunk[1]:
+                continue
             rows = _read(piece, chunk, self._window(piece.run))
             if len(rows):
                 found.setdefault((piece.run.kind, piece.run.step_s), []).append(rows)
@@ -212,26 +232,11 @@ def touches(run: Run, month: int) -> bool:
     return run.kind is Kind.INTERVAL and start - run.step_s * 1000 < run.at_last_ms < start
 
 
-def _opened(history: History, run: Run, number: int, series: Array) -> _Piece:
-    path = readings_folder(history) / run.file
-    try:
-        file = pq.ParquetFile(path)
-    except (OSError, pa.ArrowException) as error:
-        words = f"delete {path.parent}.json, and its source is read again"
-        raise BadPlan(f"{path} cannot be read ({error}); {words}.") from error
-    piece = _Piece(run, number, series, file)
-    for index in range(file.metadata.num_row_groups):
-        known = file.metadata.row_group(index).column(0).statistics
-        piece.bounds.append((known.min, known.max))
-    return piece
-
-
 def _read(piece: _Piece, chunk: tuple[int, int], window: tuple[int, int]) -> Readings:
     """Its rows of some PoPs and times."""
     low, high = chunk
-    groups = [i for i, (first, last) in enumerate(piece.bounds) if last >= low and first < high]
-    rows = from_table(piece.file.read_row_groups(groups, use_threads=False))
     run = piece.run
+    rows = from_table(piece.read(low, high))
     if not (low <= run.pop_first and run.pop_last < high):
         first, last = np.searchsorted(rows.pop, [low, high])
         rows = rows.take(slice(int(first), int(last)))

@@ -112,7 +112,10 @@ class Staging:
         if not self.rows and not self.findings:
             words = "there is not one reading in it"
             self._tell(Finding(kind="unreadable", source=self.source.name, detail=words))
-        self.history.write_findings(self.slug, self._all_findings())
+        if self.findings:  # one may have a hundred thousand files, and most are sound
+            self.history.write_findings(self.slug, self._all_findings())
+        else:
+            (self.history.folder / "findings" / f"{self.slug}.parquet").unlink(missing_ok=True)
         return Record(
             order=order,
             slug=self.slug,
