@@ -65,7 +65,7 @@ OPTIONAL = {
 }
 OPTIONAL_ROOMS = {"adapters", "cli"}
 # Packages inside a room that need an extra: each has a door of its own, and the floors above come
-# through it from inside a function (or for types alone), so that who has not the extra has everything else.
+# through it from inside a function (or for types alone): who has not the extra has all else.
 ANNEXES = {
     ("selvedge", "plan", name)
     for name in (
