@@ -1,4 +1,4 @@
-"""What a forecaster remembers, as a value that can be stored: some eight kilobytes as JSON.
+"""What a forecaster remembers, as a value that can be stored: some ten kilobytes as JSON.
 
 Not compiled: what is decoded keeps its types here.
 """

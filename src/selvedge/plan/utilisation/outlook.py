@@ -6,9 +6,13 @@ is `headroom`; here are only arrays around it, and processes to share the work.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import msgspec
@@ -82,18 +86,55 @@ def _chunks(series: Iterable[Series], size: int) -> Iterator[list[Series]]:
 
 
 def _shared(chunks: Iterator[list[Series]], workers: int) -> Iterator[Rows]:
-    """The chunks' rows in order; at most two chunks a worker are under way."""
+    """The chunks' rows in order; a few chunks are under way. Arrays go by way of files: what waits
+    in a pipe to a process that has died is waited for.
+
+    Where processes cannot be had, or one dies for want of memory, the work is done here.
+    """
     if workers <= 1:
         yield from map(outlook_of, chunks)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting = []
-        for chunk in chunks:
-            waiting.append(pool.submit(outlook_of, chunk))
+    waiting: deque[tuple[list[Series], Future[Rows]]] = deque()
+    with TemporaryDirectory() as folder, _pool(workers) as pool:
+        for number, chunk in enumerate(chunks):
+            waiting.append((chunk, _submit(pool, chunk, Path(folder) / f"{number}.npy")))
             if len(waiting) >= 2 * workers:
-                yield waiting.pop(0).result()
-        for one in waiting:
-            yield one.result()
+                yield _result(*waiting.popleft())
+        while waiting:
+            yield _result(*waiting.popleft())
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def _submit(pool: ProcessPoolExecutor, chunk: list[Series], path: Path) -> Future[Rows]:
+    np.save(path, np.concatenate([one.use for one in chunk]))
+    named = [msgspec.structs.replace(one, use=len(one.use)) for one in chunk]
+    try:
+        return pool.submit(_outlook_at, named, path)
+    except BrokenProcessPool as error:
+        failed: Future[Rows] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _result(chunk: list[Series], rows: Future[Rows]) -> Rows:
+    try:
+        return rows.result()
+    except BrokenProcessPool:
+        return outlook_of(chunk)
+
+
+def _outlook_at(named: list[Series], path: Path) -> Rows:
+    """In a process of its own: the arrays are in the file, one after the other."""
+    whole = np.load(path)
+    path.unlink()
+    chunk, begin = [], 0
+    for one in named:
+        chunk.append(msgspec.structs.replace(one, use=whole[begin : begin + one.use]))
+        begin += one.use
+    return outlook_of(chunk)
 
 
 def outlook_of(chunk: list[Series]) -> Rows:
