@@ -144,8 +144,10 @@ class Tree:
         return found
 
     def _price_rows(self, states: States, at: Ascent, cost: float) -> None:
-        """Where the sites that are left break a row, a price of it that says so."""
+        """Rows are free where the sites that are left keep them; one that they break costs more
+        than any answer."""
         rows, clients = self.problem.rows, len(self.problem.lists.reach)
+        at.multipliers[clients:] = 0.0
         for number, least in enumerate(rows.least):
             own = slice(rows.start[number], rows.start[number + 1])
             is_open = states[rows.site[own]] == OPEN

@@ -30,7 +30,8 @@ _UNSURE: Final = (40, 90, 180)
 """Sites that are left to HiGHS, round after round."""
 _ARCS: Final = 24
 """Of these, the nearest to a client that may serve it better than a settled one."""
-_PROOFS: Final = 400
+_CORES: Final = 12
+"""Nodes of the proof at which HiGHS looks for a better answer."""
 _ROWS_MAX: Final = 60
 """With more, HiGHS is not asked for sites by their worths alone."""
 _ROOT: Final = ((1200, 0.1, 0.1), (1200, 0.1, 0.05))
@@ -163,12 +164,14 @@ class _Ruled:
         return core_sites(self._median, held, picked, left)
 
     def _prove(self) -> None:
-        tree = self._tree
-        while tree.waiting and len(tree.parent) < _PROOFS and not tree.is_full:
+        tree, cores = self._tree, 0
+        while tree.waiting and len(tree.parent) < self._effort.nodes and not tree.is_full:
             if self._is_done(tree.bound(self._cost)):
                 return
             for child in tree.split(self._cost):
-                if np.count_nonzero(child.states == FREE) < _UNSURE[0] and self._left() > 0:
+                is_small = np.count_nonzero(child.states == FREE) < _UNSURE[0]
+                if is_small and cores < _CORES and self._left() > 0:
+                    cores += 1
                     self._note(self._core(child, _UNSURE[0]))
 
     def _left(self) -> float:

@@ -21,6 +21,8 @@ from selvedge.plan.placement.neighbours import Flags, Floats, Indices, Lists
 
 _TINY = 1e-11
 """Of the whole cost: what sums that are added to and taken from may have drifted."""
+_DRIFT = 1e-13
+"""Of the cost of a client out of reach: the same, for what such clients leave in the sums."""
 
 
 class Search(NamedTuple):
@@ -200,7 +202,7 @@ def descend(search: Search, lists: Lists, by_site: Floats, cost: float) -> float
     fresh = False
     while True:
         j, r, profit = best_swap(search)
-        if j >= 0 and profit > _TINY * cost:
+        if j >= 0 and profit > _TINY * cost + _DRIFT * search.far[0]:
             fresh = False
             cost -= swap(search, lists, by_site, j, r)
         elif fresh:

@@ -62,6 +62,8 @@ class Duck:
             temp_directory=str(scratch / "spill"),
             preserve_insertion_order=False,
         )
+        # It would be drawn on stdout, into the JSON.
+        self.connection.con.execute("SET enable_progress_bar = false")
 
     def scan(self, paths: Sequence[Path]) -> Expr:
         """See `Engine`."""
