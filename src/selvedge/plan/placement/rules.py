@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -15,7 +16,22 @@ from selvedge.plan.placement.neighbours import Flags, Floats
 def budget_row(prices_usd: Floats, budget_usd: float) -> Row:
     """What the opened sites cost together, at most."""
     at = np.flatnonzero(prices_usd > 0).astype(np.int32)
-    return Row(f"a budget of {budget_usd:,.0f} USD", at, -prices_usd[at], -float(budget_usd))
+    return Row(
+        f"a budget of {budget_usd:,.0f} USD",
+        at,
+        -prices_usd[at],
+        -_spendable(prices_usd[at], budget_usd),
+    )
+
+
+def _spendable(prices_usd: Floats, budget_usd: float) -> float:
+    """What of a budget can be spent at all: where prices are multiples of a sum, so is what is
+    spent. The bound is then as tight as a limit on the number of sites."""
+    cents = np.round(prices_usd * 100)
+    unit = int(np.gcd.reduce(cents.astype(np.int64))) if cents.size else 0
+    if unit < 1 or not np.allclose(cents, prices_usd * 100, rtol=0, atol=1e-6):
+        return float(budget_usd)
+    return math.floor(budget_usd * 100 / unit + 1e-9) * unit / 100
 
 
 def minimum_row(name: str, inside: Flags, least: int) -> Row:
