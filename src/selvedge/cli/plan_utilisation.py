@@ -21,7 +21,7 @@ from selvedge.cli.tables import console
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _FOLDER: Final = click.Path(path_type=Path, file_okay=False)
-_MEMORY_GIB: Final = 1.6
+_MEMORY_GIB: Final = 1.3
 Tell = Callable[[str, int, int], None]
 Row = dict[str, Any]  # a cell is text, a number or None
 Found = Any  # a `Utilisation`, whose module needs the extra

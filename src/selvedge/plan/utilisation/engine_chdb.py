@@ -34,6 +34,7 @@ class ClickHouse:
         self._scratch = scratch
         self._session: Any = module.Session(str(scratch / "chdb"))
         self._names = 0
+        self._held: set[str] = set()
         settings = {
             "join_use_nulls": 1,
             "max_threads": threads,
@@ -70,6 +71,7 @@ class ClickHouse:
         return ibis.table(expr.schema(), name=name)
 
     def _create(self, name: str, query: str) -> None:
+        self._held.add(name)
         self._session.query(f"DROP TABLE IF EXISTS {name}_next")
         self._session.query(
             f"CREATE TABLE {name}_next ENGINE = MergeTree ORDER BY tuple() "
@@ -92,6 +94,12 @@ class ClickHouse:
         found, count = values.collect().sort(), values.count().cast("int64")
         places = [count - ((count * (100 - one)) / 100).floor().cast("int64") for one in RANKS]
         return ibis.array([found[place - 1] for place in places])
+
+    def clear(self) -> None:
+        """See `Engine`."""
+        for name in sorted(self._held):
+            self._session.query(f"DROP TABLE IF EXISTS {name}")
+        self._held.clear()
 
     def close(self) -> None:
         """See `Engine`."""

@@ -37,8 +37,11 @@ class Engine(Protocol):
     def fetch(self, expr: Expr) -> pa.Table:
         """The result of an expression, here."""
 
+    def clear(self) -> None:
+        """Let go of what was given and held; scans stay."""
+
     def close(self) -> None:
-        """End it and let go of what it holds."""
+        """End it."""
 
     def ranked(self, values: Expr) -> Expr:
         """The order statistics `RANKS` of a group's integers, as an array."""
@@ -55,7 +58,7 @@ class Duck:
     """DuckDB inside this process, with a limit of memory and a folder to spill to."""
 
     def __init__(self, scratch: Path, threads: int, memory_gib: float) -> None:
-        self._scratch = scratch
+        self._held: set[str] = set()
         self.connection: Any = ibis.duckdb.connect(
             threads=threads,
             memory_limit=f"{int(memory_gib * 1024)}MiB",
@@ -88,6 +91,7 @@ class Duck:
         return self.connection.table(name)
 
     def _create(self, name: str, query: str) -> None:
+        self._held.add(name)
         self.connection.con.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {query}')
 
     def fetch(self, expr: Expr) -> pa.Table:
@@ -97,6 +101,12 @@ class Duck:
     def ranked(self, values: Expr) -> Expr:
         """See `Engine`."""
         return _quantile_disc(values, [percent / 100 for percent in RANKS])
+
+    def clear(self) -> None:
+        """See `Engine`."""
+        for name in sorted(self._held):
+            self.connection.con.execute(f'DROP TABLE IF EXISTS "{name}"')
+        self._held.clear()
 
     def close(self) -> None:
         """See `Engine`."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -222,10 +221,10 @@ class _Asked:
         sent, carried, moments = (
             found[name].to_numpy() for name in ("bytes", "carried", "moments")
         )
-        numbers = found["group"].to_numpy()
+        place = found["group"].combine_chunks()
         columns = {
-            "level": np.array([group.level for group in self._groups])[numbers],
-            "name": np.array([group.name for group in self._groups])[numbers],
+            "level": pa.array([group.level for group in self._groups], pa.string()).take(place),
+            "name": pa.array([group.name for group in self._groups], pa.string()).take(place),
             "hour_s": found["hour_s"],
             "mean_use": nullable(sent / BYTES_A_BPS / carried),
             "mean_bps": nullable(sent / BYTES_A_BPS / moments),

@@ -114,7 +114,6 @@ def _pops(places: Places, tally: Tally, span: Span) -> Table:
 def _loads(tally: Tally, span: Span) -> Table:
     measured = tally.samples > 0
     uses = tally.use_counts()
-    rates = tally.rates()
     found: Table = {
         "samples": tally.samples,
         "expected": np.full(len(measured), (span[1] - span[0]) // STEP_S),
@@ -126,10 +125,10 @@ def _loads(tally: Tally, span: Span) -> Table:
     }
     for percent in (50, 95):
         found[f"p{percent}_use"] = ranked_bins(uses, percent) / 1000
-        rate = np.full(len(measured), np.nan)
-        for pop, (values, counts) in rates.items():
-            rate[pop] = _ranked(values, counts, percent)
-        found[f"p{percent}_bps"] = rate
+        found[f"p{percent}_bps"] = np.full(len(measured), np.nan)
+    for pop, values, counts in tally.rates():
+        for percent in (50, 95):
+            found[f"p{percent}_bps"][pop] = _ranked(values, counts, percent)
     return found
 
 
@@ -239,16 +238,21 @@ def _hours_of_week(places: Places, tally: Tally) -> pa.Table:
     for row, (level, _, pops) in enumerate(groups):
         if level == "pop":
             p95[row] = pop_p95[pops[0]]
-    levels, names = (np.repeat([group[one] for group in groups], HOURS_OF_WEEK) for one in (0, 1))
     columns = {
-        "level": levels,
-        "name": names,
+        **_repeated(groups, HOURS_OF_WEEK),
         "hour": np.tile(np.arange(HOURS_OF_WEEK, dtype=np.int32), len(groups)),
         "mean_use": nullable(share_of(sent / BYTES_A_BPS, carried)),
         "p95_use": nullable(p95.ravel()),
         "samples": n,
     }
     return pa.table(columns, schema=TABLES["hours_of_week"]).filter(pa.array(n > 0))
+
+
+def _repeated(groups: Sequence[tuple[str, str, list[int]]], times: int) -> dict[str, pa.Array]:
+    """The columns `level` and `name`, so many times each."""
+    place = pa.array(np.repeat(np.arange(len(groups)), times))
+    columns = {"level": [level for level, _, _ in groups], "name": [name for _, name, _ in groups]}
+    return {name: pa.array(column, pa.string()).take(place) for name, column in columns.items()}
 
 
 def _weekly_p95(places: Places, tally: Tally) -> Reals:
@@ -277,10 +281,8 @@ def _distribution(places: Places, tally: Tally) -> pa.Table:
         percents[:, percent] = uses[:, edges == percent].sum(axis=1)
     groups = [group for group in _members(places) if group[0] not in ("pop", "metro")]
     counts = np.stack([percents[pops].sum(axis=0) for _, _, pops in groups]).ravel()
-    levels, names = (np.repeat([group[one] for group in groups], 101) for one in (0, 1))
     columns = {
-        "level": levels,
-        "name": names,
+        **_repeated(groups, 101),
         "use_percent": np.tile(np.arange(101, dtype=np.int32), len(groups)),
         "samples": counts,
     }

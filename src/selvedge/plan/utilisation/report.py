@@ -49,7 +49,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """Whose calendar a PoP's bill follows; groups are billed by UTC."""
     engine: EngineName = "duckdb"
     threads: int = 2
-    memory_gib: float = 1.6
+    memory_gib: float = 1.3
     """What the engine may hold; the process needs about 1 GiB beside it."""
     faults: bool = True
     """Whether to look for faults of the data."""
@@ -144,6 +144,7 @@ class _Report:
         if not stored:
             words = "not one part of the months asked for can be read"
             raise BadPlan(f"{self._history.folder}: {words}; ingest them again.")
+        engine.clear()
         if self._asked.billing_month == "local":
             bills = self._local_bills(engine, parts, (from_s, until_s), sorted(doubled))
         tables = empty_tables()

@@ -6,6 +6,7 @@ the same bytes. The arrays are of fixed size: about 100 kB a PoP for 18 months.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -112,19 +113,17 @@ class Tally:
             found[pop] += self._uses[row]
         return found
 
-    def rates(self) -> dict[int, tuple[Reals, Ints]]:
+    def rates(self) -> Iterator[tuple[int, Reals, Ints]]:
         """Of each PoP the bits per second that uses stand for, sorted, and how many samples."""
         by_pop: dict[int, list[tuple[int, int]]] = {}
         for (pop, capacity), row in self._pairs.items():
             by_pop.setdefault(pop, []).append((capacity, row))
-        found = {}
         for pop, pairs in sorted(by_pop.items()):
             rates = [capacity * np.arange(BINS_MAX + 1) / 1000 for capacity, _ in pairs]
             counts = [self._uses[row].astype(np.int64) for _, row in pairs]
             rate, count = np.concatenate(rates), np.concatenate(counts)
             order = np.argsort(rate, kind="stable")
-            found[pop] = (rate[order], count[order])
-        return found
+            yield pop, rate[order], count[order]
 
     def reserves(self) -> Reals:
         """The surge reserve of each PoP, as a share of capacity; nan where nothing was measured."""
