@@ -72,8 +72,8 @@ bench-money: setup  ## the invoice of ten million receipts: bench/out/money.json
 bench-cache: compile  ## the answer cache: hits, wrong ones, look-ups: bench/out/cache.json
 	@$(COMPILED) .venv/bin/python -m bench.cache $(ARGS)
 
-bench-plan: setup  ## the operator's questions, at full size: bench/out/plan.json; see ARGS=--help
-	@.venv/bin/python -m bench.plan $(ARGS)
+bench-plan: compile  ## the operator's questions, at full size: bench/out/plan.json; see ARGS=--help
+	@$(COMPILED) .venv/bin/python -m bench.plan $(ARGS)
 
 bench-sim bench-compare: ARGS_COMPILE := --sim
 bench-sim: compile  ## how fast the simulator is; parts of it as ARGS="engines"

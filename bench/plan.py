@@ -5,7 +5,8 @@
     make bench-plan ARGS="--full"                   the report over all 18 months, 648 million rows
 
 Parts: `report` (utilisation, against the truth of a made fleet), `median` (placement of GPUs with
-its bounds), `ingest` (rows a second from files), `forecast` (backtests). Writes
+its bounds), `ingest` (rows a second from files), `forecast` (backtests); and, when it is named,
+`distributed` (the same report on ClickHouse, cell by cell). Writes
 `bench/out/plan.json`; parts that are not run keep the figures that they had there.
 """
 
@@ -26,9 +27,12 @@ PARTS: Final[Mapping[str, Callable[[Any, argparse.Namespace], Figures]]] = Mappi
         "median": lambda module, asked: module.measure(full=asked.full),
         "ingest": lambda module, asked: module.ingest_figures(),
         "forecast": lambda module, asked: module.measure(full=asked.full),
+        "distributed": lambda module, asked: module.measure(full=asked.full),
     }
 )
 """What to ask of the module of that name."""
+APART: Final = {"distributed"}
+"""Only when named: it needs an environment of its own (`scripts/distributed.sh`)."""
 
 
 def run_part(name: str, asked: argparse.Namespace) -> Figures:
@@ -55,7 +59,8 @@ def merged() -> Figures:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts, and write after each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default=",".join(PARTS), help="parts with commas")
+    usual = ",".join(name for name in PARTS if name not in APART)
+    parser.add_argument("--only", default=usual, help=f"parts with commas: {', '.join(PARTS)}")
     parser.add_argument("--full", action="store_true", help="all 18 months")
     parser.add_argument("--rounds", type=int, default=0, help="of the report (3, with --full 1)")
     options = parser.parse_args(arguments)
