@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,9 +18,16 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 F = TypeVar("F", bound=Callable[..., None])
 
 
+def _all(options: Sequence[Callable[[F], F]], command: F) -> F:
+    """The last one first: click shows them in the order of a stack of decorators."""
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def _asked(command: F) -> F:
     """Who asks, and how far it is."""
-    for option in (
+    options = (
         click.option("--demand", type=_FILE, help="CSV: ingress, zone, requests_per_s (peak)."),
         click.option("--adoption", type=float, default=0.001, show_default=True,
                      help="Share of people who ask, without --demand."),
@@ -35,14 +42,13 @@ def _asked(command: F) -> F:
                      help="Between users and their ingress."),
         click.option("--prompt-tokens", type=int, default=1000, show_default=True),
         click.option("--output-tokens", type=int, default=250, show_default=True),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+    )  # fmt: skip
+    return _all(options, command)
 
 
 def _ruled(command: F) -> F:
     """What may be installed, and what must hold."""
-    for option in (
+    options = (
         click.option("--server", default="l4-1u", show_default=True,
                      help="What is installed; a row of the table of servers."),
         click.option("--servers", type=int, default=1, show_default=True,
@@ -64,14 +70,13 @@ def _ruled(command: F) -> F:
         click.option("--objective", type=click.Choice(["ttft", "near", "cost"]), default="ttft",
                      show_default=True, help="Mean time, share within --near-ms, or least cost."),
         click.option("--near-ms", type=float, default=20.0, show_default=True),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+    )  # fmt: skip
+    return _all(options, command)
 
 
 def _answered(command: F) -> F:
     """What is shown, and how long it may take."""
-    for option in (
+    options = (
         click.option("--front", metavar="K,K,...", help="Numbers of new sites to compare."),
         click.option("--per-quarter", type=int, default=20, show_default=True,
                      help="Sites that can be installed in a quarter."),
@@ -88,9 +93,8 @@ def _answered(command: F) -> F:
                      help="At which the proof may stop, as a part of the bound."),
         click.option("--certificate", type=_FILE, help="Write the proof here."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-    ):  # fmt: skip
-        command = option(command)
-    return command
+    )  # fmt: skip
+    return _all(options, command)
 
 
 @click.command()
