@@ -194,5 +194,5 @@ def histogram(values: Sequence[float | None], classes: int = 10) -> tuple[list[i
     for value in values:
         if value is not None and value == value:
             counts[min(classes - 1, max(0, ceil(value * classes) - 1))] += 1
-    edges = [f"{100 * at // classes}–{100 * (at + 1) // classes} %" for at in range(classes)]
+    edges = [f"{100 * at // classes}–{100 * (at + 1) // classes}" for at in range(classes)]
     return counts, edges

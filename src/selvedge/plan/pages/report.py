@@ -72,7 +72,7 @@ class Pages:
             "map": world_map(dots) if dots else None,
             "unplaced": len(self.pops) - len(dots),
             "legend": legend(*bounds, "free in 95 of 100 intervals; a larger dot can carry more"),
-            "bars": bars(classes, words, "free in 95 of 100 intervals: how many PoPs"),
+            "bars": bars(classes, words, "percent free in 95 of 100 intervals: how many PoPs"),
             "binding": self._binding(),
             "week": self._week("fleet", FLEET),
             "night": self._night(),
