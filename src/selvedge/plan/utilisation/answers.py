@@ -153,9 +153,9 @@ class MonthFound:
     def _add_ranks(self, sheet: Sheet) -> None:
         """Order statistics, exactly: what was not measured is below everything that was."""
         wide = sheet.wide
-        pops = np.arange(sheet.first_pop, sheet.first_pop + len(sheet.rows))
-        bounds = np.searchsorted(wide.pop, [*pops, pops[-1] + 1])
-        for pop, begin, end in zip(pops.tolist(), bounds[:-1], bounds[1:], strict=True):
+        pops = np.flatnonzero(sheet.rows) + sheet.first_pop
+        bounds = (np.searchsorted(wide.pop, pops + more).tolist() for more in (0, 1))
+        for pop, begin, end in zip(pops.tolist(), *bounds, strict=True):
             if n := int(self.sums.samples[pop]):
                 values = wide.bytes[begin:end].reshape(-1)
                 places = [len(values) - n * (100 - one) // 100 - 1 for one in RANKS]

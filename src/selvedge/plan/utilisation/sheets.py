@@ -9,7 +9,7 @@ left out of the matrix, and put among its rows.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from selvedge.plan.utilisation.sweeps import SLOTS, Dense, Rows, Wide, spread
 from selvedge.plan.utilisation.zones import HOUR_S
 
 Ints = npt.NDArray[np.int64]
+Parts: TypeAlias = list[tuple[Rows, dict[str, npt.NDArray[Any]]]]
+"""Rows as they came, and their other columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class Sheet:
 
     wide: Wide
     first_pop: int
-    doubled: list[int]
-    """PoPs that have a moment more than once: their hours are left out."""
+    doubled: npt.NDArray[np.bool_]
+    """Of PoPs and hours: a moment is there more than once. Such PoPs are left out of `wide`."""
     rows: Ints
     """Of each PoP, with those left out."""
     over: Ints
@@ -44,18 +46,32 @@ class Sheet:
         self.wide.mask[strange[self.wide.pop - self.first_pop]] = 0
         return replace(
             self,
-            doubled=[pop for pop in self.doubled if not strange[pop - self.first_pop]],
+            doubled=self.doubled & ~strange[:, None],
             rows=np.where(strange, 0, self.rows),
             over=np.where(strange, 0, self.over),
         )
 
 
-def batches(rows: pa.Table) -> list[tuple[Rows, dict[str, npt.NDArray[Any]]]]:
-    """The rows as arrays, as they lie in memory; and the other columns."""
+def batches(rows: pa.Table) -> Parts:
+    """The rows as arrays, as they lie in memory."""
     found = []
     for batch in rows.to_batches():
         columns = {name: batch.column(name).to_numpy() for name in batch.schema.names}
         found.append((Rows(*(columns.pop(name) for name in Rows._fields)), columns))
+    return found
+
+
+def left_over(sheet: Sheet, parts: Parts, first_s: int) -> Parts:
+    """The rows of PoPs that were left out, but those of the hours that are why."""
+    doubled = np.zeros(2**16, bool)
+    doubled[sheet.first_pop : sheet.first_pop + len(sheet.doubled)] = sheet.doubled.any(axis=1)
+    found = []
+    for rows, columns in parts:
+        some = np.flatnonzero(doubled[rows.pop])
+        hour = (rows.at_s[some] - first_s) // HOUR_S
+        some = some[~sheet.doubled[rows.pop[some].astype(np.int64) - sheet.first_pop, hour]]
+        kept = {name: column[some] for name, column in columns.items()}
+        found.append((Rows(*(column[some] for column in rows)), kept))
     return found
 
 
@@ -67,13 +83,13 @@ def sheet(parts: list[Rows], pops: range, first_s: int, hours: int) -> Sheet:
         mask=np.zeros(shape, np.int16),
         bytes=np.full((*shape, SLOTS), -1, np.int64),
         several=np.zeros(shape, np.uint8),
-        doubled=np.zeros(len(pops), np.uint8),
+        doubled=np.zeros(shape, np.bool_),
         over=np.zeros(len(pops), np.int64),
         rows=np.zeros(len(pops), np.int64),
     )
     for rows in parts:
         spread(rows, pops.start, first_s, dense)
-    doubled = np.flatnonzero(dense.doubled)
+    doubled = dense.doubled.any(axis=1)
     dense.mask[doubled] = 0
     dense.several[doubled] = 0
     dense.over[doubled] = 0
@@ -90,7 +106,7 @@ def sheet(parts: list[Rows], pops: range, first_s: int, hours: int) -> Sheet:
     return Sheet(
         wide=wide,
         first_pop=pops.start,
-        doubled=(doubled + pops.start).tolist(),
+        doubled=dense.doubled,
         rows=dense.rows,
         over=dense.over,
         sorted=plain,

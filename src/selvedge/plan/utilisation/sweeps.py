@@ -46,7 +46,7 @@ class Dense(NamedTuple):
     several: Array
     """Whether an hour has samples of several capacities: its capacity and bytes are of no use."""
     doubled: Array
-    """Of each PoP whether a moment is there twice."""
+    """Whether an hour has a moment twice."""
     over: Array
     rows: Array
 
@@ -131,7 +131,7 @@ def spread(rows: Rows, first_pop: int, first_s: int, dense: Dense) -> None:
         dense.over[pop] += rows.over[row]
         capacity, mask, bit = rows.capacity[row], dense.mask[pop, hour], 1 << slot
         if mask & bit:
-            dense.doubled[pop] = 1
+            dense.doubled[pop, hour] = True
         if mask == 0:
             dense.capacity[pop, hour] = capacity
         elif dense.capacity[pop, hour] != capacity:
