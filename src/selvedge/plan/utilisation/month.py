@@ -109,9 +109,9 @@ class Month:
         """The rows of hours that have a moment more than once, with each moment once."""
         pop, hour = np.nonzero(sheet.doubled)
         at = hour.astype(np.int64) * HOUR_S + self._asked.first_hour_s
-        columns = {"pop": (pop + sheet.first_pop).astype(np.uint16), "hour": at}
-        hours = self._engine.give("doubled", pa.table(columns))
-        near = raw.filter(raw.pop.isin(np.unique(columns["pop"]).tolist()))
+        pops = (pop + sheet.first_pop).astype(np.uint16)
+        hours = self._engine.give("doubled", pa.table({"pop": pops, "hour": at}))
+        near = raw.filter(raw.pop.isin(np.unique(pops).tolist()))
         near = near.mutate(hour=near.at_s.cast("int64") - near.at_s.cast("int64") % HOUR_S)
         rows = near.semi_join(hours, ["pop", "hour"]).select(*raw.columns)
         return self._fetch(once(self._engine.hold("doubled_rows", rows)))
