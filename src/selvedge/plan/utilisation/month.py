@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from selvedge.plan.utilisation.answers import Edges, MonthFound, Question
 from selvedge.plan.utilisation.engines import Engine
-from selvedge.plan.utilisation.samples import RESOURCES_BP, counted, measured, once, within
+from selvedge.plan.utilisation.samples import RESOURCES_BP, measured, once, within
 from selvedge.plan.utilisation.sheets import Parts, Sheet, batches, left_over, sheet
 from selvedge.plan.utilisation.sweeps import Gpus, Rows, add_free, add_shares
 from selvedge.plan.utilisation.zones import HOUR_S
@@ -103,7 +103,7 @@ class Month:
     def _fetch(self, raw: Expr) -> pa.Table:
         shares = list(RESOURCES_BP.values())
         rows = measured(raw, self._asked.billing, self._capacities, shares)
-        return self._engine.fetch(counted(rows, shares))
+        return self._engine.fetch(rows)
 
     def _read_single(self, raw: Expr, sheet: Sheet) -> pa.Table:
         """The rows of hours that have a moment more than once, with each moment once."""
@@ -111,7 +111,9 @@ class Month:
         at = hour.astype(np.int64) * HOUR_S + self._asked.first_hour_s
         pops = (pop + sheet.first_pop).astype(np.uint16)
         hours = self._engine.give("doubled", pa.table({"pop": pops, "hour": at}))
-        near = raw.filter(raw.pop.isin(np.unique(pops).tolist()))
+        # Between the first and the last: what statistics of files can say no to.
+        near = raw.filter(raw.pop.between(int(pops.min()), int(pops.max())))
+        near = near.filter(near.pop.isin(np.unique(pops).tolist()))
         near = near.mutate(hour=near.at_s.cast("int64") - near.at_s.cast("int64") % HOUR_S)
         rows = near.semi_join(hours, ["pop", "hour"]).select(*raw.columns)
         return self._fetch(once(self._engine.hold("doubled_rows", rows)))

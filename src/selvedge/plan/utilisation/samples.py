@@ -92,15 +92,3 @@ def measured(
         over=known & found.isnull(),
         **{name: rows[name] for name in kept},
     )
-
-
-def counted(rows: Expr, more: Sequence[str]) -> Expr:
-    """`measured` rows without nulls, for loops: 0 is no capacity, -1 nothing else."""
-    return rows.select(
-        "pop",
-        "at_s",
-        capacity=ibis.coalesce(rows.capacity, 0),
-        bytes=ibis.coalesce(rows.bytes, -1),
-        over=rows.over.cast("int8"),
-        **{name: ibis.coalesce(rows[name].cast("int32"), -1) for name in more},
-    )
