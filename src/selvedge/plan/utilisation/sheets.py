@@ -70,7 +70,9 @@ def _filled(column: pa.Array, nothing: int) -> npt.NDArray[Any]:
         column = column.cast(pa.int8())
     elif pa.types.is_uint16(column.type):
         column = column.cast(pa.int32())
-    return (column.fill_null(nothing) if column.null_count else column).to_numpy()
+    found: npt.NDArray[Any]
+    found = (column.fill_null(nothing) if column.null_count else column).to_numpy()
+    return found
 
 
 def left_over(sheet: Sheet, parts: Parts, first_s: int) -> Parts:
