@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from selvedge.plan.history import PopSite
 from selvedge.plan.utilisation.tables import FLEET, Level
-from selvedge.plan.utilisation.zones import is_whole
 
 NO_ZONE: Final = -1
 _UPPER: Final[tuple[Level, ...]] = ("metro", "country", "jurisdiction", "fleet")
@@ -62,41 +61,19 @@ class Places:
         pops = pa.array([pop for pop, _ in rows], pa.uint16())
         return pa.table({"pop": pops, "nic_bps": pa.array([bps for _, bps in rows], pa.int64())})
 
-    def gpu_members(self) -> pa.Table:
-        """A row for each PoP with GPUs: its jurisdiction, the fleet, and how many (`gpus`)."""
-        rows = [
-            (pop, number, site.gpus)
-            for number, group in enumerate(self.groups)
-            if group.level in ("jurisdiction", "fleet")
-            for pop in group.pops
-            if (site := self.sites[pop]) is not None and site.gpus
-        ]
-        types = (("pop", pa.uint16()), ("group", pa.int32()), ("gpus", pa.int64()))
-        columns = list(zip(*rows, strict=True)) or [(), (), ()]
-        return pa.table(
-            {name: pa.array(one, kind) for (name, kind), one in zip(types, columns, strict=True)}
-        )
-
-    def odd_pops(self, from_s: int, until_s: int) -> list[int]:
-        """PoPs whose local hours are not UTC's hours in that time."""
-        odd = {zone for zone in self.zones if not is_whole(zone, from_s, until_s)}
-        return [pop for pop, site in enumerate(self.sites) if site and site.timezone in odd]
+    def laws(self) -> npt.NDArray[np.int32]:
+        """Of each PoP its jurisdiction, numbered in the order of `groups`; -1 without a site."""
+        found = np.full(len(self.names), -1, np.int32)
+        laws = [group for group in self.groups if group.level == "jurisdiction"]
+        for number, group in enumerate(laws):
+            found[list(group.pops)] = number
+        return found
 
     def zone_numbers(self) -> npt.NDArray[np.int32]:
         """Of each PoP the position of its zone in `zones`, or `NO_ZONE`."""
         place = {zone: number for number, zone in enumerate(self.zones)}
         found = [place[site.timezone] if site and site.timezone else NO_ZONE for site in self.sites]
         return np.array(found, np.int32)
-
-    def members(self) -> pa.Table:
-        """A row for each PoP of each group: `group`, `cell`; and see `cells`."""
-        cells = self.cells()
-        rows: dict[tuple[int, int], None] = {}
-        for number, group in enumerate(self.groups):
-            for pop in group.pops:
-                rows[number, int(cells[pop])] = None
-        pairs = np.array(sorted(rows), np.int32).reshape(-1, 2)
-        return pa.table({"group": pairs[:, 0], "cell": pairs[:, 1]})
 
     def cells(self) -> npt.NDArray[np.int32]:
         """Of each PoP the set of its groups, numbered: what has to be summed only once."""

@@ -11,10 +11,11 @@ import pyarrow as pa
 
 from selvedge.headroom import NIGHT_HOURS, best_window, is_night
 from selvedge.plan.history import RESOURCES, STEP_S
-from selvedge.plan.utilisation.month import MonthFound
+from selvedge.plan.utilisation.answers import MonthFound
 from selvedge.plan.utilisation.places import Places, metro_names
+from selvedge.plan.utilisation.sweeps import BYTES_A_BPS
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK, TABLES
-from selvedge.plan.utilisation.tally import BYTES_A_BPS, Tally, ranked_bins
+from selvedge.plan.utilisation.tally import Tally, ranked_bins
 from selvedge.plan.utilisation.zones import HOUR_S, hours_of_week
 
 HEADROOMS: Final = (95, 99)
@@ -36,18 +37,19 @@ class Bills:
 
     def add(self, month: str, span: Span, found: MonthFound) -> None:
         """The next month, by UTC."""
-        hours = found.hours
-        pops = int(hours["pop"].to_numpy().max(initial=0)) + 1
-        sums = {name: np.zeros(pops, np.int64) for name in ("bytes", "judged", "carried")}
-        pop, n, sent = (hours[name].to_numpy() for name in ("pop", "n", "bytes"))
-        capacity = hours["capacity"].fill_null(0).to_numpy()
-        np.add.at(sums["bytes"], pop, sent)
-        np.add.at(sums["judged"], pop, np.where(capacity > 0, sent, 0))
-        np.add.at(sums["carried"], pop, capacity * n)
-        bill = found.bills["pop"].to_numpy()
-        rows = {name: table[bill] for name, table in sums.items()}
-        rows["expected"] = np.full(len(bill), (span[1] - span[0]) // STEP_S)
-        self._enter(month, found.bills, rows)
+        some = np.flatnonzero(found.sums.samples)
+        columns = {
+            "n": found.sums.samples,
+            "peak": found.sums.peak_bytes,
+            "bytes": found.sums.bytes,
+            "judged": found.sums.judged,
+            "carried": found.sums.carried,
+            "p50": found.ranks[:, 0],
+            "p95": found.ranks[:, 1],
+        }
+        rows = {name: column[some] for name, column in columns.items()}
+        rows["expected"] = np.full(len(some), (span[1] - span[0]) // STEP_S)
+        self.months.append((month, {"pop": some, **rows}))
 
     def add_local(self, month: str, bills: pa.Table, spans: pa.Table) -> None:
         """The next month, by the calendars of the PoPs: see `local_bills`."""
@@ -56,9 +58,6 @@ class Bills:
         expected[spans["pop"].to_numpy()] = length // STEP_S
         rows = {name: bills[name].to_numpy() for name in ("bytes", "judged", "carried")}
         rows["expected"] = expected[bills["pop"].to_numpy()]
-        self._enter(month, bills, rows)
-
-    def _enter(self, month: str, bills: pa.Table, rows: dict[str, npt.NDArray[Any]]) -> None:
         ranks = bills["ranks"].combine_chunks().flatten().to_numpy().reshape(-1, 2)
         rows |= {name: bills[name].to_numpy() for name in ("pop", "n", "peak")}
         rows |= {"p50": ranks[:, 0], "p95": ranks[:, 1]}

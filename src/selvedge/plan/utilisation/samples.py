@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import ibis
@@ -25,10 +26,6 @@ OVER_50THS: Final = 51
 BYTES_MAX: Final = 4 * 10**13
 CAPACITY_MAX: Final = 10**14
 """Bits per second above which a capacity is no number to judge by."""
-THOUSAND: Final = 1000
-"""Quantiles over months are of uses in thousandths, rounded up."""
-BINS_MAX: Final = 2 * THOUSAND
-"""The largest use in thousandths that is told from larger ones."""
 _MOST: Final = STEP_S / 8 * OVER_50THS / 50
 _DIRECTIONS: Final[dict[Billing, tuple[str, ...]]] = {
     "out": ("out_bytes",),
@@ -58,11 +55,13 @@ def once(rows: Expr) -> Expr:
     return rows.mutate(place=ibis.row_number().over(window)).filter(lambda t: t.place == 0)
 
 
-def measured(rows: Expr, billing: Billing, capacities: Expr | None = None) -> Expr:
+def measured(
+    rows: Expr, billing: Billing, capacities: Expr | None = None, kept: Sequence[str] = ()
+) -> Expr:
     """`pop`, `at_s`, `capacity` (null: unknown), `bytes` (null: not measured, or not possible).
 
     `over` says that there were bytes and they could not be. `capacities`, a table of `pop` and
-    `nic_bps`, stands in for capacities that are null.
+    `nic_bps`, stands in for capacities that are null. The columns `kept` stay.
     """
     given = rows.capacity_bps.try_cast("int64")
     if capacities is not None:
@@ -91,18 +90,5 @@ def measured(rows: Expr, billing: Billing, capacities: Expr | None = None) -> Ex
         "capacity",
         bytes=found,
         over=known & found.isnull(),
+        **{name: rows[name] for name in kept},
     )
-
-
-def use_bins(rows: Expr, *keys: str) -> Expr:
-    """Samples by use in thousandths (and by `pop`, and other keys), from `measured` rows."""
-    rows = rows.filter(rows.bytes.notnull(), rows.capacity.notnull())
-    use = (rows.bytes * (8 * THOUSAND // 100)) / (rows.capacity * (STEP_S // 100))
-    return rows.group_by("pop", *keys, bin=use.ceil().cast("int16")).agg(n=rows.count())
-
-
-def share_bins(rows: Expr, column: str) -> Expr:
-    """Samples of each PoP and use in thousandths, of a column in hundredths of a percent."""
-    rows = rows.filter(rows[column].notnull())
-    share = (rows[column].cast("int32") / 10).ceil().cast("int16")
-    return rows.group_by("pop", bin=share).agg(n=rows.count())

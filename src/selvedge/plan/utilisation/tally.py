@@ -7,24 +7,19 @@ the same bytes. The arrays are of fixed size: about 100 kB a PoP for 18 months.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from selvedge.headroom import BINS, bin_of, reserve_of_counts
-from selvedge.plan.history import STEP_S
-from selvedge.plan.utilisation.month import MonthFound
-from selvedge.plan.utilisation.places import NO_ZONE, Places
-from selvedge.plan.utilisation.samples import BINS_MAX, RESOURCES_BP
+from selvedge.plan.utilisation.answers import MonthFound
+from selvedge.plan.utilisation.places import Places
+from selvedge.plan.utilisation.samples import RESOURCES_BP
+from selvedge.plan.utilisation.sweeps import BINS_MAX
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK
-from selvedge.plan.utilisation.zones import HOUR_S, QUARTER_S, hours_of_week
-
-SLOTS: Final = HOUR_S // STEP_S
-BYTES_A_BPS: Final = STEP_S / 8
-"""Bytes of a sample that are one bit per second."""
+from selvedge.plan.utilisation.zones import HOUR_S
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
@@ -69,27 +64,33 @@ class Tally:
         self.profile: dict[str, Ints] = {
             name: np.zeros((pops, HOURS_OF_WEEK), np.int64) for name in ("n", "bytes", "carried")
         }
-        self.shares: dict[str, npt.NDArray[np.int32]] = {}
+        self.shares = {name: np.zeros((pops, BINS_MAX + 1), np.int32) for name in RESOURCES_BP}
         self._pairs: dict[tuple[int, int], int] = {}
         self._uses = np.zeros((pops, BINS_MAX + 1), np.int32)
         self.steps: Ints = np.zeros(pops, np.int64)
-        self._rises: list[tuple[Ints, Reals]] = []
+        self._rises: Reals = np.zeros((pops, 0))
         self.excluded: dict[str, int] = {}
 
     def add(self, found: MonthFound) -> None:
         """The next month."""
-        self._add_hours(found.hours)
-        for uses in found.uses:
-            self._add_uses(uses)
-        for resource in RESOURCES_BP:
-            for shares in found.shares[resource]:
-                self._add_shares(resource, shares)
-        self._add_profile(found)
-        self.steps[found.steps["pop"].to_numpy()] += found.steps["steps"].to_numpy()
-        for slot in range(SLOTS):
-            rises = found.rises[f"rise{slot}"].fill_null(0.0).to_numpy()
-            some = rises > 0
-            self._rises.append((found.rises["pop"].to_numpy()[some], rises[some]))
+        asked, sums = found.question, found.sums
+        for name in ("samples", "bytes", "judged", "carried"):
+            total: Ints = getattr(self, name)
+            total += getattr(sums, name)
+        np.maximum(self.peak_bytes, sums.peak_bytes, out=self.peak_bytes)
+        np.fmax(self.peak_use, sums.peak_use, out=self.peak_use)
+        begin = (asked.first_hour_s - self.first_hour_s) // HOUR_S
+        self.use[:, begin : begin + asked.hours] = found.hours.use
+        self._seen[:, begin : begin + asked.hours] = found.hours.seen
+        for name, column in self.profile.items():
+            column += getattr(found.profile, name)
+        for resource, counts in found.shares.items():
+            self.shares[resource] += counts
+        self._add_uses(found)
+        self._follow(found.changes, begin)
+        self.steps += found.rises.steps
+        rises = np.concatenate([self._rises, found.rises.largest], axis=1)
+        self._rises = np.sort(rises, axis=1)[:, -asked.rises :]
         for why, count in found.excluded.items():
             self.excluded[why] = self.excluded.get(why, 0) + count
 
@@ -128,55 +129,30 @@ class Tally:
     def reserves(self) -> Reals:
         """The surge reserve of each PoP, as a share of capacity; nan where nothing was measured."""
         found = np.full(len(self._places.names), np.nan)
-        by_pop: dict[int, list[float]] = {}
-        for pops, rises in self._rises:
-            for pop, rise in zip(pops.tolist(), rises.tolist(), strict=True):
-                by_pop.setdefault(pop, []).append(rise)
         for pop in np.flatnonzero(self.steps).tolist():
             counts = [0] * BINS
-            for rise in by_pop.get(pop, ()):
-                counts[bin_of(rise)] += 1
+            for rise in self._rises[pop].tolist():
+                counts[bin_of(rise)] += rise > 0.0
             # The other steps are smaller than those: which bin they are in does not matter.
             counts[0] += int(self.steps[pop]) - sum(counts)
             found[pop] = reserve_of_counts(counts).share
         return found
 
-    def _add_hours(self, hours: pa.Table) -> None:
-        pop, hour, n, sent = (hours[name].to_numpy() for name in ("pop", "hour", "n", "bytes"))
-        known = ~hours["capacity"].is_null().to_numpy()
-        capacity = hours["capacity"].fill_null(0).to_numpy()
-        peak = hours["peak"].to_numpy()
-        np.add.at(self.samples, pop, n)
-        np.add.at(self.bytes, pop, sent)
-        np.maximum.at(self.peak_bytes, pop, peak)
-        over = int(hours["over"].to_numpy().sum())
-        self.excluded["over_capacity"] = self.excluded.get("over_capacity", 0) + over
-        known &= n > 0
-        pop, n, sent, capacity = pop[known], n[known], sent[known], capacity[known]
-        if not len(pop):
-            return
-        np.add.at(self.judged, pop, sent)
-        np.add.at(self.carried, pop, capacity * n)
-        np.fmax.at(self.peak_use, pop, peak[known] / BYTES_A_BPS / capacity)
-        at = (hour[known] - self.first_hour_s) // HOUR_S
-        self._fill(pop, at, n, sent, capacity)
-        self._follow(pop, at, capacity)
+    def _add_uses(self, found: MonthFound) -> None:
+        rows = [self._pairs.setdefault(pair, len(self._pairs)) for pair in found.pairs]
+        if len(self._pairs) > len(self._uses):
+            more = max(len(self._pairs) - len(self._uses), len(self._uses) // 4)
+            self._uses = np.concatenate([self._uses, np.zeros((more, BINS_MAX + 1), np.int32)])
+        for row, counts in zip(rows, found.uses, strict=False):
+            self._uses[row] += counts
 
-    def _follow(self, pop: Any, at: Any, capacity: Any) -> None:  # Any: arrays
+    def _follow(self, changes: list[tuple[int, int, int]], begin: int) -> None:
         """Note from which hour on a PoP had another capacity."""
-        changed = np.zeros(len(self.samples), bool)
-        changed[pop[self.capacity[pop] != capacity]] = True
-        some = np.flatnonzero(changed[pop])
-        # Of an hour in which it changed, the larger one comes last.
-        order = some[np.lexsort((capacity[some], at[some], pop[some]))]
-        for number, hour, limit in zip(
-            pop[order].tolist(), at[order].tolist(), capacity[order].tolist(), strict=True
-        ):
-            changes = self._changes.setdefault(number, [])
-            if not changes or changes[-1][1] != limit:
-                changes.append((hour, limit))
-        for number in np.flatnonzero(changed).tolist():
-            self.capacity[number] = self._changes[number][-1][1]
+        for pop, hour, limit in changes:
+            known = self._changes.setdefault(pop, [])
+            if not known or known[-1][1] != limit:
+                known.append((begin + hour, limit))
+                self.capacity[pop] = limit
 
     def capacity_by_hour(self, pop: int) -> Reals:
         """In force in each hour; 0 before it was first measured, and after it was last."""
@@ -186,66 +162,6 @@ class Tally:
         there = np.flatnonzero(self._seen[pop])
         found[there[-1] + 1 if len(there) else 0 :] = 0.0
         return found
-
-    def _fill(self, pop: Any, at: Any, n: Any, sent: Any, capacity: Any) -> None:  # Any: arrays
-        """Enter hours; where the capacity changed inside one, its rows are added up."""
-        self.use[pop, at] = sent / BYTES_A_BPS / (capacity * n)
-        self._seen[pop, at] = n
-        first, span = at.min(), np.ptp(at) + 1
-        key = pop.astype(np.int64) * span + at - first
-        for one in np.flatnonzero(np.bincount(key) > 1).tolist():
-            rows = np.flatnonzero(key == one)
-            place = (one // span, one % span + first)
-            carried = (capacity[rows] * n[rows]).sum()
-            self.use[place] = sent[rows].sum() / BYTES_A_BPS / carried
-            self._seen[place] = n[rows].sum()
-
-    def _add_profile(self, found: MonthFound) -> None:
-        """Sums by local hour of the week: by hours, or by quarters where zones are off."""
-        asked = found.question
-        odd = np.zeros(len(self.samples), bool)
-        odd[self._places.odd_pops(asked.from_s, asked.until_s)] = True
-        zones = self._places.zone_numbers()
-        for table, column, step in (
-            (found.hours, "hour", HOUR_S),
-            (found.quarters, "at_s", QUARTER_S),
-        ):
-            pop, at, n, sent = (table[name].to_numpy() for name in ("pop", column, "n", "bytes"))
-            capacity = table["capacity"].fill_null(0).to_numpy()
-            some = (capacity > 0) & (zones[pop] != NO_ZONE) & (odd[pop] == (step == QUARTER_S))
-            pop, at, n, sent, capacity = (one[some] for one in (pop, at, n, sent, capacity))
-            moments = np.arange(asked.first_hour_s, asked.until_s, step, dtype=np.int64)
-            local = np.stack(
-                [hours_of_week(zone, moments) for zone in self._places.zones or ["UTC"]]
-            )
-            hour = local[zones[pop], (at - asked.first_hour_s) // step]
-            place = pop.astype(np.int64) * HOURS_OF_WEEK + hour
-            for name, values in (("n", n), ("bytes", sent), ("carried", capacity * n)):
-                np.add.at(self.profile[name].reshape(-1), place, values)
-
-    def _add_uses(self, uses: pa.Table) -> None:
-        pop, capacity, share, n = (
-            uses[name].to_numpy() for name in ("pop", "capacity", "bin", "n")
-        )
-        limits, which = np.unique(capacity, return_inverse=True)
-        pair = pop.astype(np.int64) * len(limits) + which
-        pairs, place = np.unique(pair, return_inverse=True)
-        rows = np.empty(len(pairs), np.int64)
-        for number, one in enumerate(pairs.tolist()):
-            name = (one // len(limits), int(limits[one % len(limits)]))
-            rows[number] = self._pairs.setdefault(name, len(self._pairs))
-        if len(self._pairs) > len(self._uses):
-            more = max(len(self._pairs) - len(self._uses), len(self._uses) // 4)
-            self._uses = np.concatenate([self._uses, np.zeros((more, BINS_MAX + 1), np.int32)])
-        self._uses[rows[place], share] += n.astype(np.int32)
-
-    def _add_shares(self, resource: str, shares: pa.Table) -> None:
-        if not shares.num_rows:
-            return
-        if resource not in self.shares:
-            self.shares[resource] = np.zeros((len(self.samples), BINS_MAX + 1), np.int32)
-        place = (shares["pop"].to_numpy(), np.minimum(shares["bin"].to_numpy(), BINS_MAX))
-        np.add.at(self.shares[resource], place, shares["n"].to_numpy().astype(np.int32))
 
 
 def ranked_bins(counts: npt.NDArray[Any], percent: int) -> Reals:
