@@ -15,7 +15,6 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
 from selvedge.plan.history import (
     MEANINGS,
@@ -26,6 +25,7 @@ from selvedge.plan.history import (
 )
 from selvedge.plan.utilisation.quality_clock import clock_finding, find_clocks, move_usual
 from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Floats, Grid
+from selvedge.plan.utilisation.quality_hours import HOUR_S, Hours
 from selvedge.plan.utilisation.quality_presence import (
     Lives,
     find_gaps,
@@ -34,7 +34,7 @@ from selvedge.plan.utilisation.quality_presence import (
     find_unknown,
     lives_of,
 )
-from selvedge.plan.utilisation.quality_scan import HOUR_S, Parts, month_span
+from selvedge.plan.utilisation.quality_scan import Parts, month_span
 from selvedge.plan.utilisation.quality_units import (
     UnitRun,
     edge_hours,
@@ -125,8 +125,9 @@ class _Search:
         for place, (first, end) in enumerate(zip(firsts, ends, strict=True)):
             grid = Grid.empty(first, end - first, span[0], hours)
             for turn, month in enumerate(months):
-                if (table := next(tables)) is not None and table.num_rows:
-                    self._strays[month] += grid.fill(month, table)
+                if (found := next(tables)) is not None:
+                    grid.fill(found)
+                    self._strays[month] += found.strays
                 progress(place * len(months) + turn + 1, steps)
             self._lives += lives_of(grid, self._names[first:end])
             yield from self._look(grid, span)
@@ -134,7 +135,7 @@ class _Search:
         yield from self._fleet_wide(span)
         progress(steps, steps)
 
-    def _tables(self, asked: Sequence[tuple[str, int, int]]) -> Iterator[pa.Table | None]:
+    def _tables(self, asked: Sequence[tuple[str, int, int]]) -> Iterator[Hours | None]:
         """The hours asked for, in order; the next ones are added up while the last are used."""
         with ThreadPoolExecutor(1) as ahead:
             waiting = deque(ahead.submit(self._parts.hours, *one) for one in asked[:_AHEAD])
@@ -145,7 +146,7 @@ class _Search:
                 yield waiting.popleft().result()
 
     def _look(self, grid: Grid, span: tuple[int, int]) -> Iterator[Finding]:
-        names = self._names[grid.first : grid.first + len(grid.n)]
+        names = self._names[grid.first : grid.first + len(grid.cells.n)]
         local = self._local.part(grid.first, grid.first + len(names))
         level = levels_of(grid)
         usual = usual_levels(level, local)
@@ -186,13 +187,8 @@ class _Search:
         """Rows of numbers beyond the manifest's PoPs."""
         beyond = [month for month, most in self._parts.pops_max.items() if most >= len(self._names)]
         for month in beyond:
-            table = self._parts.hours(month, len(self._names), 1 << 16)
-            if table is None or not table.num_rows:
-                continue
-            numbers = table["key"].to_numpy() >> 32
-            for number in np.unique(numbers):
-                count = int(table["n"].to_numpy()[numbers == number].sum())
-                begin, after = month_span(month)
+            begin, after = month_span(month)
+            for number, count in self._parts.beyond(month, len(self._names)):
                 yield Finding(
                     kind="unknown_pop",
                     pop=f"number {number}",
