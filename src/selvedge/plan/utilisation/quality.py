@@ -24,7 +24,7 @@ from selvedge.plan.history import (
     PopSite,
 )
 from selvedge.plan.utilisation.quality_clock import clock_finding, find_clocks, move_usual
-from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Floats, Grid
+from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Grid
 from selvedge.plan.utilisation.quality_hours import HOUR_S, Hours
 from selvedge.plan.utilisation.quality_presence import (
     Lives,
@@ -34,6 +34,7 @@ from selvedge.plan.utilisation.quality_presence import (
     find_unknown,
     lives_of,
 )
+from selvedge.plan.utilisation.quality_rows import Floats
 from selvedge.plan.utilisation.quality_scan import Parts, month_span
 from selvedge.plan.utilisation.quality_units import (
     UnitRun,

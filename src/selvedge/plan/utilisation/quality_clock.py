@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 
 from selvedge.plan.history import STEP_S, Finding
-from selvedge.plan.utilisation.quality_grid import Bools, Floats, runs
+from selvedge.plan.utilisation.quality_grid import runs
 from selvedge.plan.utilisation.quality_hours import HOUR_S
-from selvedge.plan.utilisation.quality_scan import Ints
+from selvedge.plan.utilisation.quality_rows import Bools, Floats, Ints
 from selvedge.plan.utilisation.quality_usual import DAY_H, LocalTime, usual_levels
 
 MOVED_H: Final = tuple(hours for hours in range(-12, 13) if hours)

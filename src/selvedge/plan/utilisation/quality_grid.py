@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from selvedge.plan.utilisation.quality_hours import HOUR_S, SLOTS, Cells, Hours
-from selvedge.plan.utilisation.quality_scan import Ints, Parts, month_span
+from selvedge.plan.utilisation.quality_hours import HOUR_S, KEPT, SLOTS, Cells, Hours
+from selvedge.plan.utilisation.quality_rows import Bools, Rows, rows_by_pop
+from selvedge.plan.utilisation.quality_scan import Parts, keys_of, month_span
 
 CELLS_MAX: Final = 8_000_000
 """Cells of one block: about 26 bytes each, and as many again while it is looked at."""
@@ -18,26 +18,6 @@ FULL: Final = (1 << SLOTS) - 1
 """The mask of an hour with all of its samples."""
 POPS_MAX: Final = 1_024
 """PoPs of one block, so that a month of them is soon added up."""
-
-Floats: TypeAlias = npt.NDArray[np.float64]
-Bools: TypeAlias = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Raw rows of one PoP, sorted by moment. Values are nan where null."""
-
-    at_s: Ints
-    out: Floats
-    in_: Floats
-    capacity: Floats
-    flags: Ints
-    exact: Ints
-    """`out` as an integer, 0 where null."""
-    cpu: Ints
-    """Share of processors in use, 0 where null."""
-    same: Bools
-    """Whether the row equals the one before it in every column but the flags."""
 
 
 @dataclass(slots=True)
@@ -47,6 +27,8 @@ class Grid:
     first: int
     begin_s: int
     cells: Cells
+    kept: list[pa.Table] = field(default_factory=list)
+    """Rows that came with the hours."""
     raw: dict[int, Rows] = field(default_factory=dict)
     """Rows of PoPs that were asked for, by their place in the block."""
 
@@ -63,25 +45,21 @@ class Grid:
     def fill(self, found: Hours) -> None:
         """Enter a month's hours."""
         found.settle(self.cells, (found.begin_s - self.begin_s) // HOUR_S)
+        self.kept += found.kept
 
     def fetch(self, parts: Parts, wanted: Bools) -> None:
-        """Read the rows of these hours into `raw`."""
-        found: dict[int, list[pa.Table]] = {}
+        """Bring the rows of these hours into `raw`: those kept, and the others read again."""
+        left = wanted & ((self.cells.signs & KEPT) == 0) & (self.cells.n > 0)
+        tables = self.kept
         for month in parts.months:
             begin, after = month_span(month)
             hours = slice((begin - self.begin_s) // HOUR_S, (after - self.begin_s) // HOUR_S)
-            pops, at = np.nonzero(wanted[:, hours])
-            if not len(pops):
-                continue
-            keys = ((pops + self.first) << 32) + begin + at * HOUR_S
-            if (table := parts.rows(month, keys)) is None:
-                continue
-            numbers = table["pop"].to_numpy().astype(np.int64)
-            for number in np.unique(numbers):
-                low, high = np.searchsorted(numbers, [number, number + 1])
-                one = table.slice(low, high - low)
-                found.setdefault(int(number) - self.first, []).append(one)
-        self.raw = {pop: _rows(pa.concat_tables(tables)) for pop, tables in found.items()}
+            pops, at = np.nonzero(left[:, hours])
+            if len(pops):
+                table = parts.rows(month, keys_of(pops + self.first, begin + at * HOUR_S))
+                tables += [table] if table is not None else []
+        self.kept = []
+        self.raw = {pop - self.first: rows for pop, rows in rows_by_pop(tables)}
 
     def present(self, pop: int) -> Bools:
         """Of each five minutes of the history, whether a sample is there."""
@@ -98,29 +76,3 @@ def runs(marked: Bools) -> list[tuple[int, int]]:
     """First and after-last positions of each unbroken run of marks."""
     edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
     return [(int(first), int(after)) for first, after in edges.reshape(-1, 2)]
-
-
-def _reals(table: pa.Table, name: str) -> Floats:
-    found: Floats = table[name].cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy()
-    return found
-
-
-def _rows(table: pa.Table) -> Rows:
-    same = np.zeros(table.num_rows, np.bool_)
-    if table.num_rows > 1:
-        same[1:] = True
-        for name in (one for one in table.column_names if one != "flags"):
-            column = table[name]
-            values = column.cast(pa.uint64()).fill_null(0).to_numpy()
-            nulls = column.is_null().to_numpy()
-            same[1:] &= (values[1:] == values[:-1]) & (nulls[1:] == nulls[:-1])
-    return Rows(
-        at_s=table["at_s"].to_numpy().astype(np.int64),
-        out=_reals(table, "out_bytes"),
-        in_=_reals(table, "in_bytes"),
-        capacity=_reals(table, "capacity_bps"),
-        flags=table["flags"].to_numpy().astype(np.int64),
-        exact=table["out_bytes"].fill_null(0).to_numpy().astype(np.uint64).view(np.int64),
-        cpu=table["cpu_bp"].fill_null(0).to_numpy().astype(np.int64),
-        same=same,
-    )

@@ -7,7 +7,7 @@ one hour stand together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from selvedge.plan.history import SAMPLES, STEP_S
+from selvedge.plan.history import SAMPLES, STEP_S, Flag
 
 HOUR_S: Final = 3_600
 SLOTS: Final = HOUR_S // STEP_S
@@ -28,13 +28,15 @@ NEAR_ZERO: Final = 0.1
 TWICE: Final = 1
 """A moment of the hour is there more than once."""
 FLAT: Final = 2
-"""All samples of it have one value of bytes, which is not 0."""
+"""All its samples, half of an hour or more, have one value of bytes, which is not 0."""
 CUT: Final = 4
 """Its smallest sample is below `NEAR_ZERO` of the mean of the others."""
 FULL_UP: Final = 8
 """Its largest bytes, out or in, are above `OVER` times the least capacity."""
 MIXED: Final = 16
 """It has more than one capacity."""
+KEPT: Final = 32
+"""Its rows were kept as they came by, so that they need not be read again."""
 
 COLUMNS: Final = ("pop", "at_s", "out_bytes", "in_bytes", "capacity_bps", "cpu_bp", "flags")
 _SCHEMA: Final = pa.schema([(name, SAMPLES.field(name).type) for name in COLUMNS])
@@ -47,13 +49,15 @@ _SUM: Final = np.dtype(
         *((name, np.uint64) for name in ("total_low", "total_high")),
         *((name, np.int32) for name in ("n", "known")),
         *((name, np.uint16) for name in ("mask", "cpu_low", "cpu_high")),
-        ("flags", np.uint8),
+        *((name, np.uint8) for name in ("flags", "signs")),
     ],
     align=True,
 )
 _LOW_HALF: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.uint64(32)
 _HALF_SIZE: Final = 2.0**32
+_FLAGGED: Final = int(Flag.LATE | Flag.RESET)
+_RESET: Final = int(Flag.RESET)
 _NEAR_ZERO: Final = np.float32(NEAR_ZERO)
 _OVER: Final = np.float32(OVER)
 
@@ -76,7 +80,7 @@ class Cells(NamedTuple):
     flags: npt.NDArray[np.uint8]
     """The largest flags of the hour."""
     signs: npt.NDArray[np.uint8]
-    """What may be wrong: `TWICE`, `FLAT`, `CUT`, `FULL_UP`, `MIXED`."""
+    """What may be wrong: `TWICE`, `FLAT`, `CUT`, `FULL_UP`, `MIXED`; and `KEPT`."""
 
     @classmethod
     def empty(cls, pops: int, hours: int) -> Cells:
@@ -119,6 +123,8 @@ class Hours:
     sums: npt.NDArray[Any]
     strays: int = 0
     """Rows of other times, left out."""
+    kept: list[pa.Table] = field(default_factory=list)
+    """Rows of hours with the sign `KEPT`."""
 
     @classmethod
     def none_yet(cls, first: int, pops: int, begin_s: int, until_s: int) -> Hours:
@@ -128,10 +134,21 @@ class Hours:
             sums[name] = np.iinfo(sums[name].dtype).max
         return cls(first, begin_s, sums)
 
-    def add(self, rows: pa.Table) -> None:
-        """Add rows of these PoPs, with the columns `COLUMNS`."""
-        for batch in rows.cast(_SCHEMA).to_batches():
+    def add(self, rows: pa.Table, pops: slice) -> None:
+        """Add all rows of some of these PoPs, with the columns `COLUMNS`."""
+        batches = rows.cast(_SCHEMA).to_batches()
+        for batch in batches:
             self.strays += _add(self.sums, _columns(batch), self.first, self.begin_s)
+        if _sign(self.sums[pops]):
+            marks = [self._marks(batch) for batch in batches]
+            self.kept.append(rows.filter(pa.chunked_array(marks)).combine_chunks())
+
+    def _marks(self, batch: pa.RecordBatch) -> pa.Array:
+        """Which rows are to be kept."""
+        pop, at_s = (batch.column(name).to_numpy() for name in ("pop", "at_s"))
+        found = np.zeros(len(pop), np.bool_)
+        _mark(self.sums, (pop, at_s), (self.first, self.begin_s), found)
+        return pa.array(found)
 
     def settle(self, cells: Cells, column: int) -> None:
         """Enter what has been added up into cells of the same PoPs, from a column on."""
@@ -202,7 +219,7 @@ def _settle(sums: Any, cells: Any, column: int) -> None:
                 cells.capacity[here] = float(one.capacity_low)
             if one.n > 1 and one.cpu_low == one.cpu_high:
                 cells.flat_cpu[here] = one.cpu_low
-            cells.signs[here] = _signs(one)
+            cells.signs[here] = one.signs
 
 
 @njit(cache=True, inline="always")
@@ -210,7 +227,37 @@ def _total(one: Any) -> float:
     return float(one.total_high) * _HALF_SIZE + float(one.total_low)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
+def _sign(sums: Any) -> bool:
+    """Set the signs of hours whose rows are all there; answers whether some are to be kept."""
+    hours = sums.shape[1]
+    some = False
+    for pop in range(sums.shape[0]):
+        for hour in range(hours):
+            sums[pop, hour].signs = _signs(sums[pop, hour])
+        for hour in range(hours):
+            one = sums[pop, hour]
+            odd = one.signs & (FLAT | CUT | FULL_UP | MIXED) or one.flags & _FLAGGED
+            odd = odd or one.flags > _RESET
+            odd = odd or (hour > 0 and sums[pop, hour - 1].signs & (FLAT | CUT))
+            odd = odd or (hour + 1 < hours and sums[pop, hour + 1].signs & (FLAT | CUT))
+            # Of moments that are there twice, all columns are needed: those are read again.
+            if odd and one.n > 0 and not one.signs & TWICE:
+                one.signs |= KEPT
+                some = True
+    return some
+
+
+@njit(cache=True, nogil=True)
+def _mark(sums: Any, rows: Any, begins: Any, found: Any) -> None:
+    pops, moments = rows
+    for at in range(len(pops)):
+        hour = (np.int64(moments[at]) - begins[1]) // HOUR_S
+        if 0 <= hour < sums.shape[1]:
+            found[at] = sums[np.int64(pops[at]) - begins[0], hour].signs & KEPT
+
+
+@njit(cache=True, inline="always")
 def _signs(one: Any) -> int:
     found = 0
     bits = 0
@@ -219,7 +266,7 @@ def _signs(one: Any) -> int:
     if bits != one.n:
         found |= TWICE
     if one.known > 1:
-        if one.low == one.high and one.low > 0:
+        if one.low == one.high and one.low > 0 and one.known >= SLOTS // 2:
             found |= FLAT
         low = float(one.low)
         rest = np.float32((_total(one) - low) / (one.known - 1))

@@ -10,22 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import ibis
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selvedge.plan.history import POPS_MAX, SAMPLES, BadPlan, Finding, History
 from selvedge.plan.utilisation.quality_hours import COLUMNS, HOUR_S, Hours
+from selvedge.plan.utilisation.quality_rows import Ints
 
 PIECE: Final = 256
 """PoPs whose rows of a month are in memory at a time: 2.3 million rows, 80 MB."""
 _SHIFT: Final = 32
 
-Ints: TypeAlias = npt.NDArray[np.int64]
 Found = TypeVar("Found")
 
 
@@ -68,8 +67,9 @@ class Parts:
         def add_up(rows: Any) -> Hours:
             found = Hours.none_yet(first, after - first, *month_span(month))
             for low in range(first, after, PIECE):
-                some = _of(rows, low, min(low + PIECE, after)).select(*COLUMNS)
-                found.add(some.to_pyarrow())
+                high = min(low + PIECE, after)
+                some = _of(rows, low, high).select(*COLUMNS).to_pyarrow()
+                found.add(some, slice(low - first, high - first))
             return found
 
         return self._ask(month, add_up)
@@ -91,7 +91,7 @@ class Parts:
         wanted = ibis.memtable(pa.table({"key": np.unique(keys)}))
 
         def ask(rows: Any) -> pa.Table:
-            near = _of(rows, int(pops[0]), int(pops[-1]) + 1).mutate(key=_key)
+            near = rows.filter(rows.pop.isin(pops.tolist())).mutate(key=_key)
             picked = near.semi_join(wanted, "key").select(*SAMPLES.names)
             return picked.order_by(*SAMPLES.names).to_pyarrow()
 

@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 
 from selvedge.plan.history import STEP_S, Finding
-from selvedge.plan.utilisation.quality_grid import Bools, Floats, Grid
+from selvedge.plan.utilisation.quality_grid import Grid
 from selvedge.plan.utilisation.quality_hours import HOUR_S
+from selvedge.plan.utilisation.quality_rows import Bools, Floats
 
 FACTORS: Final = {8.0: math.log(1.25), 1_012.0: math.log(1.5)}
 """Bits for bytes; 1,000 and 1,024, which no traffic can tell apart. With each, how far from it the

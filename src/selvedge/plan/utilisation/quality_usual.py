@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from selvedge.plan.utilisation.quality_grid import Floats, Grid
+from selvedge.plan.utilisation.quality_grid import Grid
 from selvedge.plan.utilisation.quality_hours import HOUR_S
-from selvedge.plan.utilisation.quality_scan import Ints
+from selvedge.plan.utilisation.quality_rows import Floats, Ints
 
 DAY_H: Final = 24
 DAYS_MAX: Final = 26

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from selvedge.plan.history import STEP_S, WHOLE_BP, Finding, FindingKind, Flag
-from selvedge.plan.utilisation.quality_grid import Bools, Floats, Grid, Rows, runs
+from selvedge.plan.utilisation.quality_grid import Grid, runs
 from selvedge.plan.utilisation.quality_hours import (
     CUT,
     FLAT,
@@ -20,10 +20,9 @@ from selvedge.plan.utilisation.quality_hours import (
     MIXED,
     NEAR_ZERO,
     OVER,
-    SLOTS,
     TWICE,
 )
-from selvedge.plan.utilisation.quality_scan import Ints
+from selvedge.plan.utilisation.quality_rows import Bools, Floats, Ints, Rows
 
 FROZEN_SAMPLES: Final = 24
 """Equal samples in a row, two hours of them, that no traffic produces."""
@@ -53,8 +52,7 @@ def wanted_hours(grid: Grid) -> Bools:
     begins = flat_cpu[:, 0] + (flat_cpu[:, 1:] & ~flat_cpu[:, :-1]).sum(axis=1)
     flat_cpu &= (begins <= COARSE * (grid.cells.n > 0).sum(axis=1))[:, None]
     signs = grid.cells.signs
-    flat = ((signs & FLAT) > 0) & (grid.cells.known >= SLOTS // 2)
-    beside = _around(flat | _lasting(flat_cpu, grid) | ((signs & CUT) > 0))
+    beside = _around(((signs & (FLAT | CUT)) > 0) | _lasting(flat_cpu, grid))
     found: Bools = flagged | beside | ((signs & (TWICE | FULL_UP)) > 0) | _capacity_hours(grid)
     return found
 

@@ -1,0 +1,89 @@
+"""Raw rows of suspicious hours, as arrays by PoP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from selvedge.plan.history import SAMPLES
+
+Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Raw rows of one PoP, sorted by moment. Values are nan where null."""
+
+    at_s: Ints
+    out: Floats
+    in_: Floats
+    capacity: Floats
+    flags: Ints
+    exact: Ints
+    """`out` as an integer, 0 where null."""
+    cpu: Ints
+    """Share of processors in use, 0 where null."""
+    same: Bools
+    """Whether the row equals the one before it in every column but the flags."""
+
+
+def rows_by_pop(tables: Sequence[pa.Table]) -> Iterator[tuple[int, Rows]]:
+    """The rows of all tables by the PoPs' numbers.
+
+    Rows of one moment stand together in one table, which has all columns; of the others, those that
+    `Rows` needs are enough.
+    """
+    if not tables:
+        return
+    pop = np.concatenate([_integers(table, "pop") for table in tables])
+    parts = [_rows(table) for table in tables]
+    columns = [field.name for field in fields(Rows)]
+    whole = [np.concatenate([getattr(part, name) for part in parts]) for name in columns]
+    order = np.lexsort((whole[0], pop))
+    pop = pop[order]
+    whole = [column[order] for column in whole]
+    numbers, begins = np.unique(pop, return_index=True)
+    ends = np.append(begins[1:], len(pop))
+    for number, begin, end in zip(numbers.tolist(), begins, ends, strict=True):
+        yield number, Rows(*(column[begin:end] for column in whole))
+
+
+def _integers(table: pa.Table, name: str) -> Ints:
+    found: Ints = table[name].fill_null(0).to_numpy().astype(np.uint64).view(np.int64)
+    return found
+
+
+def _reals(table: pa.Table, name: str) -> Floats:
+    found: Floats = table[name].cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy()
+    return found
+
+
+def _rows(table: pa.Table) -> Rows:
+    return Rows(
+        at_s=_integers(table, "at_s"),
+        out=_reals(table, "out_bytes"),
+        in_=_reals(table, "in_bytes"),
+        capacity=_reals(table, "capacity_bps"),
+        flags=_integers(table, "flags"),
+        exact=_integers(table, "out_bytes"),
+        cpu=_integers(table, "cpu_bp"),
+        same=_same(table),
+    )
+
+
+def _same(table: pa.Table) -> Bools:
+    found = np.zeros(table.num_rows, np.bool_)
+    if table.num_rows > 1 and table.num_columns == len(SAMPLES):
+        found[1:] = True
+        for name in (one for one in table.column_names if one != "flags"):
+            values = _integers(table, name)
+            nulls = table[name].is_null().to_numpy()
+            found[1:] &= (values[1:] == values[:-1]) & (nulls[1:] == nulls[:-1])
+    return found
