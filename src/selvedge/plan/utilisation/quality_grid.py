@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from selvedge.plan.utilisation.quality_hours import HOUR_S, KEPT, SLOTS, Cells, Hours
-from selvedge.plan.utilisation.quality_rows import Bools, Rows, rows_by_pop
+from selvedge.plan.utilisation.quality_rows import Bools, Ints, Rows, rows_by_pop
 from selvedge.plan.utilisation.quality_scan import Parts, keys_of, month_span
 
 CELLS_MAX: Final = 8_000_000
@@ -59,7 +60,11 @@ class Grid:
                 table = parts.rows(month, keys_of(pops + self.first, begin + at * HOUR_S))
                 tables += [table] if table is not None else []
         self.kept = []
-        self.raw = {pop - self.first: rows for pop, rows in rows_by_pop(tables)}
+        self.raw = {pop - self.first: rows for pop, rows in rows_by_pop(tables, self._in(wanted))}
+
+    def _in(self, wanted: Bools) -> Callable[[Ints, Ints], Bools]:
+        """Whether rows, by PoP and moment, are of these hours."""
+        return lambda pops, at_s: wanted[pops - self.first, (at_s - self.begin_s) // HOUR_S]
 
     def present(self, pop: int) -> Bools:
         """Of each five minutes of the history, whether a sample is there."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from numba import njit
 
-from selvedge.plan.history import SAMPLES, STEP_S, Flag
+from selvedge.plan.history import STEP_S, Flag
 
 HOUR_S: Final = 3_600
 SLOTS: Final = HOUR_S // STEP_S
@@ -37,10 +37,11 @@ MIXED: Final = 16
 """It has more than one capacity."""
 KEPT: Final = 32
 """Its rows were kept as they came by, so that they need not be read again."""
+ALIKE_MAX: Final = 100
+"""Hours of a month with the share of processors of the hour before, up to which rows are kept."""
 
-COLUMNS: Final = ("pop", "at_s", "out_bytes", "in_bytes", "capacity_bps", "cpu_bp", "flags")
-_SCHEMA: Final = pa.schema([(name, SAMPLES.field(name).type) for name in COLUMNS])
-_NULLABLE: Final = COLUMNS[2:6]
+_NULLABLE: Final = ("out_bytes", "in_bytes", "capacity_bps", "cpu_bp")
+_READ: Final = ("pop", "at_s", *_NULLABLE, "flags")
 _SUM: Final = np.dtype(
     [
         *((name, np.uint64) for name in ("low", "high", "in_high")),
@@ -57,6 +58,7 @@ _LOW_HALF: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.uint64(32)
 _HALF_SIZE: Final = 2.0**32
 _FLAGGED: Final = int(Flag.LATE | Flag.RESET)
+_BESIDE: Final = FLAT | CUT
 _RESET: Final = int(Flag.RESET)
 _NEAR_ZERO: Final = np.float32(NEAR_ZERO)
 _OVER: Final = np.float32(OVER)
@@ -135,8 +137,8 @@ class Hours:
         return cls(first, begin_s, sums)
 
     def add(self, rows: pa.Table, pops: slice) -> None:
-        """Add all rows of some of these PoPs, with the columns `COLUMNS`."""
-        batches = rows.cast(_SCHEMA).to_batches()
+        """Add all rows of some of these PoPs, as `SAMPLES` says."""
+        batches = rows.to_batches()
         for batch in batches:
             self.strays += _add(self.sums, _columns(batch), self.first, self.begin_s)
         if _sign(self.sums[pops]):
@@ -157,7 +159,8 @@ class Hours:
 
 def _columns(batch: pa.RecordBatch) -> _Batch:
     values = []
-    for column in batch.columns:
+    for name in _READ:
+        column = batch.column(name)
         whole = column.fill_null(0) if column.null_count else column
         values.append(whole.to_numpy())
     known = []
@@ -230,22 +233,46 @@ def _total(one: Any) -> float:
 @njit(cache=True, nogil=True)
 def _sign(sums: Any) -> bool:
     """Set the signs of hours whose rows are all there; answers whether some are to be kept."""
-    hours = sums.shape[1]
     some = False
     for pop in range(sums.shape[0]):
-        for hour in range(hours):
-            sums[pop, hour].signs = _signs(sums[pop, hour])
-        for hour in range(hours):
-            one = sums[pop, hour]
-            odd = one.signs & (FLAT | CUT | FULL_UP | MIXED) or one.flags & _FLAGGED
-            odd = odd or one.flags > _RESET
-            odd = odd or (hour > 0 and sums[pop, hour - 1].signs & (FLAT | CUT))
-            odd = odd or (hour + 1 < hours and sums[pop, hour + 1].signs & (FLAT | CUT))
-            # Of moments that are there twice, all columns are needed: those are read again.
-            if odd and one.n > 0 and not one.signs & TWICE:
+        line = sums[pop]
+        for hour in range(len(line)):
+            line[hour].signs = _signs(line[hour])
+        alike = _count_alike(line) <= ALIKE_MAX
+        last = 0
+        for hour in range(len(line)):
+            one = line[hour]
+            if one.n == 0:
+                continue
+            odd = one.signs != 0 or one.flags & _FLAGGED or one.flags > _RESET
+            if one.capacity_low <= one.capacity_high:
+                odd = odd or (last > 0 and line[last - 1].capacity_low != one.capacity_low)
+                last = hour + 1
+            for beside in range(max(hour - 1, 0), min(hour + 2, len(line))):
+                odd = odd or line[beside].signs & _BESIDE
+                odd = odd or (alike and beside > 0 and _is_alike(line, beside))
+                odd = odd or (alike and beside + 1 < len(line) and _is_alike(line, beside + 1))
+            if odd:
                 one.signs |= KEPT
                 some = True
     return some
+
+
+@njit(cache=True, inline="always")
+def _is_alike(line: Any, hour: int) -> bool:
+    """Whether an hour has one share of processors, the same as the hour before it."""
+    one, before = line[hour], line[hour - 1]
+    if one.n < 2 or before.n < 2 or one.cpu_low != before.cpu_low:
+        return False
+    return one.cpu_low == one.cpu_high and before.cpu_low == before.cpu_high and one.cpu_low > 0
+
+
+@njit(cache=True, nogil=True)
+def _count_alike(line: Any) -> int:
+    found = 0
+    for hour in range(1, len(line)):
+        found += _is_alike(line, hour)
+    return found
 
 
 @njit(cache=True, nogil=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
@@ -34,25 +34,22 @@ class Rows:
     """Whether the row equals the one before it in every column but the flags."""
 
 
-def rows_by_pop(tables: Sequence[pa.Table]) -> Iterator[tuple[int, Rows]]:
-    """The rows of all tables by the PoPs' numbers.
-
-    Rows of one moment stand together in one table, which has all columns; of the others, those that
-    `Rows` needs are enough.
-    """
+def rows_by_pop(
+    tables: Sequence[pa.Table], wanted: Callable[[Ints, Ints], Bools]
+) -> Iterator[tuple[int, Rows]]:
+    """The rows of all tables by the PoPs' numbers, but for those that are not wanted."""
     if not tables:
         return
-    pop = np.concatenate([_integers(table, "pop") for table in tables])
-    parts = [_rows(table) for table in tables]
-    columns = [field.name for field in fields(Rows)]
-    whole = [np.concatenate([getattr(part, name) for part in parts]) for name in columns]
-    order = np.lexsort((whole[0], pop))
-    pop = pop[order]
-    whole = [column[order] for column in whole]
-    numbers, begins = np.unique(pop, return_index=True)
-    ends = np.append(begins[1:], len(pop))
+    table = pa.concat_tables(tables)
+    here = wanted(_integers(table, "pop"), _integers(table, "at_s"))
+    # By all columns: rows of one moment have one order, whichever engine gave them.
+    table = table.filter(pa.array(here)).sort_by([(name, "ascending") for name in SAMPLES.names])
+    whole = _rows(table.combine_chunks())
+    numbers, begins = np.unique(_integers(table, "pop"), return_index=True)
+    ends = np.append(begins[1:], table.num_rows)
+    columns = [getattr(whole, field.name) for field in fields(Rows)]
     for number, begin, end in zip(numbers.tolist(), begins, ends, strict=True):
-        yield number, Rows(*(column[begin:end] for column in whole))
+        yield number, Rows(*(column[begin:end] for column in columns))
 
 
 def _integers(table: pa.Table, name: str) -> Ints:
@@ -80,7 +77,7 @@ def _rows(table: pa.Table) -> Rows:
 
 def _same(table: pa.Table) -> Bools:
     found = np.zeros(table.num_rows, np.bool_)
-    if table.num_rows > 1 and table.num_columns == len(SAMPLES):
+    if table.num_rows > 1:
         found[1:] = True
         for name in (one for one in table.column_names if one != "flags"):
             values = _integers(table, name)

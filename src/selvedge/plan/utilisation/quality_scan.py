@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selvedge.plan.history import POPS_MAX, SAMPLES, BadPlan, Finding, History
-from selvedge.plan.utilisation.quality_hours import COLUMNS, HOUR_S, Hours
+from selvedge.plan.utilisation.quality_hours import HOUR_S, Hours
 from selvedge.plan.utilisation.quality_rows import Ints
 
-PIECE: Final = 256
-"""PoPs whose rows of a month are in memory at a time: 2.3 million rows, 80 MB."""
+PIECE: Final = 320
+"""PoPs whose rows of a month are in memory at a time: up to 2.9 million rows, 120 MB."""
 _SHIFT: Final = 32
 
 Found = TypeVar("Found")
@@ -66,9 +66,10 @@ class Parts:
 
         def add_up(rows: Any) -> Hours:
             found = Hours.none_yet(first, after - first, *month_span(month))
-            for low in range(first, after, PIECE):
-                high = min(low + PIECE, after)
-                some = _of(rows, low, high).select(*COLUMNS).to_pyarrow()
+            width = -(-(after - first) // -(-(after - first) // PIECE))
+            for low in range(first, after, width):
+                high = min(low + width, after)
+                some = _of(rows, low, high).to_pyarrow().cast(SAMPLES)
                 found.add(some, slice(low - first, high - first))
             return found
 
@@ -86,14 +87,14 @@ class Parts:
         return list(zip(table["pop"].to_pylist(), table["n"].to_pylist(), strict=True))
 
     def rows(self, month: str, keys: Ints) -> pa.Table | None:
-        """The rows of the hours of these keys, sorted by PoP, moment and value."""
+        """The rows of the hours of these keys, in any order."""
         pops = np.unique(keys >> _SHIFT)
         wanted = ibis.memtable(pa.table({"key": np.unique(keys)}))
 
         def ask(rows: Any) -> pa.Table:
             near = rows.filter(rows.pop.isin(pops.tolist())).mutate(key=_key)
             picked = near.semi_join(wanted, "key").select(*SAMPLES.names)
-            return picked.order_by(*SAMPLES.names).to_pyarrow()
+            return picked.to_pyarrow().cast(SAMPLES)
 
         return self._ask(month, ask)
 
