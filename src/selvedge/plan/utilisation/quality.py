@@ -8,6 +8,7 @@ the history no longer shows.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,7 @@ from selvedge.plan.utilisation.quality_values import find_values, wanted_hours
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the steps done and those there are."""
-_AHEAD: Final = 2
+_AHEAD: Final = 6
 """Queries that are asked before their answers are needed."""
 
 
@@ -123,18 +124,28 @@ class _Search:
         ends = [min(first + width, len(self._names)) for first in firsts]
         blocks = zip(firsts, ends, strict=True)
         tables = self._tables([(month, *block) for block in blocks for month in months])
-        for place, (first, end) in enumerate(zip(firsts, ends, strict=True)):
-            grid = Grid.empty(first, end - first, span[0], hours)
-            for turn, month in enumerate(months):
-                if (found := next(tables)) is not None:
-                    grid.fill(found)
-                    self._strays[month] += found.strays
-                progress(place * len(months) + turn + 1, steps)
-            self._lives += lives_of(grid, self._names[first:end])
-            yield from self._look(grid, span)
+        done = itertools.count(1)
+
+        def tell() -> None:
+            progress(next(done), steps)
+
+        for first, end in zip(firsts, ends, strict=True):
+            # Two grids at a time would be too much: this one ends with the call.
+            yield from self._block(Grid.empty(first, end - first, span[0], hours), tables, tell)
         yield from self._nameless()
         yield from self._fleet_wide(span)
         progress(steps, steps)
+
+    def _block(
+        self, grid: Grid, hours: Iterator[Hours | None], tell: Callable[[], None]
+    ) -> Iterator[Finding]:
+        for month in self._parts.months:
+            if (found := next(hours)) is not None:
+                grid.fill(found)
+                self._strays[month] += found.strays
+            tell()
+        self._lives += lives_of(grid, self._names[grid.first : grid.first + len(grid.cells.n)])
+        yield from self._look(grid, grid.span)
 
     def _tables(self, asked: Sequence[tuple[str, int, int]]) -> Iterator[Hours | None]:
         """The hours asked for, in order; the next ones are added up while the last are used."""

@@ -43,9 +43,17 @@ class Grid:
         """Of the whole history."""
         return int(self.cells.n.shape[1])
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """Begin and end of the history, in seconds UTC."""
+        return self.begin_s, self.begin_s + self.hours * HOUR_S
+
     def fill(self, found: Hours) -> None:
         """Enter a month's hours."""
-        found.settle(self.cells, (found.begin_s - self.begin_s) // HOUR_S)
+        begin = (found.begin_s - self.begin_s) // HOUR_S
+        hours = slice(begin, begin + found.cells.n.shape[1])
+        for mine, its in zip(self.cells, found.cells, strict=True):
+            mine[:, hours] = its
         self.kept += found.kept
 
     def fetch(self, parts: Parts, wanted: Bools) -> None:
@@ -68,7 +76,7 @@ class Grid:
 
     def present(self, pop: int) -> Bools:
         """Of each five minutes of the history, whether a sample is there."""
-        bits = (self.cells.mask[pop][:, None] >> np.arange(SLOTS)) & 1
+        bits = (self.cells.mask[pop][:, None] >> np.arange(SLOTS, dtype=np.uint16)) & 1
         found: Bools = bits.astype(np.bool_).reshape(-1)
         return found
 
@@ -79,5 +87,6 @@ class Grid:
 
 def runs(marked: Bools) -> list[tuple[int, int]]:
     """First and after-last positions of each unbroken run of marks."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(np.int8)))
+    padded = np.concatenate(([False], marked, [False]))
+    edges = np.flatnonzero(padded[1:] != padded[:-1])
     return [(int(first), int(after)) for first, after in edges.reshape(-1, 2)]

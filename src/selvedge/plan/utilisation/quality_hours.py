@@ -118,11 +118,11 @@ class _Batch(NamedTuple):
 
 @dataclass(slots=True)
 class Hours:
-    """The hours of some PoPs from `first` on, and of a span from `begin_s` on, as they add up."""
+    """The hours of some PoPs from `first` on, and of a span from `begin_s` on."""
 
     first: int
     begin_s: int
-    sums: npt.NDArray[Any]
+    cells: Cells
     strays: int = 0
     """Rows of other times, left out."""
     kept: list[pa.Table] = field(default_factory=list)
@@ -131,30 +131,29 @@ class Hours:
     @classmethod
     def none_yet(cls, first: int, pops: int, begin_s: int, until_s: int) -> Hours:
         """Before the first row."""
-        sums = np.zeros((pops, (until_s - begin_s) // HOUR_S), _SUM)
+        return cls(first, begin_s, Cells.empty(pops, (until_s - begin_s) // HOUR_S))
+
+    def add(self, rows: pa.Table, low: int, high: int) -> None:
+        """Add all rows of the PoPs from `low` to before `high`, as `SAMPLES` says."""
+        cells = Cells(*(column[low - self.first : high - self.first] for column in self.cells))
+        sums = np.zeros(cells.n.shape, _SUM)
         for name in ("low", "capacity_low", "cpu_low"):
             sums[name] = np.iinfo(sums[name].dtype).max
-        return cls(first, begin_s, sums)
-
-    def add(self, rows: pa.Table, pops: slice) -> None:
-        """Add all rows of some of these PoPs, as `SAMPLES` says."""
         batches = rows.to_batches()
         for batch in batches:
-            self.strays += _add(self.sums, _columns(batch), self.first, self.begin_s)
-        if _sign(self.sums[pops]):
-            marks = [self._marks(batch) for batch in batches]
+            self.strays += _add(sums, _columns(batch), low, self.begin_s)
+        if _sign(sums):
+            marks = [_marks(sums, batch, low, self.begin_s) for batch in batches]
             self.kept.append(rows.filter(pa.chunked_array(marks)).combine_chunks())
+        _settle(sums, cells)
 
-    def _marks(self, batch: pa.RecordBatch) -> pa.Array:
-        """Which rows are to be kept."""
-        pop, at_s = (batch.column(name).to_numpy() for name in ("pop", "at_s"))
-        found = np.zeros(len(pop), np.bool_)
-        _mark(self.sums, (pop, at_s), (self.first, self.begin_s), found)
-        return pa.array(found)
 
-    def settle(self, cells: Cells, column: int) -> None:
-        """Enter what has been added up into cells of the same PoPs, from a column on."""
-        _settle(self.sums, cells, column)
+def _marks(sums: Any, batch: pa.RecordBatch, first: int, begin_s: int) -> pa.Array:
+    """Which rows are to be kept."""
+    pop, at_s = (batch.column(name).to_numpy() for name in ("pop", "at_s"))
+    found = np.zeros(len(pop), np.bool_)
+    _mark(sums, (pop, at_s), (first, begin_s), found)
+    return pa.array(found)
 
 
 def _columns(batch: pa.RecordBatch) -> _Batch:
@@ -205,13 +204,14 @@ def _add(sums: Any, rows: Any, first: int, begin_s: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _settle(sums: Any, cells: Any, column: int) -> None:
+def _settle(sums: Any, cells: Any) -> None:
+    """Enter what has been added up."""
     for pop in range(sums.shape[0]):
         for hour in range(sums.shape[1]):
             one = sums[pop, hour]
             if one.n == 0:
                 continue
-            here = (pop, column + hour)
+            here = (pop, hour)
             cells.n[here] = one.n
             cells.mask[here] = one.mask
             cells.known[here] = one.known
