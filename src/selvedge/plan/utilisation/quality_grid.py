@@ -50,10 +50,7 @@ class Grid:
 
     def fill(self, found: Hours) -> None:
         """Enter a month's hours."""
-        begin = (found.begin_s - self.begin_s) // HOUR_S
-        hours = slice(begin, begin + found.cells.n.shape[1])
-        for mine, its in zip(self.cells, found.cells, strict=True):
-            mine[:, hours] = its
+        self.cells.enter(found.cells, (found.begin_s - self.begin_s) // HOUR_S)
         self.kept += found.kept
 
     def fetch(self, parts: Parts, wanted: Bools) -> None:

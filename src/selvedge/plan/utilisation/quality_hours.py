@@ -7,6 +7,7 @@ one hour stand together.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -99,6 +100,17 @@ class Cells(NamedTuple):
             signs=np.zeros(shape, np.uint8),
         )
 
+    def of(self, first: int, after: int) -> Cells:
+        """Those of some of the PoPs: not a copy."""
+        return Cells._make(column[first:after] for column in self)
+
+    def enter(self, other: Cells, begin: int) -> None:
+        """Put another's hours here, from a column on."""
+        end = begin + other.n.shape[1]
+        columns: Iterator[tuple[Any, Any]] = zip(self, other, strict=True)
+        for mine, its in columns:
+            mine[:, begin:end] = its
+
 
 class _Batch(NamedTuple):
     """Columns of rows. `..._known` is empty if all are."""
@@ -135,7 +147,7 @@ class Hours:
 
     def add(self, rows: pa.Table, low: int, high: int) -> None:
         """Add all rows of the PoPs from `low` to before `high`, as `SAMPLES` says."""
-        cells = Cells(*(column[low - self.first : high - self.first] for column in self.cells))
+        cells = self.cells.of(low - self.first, high - self.first)
         sums = np.zeros(cells.n.shape, _SUM)
         for name in ("low", "capacity_low", "cpu_low"):
             sums[name] = np.iinfo(sums[name].dtype).max
@@ -264,7 +276,8 @@ def _is_alike(line: Any, hour: int) -> bool:
     one, before = line[hour], line[hour - 1]
     if one.n < 2 or before.n < 2 or one.cpu_low != before.cpu_low:
         return False
-    return one.cpu_low == one.cpu_high and before.cpu_low == before.cpu_high and one.cpu_low > 0
+    both = one.cpu_low == one.cpu_high and before.cpu_low == before.cpu_high
+    return bool(both and one.cpu_low > 0)
 
 
 @njit(cache=True, nogil=True)

@@ -66,11 +66,12 @@ class Parts:
 
         def add_up(rows: Any) -> Hours:
             found = Hours.none_yet(first, after - first, *month_span(month))
-            width = -(-(after - first) // -(-(after - first) // PIECE))
+            pieces = -(-(after - first) // PIECE)
+            width = -(-(after - first) // pieces)
             for low in range(first, after, width):
                 high = min(low + width, after)
-                some = _of(rows, low, high).to_pyarrow().cast(SAMPLES)
-                found.add(some, low, high)
+                # Without a name, so that it is gone before the next is there.
+                found.add(_of(rows, low, high).to_pyarrow().cast(SAMPLES), low, high)
             return found
 
         return self._ask(month, add_up)
