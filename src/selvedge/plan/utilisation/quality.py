@@ -8,6 +8,7 @@ the history no longer shows.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,6 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
 from selvedge.plan.history import (
     MEANINGS,
@@ -25,7 +25,8 @@ from selvedge.plan.history import (
     PopSite,
 )
 from selvedge.plan.utilisation.quality_clock import clock_finding, find_clocks, move_usual
-from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Floats, Grid
+from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Grid
+from selvedge.plan.utilisation.quality_hours import HOUR_S, Hours
 from selvedge.plan.utilisation.quality_presence import (
     Lives,
     find_gaps,
@@ -34,7 +35,8 @@ from selvedge.plan.utilisation.quality_presence import (
     find_unknown,
     lives_of,
 )
-from selvedge.plan.utilisation.quality_scan import HOUR_S, Parts, month_span
+from selvedge.plan.utilisation.quality_rows import Floats
+from selvedge.plan.utilisation.quality_scan import Parts, month_span
 from selvedge.plan.utilisation.quality_units import (
     UnitRun,
     edge_hours,
@@ -46,7 +48,7 @@ from selvedge.plan.utilisation.quality_values import find_values, wanted_hours
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the steps done and those there are."""
-_AHEAD: Final = 2
+_AHEAD: Final = 6
 """Queries that are asked before their answers are needed."""
 
 
@@ -122,19 +124,30 @@ class _Search:
         ends = [min(first + width, len(self._names)) for first in firsts]
         blocks = zip(firsts, ends, strict=True)
         tables = self._tables([(month, *block) for block in blocks for month in months])
-        for place, (first, end) in enumerate(zip(firsts, ends, strict=True)):
-            grid = Grid.empty(first, end - first, span[0], hours)
-            for turn, month in enumerate(months):
-                if (table := next(tables)) is not None and table.num_rows:
-                    self._strays[month] += grid.fill(month, table)
-                progress(place * len(months) + turn + 1, steps)
-            self._lives += lives_of(grid, self._names[first:end])
-            yield from self._look(grid, span)
+        done = itertools.count(1)
+
+        def tell() -> None:
+            progress(next(done), steps)
+
+        for first, end in zip(firsts, ends, strict=True):
+            # Two grids at a time would be too much: this one ends with the call.
+            yield from self._block(Grid.empty(first, end - first, span[0], hours), tables, tell)
         yield from self._nameless()
         yield from self._fleet_wide(span)
         progress(steps, steps)
 
-    def _tables(self, asked: Sequence[tuple[str, int, int]]) -> Iterator[pa.Table | None]:
+    def _block(
+        self, grid: Grid, hours: Iterator[Hours | None], tell: Callable[[], None]
+    ) -> Iterator[Finding]:
+        for month in self._parts.months:
+            if (found := next(hours)) is not None:
+                grid.fill(found)
+                self._strays[month] += found.strays
+            tell()
+        self._lives += lives_of(grid, self._names[grid.first : grid.first + len(grid.cells.n)])
+        yield from self._look(grid, grid.span)
+
+    def _tables(self, asked: Sequence[tuple[str, int, int]]) -> Iterator[Hours | None]:
         """The hours asked for, in order; the next ones are added up while the last are used."""
         with ThreadPoolExecutor(1) as ahead:
             waiting = deque(ahead.submit(self._parts.hours, *one) for one in asked[:_AHEAD])
@@ -145,7 +158,7 @@ class _Search:
                 yield waiting.popleft().result()
 
     def _look(self, grid: Grid, span: tuple[int, int]) -> Iterator[Finding]:
-        names = self._names[grid.first : grid.first + len(grid.n)]
+        names = self._names[grid.first : grid.first + len(grid.cells.n)]
         local = self._local.part(grid.first, grid.first + len(names))
         level = levels_of(grid)
         usual = usual_levels(level, local)
@@ -186,13 +199,8 @@ class _Search:
         """Rows of numbers beyond the manifest's PoPs."""
         beyond = [month for month, most in self._parts.pops_max.items() if most >= len(self._names)]
         for month in beyond:
-            table = self._parts.hours(month, len(self._names), 1 << 16)
-            if table is None or not table.num_rows:
-                continue
-            numbers = table["key"].to_numpy() >> 32
-            for number in np.unique(numbers):
-                count = int(table["n"].to_numpy()[numbers == number].sum())
-                begin, after = month_span(month)
+            begin, after = month_span(month)
+            for number, count in self._parts.beyond(month, len(self._names)):
                 yield Finding(
                     kind="unknown_pop",
                     pop=f"number {number}",

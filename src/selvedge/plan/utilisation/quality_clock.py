@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 
 from selvedge.plan.history import STEP_S, Finding
-from selvedge.plan.utilisation.quality_grid import Bools, Floats, runs
-from selvedge.plan.utilisation.quality_scan import HOUR_S, Ints
+from selvedge.plan.utilisation.quality_grid import runs
+from selvedge.plan.utilisation.quality_hours import HOUR_S
+from selvedge.plan.utilisation.quality_rows import Bools, Floats, Ints
 from selvedge.plan.utilisation.quality_usual import DAY_H, LocalTime, usual_levels
 
 MOVED_H: Final = tuple(hours for hours in range(-12, 13) if hours)
@@ -43,6 +44,8 @@ DAYS_OF_EACH: Final = 4
 """Days that stand right, and that stand wrong, for it to answer."""
 FLEET_MIN: Final = 8
 """PoPs that make a fleet whose day can be asked."""
+PIECE: Final = 32
+"""PoPs that are looked at together."""
 _OUTAGE: Final = -2.0
 _NOISE_FLOOR: Final = 2e-4
 
@@ -64,9 +67,23 @@ def find_clock_runs(
     The first hour is a day's first, UTC. `zoned`: whether a PoP's time zone is known; if not, one
     hour is not told, for it may be summer time.
     """
-    days = level.shape[1] // DAY_H
-    if days < DAYS_MIN:
-        return {}
+    found: dict[int, list[ClockRun]] = {}
+    if level.shape[1] // DAY_H < DAYS_MIN:
+        return found
+    for some in _pieces(level):
+        runs_of = _runs_of_some(level[some], usual[some], zoned[some], noise[some])
+        found |= {some.start + pop: its for pop, its in runs_of.items()}
+    return found
+
+
+def _pieces(table: Floats) -> list[slice]:
+    """Rows that are looked at together: what is computed of them stays in the cache."""
+    return [slice(at, min(at + PIECE, len(table))) for at in range(0, len(table), PIECE)]
+
+
+def _runs_of_some(
+    level: Floats, usual: Floats, zoned: Bools, noise: Floats
+) -> dict[int, list[ClockRun]]:
     above = level - usual
     plain = np.where(above < _OUTAGE, np.nan, above)
     misfit = _misfit(_by_day(plain))
@@ -83,7 +100,8 @@ def find_clock_runs(
 
 def noise_of(level: Floats, usual: Floats) -> Floats:
     """Each PoP's misfit on a middling day."""
-    return np.maximum(_median(_misfit(_by_day(level - usual))), _NOISE_FLOOR)
+    found = [_median(_misfit(_by_day(level[some] - usual[some]))) for some in _pieces(level)]
+    return np.maximum(np.concatenate(found), _NOISE_FLOOR)
 
 
 def _by_day(values: Floats) -> Floats:
@@ -233,7 +251,7 @@ def find_clocks(level: Floats, usual: Floats, local: LocalTime) -> dict[int, lis
 
 def _doubtful(usual: Floats, noise: Floats, found: Mapping[int, Sequence[ClockRun]]) -> Ints:
     """PoPs with long runs, or with days that are far less alike than those of other PoPs."""
-    swing = _by_day(usual).var(axis=2)
+    swing = np.concatenate([_by_day(usual[some]).var(axis=2) for some in _pieces(usual)])
     known = ~np.isnan(swing).all(axis=1) & ~np.isnan(noise)
     marked = np.zeros(len(noise), bool)
     if known.any():

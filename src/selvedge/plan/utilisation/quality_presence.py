@@ -15,7 +15,8 @@ import numpy as np
 
 from selvedge.plan.history import STEP_S, Finding, PopSite
 from selvedge.plan.utilisation.quality_grid import Grid, runs
-from selvedge.plan.utilisation.quality_scan import HOUR_S, month_span
+from selvedge.plan.utilisation.quality_hours import HOUR_S
+from selvedge.plan.utilisation.quality_scan import month_span
 
 DAY_S: Final = 86_400
 RENAME_S: Final = 2 * DAY_S
@@ -45,18 +46,19 @@ def lives_of(grid: Grid, names: Sequence[str]) -> list[Lives]:
     """Of the PoPs of a block that have a sample."""
     found = []
     for pop, name in enumerate(names):
-        hours = np.flatnonzero(grid.n[pop])
+        hours = np.flatnonzero(grid.cells.n[pop])
         if not len(hours):
             continue
         first, last = int(hours[0]), int(hours[-1])
-        lowest = int(grid.mask[pop, first] & -grid.mask[pop, first]).bit_length() - 1
-        highest = int(grid.mask[pop, last]).bit_length()
+        opening, closing = (int(grid.cells.mask[pop, hour]) for hour in (first, last))
+        lowest = (opening & -opening).bit_length() - 1
+        highest = closing.bit_length()
         found.append(
             Lives(
                 pop=name,
                 from_s=grid.begin_s + first * HOUR_S + lowest * STEP_S,
                 until_s=grid.begin_s + last * HOUR_S + highest * STEP_S,
-                samples=int(grid.n[pop].sum(dtype=np.int64)),
+                samples=int(grid.cells.n[pop].sum(dtype=np.int64)),
                 first_week=_days(grid, pop, first, first + _WEEK_H),
                 last_week=_days(grid, pop, max(last + 1 - _WEEK_H, 0), last + 1),
             )
@@ -65,7 +67,7 @@ def lives_of(grid: Grid, names: Sequence[str]) -> list[Lives]:
 
 
 def _days(grid: Grid, pop: int, first: int, after: int) -> tuple[float, ...]:
-    mean = grid.mean[pop, first:after].astype(np.float64)
+    mean = grid.cells.mean[pop, first:after].astype(np.float64)
     hour = (np.arange(first, first + len(mean))) % _DAY_H
     known = ~np.isnan(mean)
     count = np.bincount(hour[known], minlength=_DAY_H)
@@ -128,11 +130,11 @@ def _whole_months(from_s: int, until_s: int) -> list[str]:
 
 def find_nulls(grid: Grid, name: str, pop: int) -> Iterator[Finding]:
     """Rows that are there without bytes, of a PoP whose bytes are measured at other times."""
-    bare = grid.known[pop] < grid.n[pop]
-    if not bare.any() or not grid.known[pop].any():
+    bare = grid.cells.known[pop] < grid.cells.n[pop]
+    if not bare.any() or not grid.cells.known[pop].any():
         return
     for first, after in runs(bare):
-        count = int((grid.n[pop, first:after] - grid.known[pop, first:after]).sum())
+        count = int((grid.cells.n[pop, first:after] - grid.cells.known[pop, first:after]).sum())
         yield Finding(
             kind="gap",
             pop=name,

@@ -1,33 +1,31 @@
 """Reading a history's parts for their faults: hours of it in one pass, rows where asked.
 
-The pass is one Ibis expression a month: what each PoP's hour holds, twelve samples as one row. What
-an hour cannot say (which of two rows differ, when exactly a run begins) is asked again, of the raw
-rows of those hours only.
+The pass asks for the rows of some PoPs and a month by an Ibis expression, and adds them up to hours
+(`quality_hours`). What an hour cannot say (which of two rows differ, when exactly a run begins) is
+asked again, of the raw rows of those hours only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from threading import RLock
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeVar
 
 import ibis
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selvedge.plan.history import POPS_MAX, SAMPLES, STEP_S, BadPlan, Finding, History
+from selvedge.plan.history import POPS_MAX, SAMPLES, BadPlan, Finding, History
+from selvedge.plan.utilisation.quality_hours import HOUR_S, Hours
+from selvedge.plan.utilisation.quality_rows import Ints
 
-HOUR_S: Final = 3_600
-SLOTS: Final = HOUR_S // STEP_S
-"""Samples of an hour."""
-FULL: Final = (1 << SLOTS) - 1
-"""The mask of an hour with all of its samples."""
+PIECE: Final = 256
+"""PoPs whose rows of a month are in memory at a time: 2.3 million rows, 90 MB."""
 _SHIFT: Final = 32
 
-Ints: TypeAlias = npt.NDArray[np.int64]
+Found = TypeVar("Found")
 
 
 def month_span(month: str) -> tuple[int, int]:
@@ -63,33 +61,51 @@ class Parts:
             self._readable[month] = [path for path in parts if self._has_footer(month, path)]
             self._rescued[month] = []
 
-    def hours(self, month: str, first: int, after: int) -> pa.Table | None:
-        """What the hours of the PoPs from `first` to before `after` hold; None: nothing is left.
+    def hours(self, month: str, first: int, after: int) -> Hours | None:
+        """The hours of the PoPs from `first` to before `after`; None: nothing is left of them."""
 
-        `key` is the PoP's number times 2^32 plus the hour's begin. `mask` is the sum of 1 << slot:
-        it has `n` bits exactly if no moment is there twice.
-        """
-        return self._ask(month, lambda rows: _by_hour(_of(rows, first, after)))
+        def add_up(rows: Any) -> Hours:
+            found = Hours.none_yet(first, after - first, *month_span(month))
+            pieces = -(-(after - first) // PIECE)
+            width = -(-(after - first) // pieces)
+            for low in range(first, after, width):
+                high = min(low + width, after)
+                # Without a name, so that it is gone before the next is there.
+                found.add(_of(rows, low, high).to_pyarrow().cast(SAMPLES), low, high)
+            return found
+
+        return self._ask(month, add_up)
+
+    def beyond(self, month: str, first: int) -> list[tuple[int, int]]:
+        """PoPs by number from `first` on, and how many rows each has."""
+
+        def count(rows: Any) -> pa.Table:
+            some = rows.filter(rows.pop >= first)
+            return some.group_by("pop").agg(n=some.count()).order_by("pop").to_pyarrow()
+
+        if (table := self._ask(month, count)) is None:
+            return []
+        return list(zip(table["pop"].to_pylist(), table["n"].to_pylist(), strict=True))
 
     def rows(self, month: str, keys: Ints) -> pa.Table | None:
-        """The rows of the hours of these keys, sorted by PoP, moment and value."""
+        """The rows of the hours of these keys, in any order."""
         pops = np.unique(keys >> _SHIFT)
         wanted = ibis.memtable(pa.table({"key": np.unique(keys)}))
 
-        def ask(rows: Any) -> Any:
-            near = _of(rows, int(pops[0]), int(pops[-1]) + 1).mutate(key=_key)
+        def ask(rows: Any) -> pa.Table:
+            near = rows.filter(rows.pop.isin(pops.tolist())).mutate(key=_key)
             picked = near.semi_join(wanted, "key").select(*SAMPLES.names)
-            return picked.order_by(*SAMPLES.names)
+            return picked.to_pyarrow().cast(SAMPLES)
 
         return self._ask(month, ask)
 
-    def _ask(self, month: str, question: Any) -> pa.Table | None:
+    def _ask(self, month: str, question: Callable[[Any], Found]) -> Found | None:
         # One thread at a time: a connection is not to be shared.
         with self._turn:
             if (rows := self._table(month)) is None:
                 return None
             try:
-                return question(rows).to_pyarrow()
+                return question(rows)
             except Exception:
                 # Each engine has its own errors for a damaged page: look for one, or it is ours.
                 if not self._set_damaged_apart(month):
@@ -176,53 +192,6 @@ def _key(rows: Any) -> Any:
     return rows.pop.cast("int64") * 2**_SHIFT + (at - at % HOUR_S)
 
 
-def _by_hour(rows: Any) -> Any:
-    one = ibis.literal(1, type="int64")
-    slot = (rows.at_s.cast("int64") // STEP_S) % SLOTS
-    found = rows.group_by(key=_key(rows)).agg(
-        n=rows.count(),
-        mask=(one << slot).sum().cast("int64"),
-        known=rows.out_bytes.count(),
-        # Summed as integers: a sum of floats would depend on the order of the threads.
-        total=rows.out_bytes.sum().cast("float64"),
-        low=rows.out_bytes.min(),
-        high=rows.out_bytes.max(),
-        in_high=rows.in_bytes.max(),
-        capacity_low=rows.capacity_bps.min(),
-        capacity_high=rows.capacity_bps.max(),
-        cpu_low=rows.cpu_bp.min(),
-        cpu_high=rows.cpu_bp.max(),
-        flags=rows.flags.max(),
-    )
-    unknown = ibis.literal(float("nan"), type="float64")
-    low = found.low.cast("float64")
-    is_flat = (found.known > 1) & (found.low == found.high)
-    is_flat_cpu = (found.n > 1) & (found.cpu_low == found.cpu_high)
-    high = ibis.greatest(found.high, ibis.coalesce(found.in_high, found.high)).cast("float64")
-    peak = high * (8 / STEP_S) / found.capacity_low.cast("float64").nullif(0)
-    rest = (found.total - low) / (found.known - 1).nullif(0)
-    return found.select(
-        "key",
-        n=found.n.cast("int32"),
-        mask=found.mask.cast("int32"),
-        known=found.known.cast("int32"),
-        mean=ibis.coalesce(found.total / found.known.nullif(0), unknown).cast("float32"),
-        low=ibis.coalesce(low, unknown).cast("float32"),
-        rest=ibis.coalesce(rest, unknown).cast("float32"),
-        peak=ibis.coalesce(peak, unknown).cast("float32"),
-        flat=ibis.ifelse(is_flat, found.low, 0).fill_null(0).cast("uint64"),
-        flat_cpu=ibis.ifelse(is_flat_cpu, found.cpu_low, 0).fill_null(0).cast("uint16"),
-        capacity_low=ibis.coalesce(found.capacity_low.cast("float64"), unknown),
-        capacity_high=ibis.coalesce(found.capacity_high.cast("float64"), unknown),
-        flags="flags",
-    )
-
-
 def keys_of(pops: Iterable[int] | Ints, begins: Sequence[int] | Ints) -> Ints:
     """The keys of hours that begin then, of those PoPs."""
     return (np.asarray(pops, np.int64) << _SHIFT) + np.asarray(begins, np.int64)
-
-
-def split_keys(keys: Ints) -> tuple[Ints, Ints]:
-    """PoPs and begins of hours, from their keys."""
-    return keys >> _SHIFT, keys & ((1 << _SHIFT) - 1)

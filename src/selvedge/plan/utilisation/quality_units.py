@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 
 from selvedge.plan.history import STEP_S, Finding
-from selvedge.plan.utilisation.quality_grid import Bools, Floats, Grid
-from selvedge.plan.utilisation.quality_scan import HOUR_S
+from selvedge.plan.utilisation.quality_grid import Grid
+from selvedge.plan.utilisation.quality_hours import HOUR_S
+from selvedge.plan.utilisation.quality_rows import Bools, Floats
 
 FACTORS: Final = {8.0: math.log(1.25), 1_012.0: math.log(1.5)}
 """Bits for bytes; 1,000 and 1,024, which no traffic can tell apart. With each, how far from it the
@@ -178,12 +179,12 @@ def unit_finding(grid: Grid, name: str, pop: int, run: UnitRun, usual: Floats) -
     """The run with its edges at the sample, of the rows fetched for `edge_hours`."""
     body = slice(run.first + 1, run.until - 1)
     with np.errstate(divide="ignore"):
-        level = np.log(grid.mean[pop, body]) - usual[body]
+        level = np.log(grid.cells.mean[pop, body]) - usual[body]
     inside = float(np.median(level[np.isfinite(level)]))
     middle = inside - math.log(run.factor) / 2
     from_s = _edge(grid, pop, run.first, usual + middle, run.factor > 1)
     until_s = _edge(grid, pop, run.until, usual + middle, run.factor < 1)
-    present = grid.n[pop, run.first : run.until].sum(dtype=np.int64)
+    present = grid.cells.n[pop, run.first : run.until].sum(dtype=np.int64)
     times = f"{run.factor:,.0f}" if run.factor > 1 else f"1/{1 / run.factor:,.0f}"
     times = times.replace("1,012", "1,000 or 1,024")
     words = " (it was never undone: which side is wrong is a guess)" if run.is_open else ""

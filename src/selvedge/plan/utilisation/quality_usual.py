@@ -15,8 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from selvedge.plan.utilisation.quality_grid import Floats, Grid
-from selvedge.plan.utilisation.quality_scan import HOUR_S, Ints
+from selvedge.plan.utilisation.quality_grid import Grid
+from selvedge.plan.utilisation.quality_hours import HOUR_S
+from selvedge.plan.utilisation.quality_rows import Floats, Ints
 
 DAY_H: Final = 24
 DAYS_MAX: Final = 26
@@ -117,6 +118,6 @@ def _median(cells: Floats) -> Floats:
 def levels_of(grid: Grid) -> Floats:
     """Logarithms of the hours' means; nan where nothing was measured or nothing flowed."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        level = np.log(grid.mean)
+        level = np.log(grid.cells.mean)
     level[~np.isfinite(level)] = np.nan
     return level

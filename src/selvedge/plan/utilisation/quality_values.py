@@ -11,11 +11,19 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from selvedge.plan.history import STEP_S, WHOLE_BP, Finding, FindingKind, Flag
-from selvedge.plan.utilisation.quality_grid import Bools, Floats, Grid, Rows, runs
-from selvedge.plan.utilisation.quality_scan import HOUR_S, SLOTS, Ints
+from selvedge.plan.utilisation.quality_grid import Grid, runs
+from selvedge.plan.utilisation.quality_hours import (
+    CUT,
+    FLAT,
+    FULL_UP,
+    HOUR_S,
+    MIXED,
+    NEAR_ZERO,
+    OVER,
+    TWICE,
+)
+from selvedge.plan.utilisation.quality_rows import Bools, Floats, Ints, Rows
 
-OVER: Final = 1.02
-"""Times its capacity that a link may seem to carry: clocks and frame overhead."""
 FROZEN_SAMPLES: Final = 24
 """Equal samples in a row, two hours of them, that no traffic produces."""
 FROZEN_SAMPLES_CPU: Final = 48
@@ -26,8 +34,6 @@ FULL_LINK: Final = 0.9
 """Of its capacity, from which a resource may be full, and show the same in every sample."""
 FROZEN_SAMPLES_FULL: Final = 288
 """Equal samples in a row of a full one: a whole day."""
-NEAR_ZERO: Final = 0.1
-"""Of its neighbours, below which a single sample was cut short."""
 NEIGHBOURS: Final = 2.0
 """Times one neighbour the other may be, for both to be normal."""
 JOIN_S: Final = HOUR_S
@@ -39,25 +45,23 @@ _Step: TypeAlias = tuple[int, float, float]  # moment, capacity before, capacity
 
 def wanted_hours(grid: Grid) -> Bools:
     """Hours whose rows are needed to say what is in them."""
-    flagged = (grid.flags & (Flag.LATE | Flag.RESET)) != 0
+    flagged = (grid.cells.flags & (Flag.LATE | Flag.RESET)) != 0
     # `flags` is the largest of the hour: another bit may hide one of these.
-    flagged |= grid.flags > Flag.RESET
-    flat_cpu = grid.flat_cpu > 0
+    flagged |= grid.cells.flags > Flag.RESET
+    flat_cpu = grid.cells.flat_cpu > 0
     begins = flat_cpu[:, 0] + (flat_cpu[:, 1:] & ~flat_cpu[:, :-1]).sum(axis=1)
-    flat_cpu &= (begins <= COARSE * (grid.n > 0).sum(axis=1))[:, None]
-    flat = ((grid.flat > 0) & (grid.known >= SLOTS // 2)) | _lasting(flat_cpu, grid)
-    frozen = _around(flat)
-    with np.errstate(invalid="ignore"):
-        low = _around(grid.low < NEAR_ZERO * grid.rest)
-        over = grid.peak > OVER
-    found: Bools = grid.doubled | flagged | over | frozen | low | _capacity_hours(grid)
+    flat_cpu &= (begins <= COARSE * (grid.cells.n > 0).sum(axis=1))[:, None]
+    signs = grid.cells.signs
+    beside = _around(((signs & (FLAT | CUT)) > 0) | _lasting(flat_cpu, grid))
+    found: Bools = flagged | beside | ((signs & (TWICE | FULL_UP)) > 0) | _capacity_hours(grid)
     return found
 
 
 def _lasting(flat: Bools, grid: Grid) -> Bools:
     """Of hours with one share of processors, those beside another with the same."""
+    share = grid.cells.flat_cpu
     alike = np.zeros(flat.shape, np.bool_)
-    alike[:, 1:] = flat[:, 1:] & flat[:, :-1] & (grid.flat_cpu[:, 1:] == grid.flat_cpu[:, :-1])
+    alike[:, 1:] = flat[:, 1:] & flat[:, :-1] & (share[:, 1:] == share[:, :-1])
     alike[:, :-1] |= alike[:, 1:]
     return alike
 
@@ -71,20 +75,21 @@ def _around(hours: Bools) -> Bools:
 
 def _capacity_hours(grid: Grid) -> Bools:
     """Hours in which the capacity is not what it was in the last hour that has one."""
-    found = np.zeros(grid.n.shape, np.bool_)
-    known = ~np.isnan(grid.capacity_low)
-    least = np.where(known, grid.capacity_low, np.inf).min(axis=1)
-    most = np.where(known, grid.capacity_high, -np.inf).max(axis=1)
-    for pop in np.flatnonzero(least < most):
+    found = np.zeros(grid.cells.n.shape, np.bool_)
+    capacity = grid.cells.capacity
+    least = np.fmin.reduce(capacity, axis=1)
+    most = np.fmax.reduce(capacity, axis=1)
+    mixed = (grid.cells.signs & MIXED).any(axis=1)
+    for pop in np.flatnonzero((least < most) | mixed):
         found[pop, _changed_hours(grid, int(pop))] = True
     return found
 
 
 def _changed_hours(grid: Grid, pop: int) -> Ints:
-    hours = np.flatnonzero(~np.isnan(grid.capacity_low[pop]))
-    low, high = grid.capacity_low[pop, hours], grid.capacity_high[pop, hours]
-    changed = low < high
-    changed[1:] |= (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    hours = np.flatnonzero(~np.isnan(grid.cells.capacity[pop]))
+    least = grid.cells.capacity[pop, hours]
+    changed = (grid.cells.signs[pop, hours] & MIXED) > 0
+    changed[1:] |= (least[1:] != least[:-1]) | changed[:-1]
     found: Ints = hours[changed]
     return found
 
@@ -227,12 +232,12 @@ def _capacity_steps(grid: Grid, pop: int, rows: Rows) -> list[_Step]:
     """Each change of the capacity."""
     steps = []
     hours = _changed_hours(grid, pop)
-    known = np.flatnonzero(~np.isnan(grid.capacity_low[pop]))
+    known = np.flatnonzero(~np.isnan(grid.cells.capacity[pop]))
     last_hour, last = -1, np.nan
     for hour in hours:
         before = known[known < hour]
         if len(before) and int(before[-1]) != last_hour:
-            last = float(grid.capacity_low[pop, before[-1]])
+            last = float(grid.cells.capacity[pop, before[-1]])
         begin = grid.begin_s + int(hour) * HOUR_S
         inside = slice(*np.searchsorted(rows.at_s, [begin, begin + HOUR_S]))
         for at, value in _first_of_each(rows.at_s[inside], rows.capacity[inside]):
