@@ -220,7 +220,7 @@ class Pages:
         for name in _SAVED:
             rows = self.pops if name == "pops" else self._rows[name]
             if name in ("hours_of_week", "months", "forecasts", "backtests", "seasonality"):
-                rows = [row for row in rows if row["level"] != "pop"]
+                rows = [row for row in rows if row["level"] not in ("pop", "metro")]
             if rows:
                 address = saved(TABLES[name].names, rows)
                 tables.append({"name": name, "rows": len(rows), "address": address})
