@@ -45,7 +45,7 @@ class Parts:
         """Look for damaged pages of a month and replace what has them; whether there were any."""
         found = False
         for number, path in enumerate(self.paths(month)):
-            good, bad = _row_groups(path)
+            good, bad = sound_row_groups(path)
             if not bad:
                 continue
             found = True
@@ -60,7 +60,7 @@ class Parts:
         try:
             schema = pq.read_schema(path)
         except (OSError, pa.ArrowException) as error:
-            self._lose(month, path.name, f"no Parquet file in whole: {_line(error)}")
+            self._lose(month, path.name, f"no Parquet file in whole: {first_line(error)}")
             return False
         missing = [name for name in SAMPLES.names if name not in schema.names]
         if missing:
@@ -80,7 +80,8 @@ class Parts:
         )
 
 
-def _row_groups(path: Path) -> tuple[list[pa.Table], list[tuple[int, str]]]:
+def sound_row_groups(path: Path) -> tuple[list[pa.Table], list[tuple[int, str]]]:
+    """What can be read of a part, and of each other row group its number and why not."""
     good: list[pa.Table] = []
     bad: list[tuple[int, str]] = []
     with pq.ParquetFile(path) as file:
@@ -88,9 +89,10 @@ def _row_groups(path: Path) -> tuple[list[pa.Table], list[tuple[int, str]]]:
             try:
                 good.append(file.read_row_group(group, columns=SAMPLES.names).cast(SAMPLES))
             except (OSError, ValueError, pa.ArrowException) as error:
-                bad.append((group, _line(error)))
+                bad.append((group, first_line(error)))
     return good, bad
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an engine complains of, without its story."""
     return str(error).partition("\n")[0].rstrip(".")

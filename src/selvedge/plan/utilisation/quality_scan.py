@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selvedge.plan.history import POPS_MAX, SAMPLES, BadPlan, Finding, History
+from selvedge.plan.utilisation.parts import first_line, sound_row_groups
 from selvedge.plan.utilisation.quality_hours import HOUR_S, Hours
 from selvedge.plan.utilisation.quality_rows import Ints
 
@@ -127,7 +128,7 @@ class Parts:
             footer = pq.read_metadata(path)
             columns = footer.schema.to_arrow_schema().names
         except (OSError, pa.ArrowException) as error:
-            self._lose(month, path.name, f"no Parquet file in whole: {_line(error)}; left out")
+            self._lose(month, path.name, f"no Parquet file in whole: {first_line(error)}; left out")
             return False
         missing = [name for name in SAMPLES.names if name not in columns]
         if missing:
@@ -141,7 +142,7 @@ class Parts:
         """Whether a part was damaged: its readable row groups are kept, the rest is a finding."""
         damaged = []
         for path in self._readable[month]:
-            good, bad = _row_groups(path)
+            good, bad = sound_row_groups(path)
             if bad:
                 damaged.append(path)
                 self._rescued[month] += good
@@ -165,22 +166,6 @@ def _largest_pop(footer: Any) -> int:  # Arrow's metadata, which is not typed
     groups = [footer.row_group(at).column(column) for at in range(footer.num_row_groups)]
     known = [one.statistics.max for one in groups if one.statistics and one.statistics.has_min_max]
     return max(known, default=-1) if len(known) == len(groups) else POPS_MAX
-
-
-def _row_groups(path: Path) -> tuple[list[pa.Table], list[tuple[int, str]]]:
-    good: list[pa.Table] = []
-    bad: list[tuple[int, str]] = []
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            try:
-                good.append(file.read_row_group(group, columns=SAMPLES.names).cast(SAMPLES))
-            except (OSError, ValueError, pa.ArrowException) as error:
-                bad.append((group, _line(error)))
-    return good, bad
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
 
 
 def _of(rows: Any, first: int, after: int) -> Any:
