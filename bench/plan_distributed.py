@@ -22,7 +22,7 @@ from bench.figures import OUT, Figures
 
 ROOT: Final = Path(__file__).parent.parent
 PYTHON: Final = ROOT / "build" / "distributed" / "bin" / "python"
-ENGINES: Final = ("duckdb", "chdb")
+ENGINES: Final = ("duckdb", "chdb", "spark")
 
 
 def measure(full: bool = False) -> Figures:

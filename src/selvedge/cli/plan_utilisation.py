@@ -50,10 +50,15 @@ Found = Any  # a `Utilisation`, whose module needs the extra
 )
 @click.option(
     "--engine",
-    type=click.Choice(["duckdb", "chdb"]),
+    type=click.Choice(["duckdb", "chdb", "spark"]),
     default="duckdb",
     show_default=True,
     help="Where the queries run.",
+)
+@click.option(
+    "--engine-url",
+    default="",
+    help="Spark's master, as spark://HOST:7077. Default: its own configuration, or this machine.",
 )
 @click.option("--threads", type=click.IntRange(1, 256), default=None, help="Default: the cores.")
 @click.option(

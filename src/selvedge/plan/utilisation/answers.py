@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -138,17 +139,24 @@ class MonthFound:
             return
         pop, capacity = wide.pop[some], wide.capacity[some]
         begins = np.flatnonzero(_differ(pop, capacity))
-        rows = [
-            self.pairs.setdefault(pair, len(self.pairs))
-            for pair in zip(pop[begins].tolist(), capacity[begins].tolist(), strict=True)
-        ]
+        rows = self._rows_of(zip(pop[begins].tolist(), capacity[begins].tolist(), strict=True))
+        pair = np.zeros(len(wide.pop), np.int64)
+        pair[some] = np.repeat(rows, np.diff(begins, append=len(some)))
+        add_uses(wide, pair, self.uses)
+
+    def put_uses(self, pairs: Iterable[tuple[int, int]], uses: npt.NDArray[np.int16]) -> None:
+        """Counts by use that were made elsewhere, of pairs that are there once."""
+        rows = self._rows_of(pairs)
+        self.uses[rows] += uses
+
+    def _rows_of(self, pairs: Iterable[tuple[int, int]]) -> list[int]:
+        """Rows of `uses`, which grows where it must."""
+        rows = [self.pairs.setdefault(pair, len(self.pairs)) for pair in pairs]
         if len(self.pairs) > len(self.uses):
             more = max(len(self.pairs) - len(self.uses), len(self.uses) // 4)
             empty = np.zeros((more, BINS_MAX + 1), np.int16)
             self.uses = np.concatenate([self.uses, empty])
-        pair = np.zeros(len(wide.pop), np.int64)
-        pair[some] = np.repeat(rows, np.diff(begins, append=len(some)))
-        add_uses(wide, pair, self.uses)
+        return rows
 
     def _add_ranks(self, sheet: Sheet) -> None:
         """Order statistics, exactly: what was not measured is below everything that was."""

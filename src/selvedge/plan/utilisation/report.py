@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from selvedge.plan.history import BadPlan, Finding, History, PopSite
 from selvedge.plan.utilisation.answers import Edges, MonthFound, Question
 from selvedge.plan.utilisation.engine_chdb import ClickHouse
+from selvedge.plan.utilisation.engine_spark import Spark
 from selvedge.plan.utilisation.engines import Duck, Engine
 from selvedge.plan.utilisation.forecasting import forecast
 from selvedge.plan.utilisation.group_tables import group_tables
@@ -33,7 +34,7 @@ from selvedge.plan.utilisation.tables import TABLES, Facts, Utilisation, empty_t
 from selvedge.plan.utilisation.tally import Tally
 from selvedge.plan.utilisation.zones import month_span
 
-EngineName = Literal["duckdb", "chdb"]
+EngineName = Literal["duckdb", "chdb", "spark"]
 BillingMonth = Literal["utc", "local"]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and those there are."""
@@ -50,6 +51,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     billing_month: BillingMonth = "utc"
     """Whose calendar a PoP's bill follows; groups are billed by UTC."""
     engine: EngineName = "duckdb"
+    engine_url: str = ""
+    """Where the engine is, for one that can be elsewhere: Spark's master."""
     threads: int = 2
     memory_gib: float = 1.3
     """What the engine may hold; the process needs about 1.5 GiB beside it."""
@@ -95,8 +98,9 @@ class _Report:
 
     def make(self, findings: Sequence[Finding], tell: Progress) -> Utilisation:
         asked = self._asked
-        kind = _ENGINES[asked.engine]
-        engine = kind(self._scratch, asked.threads, asked.memory_gib)
+        engine = _ENGINES[asked.engine](
+            self._scratch, asked.threads, asked.memory_gib, asked.engine_url
+        )
         try:
             return self._made(engine, findings, tell)
         finally:
@@ -240,9 +244,10 @@ class _Report:
         )
 
 
-_ENGINES: Final[dict[EngineName, Callable[[Path, int, float], Engine]]] = {
+_ENGINES: Final[dict[EngineName, Callable[[Path, int, float, str], Engine]]] = {
     "duckdb": Duck,
     "chdb": ClickHouse,
+    "spark": Spark,
 }
 EXCLUDED: Final = ("over_capacity", "twice", "unknown_pop")
 """Why a row does not count: more bytes than fit, the same moment again, no such PoP."""
