@@ -217,6 +217,7 @@ class _Report:
                     self._sites,
                     lambda done, of: tell("faults", done, of),
                     getattr(engine, "connection", None),
+                    scratch=self._scratch,
                 ).findings
             )
         findings = sorted(
