@@ -185,7 +185,9 @@ def _differ(*columns: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 def _sums(pops: int) -> Sums:
     zeros = [np.zeros(pops, np.int64) for _ in Sums._fields]
-    return Sums(*zeros)._replace(peak_use=np.full(pops, np.nan))
+    words = (np.zeros((pops, 2), np.int64) for _ in range(2))
+    sums = Sums(*zeros)._replace(peak_use=np.full(pops, np.nan))
+    return sums._replace(bytes=next(words), judged=next(words))
 
 
 def _rises(pops: int, before: Edge | None) -> Rises:

@@ -124,7 +124,9 @@ def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
         return builder.getOrCreate()
     except Exception as error:
         # Of Java, of the gateway to it or of Spark: they have no class in common.
-        raise BadPlan(f"Spark does not start at {url or 'its configured master'}: {error}") from error
+        raise BadPlan(
+            f"Spark does not start at {url or 'its configured master'}: {error}"
+        ) from error
 
 
 def _signed(schema: pa.Schema) -> pa.Schema:

@@ -17,6 +17,7 @@ from selvedge.plan.utilisation.places import Places, metro_names
 from selvedge.plan.utilisation.sweeps import BYTES_A_BPS
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK, TABLES
 from selvedge.plan.utilisation.tally import Tally, ranked_bins
+from selvedge.plan.utilisation.totals import totals, whole
 from selvedge.plan.utilisation.zones import HOUR_S, hours_of_week
 
 DAY_HOURS: Final = 24
@@ -38,8 +39,8 @@ class Bills:
         columns = {
             "n": found.sums.samples,
             "peak": found.sums.peak_bytes,
-            "bytes": found.sums.bytes,
-            "judged": found.sums.judged,
+            "bytes": whole(*found.sums.bytes.T),
+            "judged": whole(*found.sums.judged.T),
             "carried": found.sums.carried,
             "p50": found.ranks[:, 0],
             "p95": found.ranks[:, 1],
@@ -53,10 +54,13 @@ class Bills:
         expected = np.zeros(2**16, np.int64)
         length = spans["until_s"].to_numpy() - spans["from_s"].to_numpy()
         expected[spans["pop"].to_numpy()] = length // STEP_S
-        rows = {name: bills[name].to_numpy() for name in ("bytes", "judged", "carried")}
+        rows = {
+            name: whole(*(bills[f"{name}_{word}"].to_numpy() for word in ("high", "low")))
+            for name in ("bytes", "judged")
+        }
         rows["expected"] = expected[bills["pop"].to_numpy()]
         ranks = bills["ranks"].combine_chunks().flatten().to_numpy().reshape(-1, 2)
-        rows |= {name: bills[name].to_numpy() for name in ("pop", "n", "peak")}
+        rows |= {name: bills[name].to_numpy() for name in ("pop", "n", "peak", "carried")}
         rows |= {"p50": ranks[:, 0], "p95": ranks[:, 1]}
         order = np.argsort(rows["pop"])
         self.months.append((month, {name: column[order] for name, column in rows.items()}))
@@ -143,7 +147,8 @@ def _windows(tally: Tally) -> Table:
     n, sent, carried = (tally.profile[name] for name in ("n", "bytes", "carried"))
     night = np.array([is_night(hour) for hour in range(HOURS_OF_WEEK)])
     days = (len(n), HOURS_OF_WEEK // DAY_HOURS, DAY_HOURS)
-    use = share_of(sent.reshape(days).sum(axis=1) / BYTES_A_BPS, carried.reshape(days).sum(axis=1))
+    sums = (totals(one.reshape(days), 1) for one in (sent, carried))
+    use = share_of(next(sums) / BYTES_A_BPS, next(sums))
     starts, uses = np.full(len(n), np.nan), np.full(len(n), np.nan)
     for pop, profile in enumerate(use.tolist()):
         hours = [None if hour != hour else hour for hour in profile]
@@ -151,7 +156,7 @@ def _windows(tally: Tally) -> Table:
             starts[pop], uses[pop] = window.start, window.use
     return {
         "night_use": share_of(
-            sent[:, night].sum(axis=1) / BYTES_A_BPS, carried[:, night].sum(axis=1)
+            totals(sent[:, night], 1) / BYTES_A_BPS, totals(carried[:, night], 1)
         ),
         "night_samples": n[:, night].sum(axis=1),
         "best_start": starts,
@@ -201,7 +206,7 @@ def _members(places: Places) -> Iterator[tuple[str, str, list[int]]]:
 def _hours_of_week(places: Places, tally: Tally) -> pa.Table:
     groups = list(_members(places))
     n, sent, carried = (
-        np.stack([tally.profile[name][pops].sum(axis=0) for _, _, pops in groups]).ravel()
+        np.stack([totals(tally.profile[name][pops], 0) for _, _, pops in groups]).ravel()
         for name in ("n", "bytes", "carried")
     )
     p95 = np.full((len(groups), HOURS_OF_WEEK), np.nan)
@@ -263,7 +268,7 @@ def _distribution(places: Places, tally: Tally) -> pa.Table:
 def night_uses(places: Places, tally: Tally) -> dict[tuple[str, str], float | None]:
     """Use in the night window of each level and name: of each PoP by its own local hours."""
     night = np.array([is_night(hour) for hour in range(HOURS_OF_WEEK)])
-    sent, carried = (tally.profile[name][:, night].sum(axis=1) for name in ("bytes", "carried"))
+    sent, carried = (totals(tally.profile[name][:, night], 1) for name in ("bytes", "carried"))
     found: dict[tuple[str, str], float | None] = {}
     for level, name, pops in _members(places):
         # Python's integers: a large fleet's nights are more than 2^63 bytes.

@@ -13,6 +13,7 @@ from numba import njit
 
 from selvedge.headroom import AWAY_PART, BIN, BINS
 from selvedge.plan.history import STEP_S, WHOLE_BP
+from selvedge.plan.utilisation.totals import LOW, WORD
 
 SLOTS: Final = 12
 """Samples of an hour."""
@@ -68,6 +69,7 @@ class Sums(NamedTuple):
 
     samples: Array
     bytes: Array
+    """By PoPs and two words; so is `judged`. See `totals`."""
     judged: Array
     carried: Array
     peak_bytes: Array
@@ -168,11 +170,13 @@ def add_hours(wide: Wide, sums: Sums, hours: Hours, counts: Array) -> None:
                 peak = max(peak, one)
         counts[row] = n
         sums.samples[pop] += n
-        sums.bytes[pop] += sent
+        sums.bytes[pop, 0] += sent >> WORD
+        sums.bytes[pop, 1] += sent & LOW
         sums.peak_bytes[pop] = max(sums.peak_bytes[pop], peak)
         if n == 0 or capacity == 0:
             continue
-        sums.judged[pop] += sent
+        sums.judged[pop, 0] += sent >> WORD
+        sums.judged[pop, 1] += sent & LOW
         sums.carried[pop] += capacity * n
         use = peak / BYTES_A_BPS / capacity
         if not sums.peak_use[pop] >= use:

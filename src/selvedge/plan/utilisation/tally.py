@@ -20,6 +20,7 @@ from selvedge.plan.utilisation.samples import RESOURCES_BP
 from selvedge.plan.utilisation.surges import Reserves, SurgeTally
 from selvedge.plan.utilisation.sweeps import BINS_MAX
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK
+from selvedge.plan.utilisation.totals import Whole, whole
 from selvedge.plan.utilisation.zones import HOUR_S
 
 Ints = npt.NDArray[np.int64]
@@ -49,11 +50,11 @@ class Tally:
         hours = -(-(until_s - self.first_hour_s) // HOUR_S)
         self._places = places
         self.samples: Ints = np.zeros(pops, np.int64)
-        self.bytes: Ints = np.zeros(pops, np.int64)
+        self.bytes: Whole = np.zeros(pops, object)
         """Of all measured samples."""
-        self.judged: Ints = np.zeros(pops, np.int64)
+        self.judged: Whole = np.zeros(pops, object)
         """Bytes of samples whose capacity is known."""
-        self.carried: Ints = np.zeros(pops, np.int64)
+        self.carried: Whole = np.zeros(pops, object)
         """What those samples could have carried at most, as sum of bits per second."""
         self.peak_bytes: Ints = np.zeros(pops, np.int64)
         self.peak_use: Reals = np.full(pops, np.nan)
@@ -77,9 +78,10 @@ class Tally:
         """The next month."""
         asked, sums = found.question, found.sums
         self._reserves = None
-        for name in ("samples", "bytes", "judged", "carried"):
-            total: Ints = getattr(self, name)
-            total += getattr(sums, name)
+        self.samples += sums.samples
+        self.bytes += whole(*sums.bytes.T)
+        self.judged += whole(*sums.judged.T)
+        self.carried += sums.carried
         np.maximum(self.peak_bytes, sums.peak_bytes, out=self.peak_bytes)
         np.fmax(self.peak_use, sums.peak_use, out=self.peak_use)
         begin = (asked.first_hour_s - self.first_hour_s) // HOUR_S
