@@ -3,7 +3,8 @@
 Beside it stands what argues the choice. `over`: the share of measured intervals in which content
 would have wanted more than a constant offer of that headroom leaves it, by the resource that binds.
 `exceeded`: the share of steps in which content rose by more than the reserve, which is how often an
-offer that follows use (1 - use - reserve) is too much by the next sample.
+offer that follows use (1 - use - reserve) is too much by the next sample; `excess` is by how much,
+the mean of those steps.
 """
 
 from __future__ import annotations
@@ -152,6 +153,7 @@ def _pop_rows(known: Headrooms, pop: int, name: str) -> Iterator[Row]:
             "reserve": _number(reserves.share[key][pop]),
             "steps": int(reserves.steps[pop]),
             "exceeded": _part(reserves.exceeded[key][[pop]], reserves.steps[[pop]]),
+            "excess": _part(reserves.excess[key][[pop]], reserves.exceeded[key][[pop]]),
         }
         for percent in HEADROOMS:
             one = known.found[key, percent]
@@ -172,6 +174,7 @@ def _choice_rows(known: Headrooms, members: Sequence[int]) -> Iterator[Row]:
             "in_force": choice == reserves.asked,
             "pops": int((~np.isnan(kept)).sum()),
             "exceeded": _part(reserves.exceeded[key][pops], reserves.steps[pops]),
+            "excess": _part(reserves.excess[key][pops], reserves.exceeded[key][pops]),
         }
         row |= {f"p{part}_reserve": value for part, value in _spread(kept)}
         for percent in HEADROOMS:
@@ -191,8 +194,8 @@ def _spread(values: Reals) -> Iterator[tuple[int, float | None]]:
         yield part, float(known[(len(known) - 1) * part // 100]) if len(known) else None
 
 
-def _part(some: Ints, whole: Ints) -> float | None:
-    return int(some.sum()) / int(whole.sum()) if whole.sum() else None
+def _part(some: npt.NDArray[Any], whole: Ints) -> float | None:
+    return float(some.sum() / whole.sum()) if whole.sum() else None
 
 
 def _number(value: float) -> float | None:

@@ -20,6 +20,7 @@ from selvedge.headroom import (
     BINS,
     LEAPS_MAX,
     Choice,
+    excess_of,
     reserve_of_counts,
 )
 from selvedge.plan.utilisation.sweeps import Rises
@@ -42,6 +43,8 @@ class Reserves:
     """Of capacity; nan where no use is known."""
     exceeded: dict[str, Ints]
     """Rises larger than it."""
+    excess: dict[str, Reals]
+    """Sum of what those had over it, in shares of capacity, each rounded up to `BIN`."""
     steps: Ints
     """Pairs of neighbouring samples, without returns."""
     away: Reals
@@ -88,16 +91,19 @@ class SurgeTally:
         choices: dict[str, Choice] = {ASKED: choice, "largest": "largest", "usual": "usual"}
         share = {name: np.full(len(counts), np.nan) for name in choices}
         exceeded = {name: np.zeros(len(counts), np.int64) for name in choices}
+        excess = {name: np.zeros(len(counts)) for name in choices}
         for pop in np.flatnonzero(~np.isnan(lower)).tolist():
             # What lies above the largest rise is empty: most of a row.
             row = np.trim_zeros(counts[pop], "b").tolist()
             for name, one in choices.items():
                 found = reserve_of_counts(row, one)
                 share[name][pop], exceeded[name][pop] = found.share, found.exceeded
+                excess[name][pop] = excess_of(row, found.share)
         return Reserves(
             asked=choice if isinstance(choice, str) else "share",
             share=share,
             exceeded=exceeded,
+            excess=excess,
             steps=counts.sum(axis=1, dtype=np.int64),
             away=np.where(np.isnan(lower), np.nan, away),
             returns=np.bincount(self._pop[is_return], minlength=len(counts)),
