@@ -98,7 +98,7 @@ class _Report:
 
     def make(self, findings: Sequence[Finding], tell: Progress) -> Utilisation:
         asked = self._asked
-        engine = _ENGINES[asked.engine](
+        engine = ENGINES[asked.engine](
             self._scratch, asked.threads, asked.memory_gib, asked.engine_url
         )
         try:
@@ -245,7 +245,7 @@ class _Report:
         )
 
 
-_ENGINES: Final[dict[EngineName, Callable[[Path, int, float, str], Engine]]] = {
+ENGINES: Final[dict[EngineName, Callable[[Path, int, float, str], Engine]]] = {
     "duckdb": Duck,
     "chdb": ClickHouse,
     "spark": Spark,

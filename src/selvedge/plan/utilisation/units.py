@@ -95,7 +95,7 @@ def add_up(
     found = MonthFound.empty(alone, Edges(*(column[pops] for column in before)))
     found.excluded["unknown_pop"] += int((~ours).sum())
     entered = Entry(found).enter(range(len(pops)), batches(rows))
-    return _pack(unit, found, {"rows": entered.rows, "doubled": entered.doubled.any(axis=1)})
+    return _pack(unit, found, {"rows": entered.rows, "doubled": np.any(entered.doubled, axis=1)})
 
 
 def _by_unit(engine: Spreading, raw: Expr, units: list[Ints]) -> Expr:
@@ -128,7 +128,8 @@ def _only(places: Places, pops: Ints) -> Places:
 def _by_pop(found: MonthFound) -> Arrays:
     """The answers that are of each PoP alone, by name."""
     profile, rises = found.profile, found.rises
-    tuples = {"sums": found.sums, "hours": found.hours, "edge": rises.edge}
+    # Any: their kinds have no base that has fields.
+    tuples: dict[str, Any] = {"sums": found.sums, "hours": found.hours, "edge": rises.edge}
     named = {f"{name}.{one}": getattr(of, one) for name, of in tuples.items() for one in of._fields}
     named |= {f"profile.{one}": getattr(profile, one) for one in ("n", "bytes", "carried")}
     named |= {f"rises.{one}": getattr(rises, one) for one in rises._fields if one != "edge"}
@@ -146,7 +147,8 @@ def _pack(unit: int, found: MonthFound, more: Arrays) -> bytes:
     arrays |= {"changes": np.array(found.changes, np.int64).reshape(-1, 3)}
     arrays |= {f"excluded.{why}": np.array(count) for why, count in found.excluded.items()}
     plain, packed = io.BytesIO(), pa.BufferOutputStream()
-    np.savez(plain, unit=np.array(unit), **arrays)
+    arrays["unit"] = np.array(unit)
+    np.savez(plain, allow_pickle=False, **arrays)
     with pa.CompressedOutputStream(packed, _FORM) as stream:
         stream.write(plain.getbuffer())
     return bytes(packed.getvalue())
