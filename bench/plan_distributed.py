@@ -27,6 +27,8 @@ ROOT: Final = Path(__file__).parent.parent
 PYTHON: Final = ROOT / "build" / "distributed" / "bin" / "python"
 PACKAGES: Final = {"chdb": "chdb", "spark": "pyspark"}
 """What each engine is in."""
+CLUSTER: Final = "local-cluster[2,1,1024]"
+"""Spark's master of a cluster of two executors, each a process of its own with one core, 1 GiB."""
 MEGABYTE: Final = 10**6
 
 
@@ -52,24 +54,24 @@ def measure(full: bool = False) -> Figures:
     subprocess.run([sys.executable, *make, "--faults=0.4"], check=True, stdout=subprocess.DEVNULL)
     found: Figures = {}
     try:
-        for engine in PACKAGES:
+        for engine, url in (("chdb", ""), ("spark", ""), ("spark", CLUSTER)):
             missing = lacks(engine)
             skipped = {f"distributed_{engine}": missing}
-            found |= skipped if missing else compare_there(folder, engine)
+            found |= skipped if missing else compare_there(folder, engine, url)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
-def compare_there(folder: Path, engine: str) -> Figures:
+def compare_there(folder: Path, engine: str, url: str = "") -> Figures:
     """Run `compare` in the environment that has the engines."""
-    argv = [PYTHON, "-m", "bench.plan_distributed", str(folder), engine]
+    argv = [PYTHON, "-m", "bench.plan_distributed", str(folder), engine, url]
     found = subprocess.run(argv, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     figures: Figures = json.loads(found.stdout.splitlines()[-1])
     return figures
 
 
-def compare(folder: Path, engine: str) -> Figures:
+def compare(folder: Path, engine: str, url: str) -> Figures:
     """Report on a history by DuckDB and another engine, and compare every table."""
     from selvedge.plan.history import History, read_sites  # noqa: PLC0415 (the plan extra)
     from selvedge.plan.utilisation import TABLES, Asked, report  # noqa: PLC0415 (the plan extra)
@@ -77,9 +79,10 @@ def compare(folder: Path, engine: str) -> Figures:
     sites, _ = read_sites(folder / "fleet.csv")
     figures: Figures = {}
     found: list[Any] = []
-    for name in ("duckdb", engine):
-        asked = Asked(engine=name, faults=False, outlook=False)
-        with _counted(name) as left:
+    named = f"{engine}_cluster" if url else engine
+    for name, kind, where in (("duckdb", "duckdb", ""), (named, engine, url)):
+        asked = Asked(engine=kind, engine_url=where, faults=False, outlook=False)
+        with _counted(kind) as left:
             began = perf_counter()
             found.append(report(History.open(folder), sites, asked))
             figures[f"distributed_{name}_s"] = round(perf_counter() - began, 2)
@@ -91,8 +94,8 @@ def compare(folder: Path, engine: str) -> Figures:
         table.num_rows * table.num_columns for table in ours.tables.values()
     )
     alike = ours.facts.excluded == theirs.facts.excluded
-    figures[f"distributed_{engine}_equal"] = alike and not differ
-    figures[f"distributed_{engine}_different"] = ", ".join(differ)
+    figures[f"distributed_{named}_equal"] = alike and not differ
+    figures[f"distributed_{named}_different"] = ", ".join(differ)
     return figures
 
 
@@ -123,4 +126,5 @@ def _counted(engine: str) -> Iterator[list[int]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(compare(Path(sys.argv[1]), sys.argv[2]) if len(sys.argv) > 2 else measure()))
+    done = compare(Path(sys.argv[1]), *sys.argv[2:4]) if len(sys.argv) > 1 else measure()
+    print(json.dumps(done))

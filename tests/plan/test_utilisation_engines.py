@@ -52,4 +52,6 @@ def test_what_went_wrong_on_a_worker_is_one_line() -> None:
         "ModuleNotFoundError: No module named 'selvedge'\n\tat org.apache.spark\n"
     )
     assert _cause(error) == "ModuleNotFoundError: No module named 'selvedge'"
+    error = RuntimeError("Calling None.\n: org.apache.SparkException: no master\n\tat x")
+    assert _cause(error) == "org.apache.SparkException: no master"
     assert _cause(RuntimeError("[PATH_NOT_FOUND] gone.\nmore")) == "[PATH_NOT_FOUND] gone"

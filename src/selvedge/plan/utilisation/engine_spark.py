@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from selvedge.plan.history import BadPlan
 from selvedge.plan.utilisation.engines import RANKS, Work
 
-_CAUSE: Final = re.compile(r"[A-Z]\w*(Error|Exception): ")
+_CAUSE: Final = re.compile(r"([a-z]\w*\.)*[A-Z]\w*(Error|Exception): ")
 Expr = Any  # Ibis' expressions have no types that mypy could follow through a query
 
 
@@ -120,13 +120,13 @@ class Spark:
 
 
 def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
-    """Spark's session, quiet: what it says of itself would come between a report's lines."""
+    """Spark's session. It is quiet: what goes wrong is raised, and said in a line."""
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     settings = {
         "spark.app.name": "selvedge plan utilisation",
         "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning",
         "spark.driver.memory": f"{int(memory_gib * 1024)}m",
-        "spark.log.level": "ERROR",
+        "spark.log.level": "OFF",
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -149,10 +149,10 @@ def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
 
 
 def _cause(error: Exception) -> str:
-    """What is wrong in one line: of a worker's traceback the last, of anything else the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """What is wrong in one line: the last cause that a traceback names, or else the first line."""
+    lines = [line.strip(" \t:") for line in str(error).splitlines() if line.strip()]
     causes = [line for line in lines if _CAUSE.match(line)]
-    return (causes or lines or [type(error).__name__])[-1 if causes else 0].rstrip(".:")
+    return (causes[-1:] or lines or [type(error).__name__])[0].rstrip(".")
 
 
 def _signed(schema: pa.Schema) -> pa.Schema:
