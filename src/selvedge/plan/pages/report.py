@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from selvedge.fabric import GROUPS
 from selvedge.plan.history import MEANINGS
-from selvedge.plan.pages.charts import Band, bars, heat_map, histogram, legend, lines
+from selvedge.plan.pages.charts import Band, bars, heat_map, histogram, legend, lines, spans
 from selvedge.plan.pages.colours import spread, step_of
 from selvedge.plan.pages.maps import Dot, borders_source, country_name, region_map, world_map
 from selvedge.plan.pages.words import bits, day, month_name, saved, short_day
@@ -31,8 +31,13 @@ _NO_GROUP: Final = dict.fromkeys(TABLES["groups"].names)
 _NO_TOGETHER: Final = dict.fromkeys(TABLES["together"].names)
 _SAVED: Final = (
     *("pops", "groups", "months", "hours_of_week", "utc_hours", "together", "seasonality"),
-    *("forecasts", "backtests", "findings"),
+    *("forecasts", "backtests", "findings", "reserves", "reserve_choices"),
 )
+_CHOICES: Final = {
+    "largest": "the largest rise seen, but one in 100,000",
+    "usual": "the rise that 999 of 1,000 steps stay within",
+    "share": "the share that was asked for",
+}
 
 
 class Pages:
@@ -74,6 +79,7 @@ class Pages:
             "legend": legend(*bounds, "free in 95 of 100 intervals; a larger dot can carry more"),
             "bars": bars(classes, words, "percent free in 95 of 100 intervals: how many PoPs"),
             "binding": self._binding(),
+            "reserve": self._reserve(),
             "week": self._week("fleet", FLEET),
             "night": self._night(),
             "months": self._months("fleet", FLEET),
@@ -195,6 +201,22 @@ class Pages:
         for row in self.pops:
             counts[row["binding_95"] or "nothing measured"] += 1
         return sorted(counts.items(), key=lambda pair: -pair[1])
+
+    def _reserve(self) -> Row | None:
+        """What is kept for surges of content: each choice, the one in force first."""
+        rows = self.of("reserve_choices", "fleet", FLEET)
+        rows = [row for row in rows if row["p50_headroom_95"] is not None]
+        if not rows:
+            return None
+        rows.sort(key=lambda row: not row["in_force"])
+        free: dict[str, tuple[float, float, float]] = {}
+        for row in rows:
+            for part in (95, 99):
+                low, middle, high = (row[f"p{one}_headroom_{part}"] for one in (10, 50, 90))
+                free[f"{row['choice']}, in {part} of 100"] = (low, middle, high)
+        told = [{**row, "words": _CHOICES.get(row["choice"], "")} for row in rows]
+        axis = "free, of capacity: from the tenth to the ninetieth of 100 PoPs"
+        return {"choices": told, "spans": spans(free, axis)}
 
     def _faults(self) -> list[Row]:
         by_kind: dict[str, list[Row]] = defaultdict(list)

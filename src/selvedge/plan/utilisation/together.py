@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selvedge.plan.utilisation.places import Places
+from selvedge.plan.utilisation.surges import ALWAYS, ASKED
 from selvedge.plan.utilisation.tables import TABLES
 from selvedge.plan.utilisation.tally import Tally
 from selvedge.plan.utilisation.zones import HOUR_S
@@ -47,14 +48,15 @@ def free_tables(
     places: Places, tally: Tally, gpus_free: dict[tuple[int, int], float]
 ) -> dict[str, pa.Table]:
     """`utc_hours` and `together`. `gpus_free` is by the group's number and the hour of the day."""
-    reserves = np.nan_to_num(tally.reserves())
+    reserves = tally.reserves()
+    kept = {name: np.nan_to_num(share) for name, share in reserves.share.items()}
     days: list[Row] = []
     sums: list[Row] = []
     for number, group in enumerate(places.groups):
         if group.level not in _LEVELS:
             continue
         names = {"level": group.level, "name": group.name}
-        found = _free_of(tally, group.pops, reserves)
+        found = _free_of(tally, group.pops, kept[ASKED])
         hours = (tally.first_hour_s // HOUR_S + np.arange(len(found.free))) % _DAY_HOURS
         for hour in np.unique(hours).tolist():
             some = found.counts & (hours == hour)
@@ -71,6 +73,9 @@ def free_tables(
             "simultaneous_bps_95": once,
             "share": once / found.own if found.own and once is not None else None,
         }
+        for name in ALWAYS:
+            one = found if name == reserves.asked else _free_of(tally, group.pops, kept[name])
+            row[f"simultaneous_bps_95_{name}"] = lowest_but(one.free[one.counts])
         sums.append(names | row)
     return {
         "utc_hours": pa.Table.from_pylist(days, schema=TABLES["utc_hours"]),
