@@ -13,7 +13,7 @@ all their rows once more, each moment once.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -132,15 +132,23 @@ def _by_pop(found: MonthFound) -> Arrays:
     tuples: dict[str, Any] = {"sums": found.sums, "hours": found.hours, "edge": rises.edge}
     named = {f"{name}.{one}": getattr(of, one) for name, of in tuples.items() for one in of._fields}
     named |= {f"profile.{one}": getattr(profile, one) for one in ("n", "bytes", "carried")}
-    named |= {f"rises.{one}": getattr(rises, one) for one in rises._fields if one != "edge"}
+    named |= {"rises.counts": rises.counts, "leaps.number": rises.leaps.number}
     named |= {f"shares.{one}": counts for one, counts in found.shares.items()}
     return {**named, "ranks": found.ranks}
+
+
+def _leaps(found: MonthFound, number: npt.NDArray[Any]) -> Iterator[tuple[str, Any]]:
+    """The largest leaps by place and PoP, as many places as one of `number` has."""
+    leaps, most = found.rises.leaps, int(number.max(initial=0))
+    for name in ("rise", "began", "ended"):
+        yield name, getattr(leaps, name)[:most]
 
 
 def _pack(unit: int, found: MonthFound, more: Arrays) -> bytes:
     """Answers as bytes: arrays by name, and nothing that could be carried out."""
     pairs = np.array(list(found.pairs), np.int64).reshape(-1, 2)
     arrays = _by_pop(found) | more
+    arrays |= {f"leaps.{one}": column for one, column in _leaps(found, arrays["leaps.number"])}
     arrays |= {"cells": found.cells, "cell_of": found.cell_of}
     arrays |= {"free": found.free, "laws": found.laws}
     arrays |= {"pairs": pairs, "uses": found.uses[: len(pairs)]}
@@ -180,6 +188,8 @@ def _put(found: MonthFound, pops: Ints, sent: Arrays) -> None:
     """A unit's sums among the fleet's."""
     for name, column in _by_pop(found).items():
         column[pops] = sent[name]
+    for name, leaps in _leaps(found, sent["leaps.number"]):
+        leaps[:, pops] = sent[f"leaps.{name}"]
     cells = np.zeros(sent["cells"].shape[1], np.int64)
     cells[sent["cell_of"]] = found.cell_of[pops]
     found.cells[:, cells] += sent["cells"]
