@@ -81,7 +81,8 @@ def lead_words(report: Report) -> str:
         f"{found.new_sites} of {report.candidates:,} possible sites, beside {report.existing} that"
         f" have GPUs already, for {found.usd:,.0f} USD. The mean round trip between a user and the"
         f" nearest site becomes {found.rtt_ms_mean:.1f} ms, and {found.near_share:.0%} of demand"
-        " has one nearby."
+        " has one within"
+        f" {report.near_ms:g} ms."
     )
     if busiest is not None and busiest.rtt_ms_mean > ours * 1.001:
         words += f" The same number at the busiest PoPs: {busiest.rtt_ms_mean:.1f} ms."
@@ -125,7 +126,7 @@ def _chosen_dots(report: Report, quarters: Sequence[str]) -> list[Dot]:
 
 def _quarter_colour(at: int, count: int) -> str:
     """Dark first: what comes first stands out."""
-    steps = STEPS[::-1]
+    steps = STEPS[:1:-1]  # Without yellows: they are too near to what demand is drawn in.
     return steps[0] if count < 2 else steps[round(at * (len(steps) - 1) / (count - 1))]
 
 
@@ -172,7 +173,7 @@ def _model(report: Report) -> Row:
         near.append(Bar(name=one.name, value=100 * found.near_share, words=share, is_ours=is_ours))
     return {
         "trips": bar_chart(trips, "mean round trip from the user, ms: less is better"),
-        "near": bar_chart(near, "percent of demand nearby: more is better"),
+        "near": bar_chart(near, f"percent of demand within {report.near_ms:g} ms: more is better"),
         "broken": [one for one in report.comparison if one.broken],
     }
 
@@ -273,7 +274,7 @@ def _front(report: Report, points: Sequence[Point]) -> Row | None:
         ),
         "near": drawn(
             [100 * point.measures.near_share for point in points],
-            "percent of demand nearby (more is better)",
+            f"percent of demand within {report.near_ms:g} ms (more is better)",
         ),
         "points": points,
         "unit": report.unit,

@@ -138,6 +138,7 @@ def _report(
         processor_seconds=round(found.processor_seconds, 3),
         measures=found.measures,
         rtt_ms_band=_band(order, question, found.is_open),
+        near_ms=order.near_ms,
         server=order.server,
         servers=str(order.servers),
         loads=tuple(filled),
