@@ -72,7 +72,9 @@ def read_fleet(order: Order, findings: list[str]) -> list[PopSite]:
         )
     if not placed:
         raise BadPlan(f"{order.fleet}: no PoP has lat and lon; fill them in.")
-    findings += [f"{fault.pop}: {fault.detail}" for fault in faults[:5]]
+    if faults:
+        words = f"{faults[0].pop}: {faults[0].detail}"
+        findings.append(f"{len(faults)} rows of the fleet file have a fault; the first, {words}")
     return placed
 
 
