@@ -27,18 +27,16 @@ from selvedge.plan.utilisation.sweeps import Rises
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
-ASKED: Final = "asked"
-"""The name of the reserve in force, beside those of `ALWAYS`."""
-ALWAYS: Final = ("largest", "usual")
+ALWAYS: Final[tuple[Choice, ...]] = ("largest", "usual")
 """Choices that are always told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reserves:
-    """Of each PoP, by the name of the choice: `ASKED` and those of `ALWAYS`."""
+    """Of each PoP, by the name of the choice: those of `ALWAYS`, and `share` if one was asked."""
 
     asked: str
-    """Which of `ALWAYS` is in force; `share` where that is a number."""
+    """Which of them is in force."""
     share: dict[str, Reals]
     """Of capacity; nan where no use is known."""
     exceeded: dict[str, Ints]
@@ -50,15 +48,6 @@ class Reserves:
     away: Reals
     """Below this share of capacity a PoP is away; nan where no use is known."""
     returns: Ints
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The different ones, by which rows are told apart."""
-        return ALWAYS if self.asked in ALWAYS else (*ALWAYS, self.asked)
-
-    def key(self, name: str) -> str:
-        """Where to find what `names` calls so."""
-        return name if name in ALWAYS else ASKED
 
 
 class SurgeTally:
@@ -88,7 +77,9 @@ class SurgeTally:
         is_return = (began < away[self._pop]) & (ended <= back[self._pop])
         counts = self._counts.copy()
         self._count(counts, self._pop[~is_return], rise[~is_return])
-        choices: dict[str, Choice] = {ASKED: choice, "largest": "largest", "usual": "usual"}
+        choices = {str(name): name for name in ALWAYS}
+        if choice not in ALWAYS:
+            choices["share"] = choice
         share = {name: np.full(len(counts), np.nan) for name in choices}
         exceeded = {name: np.zeros(len(counts), np.int64) for name in choices}
         excess = {name: np.zeros(len(counts)) for name in choices}
@@ -100,7 +91,7 @@ class SurgeTally:
                 share[name][pop], exceeded[name][pop] = found.share, found.exceeded
                 excess[name][pop] = excess_of(row, found.share)
         return Reserves(
-            asked=choice if isinstance(choice, str) else "share",
+            asked=str(choice) if choice in ALWAYS else "share",
             share=share,
             exceeded=exceeded,
             excess=excess,
