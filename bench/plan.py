@@ -25,7 +25,7 @@ PARTS: Final[Mapping[str, Callable[[Any, argparse.Namespace], Figures]]] = Mappi
     {
         "report": lambda module, asked: module.measure(full=asked.full, rounds=asked.rounds),
         "median": lambda module, asked: module.measure(full=asked.full),
-        "ingest": lambda module, asked: module.ingest_figures(),
+        "ingest": lambda module, asked: module.measure(full=asked.full),
         "forecast": lambda module, asked: module.measure(full=asked.full),
         "distributed": lambda module, asked: module.measure(full=asked.full),
     }

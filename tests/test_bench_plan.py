@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.plan import PARTS
 from bench.plan_report import check_faults, check_night, check_p95, slow_p95, view
 from selvedge.plan.history import SAMPLES, History, Manifest
 from selvedge.plan.synth import Asked, make_history, read_truth
@@ -94,6 +98,16 @@ def test_a_report_that_is_wrong_is_caught(made: Path, tmp_path: Path) -> None:
     assert check_p95(made, wrong)["p95_different"] == 1
     assert check_night(made, wrong)["night_points_off_worst"] == pytest.approx(1.0)
     assert float(check_faults(made, wrong)["recall"]) < 1.0
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_is_asked_for_what_its_module_has(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"bench.plan_{name}")
+    shape = inspect.signature(module.measure)
+    monkeypatch.setattr(module, "measure", lambda **asked: dict(shape.bind(**asked).arguments))
+    assert PARTS[name](module, Namespace(full=True, rounds=2))["full"] is True
 
 
 def test_what_moved_clocks_make_of_the_fleets_night_is_told(made: Path, tmp_path: Path) -> None:

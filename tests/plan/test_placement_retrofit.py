@@ -20,7 +20,6 @@ from selvedge.plan.placement import (
     Order,
     Question,
     Retrofit,
-    Trial,
     Wishes,
     answer,
     broken_triangles,
@@ -28,7 +27,6 @@ from selvedge.plan.placement import (
     demand_by_population,
     distances_km,
     find_server,
-    judge,
     make_programme,
     make_question,
     measure,
@@ -241,18 +239,6 @@ def test_files_are_read_strictly(tmp_path: Path) -> None:
         read_actual(path, [site.pop for site in FLEET])
     with pytest.raises(BadPlan, match=r"no-such\.csv"):
         read_demand(tmp_path / "no-such.csv", FLEET)
-
-
-def test_the_simulator_judges() -> None:
-    question = ask()
-    found = solve(question)
-    trial = Trial(warmup_s=2.0, measured_s=4.0, load=0.3)
-    (one, same) = judge(
-        question, [("ours", found.is_open), ("same", found.is_open)], trial, lambda words: None
-    )
-    assert one == msgspec.structs.replace(same, name="ours")
-    assert one.requests > 0
-    assert one.ttft_ms_p95 >= one.ttft_ms_p50 > question.service_ms / 2
 
 
 def test_the_command_answers_in_words_and_json(tmp_path: Path) -> None:

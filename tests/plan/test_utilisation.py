@@ -83,6 +83,16 @@ def test_pops(case: Case) -> None:
     assert rows["ber1"]["jurisdiction"] == "eea"
 
 
+def test_reserves(case: Case) -> None:
+    rows = {(row["pop"], row["choice"]): row for row in case.found.rows("reserves")}
+    pops = {row["pop"]: row for row in case.found.rows("pops")}
+    assert len(rows) == 2 * len(SITES)
+    for name, pop in case.pops.items():
+        for choice in ("largest", "usual") if pop.sent else ():
+            true = slow.reserve_row(pop, MOMENTS, pops[name][f"reserve_{choice}"])
+            same(rows[name, choice], {**true, "in_force": choice == "usual"})
+
+
 def test_groups(case: Case) -> None:
     rows = {(row["level"], row["name"]): row for row in case.found.rows("groups")}
     groups = {key: pops for key, pops in case.groups().items() if any(pop.sent for pop in pops)}

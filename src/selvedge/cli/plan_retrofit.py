@@ -18,6 +18,24 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 F = TypeVar("F", bound=Callable[..., None])
 
 
+class _Servers(click.ParamType[int | str]):
+    """A number, or `auto`."""
+
+    name = "N|auto"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """As `Order.servers` has it."""
+        text = str(value).strip()
+        if text == "auto":
+            return text
+        if not text.isdigit() or not 1 <= int(text) <= 1000:
+            words = f"{text!r} is neither a number of servers from 1 to 1,000 nor auto."
+            self.fail(words, param, ctx)
+        return int(text)
+
+
 def _all(options: Sequence[Callable[[F], F]], command: F) -> F:
     """The last one first: click shows them in the order of a stack of decorators."""
     for option in reversed(options):
@@ -51,8 +69,8 @@ def _ruled(command: F) -> F:
     options = (
         click.option("--server", default="l4-1u", show_default=True,
                      help="What is installed; a row of the table of servers."),
-        click.option("--servers", type=int, default=1, show_default=True,
-                     help="At each new site, where there is room."),
+        click.option("--servers", type=_Servers(), default=1, show_default=True,
+                     help="At each new site, where there is room; auto: as its demand needs."),
         click.option("--server-table", type=_FILE, help="Your own table, in the package's form."),
         click.option("--assume-room", is_flag=True,
                      help="Take limits that the fleet file does not give for met."),
@@ -78,6 +96,8 @@ def _answered(command: F) -> F:
     """What is shown, and how long it may take."""
     options = (
         click.option("--front", metavar="K,K,...", help="Numbers of new sites to compare."),
+        click.option("--front-budget", metavar="USD,USD,...",
+                     help="Budgets to compare, each with its best choice: 1e6,2e6."),
         click.option("--per-quarter", type=int, default=20, show_default=True,
                      help="Sites that can be installed in a quarter."),
         click.option("--start", default="2027Q1", show_default=True, help="Its first quarter."),
@@ -87,11 +107,16 @@ def _answered(command: F) -> F:
                      help="The --json of an earlier answer, to hold --actual against."),
         click.option("--sim/--no-sim", default=True, show_default=True,
                      help="Judge the choices in the simulator: some minutes."),
+        click.option("--sim-seeds", type=int,
+                     help="Runs of each choice. [default: what takes two minutes, 3 to 10]"),
+        click.option("--sim-slo-ms", type=float, default=1000.0, show_default=True,
+                     help="In which 95 of 100 requests must have their first token."),
         click.option("--seconds", type=float, default=60.0, show_default=True,
                      help="For the search and its proof."),
         click.option("--gap", type=float, default=0.0001, show_default=True,
                      help="At which the proof may stop, as a part of the bound."),
         click.option("--certificate", type=_FILE, help="Write the proof here."),
+        click.option("--html", type=_FILE, help="Write the answer as one page."),
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
     )  # fmt: skip
     return _all(options, command)
@@ -118,6 +143,10 @@ def retrofit(**options: object) -> None:
         task = progress.add_task("reading")
         order = msgspec.convert(options, Order)
         report = answer(order, lambda words: progress.update(task, description=words))
+    if order.html is not None:
+        from selvedge.plan.pages import write_retrofit  # noqa: PLC0415  # an extra
+
+        write_retrofit(report, order.html)
     if order.as_json:
         click.echo(msgspec.json.encode(report).decode())
     else:

@@ -11,6 +11,8 @@ from rich.table import Table
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
 
+_FULLEST = 8
+_ANY_ROOM = 10_000
 Found = dict[str, Any]  # JSON, whose fields are `plan.placement.Report`'s
 
 
@@ -18,15 +20,23 @@ def show(report: Found) -> None:
     """Print it: the answer, the proof, what others would do, the programme, what was assumed."""
     out = console()
     out.print(answer_words(report))
+    if report["shortage"]:
+        out.print(f"[bold red]{escape(printable(report['findings'][0]))}[/]")
+        out.print(_loads(report))
     out.print(_comparison(report))
     if report["judged"]:
         out.print(_judged(report))
+        for line in difference_words(report):
+            out.print(line)
     if report["front"]:
-        out.print(_front(report))
+        out.print(_front("How many sites", report["front"]))
+    if report["front_budget"]:
+        out.print(_front("How much money", report["front_budget"]))
+        out.print(budget_chart(report["front_budget"]))
     out.print(_programme(report))
     if report["tracked"]:
         out.print(_tracked(report))
-    for words in report["findings"]:
+    for words in report["findings"][1 if report["shortage"] else 0 :]:
         click.echo(f"note: {printable(words)}")
 
 
@@ -77,36 +87,103 @@ def _comparison(report: Found) -> Table:
     return table
 
 
-def _judged(report: Found) -> Table:
-    columns = ("choice", "engines", "TTFT p50 ms", "p95 ms", "kept objective", "GPUs needed")
-    table = _table("By the simulator", *columns)
-    for row in report["judged"]:
+def _loads(report: Found) -> Table:
+    columns = ("fullest sites", "of plan", "requests/s", "servers", "needed", "room")
+    table = _table("", *columns)
+    for row in report["loads"][:_FULLEST]:
+        room = row["servers_room"]
         table.add_row(
-            row["name"],
-            f"{row['engines']}",
-            f"{row['ttft_ms_p50']:.0f}",
-            f"{row['ttft_ms_p95']:.0f}",
-            f"{row['goodput']:.1%}",
-            f"{row['gpus_needed']}" if row["gpus_needed"] else "more than tried",
+            escape(printable(row["pop"])) + ("" if row["is_new"] else " (existing)"),
+            f"{row['load']:.2f}",
+            f"{row['requests_per_s']:.2f}",
+            f"{row['servers']}",
+            f"{row['servers_needed']}",
+            "any" if room >= _ANY_ROOM else f"{room}",
         )
     return table
 
 
-def _front(report: Found) -> Table:
-    columns = ("new sites", "mean ms", "nearby", "USD a year", "USD/Mtoken", "gap", "")
-    table = _table("How many sites", *columns)
-    for row in report["front"]:
-        found = row["measures"]
+def _judged(report: Found) -> Table:
+    first = report["judged"][0]
+    columns = (
+        *("choice", "round trip ms", "TTFT p50 ms", "p95 ms"),
+        *(f"within {first['slo_ms']:g} ms", "GPUs needed"),
+    )
+    title = (
+        f"By the simulator: {first['engines']} engines each, {first['seeds']} seeds,"
+        " mean (95 % interval)"
+    )
+    table = _table(title, *columns)
+    for row in report["judged"]:
+        more = f", more in {row['gpus_short']}" if row["gpus_short"] else ""
         table.add_row(
+            row["name"],
+            _interval(row["rtt_ms"], 1),
+            _interval(row["ttft_ms_p50"]),
+            _interval(row["ttft_ms_p95"]),
+            f"{row['goodput']['mean']:.1%}",
+            _interval(row["gpus_needed"]) + more,
+        )
+    return table
+
+
+def _interval(found: Found, places: int = 0) -> str:
+    return f"{found['mean']:.{places}f} ({found['low']:.{places}f}–{found['high']:.{places}f})"
+
+
+FIGURES = {"ttft_ms_p50": "TTFT p50", "ttft_ms_p95": "TTFT p95", "gpus_needed": "GPUs needed"}
+
+
+def difference_words(report: Found) -> list[str]:
+    """A line a rival: what is better, as far as so many seeds can show."""
+    found = []
+    for row in report["judged"][1:]:
+        parts = []
+        for one in row["against_ours"]:
+            gap = one["theirs_less_ours"]
+            unit = "" if one["figure"] == "gpus_needed" else " ms"
+            parts.append(
+                f"{FIGURES[one['figure']]} {one['verdict']} ({gap['mean']:+.0f}{unit},"
+                f" {gap['low']:+.0f} to {gap['high']:+.0f})"
+            )
+        found.append(f"{row['name']} less ours: {'; '.join(parts)}.")
+    return found
+
+
+def _front(title: str, points: list[Found]) -> Table:
+    columns = (
+        *("budget USD", "new sites", "mean ms", "nearby", "USD a year", "USD/Mtoken"),
+        *("at best", "gap", ""),
+    )
+    has_money = points[0]["budget_usd"] is not None
+    table = _table(title, *columns[0 if has_money else 1 :])
+    for row in points:
+        found = row["measures"]
+        cells = (
+            f"{row['budget_usd'] or 0:,.0f}",
             f"{row['new_sites']}",
             f"{found['rtt_ms_mean']:.2f}",
             f"{found['near_share']:.1%}",
             f"{found['usd_per_year']:,.0f}",
             f"{found['usd_per_mtoken']:.2f}",
+            f"{row['bound']:,.4g} of {row['cost']:,.4g}",
             f"{row['gap']:.4%}",
             "dominated" if row["is_dominated"] else "",
         )
+        table.add_row(*cells[0 if has_money else 1 :])
     return table
+
+
+def budget_chart(points: list[Found]) -> str:
+    """Mean round trips by budget as bars of characters: the longest is 40."""
+    most = max(row["measures"]["rtt_ms_mean"] for row in points) or 1.0
+    lines = []
+    for row in points:
+        ms = row["measures"]["rtt_ms_mean"]
+        bar = "█" * max(1, round(40 * ms / most))
+        mark = " dominated" if row["is_dominated"] else ""
+        lines.append(f"{row['budget_usd']:>14,.0f} USD {bar} {ms:.2f} ms{mark}")
+    return "\n".join(lines)
 
 
 def _programme(report: Found) -> Table:

@@ -16,7 +16,7 @@ from selvedge.sim.calibrate import (
     together,
 )
 from selvedge.sim.columns import Columns
-from selvedge.sim.comparison import METRICS, Headline, Interval, Line, headline, lines
+from selvedge.sim.comparison import METRICS, Headline, Interval, Line, headline, interval, lines
 from selvedge.sim.course import Course, Outcome, check_policies, policy_names, run
 from selvedge.sim.description import Description, Site, TenantPart, ZonePart, check
 from selvedge.sim.engines import EngineModel, Work
@@ -99,6 +99,7 @@ __all__ = [
     "example_scenario",
     "fit_model",
     "headline",
+    "interval",
     "judge",
     "lines",
     "pause_us",

@@ -111,6 +111,40 @@ def bars(
     return Markup("".join(parts))
 
 
+def spans(
+    rows: Mapping[str, tuple[float, float, float]],
+    axis: str,
+    *,
+    width: float = 520,
+    left: float = 190,
+) -> Markup:
+    """A row a name: from the lower to the upper share, the middle one marked and told."""
+    height = _TOP + 26 * len(rows) + 40
+    across = width - 50 - left
+    parts = [f'<svg class="spans" viewBox="0 0 {width:g} {height:g}" role="img">']
+    for at in range(5):
+        x = left + across * at / 4
+        parts.append(
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{height - 40:g}"/>'
+            f'<text x="{x:.1f}" y="{height - 26:g}" class="mid">{25 * at} %</text>'
+        )
+    for line, (name, (low, middle, high)) in enumerate(rows.items()):
+        y = _TOP + 26 * line
+        begin, mark, end = (left + across * one for one in (low, middle, high))
+        words = f"{name}: {low:.1%}, {middle:.1%}, {high:.1%}"
+        parts.append(
+            f'<text x="{left - 8:g}" y="{y + 16}" class="end">{escape(name)}</text>'
+            f'<rect x="{begin:.1f}" y="{y + 6}" width="{max(1.0, end - begin):.1f}" height="12">'
+            f"<title>{escape(words)}</title></rect>"
+            f'<line class="middle" x1="{mark:.1f}" x2="{mark:.1f}" y1="{y + 2}" y2="{y + 22}"/>'
+            f'<text x="{max(end, mark) + 6:.1f}" y="{y + 16}">{middle:.1%}</text>'
+        )
+    parts.append(
+        f'<text x="{width / 2:g}" y="{height - 6:g}" class="mid axis">{escape(axis)}</text></svg>'
+    )
+    return Markup("".join(parts))
+
+
 Band = tuple[float, float, float, float]
 """A step of time and its lower, middle and upper value."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
+from typing import Final, Literal
 
 import msgspec
 from markupsafe import Markup
@@ -16,6 +17,14 @@ _LONG_JUMP = 2.0
 """On the plane; a line that is longer goes around the back of the map and is not drawn."""
 
 
+Glyph = Literal["circle", "square", "cross", "plus", "bar"]
+_STROKES: Final = {
+    "cross": "M{0:.1f} {1:.1f}L{2:.1f} {3:.1f}M{0:.1f} {3:.1f}L{2:.1f} {1:.1f}",
+    "plus": "M{0:.1f} {5:.1f}H{2:.1f}M{4:.1f} {1:.1f}V{3:.1f}",
+    "bar": "M{4:.1f} {1:.1f}V{3:.1f}",
+}
+
+
 class Dot(msgspec.Struct, frozen=True):
     """A PoP on a map: degrees, radius in pixels, a colour's step (-1 for none), words."""
 
@@ -24,6 +33,11 @@ class Dot(msgspec.Struct, frozen=True):
     radius: float
     step: int
     words: str
+    colour: str = ""
+    """In place of the step's."""
+    glyph: Glyph = "circle"
+    layer: int = 0
+    """Drawn from the least up; within one, the largest first."""
 
 
 class _Borders(msgspec.Struct, frozen=True):
@@ -74,13 +88,29 @@ def _draw(
         if path:
             name = "lit" if code in lit else "land"
             parts.append(f'<path class="{name}" d="{path}"/>')
-    for dot in sorted(dots, key=lambda dot: -dot.radius):
+    for dot in sorted(dots, key=lambda dot: (dot.layer, -dot.radius)):
         x, y = frame.pixel(project(dot.longitude, dot.latitude, centre))
-        colour = STEPS[dot.step] if dot.step >= 0 else NOTHING
-        circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{dot.radius:.1f}" fill="{colour}">'
-        parts.append(circle + str(Markup("<title>{}</title></circle>").format(dot.words)))
+        parts.append(mark(dot, x, y))
     parts.append("</svg>")
     return Markup("".join(parts))
+
+
+def mark(dot: Dot, x: float, y: float) -> Markup:
+    """A dot at a pixel: its glyph, and its words for the mouse."""
+    colour = dot.colour or (STEPS[dot.step] if dot.step >= 0 else NOTHING)
+    size = dot.radius
+    if dot.glyph == "circle":
+        shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" fill="{colour}">'
+        end = "</circle>"
+    elif dot.glyph == "square":
+        corner = f'x="{x - size:.1f}" y="{y - size:.1f}"'
+        sides = f'width="{2 * size:.1f}" height="{2 * size:.1f}"'
+        shape, end = f'<rect {corner} {sides} fill="{colour}">', "</rect>"
+    else:
+        way = _STROKES[dot.glyph].format(x - size, y - size, x + size, y + size, x, y)
+        shape, end = f'<path class="glyph" d="{way}" stroke="{colour}">', "</path>"
+    words = Markup("<title>{}</title>").format(dot.words) if dot.words else Markup("")
+    return Markup(shape) + words + Markup(end)
 
 
 def _path(ring: list[int], frame: Frame, centre: float, finest: float) -> str:

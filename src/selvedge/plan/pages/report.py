@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from selvedge.fabric import GROUPS
 from selvedge.plan.history import MEANINGS
-from selvedge.plan.pages.charts import Band, bars, heat_map, histogram, legend, lines
+from selvedge.plan.pages.charts import Band, bars, heat_map, histogram, legend, lines, spans
 from selvedge.plan.pages.colours import spread, step_of
 from selvedge.plan.pages.frequency import Frequency, frequency
 from selvedge.plan.pages.maps import Dot, borders_source, country_name, region_map, world_map
@@ -39,8 +39,13 @@ _NO_GROUP: Final = dict.fromkeys(TABLES["groups"].names)
 _NO_TOGETHER: Final = dict.fromkeys(TABLES["together"].names)
 _SAVED: Final = (
     *("pops", "groups", "months", "hours_of_week", "utc_hours", "together", "seasonality"),
-    *("forecasts", "backtests", "findings"),
+    *("forecasts", "backtests", "findings", "reserves", "reserve_choices"),
 )
+_CHOICES: Final = {
+    "largest": "the largest rise seen, but one in 100,000",
+    "usual": "the rise that 999 of 1,000 steps stay within",
+    "share": "the share that was asked for",
+}
 
 
 class Pages:
@@ -88,6 +93,7 @@ class Pages:
             ),
             "bars": bars(classes, words, "percent free in 95 of 100 intervals: how many PoPs"),
             "binding": self._binding(),
+            "reserve": self._reserve(),
             "week": self._week("fleet", FLEET),
             "often": self._often("fleet", FLEET),
             "night": self._night(),
@@ -232,6 +238,27 @@ class Pages:
         for row in self.pops:
             counts[resource(row["binding_95"])] += 1
         return sorted(counts.items(), key=lambda pair: -pair[1])
+
+    def _reserve(self) -> Row | None:
+        """What is kept for surges of content: each choice, the one in force first."""
+        rows = self.of("reserve_choices", "fleet", FLEET)
+        rows = [row for row in rows if row["p50_headroom_95"] is not None]
+        if not rows:
+            return None
+        rows.sort(key=lambda row: not row["in_force"])
+        free: dict[str, tuple[float, float, float]] = {}
+        for row in rows:
+            for part in (95, 99):
+                low, middle, high = (row[f"p{one}_headroom_{part}"] for one in (10, 50, 90))
+                free[f"{row['choice']}, in {part} of 100"] = (low, middle, high)
+        together = next(iter(self.of("together", "fleet", FLEET)), _NO_TOGETHER)
+        told = []
+        for row in rows:
+            which = "" if row["in_force"] else f"_{row['choice']}"
+            once = together[f"simultaneous_bps_95{which}"]
+            told.append({**row, "words": _CHOICES.get(row["choice"], ""), "once": once})
+        axis = "free, of capacity: from the tenth to the ninetieth of 100 PoPs"
+        return {"choices": told, "spans": spans(free, axis)}
 
     def _faults(self) -> list[Row]:
         by_kind: dict[str, list[Row]] = defaultdict(list)

@@ -1,13 +1,16 @@
 """Where GPUs go next: sites for them, with a bound that says how good the choice is."""
 
-from selvedge.plan.placement.answering import Order, Report, answer
+from selvedge.plan.placement.answering import answer
 from selvedge.plan.placement.certificate import Certificate, Verdict, load_certificate, verify
 from selvedge.plan.placement.comparison import Choice, choice, choose_greedy, rules_of_thumb
 from selvedge.plan.placement.demand import Demand, demand_by_population, read_demand
+from selvedge.plan.placement.differences import Difference, compare_pairs
+from selvedge.plan.placement.fronts import Point, read_budgets, read_counts, trace
 from selvedge.plan.placement.instance import Median, Row, make_median
-from selvedge.plan.placement.judging import Judged, Trial, judge
+from selvedge.plan.placement.judging import Judged, judge
 from selvedge.plan.placement.measures import Measures, measure
 from selvedge.plan.placement.median import Answer, Effort, Tell, say_nothing
+from selvedge.plan.placement.orders import Order
 from selvedge.plan.placement.orlib import read_pmed
 from selvedge.plan.placement.programme import (
     Actual,
@@ -18,7 +21,8 @@ from selvedge.plan.placement.programme import (
     track,
 )
 from selvedge.plan.placement.question import Question, Wishes, make_question
-from selvedge.plan.placement.retrofit import Retrofit, retrofit
+from selvedge.plan.placement.reports import Compared, Place, Report, Shortage
+from selvedge.plan.placement.retrofit import Retrofit, retrofit, retrofit_staffed
 from selvedge.plan.placement.round_trips import (
     INFLATION_BAND,
     Measured,
@@ -29,6 +33,8 @@ from selvedge.plan.placement.round_trips import (
 )
 from selvedge.plan.placement.servers import Asked, Server, find_server, read_servers
 from selvedge.plan.placement.solving import solve
+from selvedge.plan.placement.staffing import Load, loads, share_out, staffed
+from selvedge.plan.placement.worlds import Trial
 
 __all__ = [
     "INFLATION_BAND",
@@ -37,18 +43,24 @@ __all__ = [
     "Asked",
     "Certificate",
     "Choice",
+    "Compared",
     "Demand",
+    "Difference",
     "Effort",
     "Judged",
+    "Load",
     "Measured",
     "Measures",
     "Median",
     "Order",
+    "Place",
+    "Point",
     "Question",
     "Report",
     "Retrofit",
     "Row",
     "Server",
+    "Shortage",
     "Step",
     "Tell",
     "Tracked",
@@ -59,11 +71,13 @@ __all__ = [
     "broken_triangles",
     "choice",
     "choose_greedy",
+    "compare_pairs",
     "demand_by_population",
     "distances_km",
     "find_server",
     "judge",
     "load_certificate",
+    "loads",
     "make_median",
     "make_programme",
     "make_question",
@@ -71,13 +85,19 @@ __all__ = [
     "model_ms",
     "override",
     "read_actual",
+    "read_budgets",
+    "read_counts",
     "read_demand",
     "read_pmed",
     "read_servers",
     "retrofit",
+    "retrofit_staffed",
     "rules_of_thumb",
     "say_nothing",
+    "share_out",
     "solve",
+    "staffed",
+    "trace",
     "track",
     "verify",
 ]

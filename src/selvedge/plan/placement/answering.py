@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from selvedge.fabric import WanModel
-from selvedge.plan.history import BadPlan, PopSite, read_sites
+from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.comparison import Choice, choice, rules_of_thumb
-from selvedge.plan.placement.demand import Demand, demand_by_population, read_demand
-from selvedge.plan.placement.judging import Judged, Trial, judge
-from selvedge.plan.placement.measures import Measures
+from selvedge.plan.placement.fronts import Point, read_budgets, read_counts, trace
+from selvedge.plan.placement.judging import Judged, judge
 from selvedge.plan.placement.median import Effort, Tell
 from selvedge.plan.placement.neighbours import Flags, Floats
+from selvedge.plan.placement.orders import Order, read_fleet, read_question
 from selvedge.plan.placement.programme import (
     NEVER,
     Actual,
@@ -25,107 +27,20 @@ from selvedge.plan.placement.programme import (
     read_actual,
     track,
 )
-from selvedge.plan.placement.question import Objective, Question, Wishes, make_question
-from selvedge.plan.placement.retrofit import Retrofit, retrofit
-from selvedge.plan.placement.round_trips import (
-    INFLATION_BAND,
-    broken_triangles,
-    distances_km,
-    model_ms,
-    override,
+from selvedge.plan.placement.question import Question
+from selvedge.plan.placement.reports import (
+    Report,
+    compared,
+    places_of,
+    shortage_of,
+    shortage_words,
 )
-from selvedge.plan.placement.servers import Asked, find_server, read_servers
+from selvedge.plan.placement.retrofit import Retrofit, retrofit, retrofit_staffed
+from selvedge.plan.placement.round_trips import INFLATION_BAND, distances_km
+from selvedge.plan.placement.staffing import loads, staffed
+from selvedge.plan.placement.worlds import Trial
 
 Say = Callable[[str], None]
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of the command, by their names."""
-
-    fleet: Path
-    sites: int
-    demand: Path | None = None
-    adoption: float = 0.001
-    requests_per_day: float = 10.0
-    resident: tuple[str, ...] = ()
-    rtt: Path | None = None
-    path_inflation: float = 1.6
-    last_mile_ms: float = 5.0
-    prompt_tokens: int = 1000
-    output_tokens: int = 250
-    server: str = "l4-1u"
-    servers: int = 1
-    server_table: Path | None = None
-    assume_room: bool = False
-    budget_usd: float | None = None
-    site_usd: float = 0.0
-    minimum: tuple[str, ...] = ()
-    survive_ms: float | None = None
-    survive_share: float = 0.9
-    capacity: bool = False
-    objective: Objective = "ttft"
-    near_ms: float = 20.0
-    front: str | None = None
-    per_quarter: int = 20
-    start: str = "2027Q1"
-    actual: Path | None = None
-    planned: Path | None = None
-    sim: bool = True
-    seconds: float = 60.0
-    gap: float = 0.0001
-    certificate: Path | None = None
-    as_json: bool = False
-
-
-class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the Pareto front: so many new sites, and what they come to."""
-
-    new_sites: int
-    cost: float
-    bound: float
-    gap: float
-    measures: Measures
-    is_dominated: bool
-    """Whether another point is no worse in mean, share nearby and money, and better in one."""
-
-
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """A way to choose, beside ours."""
-
-    name: str
-    cost: float | None
-    """In the objective's unit; None where some demand is not served."""
-    cost_ratio: float | None
-    """Over ours."""
-    broken: tuple[str, ...]
-    measures: Measures
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer, with its proof and all that was assumed."""
-
-    sites: tuple[str, ...]
-    """New ones, by name."""
-    objective: Objective
-    unit: str
-    cost: float
-    bound: float
-    gap: float
-    proof: str
-    seconds: float
-    processor_seconds: float
-    measures: Measures
-    rtt_ms_band: tuple[float, float]
-    """The mean round trip if paths are as straight, or as crooked, as they are anywhere."""
-    comparison: tuple[Compared, ...]
-    judged: tuple[Judged, ...]
-    programme: tuple[Step, ...]
-    tracked: tuple[Tracked, ...]
-    front: tuple[Point, ...]
-    candidates: int
-    existing: int
-    findings: tuple[str, ...]
-    """What was left out or assumed, a sentence each."""
 
 
 class _Planned(msgspec.Struct):
@@ -134,26 +49,90 @@ class _Planned(msgspec.Struct):
     programme: tuple[Step, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What every search of an answer has in common."""
+
+    order: Order
+    question: Question
+    actual: Mapping[str, Actual]
+    say: Say
+
+    def solve(self, question: Question, *, new: int | None = None, parts: int = 1) -> Retrofit:
+        """One search, one of so many that share the time. What is installed stays."""
+        order = self.order
+        number = {site.pop: at for at, site in enumerate(question.sites)}
+        fixed = [number[pop] for pop, one in self.actual.items() if one.installed]
+        barred = [number[pop] for pop, one in self.actual.items() if one.not_before == NEVER]
+        seconds = order.seconds if parts == 1 else max(5.0, order.seconds / parts)
+        search = retrofit_staffed if order.servers == "auto" else retrofit
+        effort = Effort(seconds=seconds, gap=order.gap)
+        return search(question, effort, _tells(self.say), new=new, fixed=fixed, barred=barred)
+
+    def choices(self, found: Retrofit) -> list[Choice]:
+        """Ours and the rules of thumb, all with servers by the same rule; those that come to the
+        same sites are one, of both names."""
+        names: dict[bytes, tuple[str, Flags]] = {}
+        for one in rules_of_thumb(self.question, self.order.sites):
+            key = one.is_open.tobytes()
+            name = f"{names[key][0]} = {one.name}" if key in names else one.name
+            names[key] = name, one.is_open
+        flags = [("ours", found.is_open), *names.values()]
+        return [choice(name, self._staffed(is_open), is_open) for name, is_open in flags]
+
+    def _staffed(self, is_open: Flags) -> Question:
+        return staffed(self.question, is_open) if self.order.servers == "auto" else self.question
+
+
 def answer(order: Order, say: Say) -> Report:
     """Read, solve, compare, judge. Raises `BadPlan`."""
+    _check(order)
     findings: list[str] = []
-    sites = _read_fleet(order, findings)
+    sites = read_fleet(order, findings)
     actual = read_actual(order.actual, [site.pop for site in sites]) if order.actual else {}
-    question = _question(order, sites, findings)
+    desk = _Desk(order, read_question(order, sites, findings), actual, say)
     say("search")
-    question, found, programme = _solve(order, question, actual, _tells(say))
+    found = desk.solve(desk.question)
     if order.certificate is not None:
         _keep(found, order.certificate, findings)
-    compared = [choice("ours", question, found.is_open)]
-    compared += rules_of_thumb(question, order.sites)
-    judged: list[Judged] = []
-    if order.sim:
-        pairs = [(one.name, one.is_open) for one in compared]
-        judged = judge(question, pairs, Trial(), lambda words: say(f"simulating {words}"))
-    is_new = found.is_open & ~question.existing
+    steps = make_programme(
+        found.question, found.is_open, start=order.start, per_quarter=order.per_quarter,
+        actual=actual,
+    )  # fmt: skip
+    choices = desk.choices(found)
+    fronts = _fronts(desk, findings)
+    return _report(desk, found, steps, (choices, fronts, findings))
+
+
+def _check(order: Order) -> None:
+    """What can be refused before anything is read."""
+    if order.front is not None:
+        read_counts("--front", order.front)
+    if order.front_budget is not None:
+        read_budgets("--front-budget", order.front_budget)
+    if order.sim_seeds is not None and not 1 <= order.sim_seeds <= 100:
+        raise BadPlan(f"--sim-seeds is {order.sim_seeds}; give 1 to 100.")
+    if not 0 < order.sim_slo_ms <= 1e6:
+        raise BadPlan(f"--sim-slo-ms is {order.sim_slo_ms:g}; give 1 to 1,000,000 ms.")
+
+
+def _report(
+    desk: _Desk,
+    found: Retrofit,
+    steps: Sequence[Step],
+    rest: tuple[Sequence[Choice], tuple[tuple[Point, ...], tuple[Point, ...]], list[str]],
+) -> Report:
+    order, question = desk.order, found.question
+    choices, fronts, findings = rest
+    filled = loads(question, found.is_open)
+    shortage = shortage_of(question, filled)
+    if shortage is not None:
+        auto = order.servers == "auto"
+        findings.insert(0, shortage_words(shortage, opens=len(filled), auto=auto))
     findings += _of_question(question)
+    is_new = found.is_open & ~question.existing
     return Report(
-        sites=tuple(sites[at].pop for at in np.flatnonzero(is_new)),
+        sites=tuple(question.sites[at].pop for at in np.flatnonzero(is_new).tolist()),
         objective=order.objective,
         unit=found.unit,
         cost=found.cost,
@@ -164,117 +143,56 @@ def answer(order: Order, say: Say) -> Report:
         processor_seconds=round(found.processor_seconds, 3),
         measures=found.measures,
         rtt_ms_band=_band(order, question, found.is_open),
-        comparison=tuple(_compared(one, found.cost) for one in compared),
-        judged=tuple(judged),
-        programme=tuple(programme),
-        tracked=_track(order, question, actual),
-        front=_front(order, question, say),
+        near_ms=order.near_ms,
+        server=order.server,
+        servers=str(order.servers),
+        loads=tuple(filled),
+        shortage=shortage,
+        comparison=tuple(compared(one, found.cost) for one in choices),
+        judged=tuple(_judge(desk, choices)),
+        programme=tuple(steps),
+        tracked=_track(order, question, desk.actual),
+        front=fronts[0],
+        front_budget=fronts[1],
         candidates=int((~question.barred & ~question.existing).sum()),
         existing=int(question.existing.sum()),
+        places=places_of(question, found.is_open, steps),
+        assumptions=assumptions_of(order, question),
         findings=tuple(findings),
     )
 
 
-def _read_fleet(order: Order, findings: list[str]) -> list[PopSite]:
-    sites, faults = read_sites(order.fleet)
-    placed = [site for site in sites if site.lat is not None]
-    if len(placed) < len(sites):
-        findings.append(
-            f"{len(sites) - len(placed)} PoPs have no place (lat, lon) and are left out"
-        )
-    if not placed:
-        raise BadPlan(f"{order.fleet}: no PoP has lat and lon; fill them in.")
-    findings += [f"{fault.pop}: {fault.detail}" for fault in faults[:5]]
-    return placed
+def _judge(desk: _Desk, choices: Sequence[Choice]) -> list[Judged]:
+    order = desk.order
+    if not order.sim:
+        return []
+    trial = Trial(seeds=order.sim_seeds, slo_ms=order.sim_slo_ms, workers=os.cpu_count() or 1)
+    pairs = [(one.name, one.is_open) for one in choices]
+    return judge(desk.question, pairs, trial, lambda words: desk.say(f"simulating {words}"))
 
 
-def _question(order: Order, sites: Sequence[PopSite], findings: list[str]) -> Question:
-    if not 1 <= order.path_inflation < np.inf:
-        raise BadPlan("--path-inflation is at least 1: no path is shorter than straight.")
-    demand = _demand(order, sites, findings)
-    trips = model_ms(sites, WanModel(path_inflation=order.path_inflation))
-    if order.rtt is not None:
-        measured = override(trips, sites, order.rtt)
-        broken = broken_triangles(trips)
-        findings.append(
-            f"{measured.pairs} measured pairs (median {measured.ratio_median:.2f} of the model;"
-            f" {measured.unknown} name no PoP of the fleet); {broken:.2%} of triples break the"
-            " triangle's rule: costs are no metric, which changes nothing in the proof"
-        )
-    wishes = Wishes(
-        sites=order.sites,
-        objective=order.objective,
-        near_ms=order.near_ms,
-        last_mile_ms=order.last_mile_ms,
-        servers=order.servers,
-        budget_usd=order.budget_usd,
-        site_usd=order.site_usd,
-        minimums=tuple(_pair("--minimum", one) for one in order.minimum),
-        survive_ms=order.survive_ms,
-        survive_share=order.survive_share,
-        capacity=order.capacity,
-        assumes_room=order.assume_room,
-        asked=Asked(prompt_tokens=order.prompt_tokens, output_tokens=order.output_tokens),
-    )
-    server = find_server(order.server, read_servers(order.server_table))
-    return make_question(sites, demand, trips, server, wishes)
+def _fronts(desk: _Desk, findings: list[str]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    order, question = desk.order, desk.question
+    by_sites: tuple[Point, ...] = ()
+    by_money: tuple[Point, ...] = ()
+    if order.front is not None:
+        counts = read_counts("--front", order.front)
 
+        def at_most(new: float) -> Retrofit:
+            desk.say(f"front: {new:.0f} new sites")
+            return desk.solve(question, new=int(new), parts=len(counts))
 
-def _demand(order: Order, sites: Sequence[PopSite], findings: list[str]) -> Demand:
-    if order.demand is not None:
-        demand, unknown = read_demand(order.demand, sites)
-        if unknown > 0:
-            findings.append(f"{unknown:,.1f} requests/s enter at PoPs that the fleet does not name")
-        return demand
-    resident = []
-    for one in order.resident:
-        zone, _, share = one.partition("=")
-        resident.append((zone, _share("--resident", one, share)))
-    none = sum(1 for site in sites if not site.population)
-    if none:
-        findings.append(f"{none} PoPs have no population: nobody asks there")
-    return demand_by_population(
-        sites,
-        adoption=order.adoption,
-        requests_per_day=order.requests_per_day,
-        resident=resident,
-    )
+        by_sites = trace(counts, at_most, findings, "{:,.0f} new sites")
+    if order.front_budget is not None:
+        budgets = read_budgets("--front-budget", order.front_budget)
 
+        def within(usd: float) -> Retrofit:
+            desk.say(f"front: {usd:,.0f} USD")
+            wishes = replace(question.wishes, budget_usd=usd)
+            return desk.solve(replace(question, wishes=wishes), parts=len(budgets))
 
-def _share(option: str, text: str, share: str) -> float:
-    try:
-        found = float(share)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found <= 1:
-        raise BadPlan(f"{option} {text!r}: give a share from 0 to 1, as DE=0.3.")
-    return found
-
-
-def _pair(option: str, text: str) -> tuple[str, int]:
-    place, _, count = text.partition("=")
-    if not count.isdigit():
-        raise BadPlan(f"{option} {text!r}: give a number of sites, as DE=2.")
-    return place, int(count)
-
-
-def _solve(
-    order: Order, question: Question, actual: Mapping[str, Actual], tell: Tell
-) -> tuple[Question, Retrofit, list[Step]]:
-    """The answer, and its programme; with an actual state, what is installed stays."""
-    number = {site.pop: at for at, site in enumerate(question.sites)}
-    fixed = [number[pop] for pop, one in actual.items() if one.installed]
-    barred = [number[pop] for pop, one in actual.items() if one.not_before == NEVER]
-    effort = Effort(seconds=order.seconds, gap=order.gap)
-    found = retrofit(question, effort, tell, fixed=fixed, barred=barred)
-    steps = make_programme(
-        question,
-        found.is_open,
-        start=order.start,
-        per_quarter=order.per_quarter,
-        actual=actual,
-    )
-    return question, found, steps
+        by_money = trace(budgets, within, findings, "a budget of {:,.0f} USD")
+    return by_sites, by_money
 
 
 def _track(order: Order, question: Question, actual: Mapping[str, Actual]) -> tuple[Tracked, ...]:
@@ -289,40 +207,6 @@ def _track(order: Order, question: Question, actual: Mapping[str, Actual]) -> tu
             f"{order.planned} is no report of `plan retrofit --json`: {error}."
         ) from error
     return tuple(track(question, [(one.quarter, one.sites) for one in planned.programme], actual))
-
-
-def _front(order: Order, question: Question, say: Say) -> tuple[Point, ...]:
-    if order.front is None:
-        return ()
-    parts = order.front.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise BadPlan(f"--front {order.front!r}: give numbers of new sites, as 40,80,160.")
-    found = []
-    for new in sorted({int(part) for part in parts}):
-        say(f"front: {new} new sites")
-        effort = Effort(seconds=max(5.0, order.seconds / len(parts)), gap=order.gap)
-        found.append(retrofit(question, effort, _tells(say), new=new))
-    return tuple(_point(one, found) for one in found)
-
-
-def _point(one: Retrofit, all_points: Sequence[Retrofit]) -> Point:
-    def key(point: Retrofit) -> tuple[float, float, float]:
-        found = point.measures
-        return found.rtt_ms_mean, -found.near_share, found.usd_per_year
-
-    mine = key(one)
-    beaten = any(
-        key(other) != mine and all(a <= b for a, b in zip(key(other), mine, strict=True))
-        for other in all_points
-    )
-    return Point(
-        new_sites=one.measures.new_sites,
-        cost=one.cost,
-        bound=one.bound,
-        gap=one.gap,
-        measures=one.measures,
-        is_dominated=beaten,
-    )
 
 
 def _band(order: Order, question: Question, is_open: Flags) -> tuple[float, float]:
@@ -340,17 +224,6 @@ def _band(order: Order, question: Question, is_open: Flags) -> tuple[float, floa
     straight = float(np.average(path, weights=weights))
     low, high = (now + (one - order.path_inflation) * straight for one in INFLATION_BAND)
     return max(0.0, low), high
-
-
-def _compared(one: Choice, ours: float) -> Compared:
-    is_served = np.isfinite(one.cost)
-    return Compared(
-        name=one.name,
-        cost=one.cost if is_served else None,
-        cost_ratio=one.cost / ours if is_served and ours > 0 else None,
-        broken=one.broken,
-        measures=one.measures,
-    )
 
 
 def _of_question(question: Question) -> list[str]:
@@ -376,6 +249,40 @@ def _keep(found: Retrofit, path: Path, findings: list[str]) -> None:
         found.certificate.save(path, np.flatnonzero(found.is_open).astype(np.int32))
     except OSError as error:
         raise BadPlan(f"{path} cannot be written ({error.strerror}); name another.") from error
+
+
+def assumptions_of(order: Order, question: Question) -> tuple[str, ...]:
+    """What the answer takes for given, a sentence each."""
+    asked, server = question.wishes.asked, question.server
+    if order.demand is not None:
+        who = f"Demand: observed requests of {order.demand.name}, at the peak hour"
+    else:
+        who = (
+            f"Demand: people of each PoP x {order.adoption:g} who ask x {order.requests_per_day:g}"
+            " requests a day, twice the mean at the peak hour; nothing of it was observed"
+        )
+    trips = (
+        f"Round trips: great circles x {order.path_inflation:g} at the speed of light in fibre"
+        f" + {WanModel().fixed_ms:g} ms, and {order.last_mile_ms:g} ms of last mile"
+    )
+    if order.rtt is not None:
+        trips += "; measured pairs override"
+    each = float(question.capacity.sum() / max(1, question.counts.sum()))
+    found = [
+        f"{who}: {question.demand.total:,.1f} requests/s in all.",
+        f"{trips}.",
+        f"A request: {asked.prompt_tokens:,} tokens of prompt, {asked.output_tokens:,} of answer.",
+        f"A server {order.server}: {server.gpus} {server.gpu}, {server.price_usd:,.0f} USD,"
+        f" {server.power_kw:g} kW, planned for {each:.2f} requests/s, which is"
+        f" {asked.utilisation:.0%} of the most it can do ({server.source}).",
+        f"Money: price over {question.wishes.years:g} years, power at"
+        f" {question.wishes.usd_per_kwh:g} USD a kWh, {order.site_usd:,.0f} USD for a site.",
+    ]
+    if order.resident:
+        found.append(f"Residency: {', '.join(order.resident)} of a zone's demand stays in it.")
+    if order.assume_room:
+        found.append("Limits that the fleet file does not give are taken for met.")
+    return tuple(found)
 
 
 def _tells(say: Say) -> Tell:

@@ -1,241 +1,237 @@
-"""A choice of sites judged by the simulator: queues, batches and routing, which a median ignores.
+"""Choices of sites judged by the simulator: queues, batches and routing, which a median ignores.
 
-The fleet of the question is built as a world of `sim`, with the same number of engines for every
-choice, spread over its sites in proportion to the demand that is nearest to each. The same clients
-ask with the same seed. What is compared is the time to first token, and the fewest GPUs with which
-the objective is kept.
-
-Not as asked: tenants of a zone ask everywhere in it in proportion to all demand of each ingress,
-and demand is scaled to what the engines are planned to serve at `load`.
+Every choice has as many engines and the same clients, seed by seed (common random numbers), so that
+differences are taken in pairs; each figure has its interval. What is compared is the time to first
+token, and the fewest GPUs with which the objective is kept. A routed request is not sent to the
+nearest site but to where its first token is expected first, which is why round trips to the site
+that served stand beside: what routing makes of a choice is seen there.
 """
 
 from __future__ import annotations
 
-import importlib.resources
-import zoneinfo
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from typing import Final
 
 import msgspec
-import numpy as np
 
-from selvedge.plan.placement.demand import WORLD, zone_flags
+from selvedge.plan.placement.differences import Difference, compare_pairs
 from selvedge.plan.placement.neighbours import Flags
-from selvedge.plan.placement.question import Question, costs_of
-from selvedge.plan.placement.servers import requests_per_s
-from selvedge.sim import (
-    HARDWARE,
-    Atlas,
-    Course,
-    Description,
-    Site,
-    Summary,
-    build,
-    check,
-    read_cities,
-    run,
-)
+from selvedge.plan.placement.question import Question
+from selvedge.plan.placement.worlds import Stage, Trial, describe, set_stage
+from selvedge.sim import Atlas, Course, Description, Interval, Outcome, build, interval, run
 
-_DAY: Final = datetime(2026, 7, 1)
-_MANY: Final = 10_000
-"""People of an ingress with the least demand that counts."""
-_STEPS: Final = (1.0, 1.2, 1.5, 1.8, 2.4)
-_ZONES_MAX: Final = 8
+STEPS: Final = (1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.5)
+"""Engines a site that are tried for the fewest that keep the objective."""
+_SEARCHED: Final = 3.0
+"""Runs a seed and choice: bisection over these."""
+_BUDGET_S: Final = 240.0
+_REQUEST_S: Final = 0.002
+"""Of a processor, for a request that is simulated by the interpreter."""
+_SEEDS: Final = (3, 10)
+FIGURES: Final = ("ttft_ms_p50", "ttft_ms_p95", "gpus_needed")
+"""By which rivals are compared with ours."""
 
-
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is judged."""
-
-    engines_per_site: float = 1.5
-    load: float = 0.7
-    """Of what these engines are planned to serve."""
-    slo_ms: float = 1000.0
-    warmup_s: float = 8.0
-    measured_s: float = 16.0
-    seed: int = 1
+Tell = Callable[[str], None]
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """What the simulator says of a choice."""
+    """What the simulator says of a choice: means over seeds, each with its 95 % interval."""
 
     name: str
     engines: int
+    seeds: int
+    requests: int
+    """Measured, in all runs together."""
+    slo_ms: float
+    ttft_ms_p50: Interval
+    ttft_ms_p95: Interval
+    ttft_ms_mean: Interval
+    goodput: Interval
+    """Share with its first token within the objective and a whole answer."""
+    rtt_ms: Interval
+    """Mean round trip between ingress and the site that served; no last mile."""
+    gpus_needed: Interval
+    """The fewest GPUs of those tried with which 95 of 100 requests kept the objective."""
+    gpus_short: int
+    """Seeds in which the most that was tried was too few; they count as the most."""
+    against_ours: tuple[Difference, ...]
+    """Empty for ours, the first."""
+
+
+class Played(msgspec.Struct, frozen=True):
+    """One choice under one seed."""
+
     requests: int
     ttft_ms_p50: float
     ttft_ms_p95: float
     ttft_ms_mean: float
     goodput: float
-    """Share with its first token within the objective and a whole answer."""
-    gpus_needed: int
-    """The fewest GPUs of those tried with which 95 of 100 requests kept it; 0: none did."""
+    rtt_ms: float
+    gpus_needed: float
+    is_short: bool
+
+
+class _Task(msgspec.Struct, frozen=True):
+    """What a process is handed: descriptions by number of engines, as JSON would have them."""
+
+    worlds: Mapping[int, bytes]
+    steps: tuple[int, ...]
+    engines: int
+    goodput: float
+    gpus_per_engine: float
+    seed: int
 
 
 def judge(
-    question: Question,
-    choices: Sequence[tuple[str, Flags]],
-    trial: Trial,
-    tell: Callable[[str], None],
+    question: Question, choices: Sequence[tuple[str, Flags]], trial: Trial, tell: Tell
 ) -> list[Judged]:
-    """Every choice with the same engines and the same clients."""
-    sites = max(int(is_open.sum()) for _, is_open in choices)
-    rate = trial.load * trial.engines_per_site * sites * _rate_of_engine(question)
-    found: dict[bytes, Judged] = {}
-    for name, is_open in choices:
-        key = is_open.tobytes()
-        if key not in found:
-            found[key] = _judge(question, (name, is_open), trial, (sites, rate, tell))
-    return [
-        msgspec.structs.replace(found[is_open.tobytes()], name=name) for name, is_open in choices
+    """Every choice with the same engines and the same clients; the first is ours."""
+    flags = {is_open.tobytes(): is_open for _, is_open in choices}
+    stage = set_stage(question, list(flags.values()), trial)
+    seeds = trial.seeds or seeds_within(stage, len(flags))
+    tasks = [
+        (key, one)
+        for key, is_open in flags.items()
+        for one in _tasks(question, is_open, (stage, trial), seeds)
     ]
+    runs: dict[bytes, dict[int, Played]] = {key: {} for key in flags}
+    for at, (number, played) in enumerate(_finished([one for _, one in tasks], trial.workers), 1):
+        key, task = tasks[number]
+        runs[key][task.seed] = played
+        tell(f"{at} of {len(tasks)}")
+    ours = _in_order(runs[choices[0][1].tobytes()])
+    found = []
+    for number, (name, is_open) in enumerate(choices):
+        theirs = _in_order(runs[is_open.tobytes()])
+        against = _differences(ours, theirs) if number else ()
+        found.append(_judged(name, theirs, against, (stage, trial)))
+    return found
 
 
-def _rate_of_engine(question: Question) -> float:
-    wishes, server = question.wishes, question.server
-    return requests_per_s(server, wishes.asked) / server.engines / wishes.asked.utilisation
+def seeds_within(stage: Stage, choices: int) -> int:
+    """How many seeds take some two minutes on two cores, from 3 to 10: by the requests, not by a
+    clock, so that the same question is judged the same everywhere."""
+    requests = stage.rate * (stage.warmup_s + stage.measured_s)
+    low, high = _SEEDS
+    return int(min(high, max(low, _BUDGET_S / (choices * _SEARCHED * requests * _REQUEST_S))))
 
 
-def _judge(
-    question: Question,
-    choice: tuple[str, Flags],
-    trial: Trial,
-    at: tuple[int, float, Callable[[str], None]],
-) -> Judged:
-    name, is_open = choice
-    sites, rate, tell = at
-    known: dict[int, Summary] = {}
+def _tasks(
+    question: Question, is_open: Flags, how: tuple[Stage, Trial], seeds: int
+) -> Iterator[_Task]:
+    stage, trial = how
+    sites = int(is_open.sum())
+    most = stage.engines / trial.engines_per_site
+    steps = tuple(max(sites, round(step * most)) for step in STEPS)
+    worlds = {
+        engines: msgspec.json.encode(describe(question, is_open, engines, stage, trial))
+        for engines in {*steps, stage.engines}
+    }
+    each = question.server.gpus / question.server.engines
+    for seed in range(1, seeds + 1):
+        yield _Task(worlds, steps, stage.engines, trial.goodput, each, seed)
 
-    def played(engines: int) -> Summary:
+
+def _finished(tasks: Sequence[_Task], workers: int) -> Iterator[tuple[int, Played]]:
+    """By number, as they end."""
+    if min(workers, len(tasks)) <= 1:
+        for number, task in enumerate(tasks):
+            yield number, _play(task)
+        return
+    with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn")) as pool:
+        futures = {pool.submit(_play, task): number for number, task in enumerate(tasks)}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _play(task: _Task) -> Played:
+    """A seed: the figures with the engines asked for, and the fewest that keep the objective."""
+    known: dict[int, tuple[Outcome, Atlas]] = {}
+
+    def goodput(engines: int) -> float:
         if engines not in known:
-            tell(f"{name}, {engines} engines")
-            description = _description(question, is_open, engines, (trial, rate))
+            description = msgspec.json.decode(task.worlds[engines], type=Description)
             atlas = Atlas(build(description, []))
-            known[engines] = run(Course(atlas, [], description.policy, trial.seed)).summary
-        return known[engines]
+            known[engines] = run(Course(atlas, [], description.policy, task.seed)), atlas
+        return known[engines][0].summary.goodput
 
-    found = played(round(trial.engines_per_site * sites))
-    steps = [round(step * sites) for step in _STEPS]
-    low, high = 0, len(steps)
+    goodput(task.engines)
+    low, high = 0, len(task.steps)
     while low < high:
         middle = (low + high) // 2
-        if played(steps[middle]).goodput >= 0.95:
+        if goodput(task.steps[middle]) >= task.goodput:
             high = middle
         else:
             low = middle + 1
-    each = question.server.gpus / question.server.engines
-    return Judged(
-        name=name,
-        engines=found.gpus,
+    outcome, atlas = known[task.engines]
+    found = outcome.summary
+    return Played(
         requests=found.arrived,
         ttft_ms_p50=found.ttft_ms_p50,
         ttft_ms_p95=found.ttft_ms_p95,
         ttft_ms_mean=found.ttft_ms_mean,
         goodput=found.goodput,
-        gpus_needed=round(steps[low] * each) if low < len(steps) else 0,
+        rtt_ms=_rtt_ms(outcome, atlas),
+        gpus_needed=task.steps[min(low, len(task.steps) - 1)] * task.gpus_per_engine,
+        is_short=low == len(task.steps),
     )
 
 
-def _description(
-    question: Question, is_open: Flags, engines: int, how: tuple[Trial, float]
-) -> Description:
-    trial, rate = how
-    asked, server = question.wishes.asked, question.server
-    prompts = {
-        "system_tokens": max(1, asked.prompt_tokens // 2),
-        "turn_tokens": max(1, asked.prompt_tokens // 4),
-        "output_tokens": asked.output_tokens,
-        "output_tokens_max": 4 * asked.output_tokens,
-        "turns": 3.0,
-        "think_s": 5.0,
-    }
-    zones, tenants = _tenants(question, prompts)
-    places = _places(question, _spread(question, is_open, engines))
-    whole = {
-        "scenario": "retrofit",
-        "about": "a choice of sites, judged",
-        "fleet": {"sites": places, "jitter_ms": 1.0},
-        "hardware": {"model": HARDWARE[server.preset].model, "preset": server.preset},
-        "zones": zones,
-        "tenants": tenants,
-        "traffic": {"knee_requests_per_s": rate, "load": 1.0, "deadline_s": 120.0},
-        "window": {"warmup_s": trial.warmup_s, "measured_s": trial.measured_s},
-        "slo": {"ttft_ms": trial.slo_ms, "goodput": 0.95},
-    }
-    found = msgspec.convert(whole, Description)
-    check(found)
-    return found
-
-
-def _tenants(
-    question: Question, prompts: Mapping[str, float]
-) -> tuple[dict[str, object], dict[str, object]]:
-    rates: dict[str, float] = {}
-    for zone, rate in zip(question.demand.zones, question.demand.requests_per_s, strict=True):
-        rates[zone] = rates.get(zone, 0.0) + float(rate)
-    kept = sorted(rates, key=lambda zone: -rates[zone])[:_ZONES_MAX]
-    zones: dict[str, object] = {}
-    tenants: dict[str, object] = {}
-    for number, zone in enumerate(kept):
-        inside = zone_flags(zone, question.sites)
-        pairs = zip(question.sites, inside, strict=True)
-        countries = tuple(sorted({site.country for site, is_in in pairs if is_in}))
-        zones[f"zone{number}"] = {"countries": countries}
-        tenants[f"tenant{number}"] = {
-            "zone": f"zone{number}",
-            "share": rates[zone],
-            "ingress": "transit-allowed" if zone == WORLD else "in-zone",
-            "prompts": prompts,
-        }
-    return zones, tenants
-
-
-def _spread(question: Question, is_open: Flags, engines: int) -> dict[int, int]:
-    """Engines by site: one each, the rest by the demand that is nearest, by largest remainder."""
-    sites = np.flatnonzero(is_open)
-    costs = costs_of(question)[:, sites]
-    served = np.isfinite(costs).any(axis=1)
-    load = np.bincount(
-        np.argmin(costs[served], axis=1),
-        question.demand.requests_per_s[served],
-        minlength=len(sites),
+def _rtt_ms(outcome: Outcome, atlas: Atlas) -> float:
+    """Mean round trip between ingress and the site that served, over answers of the whole run."""
+    rows, rtt_us = outcome.rows, atlas.distances.rtt_us
+    ways = Counter(
+        (rows.ingress[at], rows.served[at]) for at, ended in enumerate(rows.outcome) if ended == 0
     )
-    exact = load / load.sum() * max(0, engines - len(sites))
-    counts = 1 + exact.astype(int)
-    rest = np.argsort(counts - 1 - exact, kind="stable")[: max(0, engines - int(counts.sum()))]
-    counts[rest] += 1
-    return {int(site): int(count) for site, count in zip(sites, counts, strict=True)}
+    total = sum(
+        count * rtt_us(rows.ingresses.names[here], rows.pops.names[there])
+        for (here, there), count in ways.items()
+    )
+    return total / max(1, ways.total()) / 1000
 
 
-def _places(question: Question, engines: Mapping[int, int]) -> dict[str, Site]:
-    rates = np.zeros(len(question.sites))
-    np.add.at(rates, question.demand.ingress, question.demand.requests_per_s)
-    scale = _MANY / max(float(rates[rates > 0].min()), float(rates.max()) / 1e5)
-    region_of = _regions()
-    found = {}
-    for number, site in enumerate(question.sites):
-        people = max(1, round(float(rates[number]) * scale))
-        if people == 1 and number not in engines:
-            continue
-        found[site.pop] = Site(
-            city=site.metro or site.pop,
-            country=site.country,
-            latitude=site.lat or 0.0,
-            longitude=site.lon or 0.0,
-            region=region_of.get(site.country, "europe"),
-            population=min(people, 10**9),
-            utc_minutes=_minutes(site.timezone),
-            engines=min(engines.get(number, 0), 1000),
+def _in_order(runs: Mapping[int, Played]) -> list[Played]:
+    return [runs[seed] for seed in sorted(runs)]
+
+
+def _differences(ours: Sequence[Played], theirs: Sequence[Played]) -> tuple[Difference, ...]:
+    return tuple(
+        compare_pairs(
+            name, [getattr(one, name) for one in ours], [getattr(one, name) for one in theirs]
         )
-    return found
+        for name in FIGURES
+    )
 
 
-def _regions() -> dict[str, str]:
-    table = importlib.resources.files("selvedge.sim") / "scenarios" / "cities.csv"
-    return {site.country: site.region for _, site in read_cities(table.read_text("utf-8"))}
+def _judged(
+    name: str,
+    runs: Sequence[Played],
+    against: tuple[Difference, ...],
+    how: tuple[Stage, Trial],
+) -> Judged:
+    stage, trial = how
 
+    def over(figure: str) -> Interval:
+        return interval([getattr(one, figure) for one in runs])
 
-def _minutes(timezone: str) -> int:
-    if not timezone:
-        return 0
-    offset = _DAY.replace(tzinfo=zoneinfo.ZoneInfo(timezone)).utcoffset()
-    return int(offset.total_seconds() // 60) if offset is not None else 0
+    return Judged(
+        name=name,
+        engines=stage.engines,
+        seeds=len(runs),
+        requests=sum(one.requests for one in runs),
+        slo_ms=trial.slo_ms,
+        ttft_ms_p50=over("ttft_ms_p50"),
+        ttft_ms_p95=over("ttft_ms_p95"),
+        ttft_ms_mean=over("ttft_ms_mean"),
+        goodput=over("goodput"),
+        rtt_ms=over("rtt_ms"),
+        gpus_needed=over("gpus_needed"),
+        gpus_short=sum(one.is_short for one in runs),
+        against_ours=against,
+    )

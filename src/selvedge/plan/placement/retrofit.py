@@ -18,6 +18,7 @@ from selvedge.plan.placement.median import Answer, Effort, Tell
 from selvedge.plan.placement.neighbours import Flags
 from selvedge.plan.placement.question import Question, median_of
 from selvedge.plan.placement.solving import solve
+from selvedge.plan.placement.staffing import staffed
 from selvedge.plan.placement.transport import assign
 
 Proof = Literal["certificate", "certificate without capacity", "HiGHS"]
@@ -68,6 +69,49 @@ def retrofit(
         return _cheapest(question, _reaching(question, median), effort)
     answer = solve(median, effort, tell)
     return of_answer(question, median, answer)
+
+
+def retrofit_staffed(
+    question: Question,
+    effort: Effort,
+    tell: Tell,
+    *,
+    new: int | None = None,
+    fixed: Sequence[int] = (),
+    barred: Sequence[int] = (),
+) -> Retrofit:
+    """The same, and each new site gets the servers its demand needs, as far as there is room.
+
+    With a budget that this would exceed: the most sites for which it does not. The bound stays that
+    of one server a site, which costs no more than any answer of this kind. Raises `BadPlan`.
+    """
+
+    def solve_for(count: int | None) -> Retrofit:
+        return _with_staff(retrofit(question, effort, tell, new=count, fixed=fixed, barred=barred))
+
+    found, budget = solve_for(new), question.wishes.budget_usd
+    if budget is None or found.measures.usd <= budget:
+        return found
+    best: Retrofit | None = None
+    low, high = 0, found.measures.new_sites
+    while high - low > 1:
+        middle = (low + high) // 2
+        one = solve_for(middle)
+        if one.measures.usd <= budget:
+            best, low = one, middle
+        else:
+            high = middle
+    if best is None:
+        raise BadPlan(
+            f"a budget of {budget:,.0f} USD with --servers auto: the servers that even one new site"
+            " needs cost more; raise the budget, or give a number of servers."
+        )
+    return replace(best, bound=found.bound, certificate=found.certificate, median=found.median)
+
+
+def _with_staff(found: Retrofit) -> Retrofit:
+    question = staffed(found.question, found.is_open)
+    return replace(found, question=question, measures=measure(question, found.is_open))
 
 
 def of_answer(question: Question, median: Median, answer: Answer) -> Retrofit:

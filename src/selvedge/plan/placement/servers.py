@@ -87,12 +87,26 @@ def requests_per_s(server: Server, asked: Asked) -> float:
     `decode + s decode_answer + s c decode_context`; as many as its slots and its memory hold.
     """
     engine = _engine(server)
-    context = asked.prompt_tokens + asked.output_tokens / 2
-    longest = asked.prompt_tokens + asked.output_tokens
-    held = max(1.0, min(float(engine.slots), engine.kv_tokens / longest))
-    step_us = engine.timing.decode_us(int(held), int(held * context))
-    request_us = _prompt_us(engine, asked) + asked.output_tokens * step_us / held
+    held = _held(engine, asked)
+    request_us = _prompt_us(engine, asked) + asked.output_tokens * _step_us(engine, asked) / held
     return asked.utilisation * server.engines * _US / request_us
+
+
+def residence_s(server: Server, asked: Asked) -> float:
+    """How long a request stays at an engine that is full: its prompt, and a step for each token."""
+    engine = _engine(server)
+    return (_prompt_us(engine, asked) + asked.output_tokens * _step_us(engine, asked)) / _US
+
+
+def _held(engine: BatchingModel, asked: Asked) -> float:
+    longest = asked.prompt_tokens + asked.output_tokens
+    return max(1.0, min(float(engine.slots), engine.kv_tokens / longest))
+
+
+def _step_us(engine: BatchingModel, asked: Asked) -> float:
+    held = _held(engine, asked)
+    context = asked.prompt_tokens + asked.output_tokens / 2
+    return engine.timing.decode_us(int(held), int(held * context))
 
 
 def usd_per_year(server: Server, *, years: float, usd_per_kwh: float) -> float:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selvedge.headroom import NIGHT_HOURS, best_window, is_night
-from selvedge.plan.history import RESOURCES, STEP_S
+from selvedge.plan.history import STEP_S
 from selvedge.plan.utilisation.answers import MonthFound
+from selvedge.plan.utilisation.headrooms import Headrooms, headrooms, pop_columns, reserve_tables
 from selvedge.plan.utilisation.places import Places, metro_names
 from selvedge.plan.utilisation.sweeps import BYTES_A_BPS
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK, TABLES
@@ -19,10 +20,6 @@ from selvedge.plan.utilisation.tally import Tally, ranked_bins
 from selvedge.plan.utilisation.totals import totals, whole
 from selvedge.plan.utilisation.zones import HOUR_S, hours_of_week
 
-HEADROOMS: Final = (95, 99)
-"""A headroom is what was free in so many percent of the intervals, or more."""
-RESERVED: Final = ("nic", "cpu")
-"""Resources of which the surge reserve is kept: content that rises needs both."""
 DAY_HOURS: Final = 24
 
 Span = tuple[int, int]
@@ -70,9 +67,12 @@ class Bills:
 
 
 def pop_tables(places: Places, tally: Tally, bills: Bills, span: Span) -> dict[str, pa.Table]:
-    """`pops`; and `months`, `hours_of_week` and `distribution` with what is known by PoPs."""
-    pops = _pops(places, tally, span)
+    """`pops`; and `months`, `hours_of_week` and `distribution` with what is known by PoPs; and the
+    tables of reserves."""
+    known = headrooms(tally)
+    pops = _pops(places, tally, span, known)
     return {
+        **reserve_tables(places, known),
         "pops": pa.table(pops, schema=TABLES["pops"]),
         "months": _months(places, bills),
         "hours_of_week": _hours_of_week(places, tally),
@@ -92,7 +92,7 @@ def nullable(values: Sequence[Any] | npt.NDArray[Any], kind: pa.DataType | None 
     return pa.array(np.asarray(values), type=kind, from_pandas=True)
 
 
-def _pops(places: Places, tally: Tally, span: Span) -> Table:
+def _pops(places: Places, tally: Tally, span: Span, free: Headrooms) -> Table:
     sites, metros = places.sites, metro_names(places.sites)
     text = {
         "pop": list(places.names),
@@ -107,7 +107,7 @@ def _pops(places: Places, tally: Tally, span: Span) -> Table:
         "gpu": [site.gpu if site else "" for site in sites],
     }
     known = np.array([site is not None for site in sites])
-    columns: Table = text | _loads(tally, span) | _windows(tally) | _headrooms(tally)
+    columns: Table = text | _loads(tally, span) | _windows(tally) | pop_columns(free)
     return {
         name: pa.array(columns[name], field.type, from_pandas=True).filter(pa.array(known))
         for name, field in ((field.name, field) for field in TABLES["pops"])
@@ -162,34 +162,6 @@ def _windows(tally: Tally) -> Table:
         "best_start": starts,
         "best_use": uses,
     }
-
-
-def _headrooms(tally: Tally) -> Table:
-    """What is free of each resource, the least of them, and which that is."""
-    reserve = tally.reserves()
-    counts: dict[str, npt.NDArray[Any]] = {"nic": tally.use_counts(), **tally.shares}
-    found: Table = {"surge_reserve": reserve}
-    nothing = np.full(len(reserve), np.nan)
-    for percent in HEADROOMS:
-        least, binding = nothing.copy(), np.full(len(reserve), None, object)
-        for resource in RESOURCES:
-            free = nothing
-            if resource in counts:
-                free = 1.0 - ranked_bins(counts[resource], percent) / 1000
-                kept = np.nan_to_num(reserve) if resource in RESERVED else 0.0
-                free = np.where(np.isnan(free), np.nan, np.maximum(np.round(free - kept, 6), 0.0))
-            found[f"headroom_{resource}_{percent}"] = free
-            # Of equals the first in the order of RESOURCES binds.
-            less = ~np.isnan(free) & (np.isnan(least) | (free < least))
-            binding[less] = resource
-            least = np.where(less, free, least)
-        # Without traffic there is no saying what content leaves of a site.
-        unknown = np.isnan(found[f"headroom_nic_{percent}"])
-        found[f"headroom_{percent}"] = np.where(unknown, np.nan, least)
-        found[f"binding_{percent}"] = [
-            None if no else one for no, one in zip(unknown, binding, strict=True)
-        ]
-    return found
 
 
 def _months(places: Places, bills: Bills) -> pa.Table:
