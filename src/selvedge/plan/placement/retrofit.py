@@ -18,9 +18,8 @@ from selvedge.plan.placement.median import Answer, Effort, Tell
 from selvedge.plan.placement.neighbours import Flags
 from selvedge.plan.placement.question import Question, median_of
 from selvedge.plan.placement.solving import solve
-from selvedge.plan.placement.transport import assign
 
-Proof = Literal["certificate", "certificate without capacity", "HiGHS"]
+Proof = Literal["certificate", "certificate with capacity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +74,19 @@ def of_answer(question: Question, median: Median, answer: Answer) -> Retrofit:
     is_open = np.zeros(median.sites, np.bool_)
     is_open[list(answer.sites)] = True
     total = question.demand.total
-    cost, proof = answer.cost / total, _proof_of(question)
     measures = measure(question, is_open)
-    if proof != "certificate" and measures.busiest_load > 1:
-        cost = assign(question, is_open).cost / total
-    elif proof != "certificate":
-        proof = "certificate"  # Nearest sites have room for all: capacities ask for no more.
     return Retrofit(
         question=question,
         is_open=is_open,
-        cost=cost,
+        cost=answer.cost / total,
         bound=answer.bound / total,
-        proof=proof,
+        proof="certificate" if median.room is None else "certificate with capacity",
         measures=measures,
         certificate=answer.certificate,
         median=median,
         seconds=answer.seconds,
         processor_seconds=answer.processor_seconds,
     )
-
-
-def _proof_of(question: Question) -> Proof:
-    return "certificate without capacity" if question.wishes.capacity else "certificate"
 
 
 def _cheapest(question: Question, median: Median, effort: Effort) -> Retrofit:
