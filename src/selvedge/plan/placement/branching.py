@@ -109,7 +109,7 @@ class Tree:
         self.parent.append(-1 if parent is None else parent.number)
         self.site.append(split[0])
         self.value.append(split[1])
-        self.multipliers.append(proof_of(found))
+        self.multipliers.append(proof_of(self.problem, found))
         fix(states, found.worth, (bound, self.p, self.enough(cost)))
         return Node(number, states, bound, found)
 
@@ -139,7 +139,7 @@ class Tree:
             states = node.states.copy()
             states[site] = OPEN if value else CLOSED
             at = copy_of(node.at)
-            steps = Steps(cost, self.enough(cost), _ITERATIONS, 0.1, 0.1)
+            steps = Steps(_aim(cost, node), self.enough(cost), _ITERATIONS, 0.1, 0.1)
             settle(states, self.p)
             self._price_out(states, at)
             ascend(self.problem, states, at, steps)
@@ -172,10 +172,15 @@ class Tree:
         """Give a node without a choice the multipliers that say what it costs."""
         at = copy_of(node.at)
         self._price_out(node.states, at)
-        self._price_rows(node.states, at, cost)
+        self._price_rows(node.states, at, _aim(cost, node))
         child = self.refine(node, node.states, at, cost)
         self._shut(child, cost)
         return [child]
+
+
+def _aim(cost: float, node: Node) -> float:
+    """A cost for steps to aim at, where no answer is known yet too."""
+    return cost if np.isfinite(cost) else 2.0 * abs(node.bound) + 1.0
 
 
 def copy_of(at: Ascent) -> Ascent:

@@ -15,18 +15,19 @@ import numpy as np
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.branching import Node, Tree, copy_of, likely_sites
-from selvedge.plan.placement.certificate import CLOSED, OPEN, gap_of
+from selvedge.plan.placement.certificate import CLOSED, OPEN, Certificate, gap_of
 from selvedge.plan.placement.exchanges import Exchange
 from selvedge.plan.placement.feasibility import choose_sites, opened
 from selvedge.plan.placement.instance import Median
-from selvedge.plan.placement.median import Answer, Effort, Tell
+from selvedge.plan.placement.median import Answer, Effort, Tell, solve_free
 from selvedge.plan.placement.neighbours import Flags, Floats, sort_neighbours, without
 from selvedge.plan.placement.relaxation import Ascent, Steps, ascend, make_ascent, make_problem
-from selvedge.plan.placement.ruled import mend
+from selvedge.plan.placement.ruled import mend, solve_ruled
 from selvedge.plan.placement.transport import cost_with_room, transport_of
 
-_ROOT: Final = ((600, 0.1, 0.1), (800, 0.1, 0.05), (1000, 0.05, 0.02))
+_ROOT: Final = ((500, 0.1, 0.1), (300, 0.1, 0.05))
 """Iterations, scale and mix of the ascents at the root, one after the other."""
+_LAST: Final = (300, 0.05, 0.02)
 _VAIN: Final = 300
 """Shakes that lead nowhere, after which the search ends."""
 
@@ -58,7 +59,7 @@ class Capacitated:
         for how in _ROOT:
             self._ascend(at, how)
             self._begin(at.shares)
-            if self._is_done(self._tree.bound(self._cost)) and self._left() <= 0:
+            if self._left() < 0.4 * self._effort.seconds:
                 break
         node = self._tree.refine(None, self._states, at, self._cost)
         node = self._improve(node)
@@ -139,7 +140,7 @@ class Capacitated:
             vain = vain + 1 if self._cost >= before else 0
             self._tell("search", self._cost, node.bound)
         at = copy_of(node.at)
-        self._ascend(at, (600, 0.05, 0.02))
+        self._ascend(at, _LAST)
         return self._tree.refine(node, node.states.copy(), at, self._cost)
 
     def _prove(self) -> None:
@@ -167,9 +168,28 @@ class Capacitated:
         return gap_of(self._cost, bound) <= self._effort.gap or self._left() <= 0
 
 
-def solve_capacitated(median: Median, effort: Effort, tell: Tell, begun: Answer) -> Answer:
+def solve_capacitated(median: Median, effort: Effort, tell: Tell) -> Answer:
     """The best sites found within their room and under the rules, with a bound and certificate.
 
-    `begun` is the answer without room. Raises `BadPlan` where none was found.
+    Raises `BadPlan` where none was found, or none can be.
     """
-    return Capacitated(median, replace(effort), tell).run(begun)
+    search = solve_ruled if median.rows else solve_free
+    loose = replace(median, room=None)
+    begun = search(loose, replace(effort, seconds=0.3 * effort.seconds), tell)
+    if not _fits(median, begun):
+        return Capacitated(median, effort, tell).run(begun)
+    if begun.gap > effort.gap:
+        begun = search(loose, effort, tell)
+        if not _fits(median, begun):
+            return Capacitated(median, effort, tell).run(begun)
+    return replace(begun, certificate=_padded(begun.certificate, median.sites))
+
+
+def _fits(median: Median, answer: Answer) -> bool:
+    """Whether the sites have room as it is: a bound without room is then one with it."""
+    return cost_with_room(median, answer.sites) <= answer.cost * (1 + 1e-12)
+
+
+def _padded(found: Certificate, sites: int) -> Certificate:
+    """A proof without room is one with room that costs nothing."""
+    return replace(found, multipliers=np.pad(found.multipliers, ((0, 0), (0, sites))))

@@ -94,6 +94,8 @@ class Median:
 
         Without limits of room: with them it is `transport.cost_with_room`.
         """
+        if not len(sites):
+            return math.inf
         at = np.asarray(sites, np.int64)
         opening = [] if self.prices is None else self.prices[at].tolist()
         nearest = self.by_site[at].min(axis=0).tolist() if self.clients else []

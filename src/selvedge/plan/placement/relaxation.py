@@ -93,9 +93,17 @@ def make_ascent(problem: Problem) -> Ascent:
     )
 
 
-def proof_of(at: Ascent) -> Floats:
-    """The multipliers as a certificate keeps them: by client, by row, by room of a site."""
-    return np.concatenate([at.multipliers, at.rooms[1]])
+def proof_of(problem: Problem, at: Ascent) -> Floats:
+    """The multipliers as a certificate keeps them: by client, by row, by room of a site.
+
+    Rooms of closed sites too have theirs: a checker may not know yet that they are closed.
+    """
+    if not len(problem.room):
+        return at.multipliers.copy()
+    found, every = np.zeros_like(at.rooms), np.ones(len(problem.room), np.bool_)
+    rooms = (problem.uses, problem.room)
+    fill_knapsacks(problem.lists, at.multipliers, every, rooms, found)
+    return np.concatenate([at.multipliers, found[1]])
 
 
 @njit(cache=True, nogil=True)

@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from selvedge.plan.history import BadPlan
-from selvedge.plan.placement.flows import begin_flow, client_prices, make_flow
+from selvedge.plan.placement.flows import (
+    begin_flow,
+    client_prices,
+    close_slot,
+    copy_of_flow,
+    make_flow,
+    restore,
+)
 from selvedge.plan.placement.instance import Median
 from selvedge.plan.placement.neighbours import Floats
 
@@ -56,6 +63,18 @@ def transport(unit_costs: Floats, uses: Floats, room: Floats) -> Transport:
     by_site[flow.site[slots]] = flow.price[slots]
     left = float(flow.amount[-1, : flow.count[-1]].sum())
     return Transport(np.concatenate(client), site, np.concatenate(units), left, prices, by_site)
+
+
+def most_left(unit_costs: Floats, uses: Floats, room: Floats) -> float:
+    """Units that find no room after the loss of the site whose loss leaves most."""
+    flow = make_flow(uses, len(room), far_of(unit_costs))
+    begin_flow(flow, np.arange(len(room), dtype=np.int32), unit_costs, room)
+    kept, most = copy_of_flow(flow), 0.0
+    for q in range(len(room)):
+        close_slot(flow, q)
+        most = max(most, float(flow.amount[-1, : flow.count[-1]].sum()))
+        restore(flow, kept)
+    return most
 
 
 def far_of(unit_costs: Floats) -> float:
