@@ -63,6 +63,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     survive_ms: float | None = None
     survive_share: float = 0.9
     capacity: bool = False
+    survive_capacity: bool = False
     objective: Objective = "ttft"
     near_ms: float = 20.0
     front: str | None = None
@@ -143,7 +144,7 @@ def answer(order: Order, say: Say) -> Report:
     say("search")
     question, found, programme = _solve(order, question, actual, _tells(say))
     if order.certificate is not None:
-        _keep(found, order.certificate, findings)
+        _keep(found, order.certificate)
     compared = [choice("ours", question, found.is_open)]
     compared += rules_of_thumb(question, order.sites)
     judged: list[Judged] = []
@@ -213,6 +214,7 @@ def _question(order: Order, sites: Sequence[PopSite], findings: list[str]) -> Qu
         survive_ms=order.survive_ms,
         survive_share=order.survive_share,
         capacity=order.capacity,
+        survive_capacity=order.survive_capacity,
         assumes_room=order.assume_room,
         asked=Asked(prompt_tokens=order.prompt_tokens, output_tokens=order.output_tokens),
     )
@@ -368,10 +370,7 @@ def _of_question(question: Question) -> list[str]:
     return found
 
 
-def _keep(found: Retrofit, path: Path, findings: list[str]) -> None:
-    if found.certificate is None:
-        findings.append("no certificate: the bound is HiGHS's own word")
-        return
+def _keep(found: Retrofit, path: Path) -> None:
     try:
         found.certificate.save(path, np.flatnonzero(found.is_open).astype(np.int32))
     except OSError as error:

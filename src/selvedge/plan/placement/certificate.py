@@ -12,7 +12,7 @@ NumPy from the instance alone:
 2. Fixing: a free site whose opening (or closing) would lift that bound past the answer's cost
    belongs to no better choice (or to every better one).
 
-The bound of the whole is the least over the leaves, and never more than the answer's cost.
+A node's bound is no less than its parent's. The bound of the whole is the least over the leaves, and never more than the answer's cost.
 
 Rounding. A bound is a sum of at most `n (m + 1) + m` terms, each exact but for one subtraction
 that is off by at most `u = 2^-53` of its result. Summed in any order, k numbers are off by at most
@@ -125,10 +125,10 @@ def verify(median: Median, sites: npt.ArrayLike, certificate: Certificate) -> Ve
     begun = np.zeros(median.sites, np.int8)
     begun[list(median.fixed)] = OPEN
     begun[list(median.barred)] = CLOSED
-    stack = [(0, begun)]
+    stack = [(0, begun, -math.inf)]
     while stack:
-        node, states = stack.pop()
-        found = check.bound(states, certificate.multipliers[node])
+        node, states, above = stack.pop()
+        found = max(above, check.bound(states, certificate.multipliers[node]))
         if children[node] and found < cost:
             for child in children[node]:
                 inner = states.copy()
@@ -138,7 +138,7 @@ def verify(median: Median, sites: npt.ArrayLike, certificate: Certificate) -> Ve
                         leaves += 1  # Fixed the other way: nothing better is in there.
                         continue
                     inner[certificate.site[child]] = known
-                stack.append((child, inner))
+                stack.append((child, inner, found))
         else:
             leaves += 1
             bound = min(bound, found)
