@@ -367,3 +367,56 @@ def test_flows_whose_end_cannot_be_are_told(tmp_path: Path) -> None:
     assert done.rows("fra", "out_bytes")[0] == (0, 288 * 3 + 1)
     places = [(one.count, one.source.split(", ")[1]) for one in done.found("clock_shift")]
     assert places == [(2, "lines 3 to 4"), (1, "line 5")]
+
+
+TABLE = "time: {column: at_s, format: epoch_s}\npop: {column: pop%s}\n%scolumns: {%s}\n"
+OUT = "out_bytes: {column: out_bytes, unit: byte}"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        (TABLE % ("", "decimal: ','\n", OUT), "decimal ',' is neither . nor , or is the delim"),
+        (TABLE % ("", "decimal: '5'\n", OUT), "decimal '5' is neither"),
+        (TABLE % ("", 'delimiter: "\\n"\n', OUT), "delimiter '\\n' is none; give a tab"),
+        (TABLE % ("", "series: port\n", OUT), "column 'port' is missing"),
+        (TABLE % ("", "uptime: {column: up, unit: s}\nkind: counter\n", OUT), "'up' is missing"),
+        (TABLE % ("", "", "cpu_idle_ms: {column: out_bytes, unit: s}"), "never of kind interval"),
+        (TABLE % ("", "", "power_w: {column: out_bytes, unit: W}"), "it is of kind gauge: give"),
+        (TABLE % ("", "kind: counter\n", "cpu_bp: {column: out_bytes, unit: bp}"), "of kind count"),
+        (TABLE % ("", "kind: amount\n", "cpu_bp: {column: out_bytes, unit: bp}"), "of kind amount"),
+    ],
+)
+def test_what_a_mapping_would_lose_without_a_word_is_refused(
+    tmp_path: Path, mapping: str, words: str
+) -> None:
+    with pytest.raises(BadPlan) as raised:
+        ingest(tmp_path, [HEADER + rows()], "csv", mapping)
+    assert words in str(raised.value)
+
+
+def test_a_port_that_a_mapping_names_must_be_there_among_polls(tmp_path: Path) -> None:
+    with pytest.raises(BadPlan, match="column 'port' is missing"):
+        ingest(tmp_path, [POLLS + polls()], "snmp", "series: port\n")
+
+
+def test_a_pattern_whose_group_is_empty_leaves_the_name(tmp_path: Path) -> None:
+    mapping = TABLE % (", pattern: '^(x)?'", "", OUT)
+    for _ in range(2):
+        done = ingest(tmp_path, [HEADER + rows()], "csv", mapping)
+        assert len(done.rows("fra")) == 3
+
+
+@pytest.mark.parametrize(
+    ("fleet", "words"),
+    [
+        ("pop,country,country\nfra,DE,FR\n", "column 'country' is there twice"),
+        ("pop,country,power_limit_kw\nfra,DE,inf\n", "line 2: power_limit_kw inf is no number"),
+    ],
+)
+def test_a_fleet_file_that_says_two_things_is_refused(
+    tmp_path: Path, fleet: str, words: str
+) -> None:
+    with pytest.raises(BadPlan) as raised:
+        ingest(tmp_path, [HEADER + rows()], "csv", fleet=fleet)
+    assert words in str(raised.value)

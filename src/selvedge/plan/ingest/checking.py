@@ -51,7 +51,7 @@ class Names:
         name = said.strip()
         if self.words.pattern:
             match = re.search(self.words.pattern, name)
-            name = match.group(1) if match else name
+            name = (match.group(1) if match else name) or name
         return self.words.names.get(name, name)
 
 

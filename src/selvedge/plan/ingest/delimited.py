@@ -54,11 +54,13 @@ class Layout:
     types: dict[str, pa.DataType]
     """By column; of a column that has none here, the text. Columns not named are not read."""
     needed: tuple[str, ...]
-    """Columns without which there is no table."""
+    """Columns without which there is no table, and cells without which there is no row."""
     delimiter: str = ","
     decimal: str = "."
     time_format: str = ""
     """Of columns that are timestamps, as strptime has it; empty: ISO 8601."""
+    named: tuple[str, ...] = ()
+    """Columns that a mapping file names: they must be there, their cells may be empty."""
 
 
 def read_lines(source: SourceFile, layout: Layout) -> Iterator[Lines | Finding]:
@@ -164,7 +166,7 @@ def _header(source: SourceFile, line: int, head: bytes, layout: Layout) -> list[
         raise BadPlan(f"{where}: its lines end in CR alone; save it with LF or CRLF.")
     if not header:
         raise BadPlan(f"{where}: no header can be read; its cells may have 131072 characters.")
-    for name in layout.needed:
+    for name in (*layout.needed, *layout.named):
         if name not in header:
             words = ", ".join(repr(one[:60]) for one in header[:20])
             words += other_delimiter(header)

@@ -14,7 +14,7 @@ from typing import Final
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.ingest.mapping import EPOCHS, PopColumn
-from selvedge.plan.ingest.reading import BYTES, Kind, SourceFile
+from selvedge.plan.ingest.reading import Kind, SourceFile
 from selvedge.plan.ingest.units import factor_of, unit_of
 
 OF_FILE: Final = "file"
@@ -91,10 +91,10 @@ def _by_mapping(
         raise BadPlan(f"{source.name}: time.format and time.zone are for tables; {words}.")
     named = {"pop": mapping.pop.column, "at": mapping.time.column}
     for measure, measured in mapping.columns.items():
-        if measure in BYTES:
-            named[measure] = measured.column
-            unit = unit_of(f"columns.{measure}", measure, measured.unit, Kind.AMOUNT)
-            factors[measure] = factor_of(measure, unit, Kind.AMOUNT, mapping.step_s)
+        where = f"{source.name}: columns.{measure} of the mapping file"
+        unit = unit_of(where, measure, measured.unit, Kind.AMOUNT)
+        named[measure] = measured.column
+        factors[measure] = factor_of(measure, unit, Kind.AMOUNT, mapping.step_s)
     for role, name in named.items():
         if name and not (role == "pop" and name == OF_FILE):
             if name not in there:

@@ -84,6 +84,7 @@ def read_snmp(source: SourceFile) -> Iterator[Batch | Finding]:
         mapping.delimiter,
         mapping.decimal,
         columns.clock.pattern,
+        tuple(name for name in (mapping.series,) if name),
     )
     for found in read_lines(source, layout):
         if isinstance(found, Lines):

@@ -172,7 +172,13 @@ def _layout(table: Table) -> Layout:
         mapping.delimiter,
         mapping.decimal,
         table.clock.pattern,
+        _named(mapping),
     )
+
+
+def _named(mapping: Mapping) -> tuple[str, ...]:
+    uptime = mapping.uptime.column if mapping.uptime else ""
+    return tuple(name for name in (mapping.series, uptime) if name)
 
 
 def source_is_mapped(table: Table) -> bool:
