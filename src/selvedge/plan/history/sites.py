@@ -124,7 +124,12 @@ def _site(where: str, row: dict[str, str]) -> PopSite:
     try:
         site = msgspec.convert(given, PopSite, strict=False)
     except msgspec.ValidationError as error:
-        raise BadPlan(f"{where}: {error}.") from error
+        field = str(error).rpartition("$.")[2].rstrip("`")
+        kind = "whole number" if "`int" in str(error) else "number"
+        words = (
+            f"{field} {str(given.get(field))[:40]!r} is no {kind}; correct it, or leave it empty"
+        )
+        raise BadPlan(f"{where}: {words}.") from error
     if site.country not in COUNTRIES:
         words = f"country {site.country!r} is no ISO 3166-1 alpha-2 code; write it as DE or SG"
         raise BadPlan(f"{where}: {words}.")
