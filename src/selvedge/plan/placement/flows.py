@@ -5,8 +5,8 @@ Successive shortest paths (Ahuja, Magnanti and Orlin, Network Flows, 1993, chapt
 comes to a full site moves one of its clients on, and what that costs between two sites is the least
 over the clients of the first. So paths run over sites alone, some hundreds, not over clients.
 Prices of the sites (zero where there is room) are the dual solution; they keep every length from 0
-up, and say what a site that is closed would save at most. What finds no room goes to a dummy, at `far` a
-unit.
+up, and say what a site that is closed would save at most. What finds no room goes to a dummy, at
+`far` a unit.
 
 Compiled by Numba: no Python objects, and the interpreter's lock is let go.
 """
