@@ -45,7 +45,8 @@ def fleet(tmp_path: Path) -> Path:
 
 
 def answered(fleet: Path, **options: object) -> Report:
-    order = Order(**{"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0, **options})  # type: ignore[arg-type]
+    usual: dict[str, object] = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0}
+    order = Order(**(usual | options))  # type: ignore[arg-type]
     return answer(order, lambda words: None)
 
 

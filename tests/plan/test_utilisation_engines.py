@@ -11,7 +11,7 @@ import pytest
 from bench.plan_distributed import compare_there, lacks
 from selvedge.plan.history import BadPlan, write_sites
 from selvedge.plan.utilisation import Asked, report
-from selvedge.plan.utilisation.engine_spark import _cause
+from selvedge.plan.utilisation.engine_spark import _cause, _master
 from tests.plan.made_histories import SITES, damage, draw, store
 
 
@@ -44,6 +44,12 @@ def test_an_engine_in_this_process_has_no_address(tmp_path: Path, engine: Any) -
     history = store(tmp_path, draw(("2026-03",), every=240))
     with pytest.raises(BadPlan, match=r"--engine-url spark://a:1: .* take --engine spark"):
         report(history, SITES, Asked(engine=engine, engine_url="spark://a:1"))
+
+
+def test_the_master_is_the_one_given_or_configured_or_this_machine() -> None:
+    assert _master("spark://a:7077", 4, {"SPARK_CONF_DIR": "/etc/spark"}) == "spark://a:7077"
+    assert _master("", 4, {"SPARK_CONF_DIR": "/etc/spark"}) == ""
+    assert _master("", 4, {}) == "local[4]"
 
 
 def test_what_went_wrong_on_a_worker_is_one_line() -> None:

@@ -41,9 +41,6 @@ _PROOFS: Final = {
     "certificate": "The proof is a file that anybody can check with placement.verify.",
     "certificate with capacity": "The proof is a file that anybody can check with"
     " placement.verify; the room of every site is in it.",
-    "certificate without capacity": "The proof is of the problem without capacities, so it is"
-    " weaker than it could be.",
-    "HiGHS": "The bound is the word of the solver HiGHS.",
 }
 
 

@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,8 +54,7 @@ class Spark:
         except ImportError as error:
             words = "pip install pyspark, beside a Java runtime, 17 or later"
             raise BadPlan(f"engine 'spark' needs pyspark ({error}): {words}.") from error
-        if not url and "SPARK_CONF_DIR" not in os.environ:
-            url = f"local[{threads}]"
+        url = _master(url, threads, os.environ)
         self._session = _session(sql.SparkSession.builder, url, scratch, memory_gib)
         self._ibis: Any = ibis.pyspark.connect(self._session)
         self._names = 0
@@ -119,6 +118,11 @@ class Spark:
         self._session.stop()
 
 
+def _master(url: str, threads: int, environ: Mapping[str, str]) -> str:
+    """Spark's master; nothing where its own configuration is to say."""
+    return url or ("" if environ.get("SPARK_CONF_DIR") else f"local[{threads}]")
+
+
 def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
     """Spark's session. It is quiet: what goes wrong is raised, and said in a line."""
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
@@ -134,6 +138,9 @@ def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
     if url.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         settings["spark.local.dir"] = str(scratch / "spark")
+        quiet = scratch / "log4j2.properties"
+        quiet.write_text("rootLogger.level = off\n", "utf-8")
+        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={quiet}"
         settings["spark.driver.host"] = settings["spark.driver.bindAddress"] = "127.0.0.1"
     if url:
         settings["spark.master"] = url

@@ -202,11 +202,16 @@ class Utilisation(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, pa.Table]
 
     def save(self, folder: Path) -> None:
-        """Write it as Parquet, a file each, and `report.json`. Raises `OSError`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in TABLES:
-            write_parquet(folder / f"{name}.parquet", self.tables[name])
-        (folder / _FACTS).write_bytes(msgspec.json.format(msgspec.json.encode(self.facts)) + b"\n")
+        """Write it as Parquet, a file each, and `report.json`. Raises `BadPlan`."""
+        facts = msgspec.json.format(msgspec.json.encode(self.facts)) + b"\n"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in TABLES:
+                write_parquet(folder / f"{name}.parquet", self.tables[name])
+            (folder / _FACTS).write_bytes(facts)
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise BadPlan(f"{folder} cannot be written ({words}); name another folder.") from error
 
     @classmethod
     def load(cls, folder: Path) -> Utilisation:
