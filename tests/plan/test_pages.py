@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import csv
+import fcntl
 import io
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -177,6 +179,21 @@ def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadPlan, match="name another file"):
         write_pages(report(), tmp_path / "file" / "report.html")
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link.html"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 1 << 20)
+    write_pages(report(), pipe)
+    assert os.read(reading, 9) == b"<!doctype"
+    os.close(reading)
+    assert pipe.is_fifo()
+    link.symlink_to(tmp_path / "page.html")
+    write_pages(report(), link)
+    assert link.is_symlink()
+    assert (tmp_path / "page.html").exists()
 
 
 def test_equal_earth() -> None:

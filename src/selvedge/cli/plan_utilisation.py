@@ -28,7 +28,7 @@ Row = dict[str, Any]  # a cell is text, a number or None
 Found = Any  # a `Utilisation`, whose module needs the extra
 
 
-class Reserve(click.ParamType[Choice]):
+class Reserve(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
     """`largest`, `usual`, or a share of capacity."""
 
     name = "reserve"
@@ -92,7 +92,7 @@ class Reserve(click.ParamType[Choice]):
 @click.option(
     "--memory",
     "memory_gib",
-    type=click.FloatRange(0.25),
+    type=click.FloatRange(0.25, 4096),
     default=_MEMORY_GIB,
     show_default=True,
     help="GiB that the engine may hold; the process needs about one beside it.",
@@ -121,21 +121,23 @@ def utilisation(
     begin, end = _second(more.pop("since")), _second(more.pop("until"))
     if begin is not None and end is not None and begin >= end:
         raise click.BadParameter("--from is not before --until")
+    if more["memory_gib"] != more["memory_gib"]:
+        raise click.BadParameter("--memory: nan is no number of GiB")
     more["threads"] = more["threads"] or len(os.sched_getaffinity(0))
     sites, strange = read_sites(fleet)
     asked = Asked(from_s=begin, until_s=end, **more)
     with _bar() as tell:
         found = report(History.open(data), sites, asked, findings=strange, progress=tell)
+    if as_json:
+        click.echo(found.to_json())
+    else:
+        _show(found)
     if parquet is not None:
         found.save(parquet)
     if html is not None:
         write_pages(found, html)
-    if as_json:
-        click.echo(found.to_json())
-        return
-    _show(found)
     for path in (html, parquet):
-        if path is not None:
+        if path is not None and not as_json:
             console().print(f"written to {escape(str(path))}")
 
 

@@ -214,7 +214,12 @@ class Pages:
             for part in (95, 99):
                 low, middle, high = (row[f"p{one}_headroom_{part}"] for one in (10, 50, 90))
                 free[f"{row['choice']}, in {part} of 100"] = (low, middle, high)
-        told = [{**row, "words": _CHOICES.get(row["choice"], "")} for row in rows]
+        together = next(iter(self.of("together", "fleet", FLEET)), _NO_TOGETHER)
+        told = []
+        for row in rows:
+            which = "" if row["in_force"] else f"_{row['choice']}"
+            once = together[f"simultaneous_bps_95{which}"]
+            told.append({**row, "words": _CHOICES.get(row["choice"], ""), "once": once})
         axis = "free, of capacity: from the tenth to the ninetieth of 100 PoPs"
         return {"choices": told, "spans": spans(free, axis)}
 
