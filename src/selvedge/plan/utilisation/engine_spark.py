@@ -126,13 +126,11 @@ def _master(url: str, threads: int, environ: Mapping[str, str]) -> str:
 def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
     """Spark's session. It is quiet: what goes wrong is raised, and said in a line."""
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
-    quiet = scratch / "log4j2.properties"
-    quiet.write_text("rootLogger.level = off\n", "utf-8")
     settings = {
         "spark.app.name": "selvedge plan utilisation",
         "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning",
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={quiet}",
         "spark.driver.memory": f"{int(memory_gib * 1024)}m",
+        "spark.log.level": "OFF",
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
