@@ -1,4 +1,4 @@
-"""Where exports lie: links, rights, pipes, files that change, and what is left when it is killed."""
+"""Where exports lie: links, rights, pipes, files that change, and kills between two reads."""
 
 from __future__ import annotations
 
