@@ -6,7 +6,7 @@
 
 Parts: `report` (utilisation, against the truth of a made fleet), `median` (placement of GPUs with
 its bounds), `ingest` (rows a second from files), `forecast` (backtests); and, when it is named,
-`distributed` (the same report on ClickHouse, cell by cell). Writes
+`distributed` (the same report on ClickHouse and Spark, cell by cell). Writes
 `bench/out/plan.json`; parts that are not run keep the figures that they had there.
 """
 

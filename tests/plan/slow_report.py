@@ -135,6 +135,14 @@ class Surges:
         more = sum(1 for rise in self.rises if floor(rise * 1000 + 1e-6) >= round(least * 1000, 6))
         return more / len(self.rises) if self.rises else None
 
+    def excess(self, reserve: float) -> float | None:
+        """Of those the mean of what they had over the reserve, rounded up to a thousandth."""
+        up = [floor(rise * 1000 + 1e-6) + 1 for rise in self.rises]
+        more = [
+            one / 1000 - reserve for one in up if one - 1 >= round(max(reserve, 0.001) * 1000, 6)
+        ]
+        return sum(more) / len(more) if more else None
+
 
 def pop_row(pop: Pop, moments: Sequence[int], kept: float | None = None) -> Cells:
     """Of table `pops`, what is not copied from the fleet file. `kept` is the reserve that is set,
@@ -219,6 +227,7 @@ def reserve_row(pop: Pop, moments: Sequence[int], reserve: float) -> Cells:
         "reserve": reserve,
         "steps": len(surges.rises),
         "exceeded": surges.exceeded(reserve),
+        "excess": surges.excess(reserve),
     }
     for part in (95, 99):
         headroom, use = free[f"headroom_{part}"], shares[free[f"binding_{part}"]]

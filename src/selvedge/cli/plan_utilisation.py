@@ -28,7 +28,7 @@ Row = dict[str, Any]  # a cell is text, a number or None
 Found = Any  # a `Utilisation`, whose module needs the extra
 
 
-class Reserve(click.ParamType[Choice]):
+class Reserve(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
     """`largest`, `usual`, or a share of capacity."""
 
     name = "reserve"

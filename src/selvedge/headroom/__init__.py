@@ -28,6 +28,7 @@ from selvedge.headroom.reserve import (
     Surges,
     bin_of,
     choice_of,
+    excess_of,
     reserve_of,
     reserve_of_counts,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "best_window",
     "bin_of",
     "choice_of",
+    "excess_of",
     "fold_week",
     "is_night",
     "local_second",

@@ -220,6 +220,12 @@ def reserve_of_counts(counts: Sequence[int], choice: Choice = "largest") -> Rese
     return Reserve(share, largest, usual, steps, sum(counts[above:]), reason)
 
 
+def excess_of(counts: Sequence[int], share: float) -> float:
+    """Sum of what rises had over a reserve, each rounded up to `BIN`; of counts as above."""
+    above = max(1, int(share / BIN + 1e-6))
+    return sum(counts[at] * ((at + 1) * BIN - share) for at in range(above, len(counts)))
+
+
 def _edge(counts: Sequence[int], dropped: int) -> float:
     """The upper edge of the bin of the largest rise, without the `dropped` largest; 0 of none."""
     seen = 0

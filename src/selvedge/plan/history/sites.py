@@ -7,6 +7,7 @@ must be there; what is empty is unknown, and questions that need it leave the Po
 from __future__ import annotations
 
 import csv
+import math
 import zoneinfo
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -88,6 +89,8 @@ def _read(path: Path, rows: csv.DictReader[str]) -> tuple[list[PopSite], list[Fi
         if name not in known:
             words = ", ".join(PopSite.__struct_fields__)
             raise BadPlan(f"{path}: column {name!r} is unknown; the columns are {words}.")
+        if columns.count(name) > 1:
+            raise BadPlan(f"{path}: column {name!r} is there twice; keep one.")
     for name in _REQUIRED:
         if name not in columns:
             raise BadPlan(f"{path}: column {name!r} is missing; add it.")
@@ -143,6 +146,8 @@ def _check_ranges(where: str, site: PopSite) -> None:
             raise BadPlan(f"{where}: {name} {value} is outside -{limit:.0f} to {limit:.0f}.")
     for name in PopSite.__struct_fields__:
         value = getattr(site, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadPlan(f"{where}: {name} {value} is no number; leave it empty if unknown.")
         if name not in ("lat", "lon") and isinstance(value, int | float) and not value >= 0:
             raise BadPlan(f"{where}: {name} {value} is below 0; give 0 or more.")
 

@@ -80,7 +80,8 @@ def gap_chart(rows: Sequence[Bar], axis: str, *, width: float = 520, left: float
             f'<circle cx="{spot:.1f}" cy="{y:g}" r="4.5"><title>{escape(row.words)}</title>'
             "</circle>"
         )
-    parts.append(f'<text x="{zero:g}" y="{height - 8:g}" class="mid axis">{escape(axis)}</text>')
+    end = width - 4
+    parts.append(f'<text x="{end:g}" y="{height - 8:g}" class="end axis">{escape(axis)}</text>')
     return Markup("".join([*parts, "</svg>"]))
 
 

@@ -18,7 +18,7 @@ from selvedge.plan.pages.ranges import Bar, Spot, bar_chart, front_chart, gap_ch
 from selvedge.plan.pages.words import saved
 
 if TYPE_CHECKING:
-    from selvedge.plan.placement import Difference, Judged, Place, Point, Report
+    from selvedge.plan.placement import Judged, Place, Point, Report
 
 Row = dict[str, Any]  # a cell is text, a number, drawn SVG or None
 _DEMAND: Final = "#f2a154"
@@ -41,9 +41,6 @@ _PROOFS: Final = {
     "certificate": "The proof is a file that anybody can check with placement.verify.",
     "certificate with capacity": "The proof is a file that anybody can check with"
     " placement.verify; the room of every site is in it.",
-    "certificate without capacity": "The proof is of the problem without capacities, so it is"
-    " weaker than it could be.",
-    "HiGHS": "The bound is the word of the solver HiGHS.",
 }
 
 
@@ -53,6 +50,7 @@ def page_of(report: Report) -> Row:
     return {
         "report": report,
         "found": report.measures,
+        "gap": gap_figure(report),
         "lead": lead_words(report),
         "proof": proof_words(report),
         "map": world_map(_chosen_dots(report, quarters)),
@@ -76,12 +74,15 @@ def lead_words(report: Report) -> str:
     """The answer in a sentence or two."""
     found = report.measures
     ours = report.comparison[0].measures.rtt_ms_mean
-    busiest = next((one.measures for one in report.comparison if one.name == "busiest"), None)
+    busiest = next(
+        (one.measures for one in report.comparison if one.name.startswith("busiest")), None
+    )
     words = (
         f"{found.new_sites} of {report.candidates:,} possible sites, beside {report.existing} that"
         f" have GPUs already, for {found.usd:,.0f} USD. The mean round trip between a user and the"
         f" nearest site becomes {found.rtt_ms_mean:.1f} ms, and {found.near_share:.0%} of demand"
-        " has one nearby."
+        " has one within"
+        f" {report.near_ms:g} ms."
     )
     if busiest is not None and busiest.rtt_ms_mean > ours * 1.001:
         words += f" The same number at the busiest PoPs: {busiest.rtt_ms_mean:.1f} ms."
@@ -102,6 +103,13 @@ def proof_words(report: Report) -> str:
         f" {report.cost:,.5g}. So it is at most {report.gap:.2%} from the best there is, and may be"
         f" the best. {sure}"
     )
+
+
+def gap_figure(report: Report) -> tuple[str, str]:
+    """The gap as a figure, and what it means."""
+    if report.gap <= _PROVED:
+        return "proved", "no choice under these rules is better"
+    return f"{report.gap:.2%}", "at most from the best choice there is"
 
 
 def _chosen_dots(report: Report, quarters: Sequence[str]) -> list[Dot]:
@@ -125,7 +133,7 @@ def _chosen_dots(report: Report, quarters: Sequence[str]) -> list[Dot]:
 
 def _quarter_colour(at: int, count: int) -> str:
     """Dark first: what comes first stands out."""
-    steps = STEPS[::-1]
+    steps = STEPS[:1:-1]  # Without yellows: they are too near to what demand is drawn in.
     return steps[0] if count < 2 else steps[round(at * (len(steps) - 1) / (count - 1))]
 
 
@@ -151,7 +159,7 @@ def _left_out(report: Report) -> Row | None:
         glyph, colour = _LEFT_OUT[min(at, len(_LEFT_OUT) - 1)]
         for place in places:
             words = f"{place.pop}, {place.metro or place.country}: short of {reason}"
-            dots.append(Dot(place.lon, place.lat, 3.2, -1, words, colour, glyph))
+            dots.append(Dot(place.lon, place.lat, 4.4, -1, words, colour, glyph))
         share = sum(place.requests_per_s for place in places) / total
         sign = {"cross": "×", "plus": "+", "bar": "|"}[glyph]
         row = {"reason": reason, "sites": len(places), "share": share, "sign": sign}
@@ -172,7 +180,7 @@ def _model(report: Report) -> Row:
         near.append(Bar(name=one.name, value=100 * found.near_share, words=share, is_ours=is_ours))
     return {
         "trips": bar_chart(trips, "mean round trip from the user, ms: less is better"),
-        "near": bar_chart(near, "percent of demand nearby: more is better"),
+        "near": bar_chart(near, f"percent of demand within {report.near_ms:g} ms: more is better"),
         "broken": [one for one in report.comparison if one.broken],
     }
 
@@ -207,14 +215,13 @@ def _judged(report: Report) -> Row | None:
         for one in row.against_ours
         if one.figure != "gpus_needed"
     ]
-    axis = "ms more than ours, seed by seed: right of the line, ours is better"
+    axis = "ms more than ours; right of the line, ours is better"
     return {
         "charts": charts,
         "gaps": gap_chart(gaps, axis) if gaps else None,
-        "rows": rows[1:],
+        "verdicts": _verdicts(report),
         "first": rows[0],
-        "figures": _FIGURES,
-        "summary": judged_words(report),
+        "figures": list(_FIGURES.values()),
     }
 
 
@@ -232,22 +239,18 @@ def _bar(row: Judged, figure: str, is_ours: bool) -> Bar:
     )
 
 
-def judged_words(report: Report) -> str:
-    """What the simulator says of ours, in words: by the 95th percentile, then GPUs."""
-    rivals = [row for row in report.judged if row.against_ours]
-    if not rivals:
-        return "Nothing was compared."
-    parts = []
-    for figure, words in (("ttft_ms_p95", "95th percentile"), ("gpus_needed", "GPUs needed")):
-        for row in rivals:
-            one = next(found for found in row.against_ours if found.figure == figure)
-            parts.append(f"{words}, against {row.name}: {_verdict(one)}")
-    return "; ".join(parts) + "."
-
-
-def _verdict(one: Difference) -> str:
-    gap, unit = one.theirs_less_ours, "" if one.figure == "gpus_needed" else " ms"
-    return f"{one.verdict} ({gap.mean:+.0f}{unit}; {gap.low:+.0f} to {gap.high:+.0f})"
+def _verdicts(report: Report) -> list[Row]:
+    """A row a rival: of each figure the verdict in words, and the difference it rests on."""
+    rows = []
+    for row in report.judged[1:]:
+        cells = []
+        for one in row.against_ours:
+            gap, unit = one.theirs_less_ours, "" if one.figure == "gpus_needed" else " ms"
+            words = f"{gap.mean:+,.0f}{unit} ({gap.low:+,.0f} to {gap.high:+,.0f})"
+            kind = one.verdict.replace(" ", "-") if one.verdict.startswith("ours") else "none"
+            cells.append({"verdict": one.verdict, "kind": kind, "gap": words})
+        rows.append({"name": row.name, "cells": cells})
+    return rows
 
 
 def _front(report: Report, points: Sequence[Point]) -> Row | None:
@@ -273,11 +276,12 @@ def _front(report: Report, points: Sequence[Point]) -> Row | None:
         ),
         "near": drawn(
             [100 * point.measures.near_share for point in points],
-            "percent of demand nearby (more is better)",
+            f"percent of demand within {report.near_ms:g} ms (more is better)",
         ),
         "points": points,
         "unit": report.unit,
         "has_money": has_money,
+        "is_auto": report.servers == "auto",
         "dominated": sum(point.is_dominated for point in points),
     }
 

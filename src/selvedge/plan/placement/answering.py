@@ -70,9 +70,14 @@ class _Desk:
         return search(question, effort, _tells(self.say), new=new, fixed=fixed, barred=barred)
 
     def choices(self, found: Retrofit) -> list[Choice]:
-        """Ours and the rules of thumb, all with servers by the same rule."""
-        rest = rules_of_thumb(self.question, self.order.sites)
-        flags = [("ours", found.is_open), *((one.name, one.is_open) for one in rest)]
+        """Ours and the rules of thumb, all with servers by the same rule; those that come to the
+        same sites are one, of both names."""
+        names: dict[bytes, tuple[str, Flags]] = {}
+        for one in rules_of_thumb(self.question, self.order.sites):
+            key = one.is_open.tobytes()
+            name = f"{names[key][0]} = {one.name}" if key in names else one.name
+            names[key] = name, one.is_open
+        flags = [("ours", found.is_open), *names.values()]
         return [choice(name, self._staffed(is_open), is_open) for name, is_open in flags]
 
     def _staffed(self, is_open: Flags) -> Question:
@@ -89,7 +94,7 @@ def answer(order: Order, say: Say) -> Report:
     say("search")
     found = desk.solve(desk.question)
     if order.certificate is not None:
-        _keep(found, order.certificate, findings)
+        _keep(found, order.certificate)
     steps = make_programme(
         found.question, found.is_open, start=order.start, per_quarter=order.per_quarter,
         actual=actual,
@@ -138,6 +143,7 @@ def _report(
         processor_seconds=round(found.processor_seconds, 3),
         measures=found.measures,
         rtt_ms_band=_band(order, question, found.is_open),
+        near_ms=order.near_ms,
         server=order.server,
         servers=str(order.servers),
         loads=tuple(filled),
@@ -235,10 +241,7 @@ def _of_question(question: Question) -> list[str]:
     return found
 
 
-def _keep(found: Retrofit, path: Path, findings: list[str]) -> None:
-    if found.certificate is None:
-        findings.append("no certificate: the bound is HiGHS's own word")
-        return
+def _keep(found: Retrofit, path: Path) -> None:
     try:
         found.certificate.save(path, np.flatnonzero(found.is_open).astype(np.int32))
     except OSError as error:

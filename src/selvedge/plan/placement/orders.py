@@ -44,6 +44,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     survive_ms: float | None = None
     survive_share: float = 0.9
     capacity: bool = False
+    survive_capacity: bool = False
     objective: Objective = "ttft"
     near_ms: float = 20.0
     front: str | None = None
@@ -72,7 +73,9 @@ def read_fleet(order: Order, findings: list[str]) -> list[PopSite]:
         )
     if not placed:
         raise BadPlan(f"{order.fleet}: no PoP has lat and lon; fill them in.")
-    findings += [f"{fault.pop}: {fault.detail}" for fault in faults[:5]]
+    if faults:
+        words = f"{faults[0].pop}: {faults[0].detail}"
+        findings.append(f"{len(faults)} rows of the fleet file have a fault; the first, {words}")
     return placed
 
 
@@ -103,6 +106,7 @@ def read_question(order: Order, sites: Sequence[PopSite], findings: list[str]) -
         survive_ms=order.survive_ms,
         survive_share=order.survive_share,
         capacity=order.capacity,
+        survive_capacity=order.survive_capacity,
         assumes_room=order.assume_room,
         asked=Asked(prompt_tokens=order.prompt_tokens, output_tokens=order.output_tokens),
     )

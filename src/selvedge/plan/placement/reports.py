@@ -78,6 +78,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     measures: Measures
     rtt_ms_band: tuple[float, float]
     """The mean round trip if paths are as straight, or as crooked, as they are anywhere."""
+    near_ms: float
+    """What counts as nearby, last mile included."""
     server: str
     servers: str
     """A number at each new site, or `auto`."""

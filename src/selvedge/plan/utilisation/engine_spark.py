@@ -12,20 +12,30 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ibis
+import ibis.expr.datatypes as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.utilisation.engines import RANKS, Work
 
+_CAUSE: Final = re.compile(r"([a-z]\w*\.)*[A-Z]\w*(Error|Exception): ")
 Expr = Any  # Ibis' expressions have no types that mypy could follow through a query
+
+
+@ibis.udf.scalar.builtin(  # type: ignore[untyped-decorator]
+    name="sort_array", signature=((dt.Array(dt.int64),), dt.Array(dt.int64))
+)
+def _sort_array(values: list[int]) -> list[int]:  # type: ignore[empty-body]
+    """Spark's own; Ibis sorts by a comparison of its own making, which is many times slower."""
 
 
 class Spark:
@@ -36,18 +46,17 @@ class Spark:
     """
 
     def __init__(self, scratch: Path, threads: int, memory_gib: float, url: str = "") -> None:
-        with warnings.catch_warnings():
-            # It says that it has not been tried with this pandas; nothing here is given to pandas.
-            warnings.simplefilter("ignore", FutureWarning)
-            try:
-                sql = importlib.import_module("pyspark.sql")
-            except ImportError as error:
-                words = "install it: pip install pyspark, and a Java runtime, 17 or later"
-                raise BadPlan(f"engine 'spark' needs pyspark ({error}); {words}.") from error
-            if not url and "SPARK_CONF_DIR" not in os.environ:
-                url = f"local[{threads}]"
-            self._session = _session(sql.SparkSession.builder, url, scratch, memory_gib)
-            self._ibis: Any = ibis.pyspark.connect(self._session)
+        # It has not been tried with this pandas, it says. Nothing here is given to pandas.
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")
+        try:
+            sql = importlib.import_module("pyspark.sql")
+            self._errors = importlib.import_module("pyspark.errors").PySparkException
+        except ImportError as error:
+            words = "pip install pyspark, beside a Java runtime, 17 or later"
+            raise BadPlan(f"engine 'spark' needs pyspark ({error}): {words}.") from error
+        url = _master(url, threads, os.environ)
+        self._session = _session(sql.SparkSession.builder, url, scratch, memory_gib)
+        self._ibis: Any = ibis.pyspark.connect(self._session)
         self._names = 0
         self._given: set[str] = set()
 
@@ -69,7 +78,7 @@ class Spark:
 
     def fetch(self, expr: Expr) -> pa.Table:
         """See `Engine`."""
-        return self._frame(expr).toArrow().cast(expr.schema().to_pyarrow())
+        return self._collect(self._frame(expr)).cast(expr.schema().to_pyarrow())
 
     def gather(self, rows: Expr, work: Work) -> Iterator[bytes]:
         """See `Spreading`."""
@@ -79,17 +88,24 @@ class Spark:
             return pa.table({"found": pa.array([found], pa.binary())})
 
         units = self._frame(rows).groupBy("unit").applyInArrow(there, "found binary")
-        for found in units.toArrow()["found"]:
+        for found in self._collect(units)["found"]:
             yield found.as_py()
 
     def _frame(self, expr: Expr) -> Any:
         return self._session.sql(self._ibis.compile(expr))
 
+    def _collect(self, frame: Any) -> pa.Table:
+        try:
+            return frame.toArrow()
+        except self._errors as error:
+            words = "the workers need selvedge[plan], and the history under the same path"
+            raise BadPlan(f"Spark: {_cause(error)}; {words}.") from error
+
     def ranked(self, values: Expr) -> Expr:
         """See `Engine`."""
-        found, count = values.collect().sort(), values.count().cast("int64")
+        found, count = _sort_array(values.collect()), values.count()
         places = [count - ((count * (100 - one)) / 100).floor().cast("int64") for one in RANKS]
-        return ibis.array([found[place - 1] for place in places])
+        return ibis.array([found[(place - 1).cast("int32")] for place in places])
 
     def clear(self) -> None:
         """See `Engine`."""
@@ -102,13 +118,19 @@ class Spark:
         self._session.stop()
 
 
+def _master(url: str, threads: int, environ: Mapping[str, str]) -> str:
+    """Spark's master; nothing where its own configuration is to say."""
+    return url or ("" if environ.get("SPARK_CONF_DIR") else f"local[{threads}]")
+
+
 def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
-    """Spark's session, quiet: what it says of itself would come between a report's lines."""
+    """Spark's session. It is quiet: what goes wrong is raised, and said in a line."""
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     settings = {
         "spark.app.name": "selvedge plan utilisation",
+        "spark.executorEnv.PYTHONWARNINGS": "ignore::FutureWarning",
         "spark.driver.memory": f"{int(memory_gib * 1024)}m",
-        "spark.log.level": "ERROR",
+        "spark.log.level": "OFF",
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -116,6 +138,10 @@ def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
     if url.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         settings["spark.local.dir"] = str(scratch / "spark")
+        quiet = scratch / "log4j2.properties"
+        quiet.write_text("rootLogger.level = off\n", "utf-8")
+        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={quiet}"
+        settings["spark.driver.host"] = settings["spark.driver.bindAddress"] = "127.0.0.1"
     if url:
         settings["spark.master"] = url
     for name, value in settings.items():
@@ -124,9 +150,16 @@ def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
         return builder.getOrCreate()
     except Exception as error:
         # Of Java, of the gateway to it or of Spark: they have no class in common.
-        raise BadPlan(
-            f"Spark does not start at {url or 'its configured master'}: {error}"
-        ) from error
+        where = url or "the master that it is configured for"
+        words = "it needs a Java runtime, 17 or later, and a master that answers"
+        raise BadPlan(f"Spark does not start at {where}: {_cause(error)}; {words}.") from error
+
+
+def _cause(error: Exception) -> str:
+    """What is wrong in one line: the last cause that a traceback names, or else the first line."""
+    lines = [line.strip(" \t:") for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if _CAUSE.match(line)]
+    return (causes[-1:] or lines or [type(error).__name__])[0].rstrip(".")
 
 
 def _signed(schema: pa.Schema) -> pa.Schema:

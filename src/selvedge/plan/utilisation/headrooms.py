@@ -3,7 +3,8 @@
 Beside it stands what argues the choice. `over`: the share of measured intervals in which content
 would have wanted more than a constant offer of that headroom leaves it, by the resource that binds.
 `exceeded`: the share of steps in which content rose by more than the reserve, which is how often an
-offer that follows use (1 - use - reserve) is too much by the next sample.
+offer that follows use (1 - use - reserve) is too much by the next sample; `excess` is by how much,
+the mean of those steps.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import pyarrow as pa
 
 from selvedge.plan.history import RESOURCES
 from selvedge.plan.utilisation.places import Places
-from selvedge.plan.utilisation.surges import ALWAYS, ASKED, Reserves
+from selvedge.plan.utilisation.surges import ALWAYS, Reserves
 from selvedge.plan.utilisation.tables import TABLES
-from selvedge.plan.utilisation.tally import Tally, ranked_bins
+from selvedge.plan.utilisation.tally import Tally, ranked_within
 
 HEADROOMS: Final = (95, 99)
 """A headroom is what was free in so many percent of the intervals, or more."""
@@ -59,11 +60,11 @@ def headrooms(tally: Tally) -> Headrooms:
     """What is free of each resource, the least of them, and which that is."""
     reserves = tally.reserves()
     counts = tally.resource_counts()
-    used = {
-        (name, percent): ranked_bins(counts[name], percent) / 1000
-        for name in counts
-        for percent in HEADROOMS
-    }
+    used: dict[tuple[str, int], Reals] = {}
+    for resource, one in counts.items():
+        within = np.cumsum(one, axis=1, dtype=np.int64)
+        for percent in HEADROOMS:
+            used[resource, percent] = ranked_within(within, percent) / 1000
     found = {
         (name, percent): _least(used, percent, reserve)
         for name, reserve in reserves.share.items()
@@ -80,17 +81,18 @@ def pop_columns(known: Headrooms) -> dict[str, Any]:  # an array or a list
     """Columns of the table `pops`."""
     reserves = known.reserves
     columns: dict[str, Any] = {
-        "surge_reserve": reserves.share[ASKED],
+        "surge_reserve": reserves.share[reserves.asked],
         "away_below": reserves.away,
         "returns": reserves.returns,
     }
-    columns |= {f"reserve_{name}": reserves.share[name] for name in ALWAYS}
+    always = [str(name) for name in ALWAYS]
+    columns |= {f"reserve_{name}": reserves.share[name] for name in always}
     for percent in HEADROOMS:
-        asked = known.found[ASKED, percent]
+        asked = known.found[reserves.asked, percent]
         columns |= {f"headroom_{name}_{percent}": free for name, free in asked.free.items()}
         columns[f"headroom_{percent}"] = asked.least
         columns[f"binding_{percent}"] = asked.binding.tolist()
-        for name in ALWAYS:
+        for name in always:
             columns[f"headroom_{percent}_{name}"] = known.found[name, percent].least
     return columns
 
@@ -143,18 +145,18 @@ def _add_over(headroom: Headroom, resource: str, within: Ints) -> None:
 
 def _pop_rows(known: Headrooms, pop: int, name: str) -> Iterator[Row]:
     reserves = known.reserves
-    for choice in reserves.names:
-        key = reserves.key(choice)
+    for choice in reserves.share:
         row: Row = {
             "pop": name,
             "choice": choice,
             "in_force": choice == reserves.asked,
-            "reserve": _number(reserves.share[key][pop]),
+            "reserve": _number(reserves.share[choice][pop]),
             "steps": int(reserves.steps[pop]),
-            "exceeded": _part(reserves.exceeded[key][[pop]], reserves.steps[[pop]]),
+            "exceeded": _part(reserves.exceeded[choice][[pop]], reserves.steps[[pop]]),
+            "excess": _part(reserves.excess[choice][[pop]], reserves.exceeded[choice][[pop]]),
         }
         for percent in HEADROOMS:
-            one = known.found[key, percent]
+            one = known.found[choice, percent]
             row[f"headroom_{percent}"] = _number(one.least[pop])
             row[f"binding_{percent}"] = one.binding[pop]
             row[f"over_{percent}"] = _part(one.over[[pop]], one.seen[[pop]])
@@ -164,18 +166,18 @@ def _pop_rows(known: Headrooms, pop: int, name: str) -> Iterator[Row]:
 def _choice_rows(known: Headrooms, members: Sequence[int]) -> Iterator[Row]:
     """What PoPs have, each by itself, and how often it was too much, over all of them."""
     reserves, pops = known.reserves, np.array(members, np.int64)
-    for choice in reserves.names:
-        key = reserves.key(choice)
-        kept = reserves.share[key][pops]
+    for choice in reserves.share:
+        kept = reserves.share[choice][pops]
         row: Row = {
             "choice": choice,
             "in_force": choice == reserves.asked,
             "pops": int((~np.isnan(kept)).sum()),
-            "exceeded": _part(reserves.exceeded[key][pops], reserves.steps[pops]),
+            "exceeded": _part(reserves.exceeded[choice][pops], reserves.steps[pops]),
+            "excess": _part(reserves.excess[choice][pops], reserves.exceeded[choice][pops]),
         }
         row |= {f"p{part}_reserve": value for part, value in _spread(kept)}
         for percent in HEADROOMS:
-            one = known.found[key, percent]
+            one = known.found[choice, percent]
             free = one.least[pops]
             row |= {f"p{part}_headroom_{percent}": value for part, value in _spread(free)}
             bound = pops[np.isin(one.binding[pops].astype(str), RESERVED)]
@@ -191,8 +193,8 @@ def _spread(values: Reals) -> Iterator[tuple[int, float | None]]:
         yield part, float(known[(len(known) - 1) * part // 100]) if len(known) else None
 
 
-def _part(some: Ints, whole: Ints) -> float | None:
-    return int(some.sum()) / int(whole.sum()) if whole.sum() else None
+def _part(some: npt.NDArray[Any], whole: Ints) -> float | None:
+    return float(some.sum() / whole.sum()) if whole.sum() else None
 
 
 def _number(value: float) -> float | None:

@@ -103,7 +103,7 @@ class _Report:
 
     def make(self, findings: Sequence[Finding], tell: Progress) -> Utilisation:
         asked = self._asked
-        engine = _ENGINES[asked.engine](
+        engine = ENGINES[asked.engine](
             self._scratch, asked.threads, asked.memory_gib, asked.engine_url
         )
         try:
@@ -250,7 +250,7 @@ class _Report:
         )
 
 
-_ENGINES: Final[dict[EngineName, Callable[[Path, int, float, str], Engine]]] = {
+ENGINES: Final[dict[EngineName, Callable[[Path, int, float, str], Engine]]] = {
     "duckdb": Duck,
     "chdb": ClickHouse,
     "spark": Spark,

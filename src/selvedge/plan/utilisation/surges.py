@@ -20,42 +20,34 @@ from selvedge.headroom import (
     BINS,
     LEAPS_MAX,
     Choice,
+    excess_of,
     reserve_of_counts,
 )
 from selvedge.plan.utilisation.sweeps import Rises
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
-ASKED: Final = "asked"
-"""The name of the reserve in force, beside those of `ALWAYS`."""
-ALWAYS: Final = ("largest", "usual")
+ALWAYS: Final[tuple[Choice, ...]] = ("largest", "usual")
 """Choices that are always told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reserves:
-    """Of each PoP, by the name of the choice: `ASKED` and those of `ALWAYS`."""
+    """Of each PoP, by the name of the choice: those of `ALWAYS`, and `share` if one was asked."""
 
     asked: str
-    """Which of `ALWAYS` is in force; `share` where that is a number."""
+    """Which of them is in force."""
     share: dict[str, Reals]
     """Of capacity; nan where no use is known."""
     exceeded: dict[str, Ints]
     """Rises larger than it."""
+    excess: dict[str, Reals]
+    """Sum of what those had over it, in shares of capacity, each rounded up to `BIN`."""
     steps: Ints
     """Pairs of neighbouring samples, without returns."""
     away: Reals
     """Below this share of capacity a PoP is away; nan where no use is known."""
     returns: Ints
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The different ones, by which rows are told apart."""
-        return ALWAYS if self.asked in ALWAYS else (*ALWAYS, self.asked)
-
-    def key(self, name: str) -> str:
-        """Where to find what `names` calls so."""
-        return name if name in ALWAYS else ASKED
 
 
 class SurgeTally:
@@ -85,19 +77,24 @@ class SurgeTally:
         is_return = (began < away[self._pop]) & (ended <= back[self._pop])
         counts = self._counts.copy()
         self._count(counts, self._pop[~is_return], rise[~is_return])
-        choices: dict[str, Choice] = {ASKED: choice, "largest": "largest", "usual": "usual"}
+        choices = {str(name): name for name in ALWAYS}
+        if choice not in ALWAYS:
+            choices["share"] = choice
         share = {name: np.full(len(counts), np.nan) for name in choices}
         exceeded = {name: np.zeros(len(counts), np.int64) for name in choices}
+        excess = {name: np.zeros(len(counts)) for name in choices}
         for pop in np.flatnonzero(~np.isnan(lower)).tolist():
             # What lies above the largest rise is empty: most of a row.
             row = np.trim_zeros(counts[pop], "b").tolist()
             for name, one in choices.items():
                 found = reserve_of_counts(row, one)
                 share[name][pop], exceeded[name][pop] = found.share, found.exceeded
+                excess[name][pop] = excess_of(row, found.share)
         return Reserves(
-            asked=choice if isinstance(choice, str) else "share",
+            asked=str(choice) if choice in ALWAYS else "share",
             share=share,
             exceeded=exceeded,
+            excess=excess,
             steps=counts.sum(axis=1, dtype=np.int64),
             away=np.where(np.isnan(lower), np.nan, away),
             returns=np.bincount(self._pop[is_return], minlength=len(counts)),

@@ -254,33 +254,27 @@ def add_rises(wide: Wide, first_hour: int, rises: Rises) -> None:
         scale, before, began = np.float64(capacity) * BYTES_A_BPS, np.nan, np.nan
         if edge.hour[pop] == hour - 1 and edge.capacity[pop] == capacity:
             before, began = edge.use[pop], edge.began[pop]
-        falls = 0
         for slot in range(SLOTS):
             one = wide.bytes[row, slot]
             use = one / scale if one >= 0 else np.nan
             # A comparison with nan is false: what is missing is no step.
-            if use <= before:
-                falls, began = falls + 1, np.nan
-            elif use > AWAY_PART * before:
-                _keep_leap(rises, pop, use - before, (before, use))
-                began = before
-            elif use > before:
-                if np.isnan(began):
-                    rises.counts[pop, _bin_of(use - before)] += 1
-                else:
-                    _keep_leap(rises, pop, use - before, (began, use))
+            if use <= AWAY_PART * before and (np.isnan(began) or use <= before):
+                rises.counts[pop, _bin_of(use - before)] += 1
                 began = np.nan
+            elif use > before:
+                leaps = use > AWAY_PART * before
+                _keep_leap(rises, pop, use - before, (before if leaps else began, use))
+                began = before if leaps else np.nan
             else:
                 began = np.nan
             before = use
-        rises.counts[pop, 0] += falls
         edge.hour[pop], edge.capacity[pop] = hour, capacity
         edge.use[pop], edge.began[pop] = before, began
 
 
 @njit(cache=True, nogil=True)
 def _bin_of(rise: float) -> int:
-    return min(BINS - 1, int(rise / BIN + 1e-9))
+    return min(BINS - 1, int(max(rise, 0.0) * (1 / BIN) + 1e-9))
 
 
 @njit(cache=True, nogil=True)

@@ -78,6 +78,7 @@ TABLES: Final[dict[str, pa.Schema]] = {
         **dict.fromkeys(("over_95", "over_99"), _REAL),
         steps=_COUNT,
         exceeded=_REAL,
+        excess=_REAL,
     ),
     "reserve_choices": _schema(
         **_GROUP,
@@ -90,6 +91,7 @@ TABLES: Final[dict[str, pa.Schema]] = {
         **dict.fromkeys(("none_95", "none_99"), _COUNT),
         **dict.fromkeys(("over_95", "over_99"), _REAL),
         exceeded=_REAL,
+        excess=_REAL,
     ),
     "groups": _schema(
         **_GROUP,
@@ -165,7 +167,8 @@ TABLES: Final[dict[str, pa.Schema]] = {
   `jurisdiction`, `fleet`), a row for each choice of the reserve. `over_95`: the share of measured
   intervals in which content would have wanted more than a constant offer of `headroom_95` leaves;
   of a group, of its PoPs that interfaces or processors bind. `exceeded`: the share of steps in
-  which content rose by more than the reserve. `p10`, `p50`, `p90` are over PoPs, and `none_95`
+  which content rose by more than the reserve; `excess`: by how much more of capacity, the mean of
+  those. `p10`, `p50`, `p90` are over PoPs, and `none_95`
   counts those with nothing free
 - `months`: `p95_bps` is what is billed: of n samples, floor(n/20) of the largest dropped
 - `hours_of_week`: 0 is Monday 00:00 to 01:00 local time; null p95 above the level `pop`

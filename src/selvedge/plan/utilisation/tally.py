@@ -136,8 +136,8 @@ class Tally:
     def reserves(self) -> Reserves:
         """The surge reserve of each PoP, by each choice."""
         if self._reserves is None:
-            uses = self.use_counts()
-            lower, upper = (ranked_bins(uses, percent) / 1000 for percent in (25, 95))
+            within = np.cumsum(self.use_counts(), axis=1)
+            lower, upper = (ranked_within(within, percent) / 1000 for percent in (25, 95))
             self._reserves = self._surges.judge(lower, upper, self._reserve)
         return self._reserves
 
@@ -169,7 +169,11 @@ class Tally:
 
 def ranked_bins(counts: npt.NDArray[Any], percent: int) -> Reals:
     """Of each row of counts by bin the order statistic, as a bin; nan for a row of none."""
-    total = counts.sum(axis=1, dtype=np.int64)
+    return ranked_within(np.cumsum(counts, axis=1, dtype=np.int64), percent)
+
+
+def ranked_within(within: Ints, percent: int) -> Reals:
+    """The same of counts up to each bin."""
+    total = within[:, -1]
     rank = total - total * (100 - percent) // 100
-    passed = np.cumsum(counts, axis=1, dtype=np.int64) >= rank[:, None]
-    return np.where(total > 0, passed.argmax(axis=1), np.nan)
+    return np.where(total > 0, (within >= rank[:, None]).argmax(axis=1), np.nan)

@@ -13,7 +13,7 @@ all their rows once more, each moment once.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -95,7 +95,7 @@ def add_up(
     found = MonthFound.empty(alone, Edges(*(column[pops] for column in before)))
     found.excluded["unknown_pop"] += int((~ours).sum())
     entered = Entry(found).enter(range(len(pops)), batches(rows))
-    return _pack(unit, found, {"rows": entered.rows, "doubled": entered.doubled.any(axis=1)})
+    return _pack(unit, found, {"rows": entered.rows, "doubled": np.any(entered.doubled, axis=1)})
 
 
 def _by_unit(engine: Spreading, raw: Expr, units: list[Ints]) -> Expr:
@@ -128,25 +128,35 @@ def _only(places: Places, pops: Ints) -> Places:
 def _by_pop(found: MonthFound) -> Arrays:
     """The answers that are of each PoP alone, by name."""
     profile, rises = found.profile, found.rises
-    tuples = {"sums": found.sums, "hours": found.hours, "edge": rises.edge}
+    # Any: their kinds have no base that has fields.
+    tuples: dict[str, Any] = {"sums": found.sums, "hours": found.hours, "edge": rises.edge}
     named = {f"{name}.{one}": getattr(of, one) for name, of in tuples.items() for one in of._fields}
     named |= {f"profile.{one}": getattr(profile, one) for one in ("n", "bytes", "carried")}
-    named |= {f"rises.{one}": getattr(rises, one) for one in rises._fields if one != "edge"}
+    named |= {"rises.counts": rises.counts, "leaps.number": rises.leaps.number}
     named |= {f"shares.{one}": counts for one, counts in found.shares.items()}
     return {**named, "ranks": found.ranks}
+
+
+def _leaps(found: MonthFound, number: npt.NDArray[Any]) -> Iterator[tuple[str, Any]]:
+    """The largest leaps by place and PoP, as many places as one of `number` has."""
+    leaps, most = found.rises.leaps, int(number.max(initial=0))
+    for name in ("rise", "began", "ended"):
+        yield name, getattr(leaps, name)[:most]
 
 
 def _pack(unit: int, found: MonthFound, more: Arrays) -> bytes:
     """Answers as bytes: arrays by name, and nothing that could be carried out."""
     pairs = np.array(list(found.pairs), np.int64).reshape(-1, 2)
     arrays = _by_pop(found) | more
+    arrays |= {f"leaps.{one}": column for one, column in _leaps(found, arrays["leaps.number"])}
     arrays |= {"cells": found.cells, "cell_of": found.cell_of}
     arrays |= {"free": found.free, "laws": found.laws}
     arrays |= {"pairs": pairs, "uses": found.uses[: len(pairs)]}
     arrays |= {"changes": np.array(found.changes, np.int64).reshape(-1, 3)}
     arrays |= {f"excluded.{why}": np.array(count) for why, count in found.excluded.items()}
     plain, packed = io.BytesIO(), pa.BufferOutputStream()
-    np.savez(plain, unit=np.array(unit), **arrays)
+    arrays["unit"] = np.array(unit)
+    np.savez(plain, allow_pickle=False, **arrays)
     with pa.CompressedOutputStream(packed, _FORM) as stream:
         stream.write(plain.getbuffer())
     return bytes(packed.getvalue())
@@ -178,6 +188,8 @@ def _put(found: MonthFound, pops: Ints, sent: Arrays) -> None:
     """A unit's sums among the fleet's."""
     for name, column in _by_pop(found).items():
         column[pops] = sent[name]
+    for name, leaps in _leaps(found, sent["leaps.number"]):
+        leaps[:, pops] = sent[f"leaps.{name}"]
     cells = np.zeros(sent["cells"].shape[1], np.int64)
     cells[sent["cell_of"]] = found.cell_of[pops]
     found.cells[:, cells] += sent["cells"]
