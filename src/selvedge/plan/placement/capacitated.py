@@ -25,8 +25,10 @@ from selvedge.plan.placement.relaxation import Ascent, Steps, ascend, make_ascen
 from selvedge.plan.placement.ruled import mend, solve_ruled
 from selvedge.plan.placement.transport import cost_with_room, transport_of
 
-_ROOT: Final = ((500, 0.1, 0.1), (300, 0.1, 0.05))
-"""Iterations, scale and mix of the ascents at the root, one after the other."""
+_ROOT: Final = ((3, (150, 0.1, 0.1)), (3, (100, 0.1, 0.03)))
+"""Ascents at the root: how many, and iterations, scale and mix of each."""
+_AIM: Final = 1.05
+"""Over the bound: no farther do steps aim, where the cost is."""
 _LAST: Final = (300, 0.05, 0.02)
 _VAIN: Final = 300
 """Shakes that lead nowhere, after which the search ends."""
@@ -51,14 +53,15 @@ class Capacitated:
 
     def run(self, begun: Answer) -> Answer:
         """All of it, in order, from an answer without room."""
-        first = np.zeros(self._median.sites)
-        first[list(begun.sites)] = 1.0
         at = make_ascent(self._problem)
-        self._begin(first)
-        at.multipliers[: self._median.clients] = self._prices()
-        for how in _ROOT:
-            self._ascend(at, how)
+        known = begun.certificate.multipliers[-1]
+        at.multipliers[: len(known)] = known
+        for rounds, how in _ROOT:
+            bound = begun.bound
+            for _ in range(rounds):
+                bound = self._ascend(at, how, min(self._cost, _AIM * bound))
             self._begin(at.shares)
+            self._tell("bound", self._cost, bound)
             if self._left() < 0.4 * self._effort.seconds:
                 break
         node = self._tree.refine(None, self._states, at, self._cost)
@@ -87,22 +90,13 @@ class Capacitated:
             greedy_cost=np.inf,
         )
 
-    def _prices(self) -> Floats:
-        """By client: what one more of it costs the best answer."""
-        found = transport_of(self._median, self._best)
-        most = np.quantile(found.client_prices, 0.99)
-        prices: Floats = np.minimum(found.client_prices, most) * self._median.uses
-        return prices
-
-    def _ascend(self, at: Ascent, how: tuple[int, float, float]) -> float:
-        steps = Steps(self._cost, self._tree.enough(self._cost), *how)
-        bound = float(ascend(self._problem, self._states, at, steps))
-        self._tell("bound", self._cost, bound)
-        return bound
+    def _ascend(self, at: Ascent, how: tuple[int, float, float], aim: float) -> float:
+        steps = Steps(aim, self._tree.enough(self._cost), *how)
+        return float(ascend(self._problem, self._states, at, steps))
 
     def _begin(self, favour: Floats) -> None:
         """Search from the sites that are in favour and keep the rules."""
-        sites = self._likely(favour)
+        sites = self._likely(self._search.gather(favour, self._states))
         if sites is None:
             return
         self._search.begin(np.flatnonzero(sites))
@@ -140,7 +134,7 @@ class Capacitated:
             vain = vain + 1 if self._cost >= before else 0
             self._tell("search", self._cost, node.bound)
         at = copy_of(node.at)
-        self._ascend(at, _LAST)
+        self._ascend(at, _LAST, min(self._cost, _AIM * node.bound))
         return self._tree.refine(node, node.states.copy(), at, self._cost)
 
     def _prove(self) -> None:
@@ -175,7 +169,8 @@ def solve_capacitated(median: Median, effort: Effort, tell: Tell) -> Answer:
     """
     search = solve_ruled if median.rows else solve_free
     loose = replace(median, room=None)
-    begun = search(loose, replace(effort, seconds=0.3 * effort.seconds), tell)
+    short = replace(effort, seconds=0.2 * effort.seconds, gap=max(effort.gap, 1e-3))
+    begun = search(loose, short, tell)
     if not _fits(median, begun):
         return Capacitated(median, effort, tell).run(begun)
     if begun.gap > effort.gap:
