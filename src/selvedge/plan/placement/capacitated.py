@@ -24,12 +24,15 @@ from selvedge.plan.placement.neighbours import Flags, Floats, sort_neighbours, w
 from selvedge.plan.placement.relaxation import Ascent, Steps, ascend, make_ascent, make_problem
 from selvedge.plan.placement.ruled import mend, solve_ruled
 from selvedge.plan.placement.transport import cost_with_room, transport_of
+from selvedge.plan.placement.whole import ARCS_MAX, solve_whole
 
 _ROOT: Final = ((3, (150, 0.1, 0.1)), (3, (100, 0.1, 0.03)))
 """Ascents at the root: how many, and iterations, scale and mix of each."""
 _AIM: Final = 1.05
 """Over the bound: no farther do steps aim, where the cost is."""
 _LAST: Final = (300, 0.05, 0.02)
+_WIDE: Final = 0.01
+"""A gap that splitting will not close: the time goes to the search."""
 _VAIN: Final = 300
 """Shakes that lead nowhere, after which the search ends."""
 
@@ -124,7 +127,8 @@ class Capacitated:
 
     def _improve(self, node: Node) -> Node:
         """Exchanges from shaken answers, while the bound says that there is something."""
-        half = self._begun + 0.7 * self._effort.seconds
+        is_wide = gap_of(self._cost, node.bound) > _WIDE
+        half = self._begun + (0.9 if is_wide else 0.6) * self._effort.seconds
         vain = 0
         self._search.begin(self._best)
         while not self._is_done(node.bound) and time.perf_counter() < half and vain < _VAIN:
@@ -133,9 +137,20 @@ class Capacitated:
             self._note()
             vain = vain + 1 if self._cost >= before else 0
             self._tell("search", self._cost, node.bound)
+        self._ask_whole(node.bound)
         at = copy_of(node.at)
         self._ascend(at, _LAST, min(self._cost, _AIM * node.bound))
         return self._tree.refine(node, node.states.copy(), at, self._cost)
+
+    def _ask_whole(self, bound: float) -> None:
+        """Let HiGHS look for a better answer, where the instance is small."""
+        median = self._median
+        if self._is_done(bound) or median.sites * median.clients > ARCS_MAX:
+            return
+        found = solve_whole(median, max(1.0, 0.5 * self._left()))
+        if found is not None and all(row.holds(found) for row in median.rows):
+            self._search.begin(np.flatnonzero(found))
+            self._note()
 
     def _prove(self) -> None:
         """Split the node with the least bound, and search where its averages point."""

@@ -54,9 +54,9 @@ _LEAST = 1e-9
 def loss_and_gains(flow: Flow, costs: Floats, r: int, gains: Floats) -> float:
     """What closing a slot costs at least; `gains`, by site, is raised by what opening it could
     save beside, at most."""
-    loss = flow.price[r] * flow.room[r]
+    loss = float(flow.price[r]) * float(flow.room[r])
     slots = len(flow.site)
-    for k in range(flow.count[r]):
+    for k in range(flow.members[r]):
         i, units = flow.member[r, k], flow.amount[r, k]
         here = flow.cost[i, r] + flow.price[r]
         after = np.inf
@@ -229,7 +229,7 @@ class Exchange:
         if not slots:
             return
         first = int(self._random.choice(slots))
-        members = self.flow.member[first, : self.flow.count[first]]
+        members = self.flow.member[first, : self.flow.members[first]]
         apart = self._costs[members].mean(axis=0) if len(members) else np.zeros(len(self._worth))
         near = np.argsort(apart, kind="stable")[:_NEAR]
         around = self._shake(first, near, strength)

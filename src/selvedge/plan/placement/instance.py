@@ -110,7 +110,7 @@ class Median:
         if self.room is not None:
             return 0
         unit = 0
-        for row in (self.by_site if self.prices is None else (*self.by_site, self.prices)):
+        for row in self.by_site if self.prices is None else (*self.by_site, self.prices):
             finite = row[np.isfinite(row)]
             whole = finite.astype(np.int64) if np.all(np.abs(finite) < _WHOLE_MAX) else None
             if whole is None or not np.array_equal(whole, finite):

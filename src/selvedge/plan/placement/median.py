@@ -22,7 +22,6 @@ from selvedge.plan.placement.instance import Median
 from selvedge.plan.placement.neighbours import Indices, Lists, sort_neighbours, without
 from selvedge.plan.placement.relaxation import (
     Ascent,
-    Problem,
     States,
     Steps,
     ascend,
