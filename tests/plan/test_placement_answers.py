@@ -45,8 +45,8 @@ def fleet(tmp_path: Path) -> Path:
 
 
 def answered(fleet: Path, **options: object) -> Report:
-    order = Order(**{"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0, **options})  # type: ignore[arg-type]
-    return answer(order, lambda words: None)
+    asked = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0, **options}
+    return answer(Order(**asked), lambda words: None)  # type: ignore[arg-type]
 
 
 def test_more_money_buys_more_and_each_budget_is_kept(fleet: Path) -> None:
@@ -268,14 +268,14 @@ def test_seeds_are_bounded(fleet: Path) -> None:
 def test_the_command_says_it_all(fleet: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     arguments = [
-        *("retrofit", "--fleet", str(fleet), "--sites", "4", "--sim-seeds", "2"),
+        *("retrofit", "--fleet", str(fleet), "--sites", "3", "--sim-seeds", "1"),
         *("--output-tokens", "50", "--servers", "auto"),
         *("--front-budget", "5e4,2e5", "--seconds", "10", "--html", str(page)),
     ]
     done = CliRunner().invoke(plan, arguments)
     assert done.exit_code == 0, done.output
     assert "How much money" in done.output
-    assert "2 seeds" in done.output
+    assert "1 seed," in done.output
     assert "greedy less ours: TTFT p50" in done.output
     assert page.read_text("utf-8").startswith("<!doctype html>")
     done = CliRunner().invoke(plan, [*arguments[:-2], "--no-sim", "--json"])
