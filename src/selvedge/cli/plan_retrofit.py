@@ -118,6 +118,8 @@ def _answered(command: F) -> F:
                      help="Runs of each choice. [default: what takes two minutes, 3 to 10]"),
         click.option("--sim-slo-ms", type=Number(1, 1e7), default=1000.0, show_default=True,
                      help="In which 95 of 100 requests must have their first token."),
+        click.option("--sim-knob", multiple=True, metavar="NAME=VALUE",
+                     help="Of routing, in the simulator alone: crowd_us=0."),
         click.option("--seconds", type=Number(0, 86_400), default=60.0, show_default=True,
                      help="For the search and its proof."),
         click.option("--gap", type=Number(0, 1), default=0.0001, show_default=True,
