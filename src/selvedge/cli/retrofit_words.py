@@ -33,6 +33,8 @@ def show(report: Found) -> None:
     if report["front_budget"]:
         out.print(_front("How much money", report["front_budget"]))
         out.print(budget_chart(report["front_budget"]))
+    if report["front_server"]:
+        out.print(_servers(report["front_server"]))
     out.print(_programme(report))
     if report["tracked"]:
         out.print(_tracked(report))
@@ -174,6 +176,25 @@ def _front(title: str, points: list[Found]) -> Table:
             "dominated" if row["is_dominated"] else "",
         )
         table.add_row(*cells[0 if has_money else 1 :])
+    return table
+
+
+def _servers(points: list[Found]) -> Table:
+    columns = ("server", "model", "new sites", "TTFT ms", "USD", "USD/Mtoken", "busiest", "gap", "")
+    table = _table("Which server", *columns)
+    for row in points:
+        found = row["measures"]
+        table.add_row(
+            escape(printable(row["server"])),
+            row["model"],
+            f"{row['new_sites']}",
+            f"{found['ttft_ms_mean']:.0f}",
+            f"{found['usd']:,.0f}",
+            f"{found['usd_per_mtoken']:.2f}",
+            f"{found['busiest_load']:.2f}",
+            f"{row['gap']:.4%}",
+            "dominated" if row["is_dominated"] else "",
+        )
     return table
 
 
