@@ -45,8 +45,8 @@ def fleet(tmp_path: Path) -> Path:
 
 
 def answered(fleet: Path, **options: object) -> Report:
-    order = Order(**{"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0, **options})  # type: ignore[arg-type]
-    return answer(order, lambda words: None)
+    asked = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0, **options}
+    return answer(Order(**asked), lambda words: None)  # type: ignore[arg-type]
 
 
 def test_more_money_buys_more_and_each_budget_is_kept(fleet: Path) -> None:
@@ -147,7 +147,7 @@ def test_auto_keeps_a_budget_with_fewer_sites() -> None:
     assert 0 < found.measures.new_sites < free.measures.new_sites
     assert found.bound <= found.cost
     poor = replace(question, wishes=replace(question.wishes, budget_usd=14_000.0))
-    with pytest.raises(BadPlan, match="even one new site"):
+    with pytest.raises(BadPlan, match=r"even \d+ new sites need cost"):
         retrofit_staffed(poor, EFFORT, say_nothing)
 
 
@@ -219,12 +219,12 @@ def test_pairs_say_what_seeds_can_show() -> None:
     assert compare_pairs("x", [1.0, 2.0], [1.0, 2.0]).verdict == "the same"
 
 
-def judged(workers: int = 1) -> list[Judged]:
+def judged(workers: int = 1, **knobs: float) -> list[Judged]:
     question = ask()
     found = solve(question)
     few = question.existing.copy()
     few[np.flatnonzero(found.is_open & ~question.existing)[:5]] = True
-    trial = Trial(warmup_s=2.0, measured_s=3.0, load=0.3, seeds=3, workers=workers)
+    trial = Trial(warmup_s=2.0, measured_s=3.0, load=0.3, seeds=3, workers=workers, knobs=knobs)
     choices = [("ours", found.is_open), ("few", few), ("same", found.is_open)]
     return judge(question, choices, trial, lambda words: None)
 
@@ -248,9 +248,19 @@ def test_processes_judge_as_one_does() -> None:
     assert judged(workers=2) == judged()
 
 
+def test_routing_may_be_told_that_queues_cost_nothing() -> None:
+    """Then more are served near them: what the choice of sites saves can be seen."""
+    plain, near = judged()[0], judged(crowd_us=0.0)[0]
+    assert near.rtt_ms.mean < plain.rtt_ms.mean
+
+
 def test_seeds_are_bounded(fleet: Path) -> None:
     with pytest.raises(BadPlan, match="--sim-seeds is 0; give 1 to 100"):
         answered(fleet, sim_seeds=0)
+    with pytest.raises(BadPlan, match="routing has no 'crowd'; it has tau_us"):
+        answered(fleet, sim_knob=("crowd=0",))
+    with pytest.raises(BadPlan, match="'crowd_us=no': give a number"):
+        answered(fleet, sim_knob=("crowd_us=no",))
     with pytest.raises(BadPlan, match="--sim-slo-ms is -1"):
         answered(fleet, sim_slo_ms=-1.0)
 
@@ -258,14 +268,14 @@ def test_seeds_are_bounded(fleet: Path) -> None:
 def test_the_command_says_it_all(fleet: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     arguments = [
-        *("retrofit", "--fleet", str(fleet), "--sites", "4", "--sim-seeds", "2"),
-        *("--prompt-tokens", "100", "--output-tokens", "20", "--servers", "auto"),
+        *("retrofit", "--fleet", str(fleet), "--sites", "3", "--sim-seeds", "1"),
+        *("--output-tokens", "50", "--servers", "auto"),
         *("--front-budget", "5e4,2e5", "--seconds", "10", "--html", str(page)),
     ]
     done = CliRunner().invoke(plan, arguments)
     assert done.exit_code == 0, done.output
     assert "How much money" in done.output
-    assert "2 seeds" in done.output
+    assert "1 seed," in done.output
     assert "greedy less ours: TTFT p50" in done.output
     assert page.read_text("utf-8").startswith("<!doctype html>")
     done = CliRunner().invoke(plan, [*arguments[:-2], "--no-sim", "--json"])

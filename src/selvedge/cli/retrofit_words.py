@@ -109,7 +109,7 @@ def _judged(report: Found) -> Table:
         *(f"within {first['slo_ms']:g} ms", "GPUs needed"),
     )
     title = (
-        f"By the simulator: {first['engines']} engines each, {first['seeds']} seeds,"
+        f"By the simulator: {first['engines']} engines each, {_seeds(first['seeds'])},"
         " mean (95 % interval)"
     )
     table = _table(title, *columns)
@@ -124,6 +124,10 @@ def _judged(report: Found) -> Table:
             _interval(row["gpus_needed"]) + more,
         )
     return table
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def _interval(found: Found, places: int = 0) -> str:

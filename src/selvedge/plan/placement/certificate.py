@@ -12,8 +12,8 @@ NumPy from the instance alone:
 2. Fixing: a free site whose opening (or closing) would lift that bound past the answer's cost
    belongs to no better choice (or to every better one).
 
-A node's bound is no less than its parent's. The bound of the whole is the least over the leaves, and
-never more than the answer's cost.
+A node's bound is no less than its parent's. The bound of the whole is the least over the leaves,
+and never more than the answer's cost.
 
 Rounding. A bound is a sum of at most `n (m + 1) + m` terms, each exact but for one subtraction
 that is off by at most `u = 2^-53` of its result. Summed in any order, k numbers are off by at most

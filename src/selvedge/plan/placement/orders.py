@@ -15,6 +15,7 @@ from selvedge.plan.placement.demand import Demand, demand_by_population, read_de
 from selvedge.plan.placement.question import Objective, Question, Wishes, make_question
 from selvedge.plan.placement.round_trips import broken_triangles, model_ms, override
 from selvedge.plan.placement.servers import Asked, find_server, read_servers
+from selvedge.routing import PredictiveKnobs
 
 _ANY_ROOM = 10_000
 """Servers a site, where its room alone is the limit."""
@@ -56,6 +57,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     sim: bool = True
     sim_seeds: int | None = None
     sim_slo_ms: float = 1000.0
+    sim_knob: tuple[str, ...] = ()
     seconds: float = 60.0
     gap: float = 0.0001
     certificate: Path | None = None
@@ -137,6 +139,23 @@ def _check_auto(order: Order) -> None:
                 f"--servers auto cannot be had with {words}: what a site needs is known only when"
                 " the sites are. Give a number of servers (--servers 4)."
             )
+
+
+def read_knobs(texts: Sequence[str]) -> dict[str, float]:
+    """`crowd_us=0` as a knob of the routing policy. Raises `BadPlan`, naming those there are."""
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        known = PredictiveKnobs.__struct_fields__
+        if name not in known:
+            raise BadPlan(
+                f"--sim-knob {text!r}: routing has no {name!r}; it has {', '.join(known)}."
+            )
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise BadPlan(f"--sim-knob {text!r}: give a number, as crowd_us=0.") from None
+    return found
 
 
 def _demand(order: Order, sites: Sequence[PopSite], findings: list[str]) -> Demand:

@@ -19,6 +19,8 @@ from selvedge.plan.placement.question import Question, median_of
 from selvedge.plan.placement.solving import solve
 from selvedge.plan.placement.staffing import staffed
 
+_SEARCHES = 6
+"""At most, for the number of sites that a budget pays for with all their servers."""
 Proof = Literal["certificate", "certificate with capacity"]
 
 
@@ -81,31 +83,41 @@ def retrofit_staffed(
 ) -> Retrofit:
     """The same, and each new site gets the servers its demand needs, as far as there is room.
 
-    With a budget that this would exceed: the most sites for which it does not. The bound stays that
-    of one server a site, which costs no more than any answer of this kind. Raises `BadPlan`.
+    With a budget that this would exceed: the most sites for which it does not, as far as some
+    searches find them. The bound stays that of one server a site, which costs no more than any
+    answer of this kind. Raises `BadPlan`.
     """
-
-    def solve_for(count: int | None) -> Retrofit:
-        return _with_staff(retrofit(question, effort, tell, new=count, fixed=fixed, barred=barred))
-
-    found, budget = solve_for(new), question.wishes.budget_usd
+    found = _with_staff(retrofit(question, effort, tell, new=new, fixed=fixed, barred=barred))
+    budget = question.wishes.budget_usd
     if budget is None or found.measures.usd <= budget:
         return found
+    free = replace(question, wishes=replace(question.wishes, budget_usd=None))
+    part = replace(effort, seconds=max(1.0, effort.seconds / _SEARCHES))
     best: Retrofit | None = None
-    low, high = 0, found.measures.new_sites
-    while high - low > 1:
-        middle = (low + high) // 2
-        one = solve_for(middle)
+    low, high = (0, 0.0), (found.measures.new_sites, found.measures.usd)
+    for _ in range(_SEARCHES):
+        if high[0] - low[0] <= 1:
+            break
+        count = _between(low, high, budget)
+        one = _with_staff(retrofit(free, part, tell, new=count, fixed=fixed, barred=barred))
         if one.measures.usd <= budget:
-            best, low = one, middle
+            best, low = one, (count, one.measures.usd)
         else:
-            high = middle
+            high = count, one.measures.usd
     if best is None:
         raise BadPlan(
-            f"a budget of {budget:,.0f} USD with --servers auto: the servers that even one new site"
-            " needs cost more; raise the budget, or give a number of servers."
+            f"a budget of {budget:,.0f} USD with --servers auto: the servers that even"
+            f" {high[0]} new sites need cost {high[1]:,.0f}; raise the budget, or give a number of"
+            " servers."
         )
     return replace(best, bound=found.bound, certificate=found.certificate, median=found.median)
+
+
+def _between(low: tuple[int, float], high: tuple[int, float], budget: float) -> int:
+    """A number of sites between two whose money is known, where a line meets the budget."""
+    share = (budget - low[1]) / max(1e-9, high[1] - low[1])
+    guess = low[0] + int(share * (high[0] - low[0]))
+    return min(high[0] - 1, max(low[0] + 1, guess))
 
 
 def _with_staff(found: Retrofit) -> Retrofit:

@@ -22,9 +22,10 @@ from selvedge.plan.placement.neighbours import Flags
 from selvedge.plan.placement.question import Question
 from selvedge.plan.placement.servers import requests_per_s, residence_s
 from selvedge.plan.placement.staffing import rates_at, share_out
-from selvedge.sim import HARDWARE, Description, Site, check, read_cities
+from selvedge.sim import HARDWARE, Description, Site, check, check_policies, read_cities
 
 _DAY: Final = datetime(2026, 7, 1)
+_POLICY: Final = "predictive"
 _MANY: Final = 10_000
 """People of an ingress with the least demand that counts."""
 _ZONES_MAX: Final = 8
@@ -54,6 +55,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     seeds: int | None = None
     """Runs of each choice; None: as many as take some two minutes on two cores, 3 to 10."""
     workers: int = 1
+    knobs: Mapping[str, float] = {}
+    """Of routing, in place of its own."""
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,9 +126,11 @@ def describe(
         },
         "window": {"warmup_s": stage.warmup_s, "measured_s": stage.measured_s},
         "slo": {"ttft_ms": trial.slo_ms, "goodput": trial.goodput},
+        "knobs": {_POLICY: dict(trial.knobs)},
     }
     found = msgspec.convert(whole, Description)
     check(found)
+    check_policies(found)
     return found
 
 
