@@ -49,13 +49,14 @@ def answer_words(report: Found) -> str:
         "certificate": "a certificate that anybody can check",
         "certificate with capacity": "a certificate that counts the room of each site",
     }[report["proof"]]
+    beside = " (without the last mile)" if report["unit"] == "ms" else ""
     return (
         f"{found['new_sites']} new sites beside {report['existing']}, of {report['candidates']}"
         f" candidates, for {found['usd']:,.0f} USD.\n"
         f"Mean round trip {found['rtt_ms_mean']:.2f} ms (from {low:.2f} to {high:.2f} as paths are"
         f" straight or crooked), {found['near_share']:.1%} of demand nearby,"
         f" {found['usd_per_mtoken']:.2f} USD per million tokens.\n"
-        f"No choice is better than {report['bound']:,.4f} {report['unit']}; this one has"
+        f"No choice is better than {report['bound']:,.4f} {report['unit']}{beside}; this one has"
         f" {report['cost']:,.4f}: gap {report['gap']:.4%}, by {proof}"
         f" ({report['seconds']:.1f} s).\n"
         f"Worst loss: {escape(printable(found['worst_loss']))}, {found['worst_loss_ms']:.2f} ms"
