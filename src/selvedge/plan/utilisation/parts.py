@@ -65,7 +65,11 @@ class Parts:
         missing = [name for name in SAMPLES.names if name not in schema.names]
         if missing:
             self._lose(month, path.name, f"no column {', '.join(missing)}")
-        return not missing
+            return False
+        odd = [one for one in map(schema.field, SAMPLES.names) if not pa.types.is_integer(one.type)]
+        if odd:
+            self._lose(month, path.name, f"column {odd[0].name} is {odd[0].type}, no whole numbers")
+        return not odd
 
     def _lose(self, month: str, source: str, words: str) -> None:
         first, after = month_span(month)
