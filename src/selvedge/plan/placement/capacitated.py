@@ -103,7 +103,7 @@ class Capacitated:
         if sites is None:
             return
         self._search.begin(np.flatnonzero(sites))
-        until = time.perf_counter() + min(0.15 * self._effort.seconds, max(0.0, self._left()))
+        until = time.perf_counter() + min(0.2 * self._effort.seconds, max(0.0, self._left()))
         self._search.descend(lambda: until - time.perf_counter())
         self._note()
 
@@ -131,6 +131,8 @@ class Capacitated:
         half = self._begun + (0.9 if is_wide else 0.6) * self._effort.seconds
         vain = 0
         self._search.begin(self._best)
+        self._search.descend(lambda: half - time.perf_counter())
+        self._note()
         while not self._is_done(node.bound) and time.perf_counter() < half and vain < _VAIN:
             before = self._cost
             self._search.wander(2 + vain % 3, lambda: half - time.perf_counter())
