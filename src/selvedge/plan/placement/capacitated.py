@@ -185,16 +185,15 @@ def solve_capacitated(median: Median, effort: Effort, tell: Tell) -> Answer:
     Raises `BadPlan` where none was found, or none can be.
     """
     search = solve_ruled if median.rows else solve_free
-    loose = replace(median, room=None)
+    loose, start = replace(median, room=None), time.perf_counter()
     short = replace(effort, seconds=0.2 * effort.seconds, gap=max(effort.gap, 1e-3))
     begun = search(loose, short, tell)
-    if not _fits(median, begun):
-        return Capacitated(median, effort, tell).run(begun)
-    if begun.gap > effort.gap:
+    if _fits(median, begun) and begun.gap > effort.gap:
         begun = search(loose, effort, tell)
-        if not _fits(median, begun):
-            return Capacitated(median, effort, tell).run(begun)
-    return replace(begun, certificate=_padded(begun.certificate, median.sites))
+    if _fits(median, begun):
+        return replace(begun, certificate=_padded(begun.certificate, median.sites))
+    left = max(0.3 * effort.seconds, effort.seconds - (time.perf_counter() - start))
+    return Capacitated(median, replace(effort, seconds=left), tell).run(begun)
 
 
 def _fits(median: Median, answer: Answer) -> bool:
