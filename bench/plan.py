@@ -6,7 +6,7 @@
 
 Parts: `report` (utilisation, against the truth of a made fleet), `median` (placement of GPUs with
 its bounds), `ingest` (rows a second from files), `forecast` (backtests); and, when it is named,
-`distributed` (the same report on ClickHouse, cell by cell). Writes
+`distributed` (the same report on ClickHouse and Spark, cell by cell). Writes
 `bench/out/plan.json`; parts that are not run keep the figures that they had there.
 """
 
@@ -25,7 +25,7 @@ PARTS: Final[Mapping[str, Callable[[Any, argparse.Namespace], Figures]]] = Mappi
     {
         "report": lambda module, asked: module.measure(full=asked.full, rounds=asked.rounds),
         "median": lambda module, asked: module.measure(full=asked.full),
-        "ingest": lambda module, asked: module.ingest_figures(),
+        "ingest": lambda module, asked: module.measure(full=asked.full),
         "forecast": lambda module, asked: module.measure(full=asked.full),
         "distributed": lambda module, asked: module.measure(full=asked.full),
     }

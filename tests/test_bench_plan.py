@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.plan import PARTS
 from bench.plan_report import check_faults, check_night, check_p95, slow_p95, view
 from selvedge.plan.history import SAMPLES, History, Manifest
 from selvedge.plan.synth import Asked, make_history, read_truth
@@ -67,7 +71,15 @@ def test_a_report_that_is_wrong_is_caught(made: Path, tmp_path: Path) -> None:
         {"level": "pop", "name": name, "month": "2025-05", "p95_bps": slow_p95(made, at, "2025-05")}
         for at, name in enumerate(pops)
     ]
-    nights = [{"pop": name, "night_use": one.night_by_capacity} for name, one in truth.pops.items()]
+    nights = [
+        {
+            "pop": name,
+            "night_use": one.night_by_capacity,
+            "night_samples": 100,
+            "capacity_bps": 10**9,
+        }
+        for name, one in truth.pops.items()
+    ]
     fleet = [{"level": "fleet", "name": "fleet", "night_use": truth.fleet.night_by_capacity}]
     right = saved(tmp_path / "right", findings=findings, months=months, pops=nights, groups=fleet)
     assert check_p95(made, right)["p95_different"] == 0
@@ -86,6 +98,37 @@ def test_a_report_that_is_wrong_is_caught(made: Path, tmp_path: Path) -> None:
     assert check_p95(made, wrong)["p95_different"] == 1
     assert check_night(made, wrong)["night_points_off_worst"] == pytest.approx(1.0)
     assert float(check_faults(made, wrong)["recall"]) < 1.0
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_is_asked_for_what_its_module_has(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(f"bench.plan_{name}")
+    shape = inspect.signature(module.measure)
+    monkeypatch.setattr(module, "measure", lambda **asked: dict(shape.bind(**asked).arguments))
+    assert PARTS[name](module, Namespace(full=True, rounds=2))["full"] is True
+
+
+def test_what_moved_clocks_make_of_the_fleets_night_is_told(made: Path, tmp_path: Path) -> None:
+    truth = read_truth(made)
+    moved = {one.pop for one in truth.findings if one.kind == "clock_shift"}
+    assert moved
+    nights = [
+        {
+            "pop": name,
+            "night_use": one.night_by_capacity + (0.1 if name in moved else 0.0),
+            "night_samples": 100,
+            "capacity_bps": 10**9 if name in moved else 2 * 10**9,
+        }
+        for name, one in truth.pops.items()
+    ]
+    weight = len(moved) / (2 * len(truth.pops) - len(moved))
+    fleet = [{"level": "fleet", "night_use": truth.fleet.night_by_capacity + 0.1 * weight}]
+    found = check_night(made, saved(tmp_path / "moved", pops=nights, groups=fleet))
+    assert found["night_points_off_fleet_by_clocks"] == pytest.approx(10 * weight, abs=1e-4)
+    assert found["night_points_off_fleet"] == found["night_points_off_fleet_by_clocks"]
+    assert found["night_points_off_undamaged_worst"] == 0
 
 
 def test_a_view_has_the_first_months_only(made: Path) -> None:

@@ -6,11 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
-from math import ceil
+from itertools import pairwise
+from math import ceil, floor
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from selvedge.headroom import best_window, reserve_of
+from selvedge.headroom import best_window
 from selvedge.plan.history import RESOURCES, STEP_S, PopSite
 from tests.plan.made_histories import Row
 
@@ -83,8 +84,8 @@ class Pop:
         whole = sum(self.capacity[at] for at in some)
         return sum(self.sent[at] for at in some) * 8 / STEP_S / whole if whole else None
 
-    def reserve(self, moments: Sequence[int]) -> float | None:
-        """By the rises from sample to sample; none over a change of capacity."""
+    def surges(self, moments: Sequence[int]) -> Surges:
+        """The rises from sample to sample; none over a change of capacity."""
         uses: list[float | None] = []
         last = None
         for at in moments:
@@ -95,11 +96,57 @@ class Pop:
                     uses.append(None)
             uses.append(use)
             last = at if use is not None else None
-        return reserve_of(uses).share if self.judged else None
+        usual = [
+            thousandths(self.sent[at] * 8, self.capacity[at] * STEP_S) / 1000 for at in self.judged
+        ]
+        return Surges(uses, usual)
 
 
-def pop_row(pop: Pop, moments: Sequence[int]) -> Cells:
-    """Of table `pops`, what is not copied from the fleet file."""
+class Surges:
+    """The rises of a PoP that are no returns, and how many are. `usual` is its use, in shares."""
+
+    def __init__(self, uses: Sequence[float | None], usual: Sequence[float]) -> None:
+        self.away = max(0.005, ranked(usual, 25) / 4)
+        back = 1.5 * ranked(usual, 95)
+        self.rises: list[float] = []
+        self.returns = 0
+        leap_from: float | None = None
+        for before, use in pairwise(uses):
+            began, leap_from = leap_from, None
+            if before is None or use is None:
+                continue
+            if use > 4 * before:
+                began = leap_from = before
+            if use > before and began is not None and began < self.away and use <= back:
+                self.returns += 1
+            else:
+                self.rises.append(max(0.0, use - before))
+        self.rises.sort(reverse=True)
+
+    def reserve(self, one_in: int) -> float:
+        """The largest but one in so many, rounded up to a thousandth; a tenth in the first week."""
+        rise = self.rises[len(self.rises) // one_in] if self.rises else 0.0
+        found = (floor(rise * 1000 + 1e-6) + 1) / 1000 if rise >= 0.001 - 1e-12 else 0.0
+        return max(found, 0.1) if len(self.rises) < 2016 else found
+
+    def exceeded(self, reserve: float) -> float | None:
+        """The share of steps in which use rose by more."""
+        least = max(reserve, 0.001)
+        more = sum(1 for rise in self.rises if floor(rise * 1000 + 1e-6) >= round(least * 1000, 6))
+        return more / len(self.rises) if self.rises else None
+
+    def excess(self, reserve: float) -> float | None:
+        """Of those the mean of what they had over the reserve, rounded up to a thousandth."""
+        up = [floor(rise * 1000 + 1e-6) + 1 for rise in self.rises]
+        more = [
+            one / 1000 - reserve for one in up if one - 1 >= round(max(reserve, 0.001) * 1000, 6)
+        ]
+        return sum(more) / len(more) if more else None
+
+
+def pop_row(pop: Pop, moments: Sequence[int], kept: float | None = None) -> Cells:
+    """Of table `pops`, what is not copied from the fleet file. `kept` is the reserve that is set,
+    in place of the usual one."""
     sent, judged = pop.sent, pop.judged
     if not sent:
         return {"pop": pop.site.pop, "samples": 0, "expected": len(moments), "headroom_95": None}
@@ -127,14 +174,26 @@ def pop_row(pop: Pop, moments: Sequence[int]) -> Cells:
         "night_samples": len(night),
         "best_start": best.start if best else None,
         "best_use": best.use if best else None,
-        "surge_reserve": pop.reserve(moments),
     }
-    return found | headrooms(pop, use, found["surge_reserve"])
+    surges = pop.surges(moments)
+    largest, usual = surges.reserve(100_000), surges.reserve(1000)
+    found |= {
+        "surge_reserve": usual if kept is None else kept,
+        "reserve_largest": largest,
+        "reserve_usual": usual,
+        "away_below": surges.away,
+        "returns": surges.returns,
+    }
+    for name, reserve in (("largest", largest), ("usual", usual)):
+        free = headrooms(pop, reserve)
+        found |= {f"headroom_{part}_{name}": free[f"headroom_{part}"] for part in (95, 99)}
+    return found | headrooms(pop, found["surge_reserve"])
 
 
-def headrooms(pop: Pop, use: list[int], reserve: float) -> Cells:
-    """What is free of each resource, and of the one that binds."""
-    shares = {
+def resource_uses(pop: Pop) -> dict[str, list[int]]:
+    """Of each resource its use in thousandths, rounded up."""
+    use = [thousandths(pop.sent[at] * 8, pop.capacity[at] * STEP_S) for at in pop.judged]
+    return {
         "nic": use,
         **{
             name: [
@@ -143,6 +202,11 @@ def headrooms(pop: Pop, use: list[int], reserve: float) -> Cells:
             for name in ("cpu", "memory", "gpu", "power")
         },
     }
+
+
+def headrooms(pop: Pop, reserve: float) -> Cells:
+    """What is free of each resource, and of the one that binds."""
+    shares = resource_uses(pop)
     found: Cells = {}
     for percent in (95, 99):
         free = {}
@@ -153,6 +217,23 @@ def headrooms(pop: Pop, use: list[int], reserve: float) -> Cells:
             found[f"headroom_{name}_{percent}"] = free.get(name)
         least = min(free, key=lambda name: round(free[name], 6))
         found |= {f"headroom_{percent}": free[least], f"binding_{percent}": least}
+    return found
+
+
+def reserve_row(pop: Pop, moments: Sequence[int], reserve: float) -> Cells:
+    """Of table `reserves`, for one reserve."""
+    surges, free, shares = pop.surges(moments), headrooms(pop, reserve), resource_uses(pop)
+    found: Cells = {
+        "reserve": reserve,
+        "steps": len(surges.rises),
+        "exceeded": surges.exceeded(reserve),
+        "excess": surges.excess(reserve),
+    }
+    for part in (95, 99):
+        headroom, use = free[f"headroom_{part}"], shares[free[f"binding_{part}"]]
+        more = sum(1 for one in use if one > round((1 - headroom) * 1000, 6))
+        found |= {name: free[name] for name in (f"headroom_{part}", f"binding_{part}")}
+        found[f"over_{part}"] = more / len(use)
     return found
 
 

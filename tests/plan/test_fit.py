@@ -200,6 +200,17 @@ def test_kinds_of_layers_are_read(tmp_path: Path) -> None:
         ({"layer_types": ["linear_attention"]}, "'linear_attention' keeps no context"),
         ({"tie_word_embeddings": "no"}, "tie_word_embeddings: 'no' is not true or false"),
         ({"intermediate_size": None}, "intermediate_size: is missing"),
+        ({"num_key_value_heads": 7}, "num_key_value_heads: 7 do not divide the 64"),
+        ({"num_key_value_heads": 128}, "num_key_value_heads: 128 do not divide the 64"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers: 1000000000 is not from 1 to 10000"),
+        ({"hidden_size": 10**400}, "hidden_size: 10000000000000000000 is not from 1"),
+        ({"layer_types": ["full_attention"]}, "layer_types: it is no list of 64 kinds"),
+        ({"layer_types": [{}] * 64}, "'{}' keeps no context"),
+        ({"num_experts": 4, "num_experts_per_tok": 40}, "num_experts_per_tok: 40 of 4 experts"),
+        ({"num_experts": 4, "first_k_dense_replace": 99}, "first_k_dense_replace: 99 exceed"),
+        ({"num_experts": 4, "decoder_sparse_step": 2}, "decoder_sparse_step: 2: experts in some"),
+        ({"attn_layer_period": 8}, "attn_layer_period: has layers that keep no context"),
+        ({"is_encoder_decoder": True}, "is_encoder_decoder: it is no decoder alone"),
     ],
 )
 def test_a_bad_config_names_the_key(tmp_path: Path, change: dict[str, object], words: str) -> None:
@@ -207,6 +218,34 @@ def test_a_bad_config_names_the_key(tmp_path: Path, change: dict[str, object], w
     with pytest.raises(BadPlan, match=r"config\.json") as caught:
         read_config(path)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "native"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "INT4"),
+        ({"quant_method": "gptq", "bits": 8}, "INT8"),
+        ({"quant_method": "fp8"}, "FP8"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}},
+            },
+            "FP8",
+        ),
+        ("mxfp4", "BF16"),
+    ],
+)
+def test_what_weights_were_released_in_is_read(tmp_path: Path, given: object, native: str) -> None:
+    assert (
+        read_config(write(tmp_path, QWEN3_32B | {"quantization_config": given}))[1].native == native
+    )
+
+
+def test_a_context_that_is_not_said_is_told(tmp_path: Path) -> None:
+    _, own = read_config(write(tmp_path, QWEN3_32B | {"max_position_embeddings": None}))
+    assert own.context_tokens_max == 2048
+    assert own.source.endswith("(no max_position_embeddings: 2048 taken)")
 
 
 def test_a_file_that_is_no_config_is_refused(tmp_path: Path) -> None:
@@ -230,6 +269,12 @@ def test_a_file_that_is_no_config_is_refused(tmp_path: Path) -> None:
         (["qwen3-32b", "--gpu", "H100", "--context", "99999999"], "model's 40960 tokens"),
         (["qwen3-32b", "--gpu", "H100", "--memory", "1.5"], "not from 0.1 to 1"),
         ([], "MODEL is missing"),
+        (["lama-3.1-8b"], "; did you mean llama-3.1-8b"),
+        (["gpt-oss"], "; did you mean gpt-oss-20b or "),
+        (["qwen3-32b", "--gpu", "H10"], "; did you mean H100 or "),
+        (["qwen3-32b", "--quantisation", "q4"], "; did you mean Q4_K_M."),
+        (["qwen3-32b", "--gpu", "H100", "--tp", "0"], "--tp: 0 GPUs cannot share it"),
+        (["--list", "qwen3-32b"], "three questions; ask one"),
     ],
 )
 def test_a_bad_question_names_the_option(arguments: list[str], words: str) -> None:
@@ -251,9 +296,22 @@ def test_the_command_prints_tables_and_json() -> None:
     assert "deepseek-v3" in run(plan, ["fit", "--list"]).output
 
 
+def test_sizes_beyond_sense_are_refused_at_once(tmp_path: Path) -> None:
+    write(tmp_path, QWEN3_32B | {"num_attention_heads": 9973, "num_key_value_heads": 1})
+    with pytest.raises(BadPlan, match="9973 attention heads are split evenly: 1"):
+        answer(Asked(model=str(tmp_path), gpu="H100", tp=2))
+    for option, number in (("--batch-tokens", "999999999"), ("--sequences", "999999999")):
+        result = CliRunner().invoke(plan, ["fit", "qwen3-32b", "--gpu", "L4", option, number])
+        assert result.exit_code == 2
+        assert f"'{option}': {number} is not in the range" in result.output
+
+
 def test_every_gpu_has_a_dated_price() -> None:
     for name, row in read_gpus().items():
         assert row.price_as_of >= "2025-06", name
         assert row.price_source, name
     empty = answer(Asked(model="llama-3.1-405b", tp=1))
-    assert "Nothing that is known fits" in sheet_of(empty).notes[-1]
+    assert empty.why_not.startswith("It fits on no GPU that is known, 1 of them: raise --tp")
+    assert sheet_of(empty).notes[-1] == empty.why_not
+    none = answer(Asked(model="llama-3.1-405b", quantisation="BF16", context=131_072, kv="fp8"))
+    assert none.rows, "with 16 it does"

@@ -136,9 +136,12 @@ def test_cloudflare_names_lines_that_are_no_objects_or_lack_a_field(tmp_path):
     assert found == {("FRA", 0): (15, 0)}
     assert [(one.kind, one.source, one.count) for one in findings] == [
         ("unreadable", "some.log, line 2", 1),
-        ("unreadable", "some.log, lines 5 to 6", 2),
+        ("unreadable", "some.log, line 6", 1),
+        ("unreadable", "some.log, line 5", 1),
         ("negative", "some.log, line 7", 1),
     ]
+    assert "which PoP" in findings[1].detail
+    assert "2000 to 2099" in findings[2].detail
 
 
 def test_a_log_of_one_request_in_many_is_scaled_up_and_flagged(tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import csv
+import fcntl
 import io
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,11 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.pages import draw_pages, write_pages
-from selvedge.plan.pages.charts import bits, histogram
+from selvedge.plan.pages.charts import bits, histogram, lines
 from selvedge.plan.pages.colours import spread, step_of
+from selvedge.plan.pages.frequency import frequency
 from selvedge.plan.pages.projection import middle_meridian, project
 from selvedge.plan.utilisation import TABLES, Facts, Utilisation, empty_tables
 
@@ -103,6 +108,25 @@ def example() -> Utilisation:
         }
         for at in range(24)
     ]
+    errors = [
+        {
+            "level": level,
+            "name": name,
+            "horizon": horizon,
+            "model": model,
+            "mae": mae,
+            "naive_mae": 0.04,
+            "skill": 1 - mae / 0.04,
+        }
+        for level, name, _ in both
+        for horizon in ("hour", "day")
+        for model, mae in (("headroom", 0.0123), ("seasonal-naive", 0.04), ("naive", 0.0456))
+    ]
+    uses = [
+        {"level": level, "name": name, "use_percent": at, "samples": 1 if 0 < at <= 100 else 0}
+        for level, name, _ in (*both, ("country", "NZ", 1))
+        for at in range(101)
+    ]
     fault = {"kind": "gap", "pop": HOSTILE, "count": 3, "detail": "3 samples missing"}
     return report(
         pops=[
@@ -113,6 +137,8 @@ def example() -> Utilisation:
         hours_of_week=hours,
         months=months,
         forecasts=future,
+        backtests=errors,
+        distribution=uses,
         findings=[{**fault, "series": "", "from_s": 0, "until_s": 0, "source": "a.csv"}],
         finding_counts=[{"kind": "gap", "pops": 1, "findings": 1, "count": 3}],
     )
@@ -160,6 +186,79 @@ def test_tables_can_be_saved_and_give_no_orders_to_a_sheet() -> None:
     assert float(rows[1]["lat"]) == -36.8
 
 
+def saved_rows(text: str, name: str) -> list[dict[str, str]]:
+    address = re.search(rf'download="{name}.csv" href="data:text/csv;base64,([^"]*)"', text)
+    assert address is not None
+    return list(csv.DictReader(io.StringIO(base64.b64decode(address[1]).decode())))
+
+
+def test_a_table_says_nothing_twice() -> None:
+    hours = [
+        {"level": level, "name": name, "hour": 0, "mean_use": 0.5}
+        for level, name in (
+            *(("fleet", "fleet"), ("jurisdiction", "eea"), ("jurisdiction", "nz")),
+            *(("country", "DE"), ("country", "FR"), ("country", "NZ")),
+            *(("metro", "Auckland"), ("pop", "akl")),
+        )
+    ]
+    pops = [pop_row("a", "eea", "DE"), pop_row("b", "eea", "FR"), pop_row("c", "nz", "NZ")]
+    text = draw_pages(report(pops=pops, hours_of_week=hours))
+    names = [row["name"] for row in saved_rows(text, "hours_of_week")]
+    assert names == ["fleet", "eea", "nz", "DE", "FR"], "New Zealand's are the jurisdiction's"
+
+
+def test_forecasts_are_judged_by_name_beside_other_ways() -> None:
+    text = draw_pages(example())
+    table = text[text.index("How good such forecasts were") :]
+    rows = re.findall(r"<tr><td>([^<]*)</td><td>(\w+)</td>(.*?)</tr>", table, re.S)
+    eea = "European Economic Area"
+    found = [(title, horizon) for title, horizon, _ in rows[:6]]
+    assert found == [
+        (one, at) for one in ("the fleet", eea, "New Zealand") for at in ("hour", "day")
+    ]
+    cells = re.findall(r">([^<]+)</td>", rows[0][2])
+    assert cells[:4] == ["1.23 %", "4.00 %", "69 %", "4.56 %"]
+
+
+def test_words_and_not_codes() -> None:
+    text = draw_pages(example())
+    assert "<td>network</td>" in text
+    assert "<td>nic</td>" not in text
+    facts = Facts(from_s=0, until_s=300, pops=1, samples=1, excluded={"unknown_pop": 1_234})
+    text = draw_pages(Utilisation(facts=facts, tables=empty_tables()))
+    assert "1,234 of a PoP that the fleet file does not name" in text
+
+
+def test_every_chart_says_what_its_axes_are() -> None:
+    text = draw_pages(example())
+    assert text.count("hour of the day, by each PoP’s own clock") == 3
+    assert text.count("of a PoP’s capacity in use; height: share of the samples") == 3
+    assert text.count("dark is busy") == 3
+    assert "Half of all samples were at most 50 % of their PoP’s capacity" in text
+    assert "20.0 % were above 80 %" in text
+
+
+def test_the_last_time_of_a_chart_is_inside_it() -> None:
+    ticks = [(0.0, "1 Aug"), (6.0, "8 Aug"), (12.0, "15 Aug")]
+    drawn = lines({"a": [(0.0, 1.0), (12.0, 2.0)]}, ticks, width=520, right=20)
+    sides = re.findall(r'class="(start|mid|end)">\d+ Aug', drawn)
+    assert sides == ["start", "mid", "end"]
+    assert drawn.count("<circle") == 2, "one month is a point"
+
+
+@given(st.lists(st.integers(0, 30), min_size=101, max_size=101))
+def test_how_often_is_by_the_rule_of_bills(counts: list[int]) -> None:
+    found = frequency(counts)
+    if not sum(counts):
+        assert found is None
+        return
+    assert found is not None
+    values = sorted(at for at, count in enumerate(counts) for _ in range(count))
+    n = len(values)
+    assert (found.p50, found.p95) == (values[n - n // 2 - 1], values[n - n // 20 - 1])
+    assert found.above == sum(value > 80 for value in values) / n
+
+
 def test_a_report_of_nothing_is_still_a_page() -> None:
     page = Balanced()
     page.feed(draw_pages(report()))
@@ -177,6 +276,21 @@ def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadPlan, match="name another file"):
         write_pages(report(), tmp_path / "file" / "report.html")
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link.html"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 1 << 20)
+    write_pages(report(), pipe)
+    assert os.read(reading, 9) == b"<!doctype"
+    os.close(reading)
+    assert pipe.is_fifo()
+    link.symlink_to(tmp_path / "page.html")
+    write_pages(report(), link)
+    assert link.is_symlink()
+    assert (tmp_path / "page.html").exists()
 
 
 def test_equal_earth() -> None:

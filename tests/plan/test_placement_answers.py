@@ -45,8 +45,9 @@ def fleet(tmp_path: Path) -> Path:
 
 
 def answered(fleet: Path, **options: object) -> Report:
-    asked = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0, **options}
-    return answer(Order(**asked), lambda words: None)  # type: ignore[arg-type]
+    usual: dict[str, object] = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0}
+    order = Order(**(usual | options))  # type: ignore[arg-type]
+    return answer(order, lambda words: None)
 
 
 def test_more_money_buys_more_and_each_budget_is_kept(fleet: Path) -> None:
@@ -187,6 +188,7 @@ def test_auto_and_what_it_cannot_be_had_with(fleet: Path) -> None:
         {"capacity": True, "budget_usd": 1e6},
         {"capacity": True, "front_budget": "1e6"},
         {"capacity": True, "survive_ms": 40.0},
+        {"survive_capacity": True},
     ):
         with pytest.raises(BadPlan, match="--servers auto cannot be had with --"):
             answered(fleet, servers="auto", **options)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,9 @@ from hypothesis import strategies as st
 
 from selvedge.plan.history import STEP_S, BadPlan
 from selvedge.plan.utilisation import TABLES, Asked, Utilisation, report
+from selvedge.plan.utilisation.quality import find_faults
 from selvedge.plan.utilisation.tally import ranked_bins
-from selvedge.plan.utilisation.zones import (
-    hours_of_week,
-    is_whole,
-    month_span,
-    months_between,
-    spans_of,
-)
+from selvedge.plan.utilisation.zones import hours_of_week, month_span, spans_of
 from tests.plan import slow_report as slow
 from tests.plan.made_histories import NAMES, SITES, STRANGER, Row, damage, draw, store
 
@@ -84,6 +81,16 @@ def test_pops(case: Case) -> None:
     assert rows["silent"]["mean_use"] is None
     assert rows["nowhere"]["night_use"] is None
     assert rows["ber1"]["jurisdiction"] == "eea"
+
+
+def test_reserves(case: Case) -> None:
+    rows = {(row["pop"], row["choice"]): row for row in case.found.rows("reserves")}
+    pops = {row["pop"]: row for row in case.found.rows("pops")}
+    assert len(rows) == 2 * len(SITES)
+    for name, pop in case.pops.items():
+        for choice in ("largest", "usual") if pop.sent else ():
+            true = slow.reserve_row(pop, MOMENTS, pops[name][f"reserve_{choice}"])
+            same(rows[name, choice], {**true, "in_force": choice == "usual"})
 
 
 def test_groups(case: Case) -> None:
@@ -240,9 +247,8 @@ def test_a_part_that_cannot_be_read_is_named_and_the_rest_is_answered(tmp_path: 
         report(history, SITES, PLAIN)
 
 
-def test_a_damaged_page_costs_its_row_group_alone(tmp_path: Path) -> None:
-    history = store(tmp_path, draw(MONTHS[:1], every=24), parts=1)
-    (path,) = history.parts(MONTHS[0])
+def damage_a_page(path: Path) -> int:
+    """Write a part anew in four row groups, the third of them damaged; its rows."""
     table = pq.read_table(path, partitioning=None)
     pq.write_table(table, path, row_group_size=table.num_rows // 4 + 1)
     about = pq.read_metadata(path).row_group(2).column(2)
@@ -250,10 +256,40 @@ def test_a_damaged_page_costs_its_row_group_alone(tmp_path: Path) -> None:
     begin = about.dictionary_page_offset or about.data_page_offset
     data[begin : begin + about.total_compressed_size] = b"\xff" * about.total_compressed_size
     path.write_bytes(data)
+    return int(table.num_rows)
+
+
+def test_a_damaged_page_costs_its_row_group_alone(tmp_path: Path) -> None:
+    history = store(tmp_path, draw(MONTHS[:1], every=24), parts=1)
+    rows = damage_a_page(history.parts(MONTHS[0])[0])
     found = report(history, SITES, PLAIN)
     (finding,) = found.rows("findings")
     assert "row group 2" in finding["source"]
-    assert 0 < found.facts.samples < table.num_rows
+    assert 0 < found.facts.samples < rows
+
+
+def test_a_damaged_page_is_told_alike_by_the_report_and_its_search(tmp_path: Path) -> None:
+    history = store(tmp_path, draw(MONTHS[:1], every=24), parts=1)
+    damage_a_page(history.parts(MONTHS[0])[0])
+    (by_report,) = report(history, SITES, PLAIN).rows("findings")
+    searched = msgspec.structs.replace(PLAIN, faults=True)
+    found = report(history, SITES, searched).rows("findings")
+    (by_search,) = [row for row in found if row["kind"] == "unreadable"]
+    for one in (by_report, by_search):
+        # What the reader complains of is not the same each time.
+        assert re.fullmatch(r"it cannot be read: .+; left out", one.pop("detail"))
+    assert by_report == by_search
+
+
+def test_a_folder_that_is_no_month_is_named(tmp_path: Path) -> None:
+    history = store(tmp_path, draw(MONTHS[:1], every=24), parts=1)
+    part = history.parts(MONTHS[0])[0]
+    (odd := part.parents[1] / "month=January").mkdir()
+    shutil.copy(part, odd / "a.parquet")
+    with pytest.raises(BadPlan, match=r"month=January is no month; .*rename or remove"):
+        report(history, SITES, PLAIN)
+    with pytest.raises(BadPlan, match="month=January is no month"):
+        find_faults(history, SITES)
 
 
 def test_a_time_that_is_asked_for(tmp_path: Path) -> None:
@@ -323,11 +359,9 @@ def test_local_hours_are_those_of_the_zone(zone: str) -> None:
     site = SITES[0].__class__(pop="x", country="DE", timezone=zone)
     pop = slow.Pop(site, [], "out")
     assert hours_of_week(zone, at).tolist() == [pop.local_hour(one) for one in at.tolist()]
-    assert is_whole(zone, begin, end) == (zone in ("Europe/Berlin", "UTC"))
     assert len(spans_of(zone, begin, end)[0]) == (1 if zone in ("UTC", "Asia/Kolkata") else 2)
 
 
 def test_spans_of_months() -> None:
-    assert months_between("2025-11", "2026-02") == ["2025-11", "2025-12", "2026-01", "2026-02"]
     begin, end = month_span("2026-03", "Europe/Berlin")
     assert (begin, end - begin) == (month_span("2026-03")[0] - 3_600, 31 * 86_400 - 3_600)

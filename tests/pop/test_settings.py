@@ -113,7 +113,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_table_has_every_setting() -> None:
-    rows = settings_table().splitlines()
+    rows = settings_table(Settings).splitlines()
     names = [field.name for field in msgspec.structs.fields(Settings)]
     assert [row.split("`")[1] for row in rows[2:]] == names
     for row in rows[2:]:
@@ -122,9 +122,9 @@ def test_the_table_has_every_setting() -> None:
         assert all(cells)
     assert "| `body_bytes_max` | int | 10,000,000 | Largest request body, in bytes. |" in rows
     assert "| `pop` | str | required | Id of this PoP in the release. |" in rows
-    assert "| `wan_emulated` | bool | false | " in settings_table()
-    assert "| `peer_addresses` | table | empty | " in settings_table() or (
-        "| `peer_addresses` | dict | empty | " in settings_table()
+    assert "| `wan_emulated` | bool | false | " in settings_table(Settings)
+    assert "| `peer_addresses` | table | empty | " in settings_table(Settings) or (
+        "| `peer_addresses` | dict | empty | " in settings_table(Settings)
     )
 
 

@@ -9,7 +9,7 @@ import click
 from selvedge.adapters import write_atomically
 from selvedge.control import ControlSettings, admin_errors_table, roles_table
 from selvedge.fabric import REFUSALS
-from selvedge.pop import settings_table
+from selvedge.pop import Settings, settings_table
 
 NOTE = "<!-- Written by `make docs`; do not edit. -->\n"
 
@@ -41,7 +41,7 @@ def _settings() -> str:
         "variables (`SELVEDGE_` and the name in capitals), then flags; the later wins. An unknown "
         "key stops the start.\n\n"
     )
-    return NOTE + intro + settings_table()
+    return NOTE + intro + settings_table(Settings)
 
 
 def _errors() -> str:

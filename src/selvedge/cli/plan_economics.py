@@ -14,7 +14,8 @@ from rich.progress import Progress
 
 from selvedge.adapters import read_prices
 from selvedge.cli.home_option import json_option
-from selvedge.cli.sheets import print_sheet
+from selvedge.cli.sheets import print_sheets
+from selvedge.cli.terminal import printable
 from selvedge.cli.tornado import draw_tornado
 from selvedge.fabric import StoreFailed
 from selvedge.plan import read_market, read_price_map
@@ -25,12 +26,28 @@ _path = click.Path(path_type=Path)
 
 @click.command("economics")
 @click.argument("file", type=_path, required=False)
-@click.option("--utilisation", type=_path, help="A report's Parquet: demand by PoP, use at night.")
+@click.option(
+    "--utilisation",
+    type=_path,
+    help="The folder of `plan utilisation --parquet`: demand by PoP, use at night.",
+)
 @click.option("--book", type=_path, help="A price book: prices, and credits of its first SLA.")
 @click.option("--map", "price_map", type=_path, help="A price map in LiteLLM's form.")
-@click.option("--draws", default=10_000, show_default=True, type=click.IntRange(100, 200_000))
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
-@click.option("--tornado", metavar="FIGURE", help="Whose chart; a name in the table of intervals.")
+@click.option(
+    "--draws",
+    default=10_000,
+    show_default=True,
+    type=click.IntRange(100, 200_000),
+    help="Chances to reckon.",
+)
+@click.option(
+    "--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the chances."
+)
+@click.option(
+    "--tornado",
+    metavar="FIGURE",
+    help="The figure whose chart is drawn, by its name in the table of intervals.",
+)
 @click.option("--html", type=_path, help="Write it all as one page.")
 @click.option("--svg", type=_path, help="Write the tornado chart.")
 @click.option("--png", type=_path, help="Write the tornado chart (needs the extra 'charts').")
@@ -51,7 +68,10 @@ def economics(
     example: bool,
     as_json: bool,
 ) -> None:
-    """Reckon margins, break-even and prices of FILE; without one, the seed figures' example."""
+    """Reckon margins, break-even and prices of FILE; without one, the seed figures' example.
+
+    FILE is YAML; `--example` prints one to start from. Money is US dollars, shares are 0 to 1.
+    """
     from selvedge.plan.economics import (  # noqa: PLC0415
         Asked,
         answer,
@@ -79,6 +99,11 @@ def economics(
     )
     found = _with_progress(lambda told: answer(asked, told), draws)
     chart = place(found.tornado_of, found.tornado_middle, found.tornado)
+    if as_json:
+        click.echo(msgspec.json.encode(found))
+    else:
+        click.echo(f"{printable(found.title)}\n")
+        print_sheets(sheets_of(found))
     if html is not None:
         _write(html, draw_page(found))
     if svg is not None:
@@ -87,12 +112,13 @@ def economics(
         marks = [msgspec.structs.astuple(bar) for bar in chart.bars]
         middle = (chart.middle_x, chart.middle_words)
         draw_tornado(png, chart.title, (chart.width, chart.height), middle, marks)
-    if as_json:
-        click.echo(msgspec.json.encode(found))
-        return
-    for number, sheet in enumerate(sheets_of(found)):
-        title = f"\n{sheet.title}" if number else f"{found.title}\n\n{sheet.title}"
-        print_sheet(title, sheet.columns, sheet.rows, sheet.notes)
+    _tell([] if as_json else [html, svg, png])
+
+
+def _tell(paths: list[Path | None]) -> None:
+    for path in paths:
+        if path is not None:
+            click.echo(f"written to {printable(str(path))}")
 
 
 def _with_progress(work: Callable[[Callable[[int, int], None]], T], draws: int) -> T:
@@ -108,4 +134,5 @@ def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     except OSError as error:
-        raise StoreFailed(f"cannot write {path}: {error.strerror}") from error
+        words = f"cannot write {path}: {error.strerror}; name another place"
+        raise StoreFailed(words) from error

@@ -6,20 +6,37 @@ import click
 import msgspec
 
 from selvedge.cli.home_option import json_option
-from selvedge.cli.sheets import print_sheet
+from selvedge.cli.sheets import print_sheets
 from selvedge.fabric import SelvedgeError
 
 
 @click.command("fit")
 @click.argument("model", required=False)
 @click.option("--gpu", help="Type of GPU; without it: each type, with the fewest that fit.")
-@click.option("--tp", type=int, help="GPUs that share each layer (default: 1).")
-@click.option("--quantisation", help="Of the weights; without it: each.")
-@click.option("--kv", type=click.Choice(["fp16", "fp8"]), help="Of context; without it: both.")
-@click.option("--context", type=int, help="Tokens of one request (default: 8192, or its most).")
-@click.option("--memory", default=0.9, show_default=True, help="Share of memory that may be used.")
-@click.option("--batch-tokens", type=click.IntRange(16), help="Tokens of a batch (as vLLM).")
-@click.option("--sequences", type=click.IntRange(1), help="Requests of a batch (as vLLM).")
+@click.option("--tp", type=int, help="GPUs that share each layer. Default: 1.")
+@click.option("--quantisation", help="Of the weights, as FP8; without it: each.")
+@click.option(
+    "--kv",
+    type=click.Choice(["fp16", "fp8"]),
+    help="Of context; without it: both, or fp16 without --gpu.",
+)
+@click.option("--context", type=int, help="Tokens of one request. Default: 8192, or its most.")
+@click.option(
+    "--memory",
+    default=0.9,
+    show_default=True,
+    help="Share of a GPU's memory that may be used, 0.1 to 1.",
+)
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(16, 1_048_576),
+    help="Tokens of a batch. Default: vLLM's, 8192 or 2048 by GPU.",
+)
+@click.option(
+    "--sequences",
+    type=click.IntRange(1, 65_536),
+    help="Requests of a batch. Default: vLLM's, 1024 or 256 by GPU.",
+)
 @click.option("--list", "listing", is_flag=True, help="Models, GPUs and quantisations it knows.")
 @click.option("--published", is_flag=True, help="Capacities that others published, beside ours.")
 @json_option
@@ -27,6 +44,8 @@ def fit(
     *, model: str | None, listing: bool, published: bool, as_json: bool, **asked: object
 ) -> None:
     """Weights, context and requests at once of MODEL (a name, or its config.json) on GPUs."""
+    if listing + published + (model is not None) > 1:
+        raise SelvedgeError("MODEL, --list and --published are three questions; ask one")
     if listing:
         _list(as_json)
     elif published:
@@ -44,8 +63,7 @@ def _answer(model: str, asked: dict[str, object], as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(found))
         return
-    sheet = sheet_of(found)
-    print_sheet(sheet.title, sheet.columns, sheet.rows, sheet.notes)
+    print_sheets([sheet_of(found)])
 
 
 def _published(as_json: bool) -> None:
@@ -55,8 +73,7 @@ def _published(as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(rows))
         return
-    sheet = sheet_of_published(rows)
-    print_sheet(sheet.title, sheet.columns, sheet.rows, sheet.notes)
+    print_sheets([sheet_of_published(rows)])
 
 
 def _list(as_json: bool) -> None:
@@ -65,6 +82,4 @@ def _list(as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode(known()))
         return
-    for number, sheet in enumerate(sheets_of_known()):
-        title = f"\n{sheet.title}" if number else sheet.title
-        print_sheet(title, sheet.columns, sheet.rows, sheet.notes)
+    print_sheets(sheets_of_known())

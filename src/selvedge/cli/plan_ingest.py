@@ -72,7 +72,7 @@ def ingest(
     else:
         for line in account.lines(data):
             click.echo(printable(line))
-    if account.refused:
+    if account.refused or account.useless:
         raise SystemExit(1)
 
 

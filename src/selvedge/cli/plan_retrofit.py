@@ -84,7 +84,10 @@ def _ruled(command: F) -> F:
         click.option("--survive-share", type=float, default=0.9, show_default=True,
                      help="Of demand, held by the busiest ingresses, for which that must hold."),
         click.option("--capacity", is_flag=True,
-                     help="Open sites must have room for all demand, in each zone."),
+                     help="Each site serves only what it has room for."),
+        click.option("--survive-capacity", is_flag=True,
+                     help="Room for all demand after the loss of any one site, in each zone;"
+                     " --capacity with --survive-ms asks for it too."),
         click.option("--objective", type=click.Choice(["ttft", "near", "cost"]), default="ttft",
                      show_default=True, help="Mean time, share within --near-ms, or least cost."),
         click.option("--near-ms", type=float, default=20.0, show_default=True),

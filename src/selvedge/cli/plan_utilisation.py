@@ -18,6 +18,7 @@ from rich.table import Table
 from selvedge.cli.home_option import json_option
 from selvedge.cli.policy_place import Day
 from selvedge.cli.tables import console
+from selvedge.headroom import Choice, choice_of
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _FOLDER: Final = click.Path(path_type=Path, file_okay=False)
@@ -25,6 +26,25 @@ _MEMORY_GIB: Final = 1.3
 Tell = Callable[[str, int, int], None]
 Row = dict[str, Any]  # a cell is text, a number or None
 Found = Any  # a `Utilisation`, whose module needs the extra
+
+
+class Reserve(click.ParamType):  # type: ignore[type-arg]  # generic in newer versions alone
+    """`largest`, `usual`, or a share of capacity."""
+
+    name = "reserve"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """As help shows it."""
+        return "largest|usual|SHARE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Choice:
+        """Or say what is wrong with it."""
+        try:
+            return choice_of(str(value))
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
 
 
 @click.command()
@@ -49,17 +69,30 @@ Found = Any  # a `Utilisation`, whose module needs the extra
     help="Whose calendar a PoP's bill follows; groups are billed by UTC.",
 )
 @click.option(
+    "--reserve",
+    type=Reserve(),
+    default="usual",
+    show_default=True,
+    help="Kept for surges of content: the largest rise in five minutes, the one that 999 of 1,000 "
+    "steps stay within, or a share of capacity such as 0.05.",
+)
+@click.option(
     "--engine",
-    type=click.Choice(["duckdb", "chdb"]),
+    type=click.Choice(["duckdb", "chdb", "spark"]),
     default="duckdb",
     show_default=True,
     help="Where the queries run.",
+)
+@click.option(
+    "--engine-url",
+    default="",
+    help="Spark's master, as spark://HOST:7077. Default: its own configuration, or this machine.",
 )
 @click.option("--threads", type=click.IntRange(1, 256), default=None, help="Default: the cores.")
 @click.option(
     "--memory",
     "memory_gib",
-    type=click.FloatRange(0.25),
+    type=click.FloatRange(0.25, 4096),
     default=_MEMORY_GIB,
     show_default=True,
     help="GiB that the engine may hold; the process needs about one beside it.",
@@ -88,21 +121,23 @@ def utilisation(
     begin, end = _second(more.pop("since")), _second(more.pop("until"))
     if begin is not None and end is not None and begin >= end:
         raise click.BadParameter("--from is not before --until")
+    if more["memory_gib"] != more["memory_gib"]:
+        raise click.BadParameter("--memory: nan is no number of GiB")
     more["threads"] = more["threads"] or len(os.sched_getaffinity(0))
     sites, strange = read_sites(fleet)
     asked = Asked(from_s=begin, until_s=end, **more)
     with _bar() as tell:
         found = report(History.open(data), sites, asked, findings=strange, progress=tell)
+    if as_json:
+        click.echo(found.to_json())
+    else:
+        _show(found)
     if parquet is not None:
         found.save(parquet)
     if html is not None:
         write_pages(found, html)
-    if as_json:
-        click.echo(found.to_json())
-        return
-    _show(found)
     for path in (html, parquet):
-        if path is not None:
+        if path is not None and not as_json:
             console().print(f"written to {escape(str(path))}")
 
 
@@ -142,6 +177,8 @@ def _show(found: Found) -> None:
         to.print(f"left out: {', '.join(left_out)}")
     to.print(_groups_table(found))
     to.print(_bindings_table(found))
+    if told := reserve_words(found):
+        to.print(told)
     if counts := found.rows("finding_counts"):
         to.print(_faults_table(counts))
 
@@ -204,6 +241,26 @@ def _bindings_table(found: Found) -> Table:
             _percent(uses[len(uses) // 2]) if uses else "",
         )
     return shown
+
+
+def reserve_words(found: Found) -> str:
+    """What is kept for surges of content, how often that was too little, and the other choices."""
+    rows = [row for row in found.rows("reserve_choices") if row["level"] == "fleet"]
+    rows = [row for row in rows if row["p50_headroom_95"] is not None]
+    told = [
+        f"{row['choice']} {_percent(row['p50_reserve'])} leaves {_percent(row['p50_headroom_95'])}"
+        for row in sorted(rows, key=lambda row: not row["in_force"])
+    ]
+    if not told:
+        return ""
+    kept = next(row for row in rows if row["in_force"])
+    words = f"Kept for surges, median PoP, and free in 95 % after it: {'; '.join(told)}."
+    if kept["exceeded"] is not None:
+        words += f" Content rose by more than what is kept in {kept['exceeded']:.3%} of steps"
+    if kept["over_95"] is not None:
+        words += f"; a constant offer of the headroom was too much in {kept['over_95']:.2%} of "
+        words += "intervals"
+    return f"{words}." if not words.endswith(".") else words
 
 
 def _faults_table(counts: list[Row]) -> Table:

@@ -45,8 +45,7 @@ def answer_words(report: Found) -> str:
     found, (low, high) = report["measures"], report["rtt_ms_band"]
     proof = {
         "certificate": "a certificate that anybody can check",
-        "certificate without capacity": "a certificate for the problem without capacities: weaker",
-        "HiGHS": "HiGHS's own word",
+        "certificate with capacity": "a certificate that counts the room of each site",
     }[report["proof"]]
     return (
         f"{found['new_sites']} new sites beside {report['existing']}, of {report['candidates']}"

@@ -7,14 +7,8 @@ from selvedge.pop.access_record import (
 from selvedge.pop.cache_keeping import CACHE_FOLDER, CacheRun, take_run
 from selvedge.pop.keeper import run_keeper
 from selvedge.pop.process import IDENTITY_FILE, run_pop
-from selvedge.pop.settings import (
-    Settings,
-    host_and_port,
-    is_loopback,
-    load_settings,
-    load_table,
-    settings_table,
-)
+from selvedge.pop.setting_tables import load_table, settings_table
+from selvedge.pop.settings import Settings, host_and_port, is_loopback, load_settings
 from selvedge.pop.workers import take_part
 
 __all__ = [

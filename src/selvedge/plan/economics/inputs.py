@@ -13,14 +13,16 @@ from typing import Final
 import msgspec
 from ruamel.yaml.error import YAMLError
 
-from selvedge.adapters import one_line, read_yaml
+from selvedge.adapters import read_yaml
 from selvedge.fabric import COUNTRIES
 from selvedge.plan.economics.quantities import Number, Quantity, fault_of, quantity
+from selvedge.plan.economics.spelling import spelled
 from selvedge.plan.fit import find_gpu
 from selvedge.plan.history import BadPlan
 from selvedge.sim import HARDWARE
 
 _BYTES_MAX: Final = 1024 * 1024
+_SHOWN: Final = 20
 
 
 class Capital(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -231,6 +233,9 @@ class Inputs(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 _SHARE: Final = (0.0, 1.0)
+_BELOW_MOST: Final = 0.99
+"""Below others' prices: what is free has no margin."""
+_SITES_MOST: Final = 10**7
 LIMITS: Final[dict[str, tuple[float, float]]] = {
     "capital.depreciation_years": (1.0, 20.0),
     "capital.cost_of_capital": (1e-4, 1.0),
@@ -253,6 +258,7 @@ LIMITS: Final[dict[str, tuple[float, float]]] = {
     "cpu.prefill_per_s": (1e-6, 1e6),
     "cpu.decode_per_s": (1e-6, 1e6),
     "cpu.watts_per_core": (0.0, 100.0),
+    "pricing.below": (0.0, _BELOW_MOST),
     "promise.outages_per_year": (0.0, 1000.0),
     "promise.outage_minutes": (0.001, 100_000.0),
     "promise.outage_sigma": (0.0, 5.0),
@@ -282,7 +288,9 @@ def read_inputs(path: Path) -> Inputs:
     try:
         with path.open("rb") as file:
             data = file.read(_BYTES_MAX + 1)
-        found = read_yaml(data[:_BYTES_MAX].decode("utf-8"))
+        if len(data) > _BYTES_MAX:
+            raise BadPlan(f"{path} exceeds {_BYTES_MAX} bytes; it is no file of inputs.")
+        found = read_yaml(data.decode("utf-8"))
         inputs = msgspec.convert(found, Inputs)
     except OSError as error:
         raise BadPlan(
@@ -291,11 +299,17 @@ def read_inputs(path: Path) -> Inputs:
     except UnicodeDecodeError as error:
         raise BadPlan(f"{path} is not UTF-8 at byte {error.start}; save it as such.") from error
     except (YAMLError, msgspec.ValidationError) as error:
-        raise BadPlan(f"{path}: {one_line(error)}; the shipped example shows each.") from error
-    if len(data) > _BYTES_MAX:
-        raise BadPlan(f"{path} exceeds {_BYTES_MAX} bytes; it is no file of inputs.")
+        words = f"{spelled(error, _fields())}; `selvedge plan economics --example` shows each"
+        raise BadPlan(f"{path}: {words}.") from error
     _check(path, inputs)
     return inputs
+
+
+def _fields() -> set[str]:
+    """The names of all fields of all sections."""
+    parts = (Capital, Power, Space, Demand, Night, Offer, Rates, Price, Fleet, Processors, Pricing)
+    others = (Promise, CreditStep, Renewals, Claims, Inputs, Quantity)
+    return {name for part in (*parts, *others) for name in part.__struct_fields__}
 
 
 def quantities_of(inputs: Inputs) -> dict[str, Quantity]:
@@ -353,7 +367,11 @@ def _faults(inputs: Inputs) -> list[tuple[str, str]]:
     for step in inputs.promise.credits:
         if not (0 <= step.below <= 1 and 0 <= step.credit <= 1):
             found.append(("promise.credits", "below and credit are shares from 0 to 1"))
-    found += _country_faults(inputs.power)
+    power = inputs.power
+    if quantity(power.busy_share).value < quantity(power.idle_share).value:
+        words = "it is below power.idle_share; who serves draws no less than who waits"
+        found.append(("power.busy_share", words))
+    found += _country_faults(power)
     found += _plain_faults(inputs)
     return found
 
@@ -376,16 +394,17 @@ def _plain_faults(inputs: Inputs) -> list[tuple[str, str]]:
         ("claims.pops", claims.pops, 1, 10**9),
         ("claims.night_use", claims.night_use, 0, 1),
         ("claims.gpu_uplift", claims.gpu_uplift, -1, 100),
-        ("claims.below_least", claims.below_least, 0, 1),
-        ("claims.below_most", claims.below_most, 0, 1),
+        ("claims.below_least", claims.below_least, 0, _BELOW_MOST),
+        ("claims.below_most", claims.below_most, 0, _BELOW_MOST),
         ("claims.sites_now", claims.sites_now, 1, 10**9),
         ("claims.sites_next", claims.sites_next, 1, 10**9),
+        ("fleet.pops", inputs.fleet.pops, 1, _SITES_MOST),
         ("cpu.prompt_tokens", inputs.cpu.prompt_tokens, 1, 10**7),
         ("renewals.target_retention", inputs.renewals.target_retention, 0, 10),
         ("renewals.years", inputs.renewals.years, 1, 20),
     )
     return [
-        (name, f"{value:g} is not from {least:g} to {most:g}; correct it")
+        (name, f"{str(value)[:_SHOWN]} is not from {least} to {most}; correct it")
         for name, value, least, most in limits
         if value is not None and not least <= value <= most
     ]
@@ -396,8 +415,7 @@ def _offer_faults(offer: Offer) -> list[tuple[str, str]]:
     try:
         find_gpu(offer.gpu)
     except BadPlan as error:
-        if offer.gpu_price_usd is None or offer.hardware is None:
-            found.append(("gpu", str(error).removeprefix("--gpu: ").rstrip(".")))
+        found.append(("gpu", str(error).removeprefix("--gpu: ").rstrip(".")))
     if not 1 <= offer.gpus <= 64:
         found.append(("gpus", f"{offer.gpus} is not from 1 to 64"))
     if not 1 <= offer.context_tokens <= 10**7:

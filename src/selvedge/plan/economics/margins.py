@@ -91,7 +91,7 @@ def unit_of(
         speed=speed,
         capital=capital,
         fixed=paid + room + (watts * idle + host) * dear,
-        moving=watts * (busy - idle) * dear,
+        moving=watts * np.maximum(busy - idle, 0.0) * dear,
         earned=speed.output * SECONDS / MILLION * (sold_out + mix * sold_in),
         kw=kw,
     )

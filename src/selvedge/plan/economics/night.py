@@ -17,6 +17,8 @@ from selvedge.plan.economics.margins import MILLION, SECONDS, Unit
 from selvedge.plan.economics.quantities import Real, Values
 
 _STEPS: Final = 400
+_LEAST: Final = 1e-6
+"""Of the list price: power may cost nothing, and demand stays a number."""
 
 
 class Night(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +52,7 @@ def night_of(year: Year, unit: Unit, values: Values) -> Night:
     best, most_gain, use = np.ones_like(price * at_list), at_list * 0.0, at_list / full
     for step in range(_STEPS + 1):
         share = floor + (1 - floor) * step / _STEPS
-        sold = np.minimum(at_list * share**-elastic, room)
+        sold = np.minimum(at_list * np.maximum(share, _LEAST) ** -elastic, room)
         won = sold - at_list
         gain = sold * (share * price - cost) - at_list * (price - cost)
         gain = gain - taken * won * (price - cost)

@@ -50,15 +50,18 @@ def read_observed(folder: Path) -> Observed:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0].rstrip(".")
+        reason = reason if path.exists() else "no such file"
         raise BadPlan(f"--utilisation: {path} cannot be read: {reason}; {words}.") from error
     missing = [name for name in _NEEDED if name not in table.column_names]
     if missing:
         names = ", ".join(missing)
         raise BadPlan(f"--utilisation: {path} has no column {names}; {words}.")
-    rows = [row for row in table.to_pylist() if _is_sound(row.get("mean_bps"))]
-    if not rows:
+    rows = [row for row in table.to_pylist() if row["pop"] and _is_sound(row["mean_bps"])]
+    if not any(row["mean_bps"] for row in rows):
         raise BadPlan(f"--utilisation: {path} has no PoP with traffic; {words}.")
+    if len({row["pop"] for row in rows}) < len(rows):
+        raise BadPlan(f"--utilisation: {path} has a PoP twice; {words}.")
     rows.sort(key=lambda row: (-row["mean_bps"], row["pop"]))
     return _observed(rows, table)
 
@@ -69,7 +72,7 @@ def _observed(rows: list[dict[str, Any]], table: pa.Table) -> Observed:  # Any: 
     notes = []
     left_out = table.num_rows - len(rows)
     if left_out:
-        notes.append(f"{left_out} PoPs of the report have no traffic; they are left out")
+        notes.append(f"{left_out} PoPs of the report have no traffic or no name; they are left out")
     absent = [name for name in _WANTED if name not in table.column_names]
     if absent:
         notes.append(f"the report has no column {', '.join(absent)}")
@@ -81,7 +84,7 @@ def _observed(rows: list[dict[str, Any]], table: pa.Table) -> Observed:  # Any: 
         )
     return Observed(
         pops=tuple(str(row["pop"]) for row in rows),
-        countries=tuple(str(row["country"]) for row in rows),
+        countries=tuple(str(row["country"] or "") for row in rows),
         weights=weights / weights.sum(),
         night_use=float(np.mean(nights)) if nights else None,
         night_known=len(nights),
@@ -94,7 +97,8 @@ def _observed(rows: list[dict[str, Any]], table: pa.Table) -> Observed:  # Any: 
 
 def _gpus(rows: list[dict[str, Any]]) -> tuple[int, float | None]:  # Any: cells of a table
     """How many there are, and what share of those that were measured was free."""
-    counted = [(int(row.get("gpus") or 0), row.get("headroom_gpu_95")) for row in rows]
+    cells = [(row.get("gpus"), row.get("headroom_gpu_95")) for row in rows]
+    counted = [(int(count or 0) if _is_sound(count) else 0, free) for count, free in cells]
     known = [(count, free) for count, free in counted if count and _is_sound(free)]
     measured = sum(count for count, _ in known)
     free_gpus = sum(count * float(free) for count, free in known if free is not None)

@@ -67,8 +67,9 @@ def draw(one: Quantity, generator: np.random.Generator, count: int) -> npt.NDArr
     if one.spread == "even":
         return generator.uniform(one.low, one.high, count)
     if one.spread == "log":
-        sigma = np.log(one.high / one.low) / (2 * _Z_95)
-        found: npt.NDArray[np.float64] = np.exp(sigma * generator.standard_normal(count))
+        normal = generator.standard_normal(count)
+        below, above = float(np.log(one.value / one.low)), float(np.log(one.high / one.value))
+        found: npt.NDArray[np.float64] = np.exp(np.where(normal < 0, below, above) * normal / _Z_95)
         return one.value * found
     return generator.triangular(one.low, one.value, one.high, count)
 

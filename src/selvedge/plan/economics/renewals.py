@@ -44,7 +44,7 @@ def renewed(inputs: Inputs, values: Values) -> Renewed:
             added = added + sum(one * share for one, share in zip(groups, taken, strict=True))
         content.append(kept)
         inference.append(added * spend)
-    gain = stay * spend
+    gain = base * spend
     return Renewed(
         content=tuple(content),
         inference=tuple(inference),

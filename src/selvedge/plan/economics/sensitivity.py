@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from selvedge.plan.economics.inputs import limits_of
 from selvedge.plan.economics.measures import Case, figures
 from selvedge.plan.economics.quantities import Quantity, Real, Values, draw_all, middle
 
@@ -52,8 +53,11 @@ def chances(
     draws: int,
     told: Progress | None = None,
 ) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, npt.NDArray[np.float64]]]:
-    """Draws of the inputs, and the figures of each."""
-    drawn = draw_all(quantities, seed, draws)
+    """Draws of the inputs, none beyond its limits, and the figures of each."""
+    drawn = {
+        name: np.clip(column, *limits_of(name))
+        for name, column in draw_all(quantities, seed, draws).items()
+    }
     parts: list[dict[str, Real]] = []
     for start in range(0, draws, CHUNK):
         values = {name: column[start : start + CHUNK] for name, column in drawn.items()}

@@ -20,6 +20,7 @@ from selvedge.plan.fit.architectures import (
 from selvedge.plan.fit.capacity import GIB, Fit, Serving, default_context, fit
 from selvedge.plan.fit.config_json import read_config
 from selvedge.plan.fit.gpus import Gpu, find_gpu, read_gpus
+from selvedge.plan.fit.names import nearest
 from selvedge.plan.fit.published import Checked, Measured, check_published, read_measured
 from selvedge.plan.fit.quantisations import FORMATS, KV_BITS, Format, find_format
 from selvedge.plan.fit.remedies import remedies, why_not
@@ -50,6 +51,7 @@ __all__ = [
     "find_gpu",
     "fit",
     "known",
+    "nearest",
     "read_architectures",
     "read_config",
     "read_gpus",

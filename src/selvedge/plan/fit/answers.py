@@ -58,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     gpu: str | None
     rows: tuple[Row, ...]
     why_not: str = ""
-    """Of the first row, where it does not fit."""
+    """Of the first row, where it does not fit; or of all, where there is none."""
     remedies: tuple[str, ...] = ()
 
 
@@ -70,10 +70,13 @@ def answer(asked: Asked) -> Answer:
     words, ways = "", []
     if gpu is None:
         rows = _over_gpus(asked, architecture, forms)
+        if not rows:
+            count = f"{_tp(asked)} of them" if asked.tp is not None else f"up to {max(_TPS)} GPUs"
+            words = f"It fits on no GPU that is known, {count}: {_lighter(asked)}."
     else:
         rows = _on_one(asked, architecture, gpu, forms)
         if not rows[0].fit.fits:
-            serving = _serving(asked, forms[0], asked.tp or 1, rows[0].fit.kv)
+            serving = _serving(asked, forms[0], _tp(asked), rows[0].fit.kv)
             words = why_not(architecture, *gpu, serving)
             ways = remedies(architecture, *gpu, serving)
     return Answer(
@@ -87,6 +90,14 @@ def answer(asked: Asked) -> Answer:
         why_not=words,
         remedies=tuple(ways),
     )
+
+
+def _lighter(asked: Asked) -> str:
+    """What may still help where no GPU does."""
+    ways = [] if asked.tp is None else [f"raise --tp above {asked.tp}"]
+    ways += [] if asked.quantisation is None else ["leave --quantisation out"]
+    ways += ["--kv fp8"] if asked.kv != "fp8" else []
+    return ", or ".join([*ways, "shorten --context"])
 
 
 def _architecture(model: str) -> tuple[str, Architecture]:
@@ -116,13 +127,17 @@ def _serving(asked: Asked, form: Format, tp: int, kv: str) -> Serving:
     )
 
 
+def _tp(asked: Asked) -> int:
+    return 1 if asked.tp is None else asked.tp
+
+
 def _on_one(
     asked: Asked, architecture: Architecture, gpu: tuple[str, Gpu], forms: list[Format]
 ) -> list[Row]:
     rows = []
     for form in forms:
         for kv in (asked.kv,) if asked.kv else KV_BITS:
-            serving = _serving(asked, form, asked.tp or 1, kv)
+            serving = _serving(asked, form, _tp(asked), kv)
             rows.append(Row(gpu=gpu[0], fit=fit(architecture, gpu[1], serving)))
     return rows
 
@@ -132,12 +147,12 @@ def _over_gpus(asked: Asked, architecture: Architecture, forms: list[Format]) ->
     rows = []
     for name, gpu in read_gpus().items():
         for form in forms:
-            for tp in (asked.tp,) if asked.tp else _TPS:
+            for tp in _TPS if asked.tp is None else (asked.tp,):
                 serving = _serving(asked, form, tp, asked.kv or "fp16")
                 try:
                     found = fit(architecture, gpu, serving)
                 except BadPlan:
-                    if asked.tp or tp == 1:
+                    if asked.tp is not None or tp == 1:
                         raise
                     continue
                 if found.fits:
@@ -161,11 +176,9 @@ def sheet_of(found: Answer) -> Sheet:
     notes = [f"source: {found.source}"]
     if found.rows:
         notes.append(f"weights and KV: of each GPU; requests of {context:,} tokens")
-    else:
-        notes.append(f"Nothing that is known fits, up to {TP_MAX} GPUs: shorten --context.")
     notes += [found.why_not] if found.why_not else []
     notes += [f"  {way}" for way in found.remedies]
-    if found.why_not and not found.remedies:
+    if found.rows and found.why_not and not found.remedies:
         notes.append(f"  nothing that is known would fit, up to {TP_MAX} GPUs")
     return Sheet(title=about, columns=columns, rows=tuple(rows), notes=tuple(notes))
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from selvedge.plan.fit.names import nearest, shortened
 from selvedge.plan.history import BadPlan
 
 
@@ -169,8 +170,9 @@ def find_architecture(name: str) -> tuple[str, Architecture]:
     for known, row in models.items():
         if wanted in (known.casefold(), *(alias.casefold() for alias in row.aliases)):
             return known, row
-    words = f"known are {', '.join(models)}; of another, name its config.json"
-    raise BadPlan(f"model {name!r} is not in the table; {words}.")
+    meant = nearest(name, [*models, *(alias for row in models.values() for alias in row.aliases)])
+    words = f"known are {', '.join(models)}; of another, name its config.json{meant}"
+    raise BadPlan(f"model {shortened(name)} is not in the table; {words}.")
 
 
 UNGATED: Final = frozenset(

@@ -86,7 +86,7 @@ def check_serving(architecture: Architecture, serving: Serving) -> None:
     """Raises `BadPlan` for what no engine would start with."""
     tp, heads, kv_heads = serving.tp, architecture.heads, architecture.kv_heads
     if tp < 1 or heads % tp:
-        divisors = [str(n) for n in range(1, heads + 1) if heads % n == 0 and n <= 64]
+        divisors = [str(n) for n in range(1, min(heads, 64) + 1) if heads % n == 0]
         words = f"the model's {heads} attention heads are split evenly: {', '.join(divisors)}"
         raise BadPlan(f"--tp: {tp} GPUs cannot share it; {words}.")
     if architecture.latent is None and kv_heads % tp and tp % kv_heads:

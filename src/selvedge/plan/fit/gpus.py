@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from selvedge.plan.fit.names import nearest, shortened
 from selvedge.plan.history import BadPlan
 
 _LARGE_GIB: Final = 70.0
@@ -70,4 +71,6 @@ def find_gpu(name: str) -> tuple[str, Gpu]:
     for known, row in gpus.items():
         if wanted in (known.casefold(), *(alias.casefold() for alias in row.aliases)):
             return known, row
-    raise BadPlan(f"--gpu: {name!r} is not in the table; known are {', '.join(gpus)}.")
+    meant = nearest(name, [*gpus, *(alias for row in gpus.values() for alias in row.aliases)])
+    words = f"known are {', '.join(gpus)}{meant}"
+    raise BadPlan(f"--gpu: {shortened(name)} is not in the table; {words}.")

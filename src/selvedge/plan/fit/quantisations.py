@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from selvedge.adapters import QUANTISATIONS
+from selvedge.plan.fit.names import nearest, shortened
 from selvedge.plan.history import BadPlan
 
 Parts = Literal["layers", "experts", "all"]
@@ -58,7 +59,8 @@ def find_format(name: str) -> Format:
     wanted = _OTHER_NAMES.get(wanted, wanted)
     found = FORMATS.get(wanted)
     if found is None:
-        words = f"{name!r} is none of {', '.join(FORMATS)}"
+        meant = nearest(name, [*FORMATS, *_OTHER_NAMES])
+        words = f"{shortened(name)} is none of {', '.join(FORMATS)}{meant}"
         raise BadPlan(f"--quantisation: {words}.")
     return found
 

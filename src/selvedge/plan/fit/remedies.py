@@ -25,12 +25,13 @@ def why_not(architecture: Architecture, gpu_name: str, gpu: Gpu, serving: Servin
     if found.kv_bytes <= 0:
         reserve = found.reserve_bytes / GIB
         return (
-            f"It does not fit: {weights:.1f} GiB of weights and {reserve:.1f} GiB for running them"
-            f" {each}, where {usable:.1f} GiB may be used."
+            f"It does not fit: {weights:.1f} GiB of weights in {found.quantisation} and"
+            f" {reserve:.1f} GiB for running them {each}, where {usable:.1f} GiB may be used."
         )
     return (
-        f"It does not fit: {found.kv_bytes / GIB:.1f} GiB are left for context {each}, which holds"
-        f" {found.context_max:,} tokens of one request; {found.context:,} were asked for."
+        f"It does not fit in {found.quantisation}: {found.kv_bytes / GIB:.1f} GiB are left for"
+        f" context {each}, which holds {found.context_max:,} tokens of one request;"
+        f" {found.context:,} were asked for."
     )
 
 

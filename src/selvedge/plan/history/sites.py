@@ -7,6 +7,7 @@ must be there; what is empty is unknown, and questions that need it leave the Po
 from __future__ import annotations
 
 import csv
+import math
 import zoneinfo
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -88,6 +89,8 @@ def _read(path: Path, rows: csv.DictReader[str]) -> tuple[list[PopSite], list[Fi
         if name not in known:
             words = ", ".join(PopSite.__struct_fields__)
             raise BadPlan(f"{path}: column {name!r} is unknown; the columns are {words}.")
+        if columns.count(name) > 1:
+            raise BadPlan(f"{path}: column {name!r} is there twice; keep one.")
     for name in _REQUIRED:
         if name not in columns:
             raise BadPlan(f"{path}: column {name!r} is missing; add it.")
@@ -121,7 +124,12 @@ def _site(where: str, row: dict[str, str]) -> PopSite:
     try:
         site = msgspec.convert(given, PopSite, strict=False)
     except msgspec.ValidationError as error:
-        raise BadPlan(f"{where}: {error}.") from error
+        field = str(error).rpartition("$.")[2].rstrip("`")
+        kind = "whole number" if "`int" in str(error) else "number"
+        words = (
+            f"{field} {str(given.get(field))[:40]!r} is no {kind}; correct it, or leave it empty"
+        )
+        raise BadPlan(f"{where}: {words}.") from error
     if site.country not in COUNTRIES:
         words = f"country {site.country!r} is no ISO 3166-1 alpha-2 code; write it as DE or SG"
         raise BadPlan(f"{where}: {words}.")
@@ -138,6 +146,8 @@ def _check_ranges(where: str, site: PopSite) -> None:
             raise BadPlan(f"{where}: {name} {value} is outside -{limit:.0f} to {limit:.0f}.")
     for name in PopSite.__struct_fields__:
         value = getattr(site, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadPlan(f"{where}: {name} {value} is no number; leave it empty if unknown.")
         if name not in ("lat", "lon") and isinstance(value, int | float) and not value >= 0:
             raise BadPlan(f"{where}: {name} {value} is below 0; give 0 or more.")
 

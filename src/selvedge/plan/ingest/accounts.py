@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from selvedge.plan.history import Source
+from selvedge.plan.ingest.records import Record
 
 SHOWN_MAX: Final = 20
 """Files that are named; of more, their number."""
@@ -23,7 +25,9 @@ class Account:
     changed: list[str] = field(default_factory=list)
     """Files that were read before with other contents, and now replace themselves."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Files of which nothing could be used, with why."""
+    """Files that could not be read, with why."""
+    useless: dict[str, str] = field(default_factory=dict)
+    """Files that were read and of which nothing could be kept, with why."""
     months: list[str] = field(default_factory=list)
     """Months that were made anew."""
     samples: int = 0
@@ -31,6 +35,11 @@ class Account:
     findings: dict[str, int] = field(default_factory=dict)
     """Of the whole history, by kind."""
     unknown_pops: int = 0
+
+    def note(self, name: str, record: Record) -> None:
+        """Whether anything of a file could be kept."""
+        if record.useless:
+            self.useless[name] = record.useless
 
     def lines(self, data: Path) -> Iterator[str]:
         """For people."""
@@ -43,6 +52,10 @@ class Account:
         yield from _named("Changed since it was read, and replaced: ", self.changed)
         for name, words in self.refused.items():
             yield f"Not read: {name}: {words}"
+        for name, words in islice(self.useless.items(), SHOWN_MAX):
+            yield f"Nothing kept of {name}: {words}"
+        if len(self.useless) > SHOWN_MAX:
+            yield f"Nothing kept of {len(self.useless) - SHOWN_MAX:,} files more."
         made = ", ".join(self.months) if self.months else "none; all were as they should be"
         yield f"Months made: {made}."
         yield f"{data} has {self.samples:,} samples."

@@ -12,13 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from selvedge.plan.history import SHARES, Finding, FindingKind
+from selvedge.plan.ingest.clocks import AT_MS_MAX
 from selvedge.plan.ingest.columns import Array, Readings, column_of, type_of
 from selvedge.plan.ingest.mapping import PopColumn
 from selvedge.plan.ingest.reading import BYTES, EXTRAS, MEASURES, Batch, Kind, SourceFile
 
 BP_MAX: Final = 65_535
-AT_MS_MAX: Final = (1 << 32) * 1000
-"""Moments of a history are seconds in 32 bits: until 2106."""
+NAMELESS: Final = -2
+"""The number of what has no name."""
+AT_MS_MIN: Final = 946_684_800_000
+"""2000: what is before was written by a clock that was never set, or is in another unit."""
 _COUNTS: Final = (*BYTES, "capacity_bps", "cpu_idle_ms")
 
 
@@ -33,9 +36,11 @@ class Names:
     _found: dict[str, int] = field(default_factory=dict)
 
     def number_of(self, said: str) -> int:
-        """Of a PoP as the source names it; -1 where the fleet has it not."""
+        """Of a PoP as the source names it; -1 where the fleet has it not, or `NAMELESS`."""
         number = self._found.get(said)
         if number is None:
+            if not said.strip():
+                return NAMELESS
             number = self._found[said] = self.pops.get(self.named(said), -1)
             if number < 0:
                 self.unknown[self.named(said)] = None
@@ -46,7 +51,7 @@ class Names:
         name = said.strip()
         if self.words.pattern:
             match = re.search(self.words.pattern, name)
-            name = match.group(1) if match else name
+            name = (match.group(1) if match else name) or name
         return self.words.names.get(name, name)
 
 
@@ -68,6 +73,9 @@ def check_batch(
     table = _known_columns(batch.rows)
     table, place = _with_times(batch, table, source, tell)
     pops = _numbers(table["pop"], names.number_of)
+    if (pops == NAMELESS).any():
+        table, place = _named(batch, (table, place, pops), source, tell)
+        pops = pops[pops != NAMELESS]
     unknown = None
     if len(pops) and pops.min() < 0:
         lost = pops < 0
@@ -136,25 +144,41 @@ def _known_columns(rows: pa.Table) -> pa.Table:
 def _with_times(
     batch: Batch, table: pa.Table, source: SourceFile, tell: Callable[[Finding], None]
 ) -> tuple[pa.Table, Array | None]:
-    """The rows that have a PoP and a moment that a history can hold."""
+    """The rows whose moment a history can hold."""
     at = table["at_ms"]
     low, high = (pc.min_max(at)[key].as_py() for key in ("min", "max"))
-    fits = low is None or (low >= 0 and high < AT_MS_MAX)
-    if not at.null_count and not table["pop"].null_count and fits:
+    fits = low is None or (low >= AT_MS_MIN and high < AT_MS_MAX)
+    if not at.null_count and fits:
         return table, None
-    good = pc.and_(pc.is_valid(at), pc.is_valid(table["pop"]))
-    good = pc.and_(good, pc.and_(pc.greater_equal(at, 0), pc.less(at, AT_MS_MAX)))
+    good = pc.and_(pc.greater_equal(at, AT_MS_MIN), pc.less(at, AT_MS_MAX))
     mask = pc.fill_null(good, False).to_numpy()
     bad = np.flatnonzero(~mask)
-    tell(
-        Finding(
-            kind="unreadable",
-            count=len(bad),
-            source=source.finding(batch.where(int(bad[0]))),
-            detail=f"{len(bad)} rows have no PoP, or no time between 1970 and 2106; left out",
-        )
-    )
+    words = "no time between 2000 and 2106; left out: is its unit, or time.format, another?"
+    tell(_left_out(batch, source, bad, words))
     return table.filter(pa.array(mask)), np.flatnonzero(mask)
+
+
+def _named(
+    batch: Batch,
+    rows: tuple[pa.Table, Array | None, Array],
+    source: SourceFile,
+    tell: Callable[[Finding], None],
+) -> tuple[pa.Table, Array]:
+    """The rows that have a PoP."""
+    table, place, pops = rows
+    place = np.arange(len(pops)) if place is None else place
+    lost = pops == NAMELESS
+    tell(_left_out(batch, source, place[lost], "no PoP; left out"))
+    return table.filter(pa.array(~lost)), place[~lost]
+
+
+def _left_out(batch: Batch, source: SourceFile, bad: Array, words: str) -> Finding:
+    return Finding(
+        kind="unreadable",
+        count=len(bad),
+        source=source.finding(batch.where(int(bad[0]))),
+        detail=f"{len(bad)} {'row has' if len(bad) == 1 else 'rows have'} {words}",
+    )
 
 
 def _numbers(column: pa.ChunkedArray, number: Callable[[str], int]) -> Array:
@@ -162,8 +186,13 @@ def _numbers(column: pa.ChunkedArray, number: Callable[[str], int]) -> Array:
     parts = []
     for chunk in column.chunks:
         coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-        words = np.array([number(str(word)) for word in coded.dictionary.to_pylist()], np.int64)
-        indices = coded.indices.to_numpy(zero_copy_only=False)
+        said = coded.dictionary.to_pylist()
+        words = np.array([number("" if word is None else str(word)) for word in said], np.int64)
+        indices = coded.indices
+        if coded.null_count:
+            indices = indices.cast(pa.int64()).fill_null(len(words))
+            words = np.append(words, number(""))
+        indices = indices.to_numpy(zero_copy_only=False)
         parts.append(words[indices] if len(words) else np.zeros(0, np.int64))
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

@@ -13,15 +13,20 @@ from dataclasses import dataclass
 from io import BufferedReader
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
 from selvedge.plan.history import BadPlan, Finding
+from selvedge.plan.ingest.columns import Array
 from selvedge.plan.ingest.reading import CUT_OFF, SourceFile
 
 BLOCK_BYTES: Final = 8 << 20
 LINE_BYTES_MAX: Final = 1 << 20
+"""A line that is longer is left out."""
+TOO_LONG: Final = b"\0"
+"""What is read instead: no row of two columns."""
 NULLS: Final = ["", "NULL", "null", "NA", "N/A", "-", "None", "\\N"]
 """Cells that say "not measured". NaN does not: it is said."""
 SIGNED: Final = pa.decimal128(20, 0)
@@ -38,6 +43,8 @@ class Lines:
     places: Sequence[int] | None = None
     """Line of each row, where lines were left out."""
     read_rows: int = 0
+    header: Sequence[str] = ()
+    """All columns, also those that were not wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,13 @@ class Layout:
     types: dict[str, pa.DataType]
     """By column; of a column that has none here, the text. Columns not named are not read."""
     needed: tuple[str, ...]
-    """Columns without which there is no table."""
+    """Columns without which there is no table, and cells without which there is no row."""
     delimiter: str = ","
     decimal: str = "."
     time_format: str = ""
     """Of columns that are timestamps, as strptime has it; empty: ISO 8601."""
+    named: tuple[str, ...] = ()
+    """Columns that a mapping file names: they must be there, their cells may be empty."""
 
 
 def read_lines(source: SourceFile, layout: Layout) -> Iterator[Lines | Finding]:
@@ -61,20 +70,20 @@ def read_lines(source: SourceFile, layout: Layout) -> Iterator[Lines | Finding]:
     """
     header: list[str] = []
     line = 1
-    for block, count in _blocks(source.open()):
-        start = 0
+    for body, count in _blocks(source.open()):
         if not header:
-            end = block.find(b"\n")
-            header = _cells(block[: end + 1], layout)
-            _check_header(source, header, layout)
-            start, line, count = end + 1, line + 1, count - 1
+            blank, head, body = _head_of(body)
+            line, count = line + blank, count - blank
+            if not head:
+                continue
+            header = _header(source, line, head, layout)
+            line, count = line + 1, count - 1
         if count:
-            body = block[start:]
             try:
                 table = _parse(body, header, layout)
                 if len(table) != count:
                     raise pa.ArrowInvalid("blank lines, or lines of another width")
-                yield Lines(table, line, None, count)
+                yield Lines(table, line, None, count, header)
             except (pa.ArrowInvalid, pa.ArrowKeyError):
                 for found in _by_line(source, body, line, (header, layout)):
                     if isinstance(found, list):
@@ -82,20 +91,39 @@ def read_lines(source: SourceFile, layout: Layout) -> Iterator[Lines | Finding]:
                     else:
                         yield found
         line += count
+    if not header:
+        words = "it is empty; it needs a header and a line for each row"
+        yield Finding(kind="unreadable", source=source.name, detail=words)
+
+
+def _head_of(block: bytes) -> tuple[int, bytes, bytes]:
+    """How many blank lines it begins with, the line behind them, and the rest."""
+    blank = 0
+    while block:
+        line, _, block = block.partition(b"\n")
+        if line.strip():
+            return blank, line, block
+        blank += 1
+    return blank, b"", b""
 
 
 def _blocks(file: BufferedReader) -> Iterator[tuple[bytes, int]]:
-    """Whole lines, and how many; a last line without an end gets one."""
+    """Whole lines, and how many; a last line without an end gets one.
+
+    Of one that is too long, `TOO_LONG` is given.
+    """
     rest = b""
     for data in _pieces(file):
+        if rest == TOO_LONG:
+            data = data[max(data.find(b"\n"), 0) :] if b"\n" in data else b""
         cut = data.rfind(b"\n") + 1
         if cut:
             block, rest = rest + data[:cut], data[cut:]
             yield block, block.count(b"\n")
         else:
             rest += data
-            if len(rest) > LINE_BYTES_MAX + BLOCK_BYTES:
-                raise EOFError(f"a line of more than {LINE_BYTES_MAX} bytes")
+        if len(rest) > LINE_BYTES_MAX:
+            rest = TOO_LONG
     if rest.strip():
         yield rest + b"\n", 1
 
@@ -121,19 +149,40 @@ def _pieces(file: BufferedReader) -> Iterator[bytes]:
 
 
 def _cells(line: bytes, layout: Layout) -> list[str]:
+    """The cells of a line; none where it cannot be taken apart."""
     text = line.decode("utf-8", "replace").rstrip("\r\n")
-    cells = next(rows_of.reader([text], delimiter=layout.delimiter), [])
+    try:
+        cells = next(rows_of.reader([text], delimiter=layout.delimiter), [])
+    except rows_of.Error:  # too long, or a stray line end
+        return []
     return [cell.strip() for cell in cells]
 
 
-def _check_header(source: SourceFile, header: list[str], layout: Layout) -> None:
-    for name in layout.needed:
+def _header(source: SourceFile, line: int, head: bytes, layout: Layout) -> list[str]:
+    """The names of the columns. Raises `BadPlan`."""
+    where = f"{source.name}, line {line}"
+    header = _cells(head, layout)
+    if b"\r" in head.rstrip(b"\r"):
+        raise BadPlan(f"{where}: its lines end in CR alone; save it with LF or CRLF.")
+    if not header:
+        raise BadPlan(f"{where}: no header can be read; its cells may have 131072 characters.")
+    for name in (*layout.needed, *layout.named):
         if name not in header:
-            words = ", ".join(repr(one) for one in header[:20])
-            raise BadPlan(f"{source.name}, line 1: column {name!r} is missing; there are {words}.")
+            words = ", ".join(repr(one[:60]) for one in header[:20])
+            words += other_delimiter(header)
+            raise BadPlan(f"{where}: column {name!r} is missing; there are {words}.")
     if len(set(header)) != len(header):
         twice = next(one for one in header if header.count(one) > 1)
-        raise BadPlan(f"{source.name}, line 1: column {twice!r} is there twice; name one anew.")
+        raise BadPlan(f"{where}: column {twice!r} is there twice; name one anew.")
+    return header
+
+
+def other_delimiter(header: Sequence[str]) -> str:
+    """A remedy, where a header is one cell that looks like several."""
+    if len(header) != 1:
+        return ""
+    found = max(",;\t|", key=header[0].count)
+    return f"; give delimiter: {found!r} in a mapping file" if found in header[0] else ""
 
 
 def _parse(block: bytes, header: list[str], layout: Layout, *, as_text: bool = False) -> pa.Table:
@@ -151,7 +200,7 @@ def _parse(block: bytes, header: list[str], layout: Layout, *, as_text: bool = F
             include_columns=wanted,
             column_types=types,
             null_values=NULLS,
-            strings_can_be_null=True,
+            strings_can_be_null=False,  # a PoP may be called NA
             decimal_point=layout.decimal,
             timestamp_parsers=[layout.time_format or csv.ISO8601],
         ),
@@ -195,43 +244,75 @@ def _table_of(
 ) -> Iterator[Lines | Finding]:
     places, bad = numbers
     header, layout = under
+    first = f"not the header's {len(header)} cells" if bad else ""
     if kept:
-        text = _parse(_in_utf8(b"\n".join(kept) + b"\n"), header, layout, as_text=True)
+        data, foreign = _in_utf8(kept)
+        if foreign:
+            words = "not in UTF-8; read as Latin-1: save the file in UTF-8"
+            yield _of_lines(source, [places[row] for row in foreign], words)
+        text = _parse(data, header, layout, as_text=True)
         columns = {}
-        good = [True] * len(text)
+        good = np.ones(len(text), bool)
         for name in text.column_names:
-            columns[name], fits = _converted(text[name], layout.types[name], layout)
-            if fits is not None:
-                good = [one and other for one, other in zip(good, fits, strict=True)]
+            columns[name], wrong, words = _converted(name, text[name], layout)
+            if not wrong.any():
+                continue
+            if name in layout.needed:
+                first = first if bad or not good.all() else words
+                good &= ~wrong
+            else:
+                told = [place for place, fault in zip(places, wrong, strict=True) if fault]
+                yield _of_lines(source, told, f"{words}; that cell is left out")
         bad += [place for place, fine in zip(places, good, strict=True) if not fine]
-        mask = pa.array(good)
         left = [place for place, fine in zip(places, good, strict=True) if fine]
-        table = pa.table(columns).filter(mask)
+        table = pa.table(columns).filter(pa.array(good))
         if len(table):
-            yield Lines(table, left[0], left, len(places))
+            yield Lines(table, left[0], left, len(places), header)
     if bad:
-        bad.sort()
-        words = f"{len(bad)} lines that do not fit the header or its types; left out"
-        where = f"line {bad[0]}" if len(bad) == 1 else f"lines {bad[0]} to {bad[-1]}"
-        yield Finding(kind="unreadable", count=len(bad), source=source.finding(where), detail=words)
+        yield _of_lines(source, sorted(bad), f"{first}; left out")
 
 
-def _in_utf8(data: bytes) -> bytes:
-    return data.decode("utf-8", "replace").encode()
+def _of_lines(source: SourceFile, lines: Sequence[int], words: str) -> Finding:
+    count = len(lines)
+    where = f"line {lines[0]}" if count == 1 else f"lines {lines[0]} to {lines[-1]}"
+    return Finding(
+        kind="unreadable",
+        count=count,
+        source=source.finding(where),
+        detail=f"{count} {'line' if count == 1 else 'lines'}: {words}",
+    )
+
+
+def _in_utf8(lines: Sequence[bytes]) -> tuple[bytes, list[int]]:
+    """The lines together, and which were not in UTF-8: their letters stay apart as Latin-1."""
+    found, foreign = [], []
+    for row, line in enumerate(lines):
+        try:
+            line.decode()
+            found.append(line)
+        except UnicodeDecodeError:
+            found.append(line.decode("latin-1").encode())
+            foreign.append(row)
+    return b"\n".join(found) + b"\n", foreign
 
 
 def _converted(
-    column: pa.ChunkedArray, kind: pa.DataType, layout: Layout
-) -> tuple[pa.ChunkedArray, list[bool] | None]:
-    """A column of text as its type, and where that could be done; None: everywhere."""
+    name: str, column: pa.ChunkedArray, layout: Layout
+) -> tuple[pa.ChunkedArray, Array, str]:
+    """A column of text as its type, where that could not be done, and what stands there."""
+    kind = layout.types[name]
     if pa.types.is_dictionary(kind) or pa.types.is_string(kind):
-        return column, None
+        return column, np.zeros(len(column), bool), ""
+    column = pc.utf8_trim_whitespace(column)
+    column = pc.if_else(pc.is_in(column, pa.array(NULLS)), pa.scalar(None, pa.string()), column)
+    if pa.types.is_integer(kind):
+        column = pc.replace_substring_regex(column, r"^([+-]?\d+)\.0*$", r"\1")  # as pandas writes
     if pa.types.is_unsigned_integer(kind):
         below = pc.match_substring_regex(column, _NEGATIVE)
         if pc.any(below).as_py():
             kind = SIGNED  # what checks it says whose it is
     try:
-        return _cast(column, kind, layout), None
+        return _cast(column, kind, layout), np.zeros(len(column), bool), ""
     except pa.ArrowInvalid:
         pass
     cells, fits = [], []
@@ -242,11 +323,23 @@ def _converted(
         except pa.ArrowInvalid:
             cells.append(None)
             fits.append(False)
-    return pa.chunked_array([pa.array(cells, kind)]), fits
+    wrong = ~np.array(fits)
+    shown = column[int(np.argmax(wrong))].as_py()
+    words = f"column {name!r} has {shown[:60]!r}, which is no {_what(kind, layout)}"
+    return pa.chunked_array([pa.array(cells, kind)]), wrong, words
+
+
+def _what(kind: pa.DataType, layout: Layout) -> str:
+    if pa.types.is_timestamp(kind):
+        return f"time as {layout.time_format!r}" if layout.time_format else (
+            "time of ISO 8601, of the same kind as in the first line"
+        )  # fmt: skip
+    if pa.types.is_floating(kind):
+        return f"number with {layout.decimal!r} for fractions"
+    return "whole number from 0 to 18446744073709551615"
 
 
 def _cast(column: pa.Array | pa.ChunkedArray, kind: pa.DataType, layout: Layout) -> pa.Array:
-    column = pc.utf8_trim_whitespace(column)
     if layout.decimal != "." and pa.types.is_floating(kind):
         column = pc.replace_substring(column, layout.decimal, ".")
     if layout.time_format and pa.types.is_timestamp(kind):

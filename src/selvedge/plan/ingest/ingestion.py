@@ -40,6 +40,7 @@ from selvedge.plan.ingest.records import (
     Record,
     read_records,
     readings_folder,
+    slug_of,
     write_record,
 )
 from selvedge.plan.ingest.staging import Staging
@@ -104,8 +105,9 @@ class Ingestion:
                 self._read_one(history, pops, path, (records, account))
             except BadPlan as error:
                 account.refused[str(path)] = str(error)
-        if len(account.refused) == len(files):
-            raise BadPlan(" ".join(account.refused.values()))
+        if not account.read and not account.already:
+            told = account.refused.items()
+            raise BadPlan(" ".join(w if w.startswith(n) else f"{n}: {w}" for n, w in told))
 
     def _read_one(
         self,
@@ -121,6 +123,7 @@ class Ingestion:
             if record.sha256 == sha256 and self._holds(record, pops):
                 same = record.name == name
                 account.already.append(name if same else f"{name} (as {record.name})")
+                account.note(name, record)
                 return
         order = 1 + max((record.order for record in records), default=-1)
         old = [record for record in records if name == record.name or record.sha256 == sha256]
@@ -131,9 +134,14 @@ class Ingestion:
         words = self.mapping.pop if self.mapping else PopColumn()
         source = SourceFile(path, name, self.mapping)
         watched = _watched(self.form, source, path.stat().st_size, self.watcher)
-        names = Names(pops, words)
-        staging = Staging(history, source, sha256, self.settings, names, self.run_rows)
-        record = staging.read(watched, order=order)
+        key = (sha256, self.settings)
+        slug = slug_of(name, key, [one.slug for one in records])
+        staging = Staging(history, source, key, slug, Names(pops, words), self.run_rows)
+        try:
+            record = staging.read(watched, order=order)
+        except BadPlan:
+            _forget(history, slug)
+            raise
         serial = 1 + max((one.serial for one in records), default=0)
         record = msgspec.structs.replace(record, serial=serial)
         write_record(history, record)
@@ -142,6 +150,7 @@ class Ingestion:
                 _forget(history, one.slug)
         records[:] = [*(one for one in records if one not in old), record]
         account.read.append(record.source)
+        account.note(name, record)
         account.unknown_pops += len(record.unknown)
 
     @property
@@ -259,6 +268,7 @@ def _forget(history: History, slug: str) -> None:
     (folder / f"{slug}.json").unlink(missing_ok=True)
     (history.folder / "findings" / f"{slug}.parquet").unlink(missing_ok=True)
     (history.folder / "unknown" / f"{slug}.parquet").unlink(missing_ok=True)
+    (history.folder / "unknown" / f".{slug}.parquet.draft").unlink(missing_ok=True)
     shutil.rmtree(folder / slug, ignore_errors=True)
 
 

@@ -6,17 +6,19 @@ Nothing about who asked for what is kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selvedge.plan.history import BadPlan, Finding
 from selvedge.plan.ingest.logs_adding import Cells, add_up
 from selvedge.plan.ingest.logs_delimited import Style, read_delimited
-from selvedge.plan.ingest.logs_fields import Vendor, choose
+from selvedge.plan.ingest.logs_fields import Chosen, Vendor, choose
 from selvedge.plan.ingest.logs_flows import IPFIX, finish_flows
 from selvedge.plan.ingest.logs_json import constant, read_json
 from selvedge.plan.ingest.logs_lines import Account
@@ -142,6 +144,7 @@ def read_ipfix(source: SourceFile) -> Iterator[Batch | Finding]:
 
 
 def _read_only_json(vendor: Vendor, source: SourceFile) -> Iterator[Batch | Finding]:
+    _head(source)
     return read_json(source, vendor)
 
 
@@ -151,6 +154,9 @@ def _head(source: SourceFile) -> bytes:
     source.done_bytes = 0
     if not head.strip():
         raise BadPlan(f"{source.name} is empty; there is nothing to read.")
+    if _ARRAY.match(head):
+        words = "an object a line is read: write it so, as `jq -c '.[]'` does"
+        raise BadPlan(f"{source.name} is one JSON array; {words}.")
     return head.lstrip()
 
 
@@ -160,25 +166,46 @@ def _fields(source: SourceFile) -> tuple[str, ...]:
 
 def _read_parquet(source: SourceFile, vendor: Vendor) -> Iterator[Batch | Finding]:
     account = Account(source)
-    with pq.ParquetFile(source.path) as file:
-        chosen = choose(source, vendor, file.schema_arrow.names)
+    with pq.ParquetFile(source.path, page_checksum_verification=True) as file:
+        schema = file.schema_arrow
+        chosen = choose(source, vendor, schema.names)
         wanted = sorted(set(chosen.fields.values()))
+        for name in wanted:
+            if schema.names.count(name) > 1:
+                raise BadPlan(f"{source.name}: column {name!r} is there twice; name one anew.")
+            kind = schema.field(name).type
+            if pa.types.is_nested(kind) or pa.types.is_binary(kind):
+                words = f"column {name!r} is of type {kind}, neither text nor numbers"
+                raise BadPlan(f"{source.name}: {words}; name another in the mapping file.")
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=wanted)
-            columns = {role: table[name] for role, name in chosen.fields.items()}
-            if chosen.pop:
-                columns["pop"] = constant(chosen.pop, len(table))
             place = f"row group {group}"
-            cells = Cells(columns, range(1, len(table) + 1), place=place)
-            for found in add_up(cells, account, len(table)):
-                if isinstance(found, Finding):
-                    where = f"{found.source.replace('line', 'row')} of {place}"
-                    found = msgspec.structs.replace(found, source=where)
-                yield found
+            try:
+                table = file.read_row_group(group, columns=wanted)
+                yield from _of_group(table, chosen, account, place)
+            except (OSError, pa.ArrowException) as error:
+                words = f"its rows cannot be read: {' '.join(str(error).split())[:200]}; left out"
+                count = file.metadata.row_group(group).num_rows
+                where = source.finding(place)
+                yield Finding(kind="unreadable", count=count, source=where, detail=words)
             source.done_bytes = source.path.stat().st_size * (group + 1) // file.num_row_groups
     yield from account.rest()
 
 
+def _of_group(
+    table: pa.Table, chosen: Chosen, account: Account, place: str
+) -> Iterator[Batch | Finding]:
+    columns = {role: table[name] for role, name in chosen.fields.items()}
+    if chosen.pop:
+        columns["pop"] = constant(chosen.pop, len(table))
+    cells = Cells(columns, range(1, len(table) + 1), place=place)
+    for found in add_up(cells, account, len(table)):
+        if isinstance(found, Finding):
+            where = f"{found.source.replace('line', 'row')} of {place}"
+            found = msgspec.structs.replace(found, source=where)
+        yield found
+
+
+_ARRAY: Final = re.compile(rb"\s*\[\s*\{")
 LOG_FORMS: Final[tuple[Form, ...]] = (
     Form("cloudfront", "CloudFront standard logs: W3C, JSON or Parquet.", read_cloudfront),
     Form(

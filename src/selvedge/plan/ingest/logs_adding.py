@@ -23,7 +23,14 @@ from selvedge.plan.ingest.reading import BYTES, Batch, Kind, SourceFile
 STEP_MS: Final = STEP_S * 1000
 FLOW_MS_MAX: Final = 86_400_000
 """The longest flow that is believed: routers cut them after minutes."""
-_NOT_READ: Final = "no line of this log"
+BYTES_MAX: Final = 1 << 53
+"""So much or more is no request's or flow's: below, a fraction counts to the byte."""
+_NOT_READ: Final = "no line of this log: it is cut, or of another format; left out"
+_NO_POP: Final = "nothing says which PoP it is of; left out"
+_NO_TIME: Final = "its time is none from 2000 to 2099, with a zone; left out"
+_NO_NUMBER: Final = "{} is no number of bytes below 2^53; left out"
+_NO_WAY: Final = "its flowDirection is neither in nor out; left out"
+_NO_END: Final = "a flow without an end, or before its start, or over a day; taken as {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Cells:
     """Lines of a block, column by column, as they stand there.
 
     By role: `pop`, and `at` or `date` and `time`; any of `until`, `out_bytes`, `in_bytes`,
-    `is_out` (true: the bytes of `out_bytes` are sent; false: received), `scale`.
+    `is_out` (true: the bytes of `out_bytes` are sent; false: received) with `is_known`, `scale`.
     """
 
     columns: Mapping[str, Column]
@@ -46,32 +53,58 @@ class Cells:
 def add_up(cells: Cells, account: Account, read_rows: int) -> Iterator[Batch | Finding]:
     """A batch of the block's amounts, if it has one, and findings of its bad lines."""
     lines = np.asarray(cells.lines, np.int64)
-    bad = set(cells.bad)
-    at = _moments(cells.columns)
-    pops = cells.columns["pop"]
-    good = np.ones(len(lines), np.bool_)
-    for known in (at.is_valid(), _named(pops)):
-        good &= known.to_numpy(zero_copy_only=False)
+    yield from account.tell("unreadable", _NOT_READ, sorted(set(cells.bad)))
+    pops, at = cells.columns["pop"], _moments(cells.columns)
+    good = _known(_named(pops))
+    yield from account.tell("unreadable", _NO_POP, lines[~good])
+    timed = _known(at.is_valid())
+    yield from account.tell("unreadable", _NO_TIME, lines[good & ~timed])
+    good &= timed
+    if "is_known" in cells.columns:
+        known = np.asarray(cells.columns["is_known"])
+        yield from account.tell("unreadable", _NO_WAY, lines[good & ~known])
+        good &= known
+    at_ms = at.fill_null(0).to_numpy()
     until = as_ms(cells.columns["until"]) if "until" in cells.columns else None
+    if until is not None:
+        lasted = until.fill_null(-1).to_numpy() - at_ms
+        moment, day = good & (lasted < 0), good & (lasted > FLOW_MS_MAX)
+        yield from account.tell("clock_shift", _NO_END.format("of its start alone"), lines[moment])
+        yield from account.tell("clock_shift", _NO_END.format("one of a day"), lines[day])
+    scale = _scale(cells.columns, account.source)
     amounts: dict[str, npt.NDArray[np.int64]] = {}
-    below = np.zeros(len(lines), np.bool_)
     for name in BYTES:
         if name in cells.columns:
             number, wrong = as_count(cells.columns[name])
-            good &= ~wrong.to_numpy(zero_copy_only=False)
-            amounts[name] = number.fill_null(0).to_numpy()
-            below |= amounts[name] < 0
-    bad.update(lines[~good].tolist())
-    yield from account.tell("unreadable", _NOT_READ, sorted(bad))
-    yield from account.tell("negative", "bytes below 0", lines[good & below])
-    good &= ~below
+            number = number.fill_null(0).to_numpy()
+            over = _known(wrong) | (np.abs(number.astype(float)) * scale >= BYTES_MAX)
+            yield from account.tell("unreadable", _NO_NUMBER.format(name), lines[good & over])
+            good &= ~over
+            yield from account.tell(
+                "negative", f"{name} below 0; left out", lines[good & (number < 0)]
+            )
+            good &= number >= 0
+            amounts[name] = number
     if good.any():
-        rows = _Rows(pops, at.fill_null(0).to_numpy(), amounts, good)
-        columns = dict(cells.columns)
-        if "scale" not in columns and (sampling := _sampling(account.source)) != 1:
-            columns["scale"] = pa.array(np.full(len(lines), float(sampling)))
-        table = rows.added(columns, until)
-        yield Batch(Kind.AMOUNT, table, read_rows=read_rows, place=cells.place)
+        rows = _Rows(pops, at_ms, amounts, good, scale)
+        yield Batch(
+            Kind.AMOUNT,
+            rows.added(cells.columns, until),
+            read_rows=read_rows,
+            place=cells.place,
+        )
+
+
+def _known(mask: pa.Array) -> npt.NDArray[np.bool_]:
+    known: npt.NDArray[np.bool_] = mask.to_numpy(zero_copy_only=False)
+    return known
+
+
+def _scale(columns: Mapping[str, Column], source: SourceFile) -> npt.NDArray[np.float64]:
+    """Of each line, how many requests or packets it stands for."""
+    if "scale" in columns:
+        return np.asarray(columns["scale"], np.float64)
+    return np.full(len(columns["pop"]), float(_sampling(source)))
 
 
 def _sampling(source: SourceFile) -> int:
@@ -98,6 +131,7 @@ class _Rows:
     at_ms: npt.NDArray[np.int64]
     amounts: Mapping[str, npt.NDArray[np.int64]]
     good: npt.NDArray[np.bool_]
+    scale: npt.NDArray[np.float64]
 
     def added(self, columns: Mapping[str, Column], until: pa.Array | None) -> pa.Table:
         good = self.good
@@ -109,8 +143,8 @@ class _Rows:
         codes = words.indices.to_numpy().astype(np.int64)
         amounts = {name: amount[good] for name, amount in self.amounts.items()}
         flags = np.zeros(len(codes), np.uint8)
-        if "scale" in columns:
-            scale = np.asarray(columns["scale"])[good]
+        scale = self.scale[good]
+        if (scale != 1).any():
             amounts = {name: np.rint(one * scale).astype(np.int64) for name, one in amounts.items()}
             flags[scale != 1] = Flag.SAMPLED
         if "is_out" in columns:

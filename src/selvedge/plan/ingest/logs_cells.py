@@ -5,8 +5,9 @@ A cell is text or a number. One that cannot be read is null here, and its line i
 
 from __future__ import annotations
 
+import calendar
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -27,7 +28,8 @@ _MONTHS: Final = {
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), 1
     )
 }
-_DAY_S: Final = 86_400
+_AHEAD_S_MAX: Final = 15 * 3600
+"""No zone is further from UTC."""
 
 
 def as_ms(column: Column) -> pa.Array:
@@ -125,13 +127,17 @@ def _other_ms(text: str) -> int | None:
         day, month, year, hour, minute, second, sign, ahead_h, ahead_m = found.groups()
         if month not in _MONTHS:
             return None
+        date, clock = (int(year), _MONTHS[month], int(day)), (int(hour), int(minute), int(second))
+        ahead = (int(ahead_h) * 60 + int(ahead_m)) * (60 if sign == "+" else -60)
         try:
-            days = datetime(int(year), _MONTHS[month], int(day)).toordinal() - 719_163
+            moment = datetime(*date, *clock, tzinfo=UTC)
         except ValueError:
             return None
-        ahead = (int(ahead_h) * 60 + int(ahead_m)) * (60 if sign == "+" else -60)
-        seconds = days * _DAY_S + int(hour) * 3600 + int(minute) * 60 + int(second) - ahead
-        return seconds * 1000
+        return (
+            None
+            if abs(ahead) > _AHEAD_S_MAX
+            else (calendar.timegm(moment.timetuple()) - ahead) * 1000
+        )
     if "." not in text and text.isascii() and text.isdigit() and len(text) < 20:
         found_ms: int | None = _from_numbers(pa.array([int(text)]))[0].as_py()
         return found_ms
@@ -158,8 +164,11 @@ def as_count(column: Column) -> tuple[pa.Array, pa.Array]:
     column = _whole(column)
     kind = column.type
     if pa.types.is_integer(kind):
-        column = column.cast(pa.int64(), safe=False)
-        return column, pa.array(np.zeros(len(column), np.bool_))
+        whole = column.cast(pa.int64(), safe=False)
+        wrong = np.zeros(len(column), np.bool_)
+        if pa.types.is_uint64(kind):  # beyond 63 bits, and not below 0
+            wrong = whole.fill_null(0).to_numpy() < 0
+        return pc.if_else(pa.array(~wrong), whole, None), pa.array(wrong)
     if pa.types.is_null(kind):
         return column.cast(pa.int64()), pa.array(np.zeros(len(column), np.bool_))
     if pa.types.is_floating(kind):

@@ -13,9 +13,9 @@ from fractions import Fraction
 from typing import Final
 
 from selvedge.plan.history import BadPlan
-from selvedge.plan.ingest.mapping import PopColumn
-from selvedge.plan.ingest.reading import BYTES, Kind, SourceFile
-from selvedge.plan.ingest.units import UNITS, factor_of
+from selvedge.plan.ingest.mapping import EPOCHS, PopColumn
+from selvedge.plan.ingest.reading import Kind, SourceFile
+from selvedge.plan.ingest.units import factor_of, unit_of
 
 OF_FILE: Final = "file"
 """As `pop.column` of a mapping: the file's own name."""
@@ -86,12 +86,15 @@ def _by_mapping(
     mapping = source.mapping
     if mapping is None:
         return factors
+    if mapping.time.format not in ("iso", *EPOCHS) or mapping.time.zone:
+        words = "of a log, they are ISO 8601 with a zone, the common log's, or numbers since 1970"
+        raise BadPlan(f"{source.name}: time.format and time.zone are for tables; {words}.")
     named = {"pop": mapping.pop.column, "at": mapping.time.column}
     for measure, measured in mapping.columns.items():
-        if measure in BYTES:
-            named[measure] = measured.column
-            unit = UNITS[measured.unit]
-            factors[measure] = factor_of(measure, unit, Kind.AMOUNT, mapping.step_s)
+        where = f"{source.name}: columns.{measure} of the mapping file"
+        unit = unit_of(where, measure, measured.unit, Kind.AMOUNT)
+        named[measure] = measured.column
+        factors[measure] = factor_of(measure, unit, Kind.AMOUNT, mapping.step_s)
     for role, name in named.items():
         if name and not (role == "pop" and name == OF_FILE):
             if name not in there:
@@ -103,7 +106,8 @@ def _by_mapping(
 
 
 def _missing(source: SourceFile, vendor: Vendor, role: str, there: Sequence[str]) -> str:
-    wanted = ", ".join(vendor.roles.get(role, ())) or "none by default"
+    known = [name for name in vendor.roles.get(role, ()) if ":" not in name]
+    wanted = ", ".join(known) or "none by default"
     words = vendor.pop_words if role == "pop" else "name it in the mapping file"
     return f"{source.name}: no field says {_NEEDED[role]} ({wanted}); {words}. {_few(there)}"
 

@@ -70,8 +70,7 @@ def finish_flows(source: SourceFile, columns: dict[str, Column]) -> dict[str, Co
         is_in = pc.fill_null(pc.is_in(text, pa.array(_INGRESS)), False)
         found["is_out"] = is_out.to_numpy(zero_copy_only=False)
         # A direction that is neither is not guessed: the line is bad.
-        known = pc.or_(is_out, is_in)
-        found["at"] = pc.if_else(known, _whole(found["at"]), None)
+        found["is_known"] = pc.or_(is_out, is_in).to_numpy(zero_copy_only=False)
     return found
 
 

@@ -18,6 +18,8 @@ from selvedge.plan.ingest.reading import Batch, SourceFile
 
 LOOKED_AT: Final = 1_000
 """Lines whose fields are gathered: vendors leave out what is empty."""
+BROKEN: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding a line raises that is no object of a log, or nested without an end."""
 _Cell: TypeAlias = int | float | str | None
 Finish: TypeAlias = Callable[[dict[str, Column]], dict[str, Column]]
 """Makes the roles of `Cells` of a form's own: scales of samples, directions."""
@@ -33,7 +35,9 @@ def read_json(
         if lines is None:
             names = _names(block)
             if not names:
-                yield from account.tell("unreadable", "no JSON object", [block.first_line])
+                yield from account.tell(
+                    "unreadable", "no JSON object; left out", [block.first_line]
+                )
                 continue
             lines = _Lines(choose(source, vendor, names))
         cells = lines.cells(block)
@@ -59,7 +63,7 @@ def _names(block: Block) -> list[str]:
             break
         try:
             found |= dict.fromkeys(decoder.decode(line))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except BROKEN:
             continue
     return list(found)
 
@@ -87,7 +91,7 @@ class _Lines:
         try:
             rows = self._decoder.decode_lines(block.data)
             numbers = np.arange(block.first_line, block.first_line + block.lines)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except BROKEN:
             rows, numbers, bad = self._one_by_one(block)
         if len(rows) != len(numbers):
             numbers = [number for number, _ in split_lines(block)]
@@ -107,7 +111,7 @@ class _Lines:
             try:
                 rows.append(self._decoder.decode(line))
                 numbers.append(number)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
+            except BROKEN:
                 bad.append(number)
         return rows, numbers, bad
 

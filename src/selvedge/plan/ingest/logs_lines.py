@@ -18,6 +18,8 @@ from selvedge.plan.ingest.reading import SourceFile
 BLOCK_BYTES: Final = 8 << 20
 LINE_BYTES_MAX: Final = 1 << 20
 """A line that is longer is left out."""
+TOO_LONG: Final = b"\0"
+"""What is read instead: no line of any log."""
 NAMED_MAX: Final = 20
 """Findings of bad lines of a file and kind that are told one by one; the rest as one."""
 
@@ -39,6 +41,8 @@ def read_blocks(source: SourceFile) -> Iterator[Block]:
     rest = b""
     with source.open() as file:
         for data, error in _pieces(file):
+            if rest == TOO_LONG:
+                data = data[data.find(b"\n") :] if b"\n" in data else b""
             whole, _, rest = (rest + data).rpartition(b"\n")
             if whole or _:
                 block = Block(whole + b"\n", line, whole.count(b"\n") + 1)
@@ -46,8 +50,8 @@ def read_blocks(source: SourceFile) -> Iterator[Block]:
                 yield block
             if error is not None:
                 raise error
-            if len(rest) > LINE_BYTES_MAX + BLOCK_BYTES:
-                raise OSError(f"line {line} has more than {LINE_BYTES_MAX} bytes")
+            if len(rest) > LINE_BYTES_MAX:
+                rest = TOO_LONG
     if rest.strip():
         yield Block(rest + b"\n", line, 1)
 
@@ -86,7 +90,7 @@ class Account:
     _untold: dict[tuple[FindingKind, str], list[int]] = field(default_factory=dict)
 
     def tell(self, kind: FindingKind, words: str, lines: Iterable[int]) -> Iterator[Finding]:
-        """Findings of these lines: those that follow one another are one."""
+        """Findings of these lines, with what became of them: those in a row are one."""
         numbers = np.unique(np.fromiter(lines, np.int64))
         for run in np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1):
             if not len(run):
@@ -108,4 +112,4 @@ class Account:
         first, last, count = place
         where = f"line {first}" if first == last else f"lines {first} to {last}"
         source = self.source.finding(where)
-        return Finding(kind=kind, source=source, count=count, detail=f"{words}; left out")
+        return Finding(kind=kind, source=source, count=count, detail=words)

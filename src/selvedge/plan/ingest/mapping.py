@@ -19,6 +19,7 @@ from selvedge.plan.ingest.measures import MEASURES, Kind
 from selvedge.plan.ingest.units import unit_of
 
 STEP_S_MAX: Final = 86_400
+_DELIMITER: Final = re.compile(r"[\t !#$%&()*,/:;<=>?@^_|~]")
 EPOCHS: Final = {"epoch_s": 1000.0, "epoch_ms": 1.0, "epoch_us": 1e-3, "epoch_ns": 1e-6}
 """Formats of times that are numbers, with their milliseconds."""
 
@@ -123,8 +124,12 @@ def _check_table(path: Path, found: Mapping) -> None:
         raise BadPlan(f"{path}: time.zone {found.time.zone!r} is no IANA zone, as Europe/Berlin.")
     if found.sampling < 1:
         raise BadPlan(f"{path}: sampling {found.sampling} is below 1; of how many was one seen?")
-    if len(found.delimiter) != 1 or len(found.decimal) != 1:
-        raise BadPlan(f"{path}: delimiter and decimal are one character each.")
+    if len(found.delimiter) != 1 or not _DELIMITER.match(found.delimiter):
+        words = "a tab, or one sign of ASCII that is no letter, digit, quote or point"
+        raise BadPlan(f"{path}: delimiter {found.delimiter!r} is none; give {words}.")
+    if found.decimal not in (".", ",") or found.decimal == found.delimiter:
+        words = "is neither . nor , or is the delimiter as well; give the other one"
+        raise BadPlan(f"{path}: decimal {found.decimal!r} {words}.")
     if found.pop.column and found.pop.value:
         raise BadPlan(f"{path}: pop has a column and a value; give one of them.")
     _check_pattern(f"{path}: pop.pattern", found.pop.pattern, groups=1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,8 @@ CHUNK_POPS: Final = 112
 AROUND_MS: Final = 86_400_000
 ORDER: Final = (Kind.COUNTER, Kind.INTERVAL, Kind.GAUGE, Kind.AMOUNT)
 """Of several kinds that have a measure of one interval, which is taken."""
+TOLD_MONTHS_MAX: Final = 24
+"""Empty months in a row that are told one by one: more of them are a wrong clock."""
 PART: Final = "ingest"
 """The name of what ingest writes of a month; others' parts are others'."""
 
@@ -273,7 +276,13 @@ def is_plain(rows: Readings, step_s: int) -> bool:
 
 
 def as_samples(rows: Readings) -> pa.Table:
-    """Plain rows as a history has them."""
+    """Plain rows as a history has them; one that has no measure is none."""
+    measures = [name for name in rows.values if name != "capacity_bps"]
+    if not any(rows.valid[name] is None for name in measures):
+        any_there = np.zeros(len(rows), bool)
+        for name in measures:
+            any_there |= rows.has(name)
+        rows = rows if any_there.all() else rows.take(any_there)
     columns = []
     for column in SAMPLES:
         if column.name == "pop":
@@ -330,19 +339,22 @@ def stack(grid: Grid, layers: Iterable[Layer]) -> pa.Table:
 
 
 def empty_months(present: Iterable[int]) -> list[Finding]:
-    """Between the first and the last month with samples."""
+    """Between the first and the last month with samples; many in a row are one finding."""
     had = sorted(present)
-    return (
-        [
-            Finding(
-                kind="empty_month",
-                from_s=months.starts_ms(month) // 1000,
-                until_s=months.starts_ms(month + 1) // 1000,
-                detail=f"no source has one sample of {months.name_of(month)}",
+    found = []
+    for before, after in pairwise(had):
+        empty = range(before + 1, after)
+        runs = [empty] if len(empty) > TOLD_MONTHS_MAX else [range(m, m + 1) for m in empty]
+        for run in runs:
+            words = f"no source has one sample of {months.name_of(run[0])}"
+            more = f" to {months.name_of(run[-1])}" if len(run) > 1 else ""
+            found.append(
+                Finding(
+                    kind="empty_month",
+                    from_s=months.starts_ms(run[0]) // 1000,
+                    until_s=months.starts_ms(run[-1] + 1) // 1000,
+                    count=len(run),
+                    detail=words + more,
+                )
             )
-            for month in range(had[0], had[-1] + 1)
-            if month not in had
-        ]
-        if had
-        else []
-    )
+    return found

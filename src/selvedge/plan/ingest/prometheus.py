@@ -18,6 +18,8 @@ from prometheus_client.parser import text_fd_to_metric_families
 from prometheus_client.samples import Sample
 
 from selvedge.plan.history import BadPlan, Finding
+from selvedge.plan.ingest.clocks import AT_MS_MAX
+from selvedge.plan.ingest.columns import Array
 from selvedge.plan.ingest.metrics import Metrics
 from selvedge.plan.ingest.reading import CUT_OFF, Batch, Form, SourceFile
 
@@ -78,7 +80,8 @@ def _read_json(source: SourceFile, *, is_range: bool) -> Iterator[Batch | Findin
         yield from metrics.rest()
         raise
     if not number:
-        raise BadPlan(f"{source.name} holds no series; its resultType must be matrix or vector.")
+        words = "its result is empty, or its resultType is neither matrix nor vector"
+        raise BadPlan(f"{source.name} holds no series: {words}; ask for raw series of a range.")
     yield from metrics.rest()
 
 
@@ -92,8 +95,7 @@ def _take_one(metrics: Metrics, text: bytes, number: int) -> Iterator[Batch | Fi
         return
     pairs = found.values if found.value is None else [found.value]
     table = np.array(pairs, float).reshape(-1, 2)
-    at_ms = np.rint(table[:, 0] * 1000).astype(np.int64)
-    yield from metrics.take(found.metric, at_ms, table[:, 1])
+    yield from metrics.take(found.metric, _at_ms(table[:, 0] * 1000), table[:, 1])
 
 
 def _decoded(text: bytes) -> _Series:
@@ -173,8 +175,15 @@ def _take_all(metrics: Metrics, samples: Sequence[Sample], scale: float) -> Iter
         series.setdefault(key, []).append((at, sample.value))
     for (name, labels), pairs in series.items():
         table = np.array(pairs, float)
-        at_ms = np.rint(table[:, 0]).astype(np.int64)
-        yield from metrics.take({"__name__": name, **dict(labels)}, at_ms, table[:, 1])
+        labelled = {"__name__": name, **dict(labels)}
+        yield from metrics.take(labelled, _at_ms(table[:, 0]), table[:, 1])
+
+
+def _at_ms(at: Array) -> Array:
+    """Whole milliseconds; what no history can hold is -1."""
+    fits = np.isfinite(at) & (at >= 0) & (at < AT_MS_MAX)
+    found: Array = np.rint(np.where(fits, at, -1)).astype(np.int64)
+    return found
 
 
 def _chunks(file: BufferedReader) -> Iterator[tuple[int, list[str]]]:

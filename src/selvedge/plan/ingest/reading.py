@@ -10,7 +10,6 @@ A form is a row of `forms.FORMS`: its name, a sentence, its reader.
 
 from __future__ import annotations
 
-import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +20,20 @@ from typing import Final
 import pyarrow as pa
 
 from selvedge.plan.history import BadPlan, Finding
+from selvedge.plan.ingest.gunzip import GZIP, Gunzip
 from selvedge.plan.ingest.mapping import Mapping
 from selvedge.plan.ingest.measures import BYTES, EXTRAS, MEASURES, Kind
 
 BATCH_ROWS: Final = 250_000
 """About so many rows a reader should give at once, and not more than four times as many."""
+_NO_TEXT: Final = (
+    (b"PK\x03\x04", "a zip archive", "unpack it, and name the folder"),
+    (b"\xfd7zXZ", "packed by xz", "unpack it, or pack it with gzip or zstd"),
+    (b"BZh", "packed by bzip2", "unpack it, or pack it with gzip or zstd"),
+    (b"\xff\xfe", "text in UTF-16", "save it in UTF-8"),
+    (b"\xfe\xff", "text in UTF-16", "save it in UTF-8"),
+)
+"""First bytes of what is not read, what it is, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +72,31 @@ class SourceFile:
     """How far a reader is, of the file as it lies on disk: for the progress bar."""
 
     def open(self) -> io.BufferedReader:
-        """The file's bytes, unpacked where its name ends in .gz or .zst, without a BOM.
+        """The file's bytes, unpacked where they are gzip or zstd, without a BOM.
 
-        One that is cut off gives what can be unpacked, then `OSError` or `EOFError`.
+        What is packed is known by its first bytes: names are often wrong. One that is cut off
+        gives what can be unpacked, then `OSError` or `EOFError`. Raises `BadPlan` for what is no
+        text in UTF-8, and where a checksum says that what was unpacked is damaged.
         """
         raw: io.BufferedReader = io.BufferedReader(_Counted(self), 1 << 20)
-        suffix = self.path.suffix.lower()
+        first = raw.peek(512)
         file: io.BufferedReader = raw
-        if suffix == ".gz":
-            file = io.BufferedReader(_Unpacked(gzip.GzipFile(fileobj=raw).read1), 1 << 16)
-        elif suffix == ".zst":
+        if first.startswith(GZIP):
+            file = io.BufferedReader(_Unpacked(Gunzip(raw, self.name).read), 1 << 16)
+        elif first.startswith(b"\x28\xb5\x2f\xfd"):
             packed = pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd")
             file = io.BufferedReader(_Unpacked(packed.read), 1 << 16)
+        self._check_text(_peek(file))
         if file.peek(3)[:3] == b"\xef\xbb\xbf":
             file.read(3)
         return file
+
+    def _check_text(self, first: bytes) -> None:
+        for mark, what, remedy in _NO_TEXT:
+            if first.startswith(mark):
+                raise BadPlan(f"{self.name} is {what}; {remedy}.")
+        if first[257:262] == b"ustar":
+            raise BadPlan(f"{self.name} is a tar archive; unpack it, and name the folder.")
 
     def finding(self, where: str) -> str:
         """What a finding's `source` says."""
@@ -103,6 +121,14 @@ class Form:
     """One sentence for the help."""
     read: Reader
     needs_mapping: bool = False
+
+
+def _peek(file: io.BufferedReader) -> bytes:
+    """The first bytes; none of a packed file that is cut off before them."""
+    try:
+        return file.peek(512)
+    except CUT_OFF:
+        return b""
 
 
 class _Counted(io.RawIOBase):

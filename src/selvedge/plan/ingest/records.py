@@ -9,6 +9,7 @@ The readings stay: a file that comes later, with more of the same months, is mer
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ import msgspec
 from selvedge.plan.history import BadPlan, History, Source, replace_file
 from selvedge.plan.ingest.reading import Kind
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of how readings are kept and merged: another one reads and merges anew."""
 _SLUG: Final = re.compile(r"[^A-Za-z0-9]+")
 
@@ -56,6 +57,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     unknown: tuple[str, ...]
     """Names of PoPs that the fleet file did not have."""
     runs: tuple[Run, ...]
+    useless: str = ""
+    """Why nothing of it could be kept; empty where something was, or there was nothing."""
     serial: int = 0
     """Which was written later: of two of one file, that one counts."""
 
@@ -76,10 +79,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def slug_of(name: str, sha256: str, settings: str) -> str:
-    """What a source's files are called."""
+def slug_of(name: str, key: tuple[str, str], taken: Sequence[str]) -> str:
+    """What a source's files are called, by its SHA-256 and settings.
+
+    Those of a source that is read again stay until the new ones are whole.
+    """
+    sha256, settings = key
     stem = _SLUG.sub("-", Path(name).name).strip("-")[:60]
-    return f"{stem or 'source'}-{sha256[:12]}-{settings[:6]}"
+    slug = f"{stem or 'source'}-{sha256[:12]}-{settings[:6]}"
+    return f"{slug}-again" if slug in taken else slug
 
 
 def readings_folder(history: History) -> Path:

@@ -12,14 +12,21 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from selvedge.plan.history import BadPlan, Finding
-from selvedge.plan.ingest.clocks import Clock
-from selvedge.plan.ingest.delimited import Layout, Lines, read_lines
+from selvedge.plan.ingest.clocks import AT_MS_MAX, Clock
+from selvedge.plan.ingest.delimited import (
+    LINE_BYTES_MAX,
+    Layout,
+    Lines,
+    other_delimiter,
+    read_lines,
+)
 from selvedge.plan.ingest.mapping import Mapping, TimeColumn
-from selvedge.plan.ingest.reading import Batch, Form, Kind, SourceFile
+from selvedge.plan.ingest.reading import BYTES, Batch, Form, Kind, SourceFile
 
 TIMES: Final = ("time", "timestamp", "datetime", "at_s", "at")
 POPS: Final = ("pop", "site", "device", "host", "hostname", "sysname")
@@ -41,12 +48,16 @@ class _Columns:
     out: str
     into: str
     width: int
+    narrow: tuple[str, str]
+    """Counters of 32 bits, out and in, where there are those of 64 bits as well."""
     high_speed: str
     speed: str
     uptime: str
     clock: Clock
     pop_value: str = ""
     told: set[str] = field(default_factory=set)
+    is_wide: set[tuple[str, str]] = field(default_factory=set)
+    """PoPs and interfaces whose counters of 64 bits were seen."""
 
 
 def read_snmp(source: SourceFile) -> Iterator[Batch | Finding]:
@@ -58,6 +69,8 @@ def read_snmp(source: SourceFile) -> Iterator[Batch | Finding]:
         columns.interface: _WORDS,
         columns.out: pa.uint64(),
         columns.into: pa.uint64(),
+        columns.narrow[0]: pa.uint64(),
+        columns.narrow[1]: pa.uint64(),
         columns.high_speed: pa.float64(),
         columns.speed: pa.float64(),
         columns.uptime: pa.int64(),
@@ -71,6 +84,7 @@ def read_snmp(source: SourceFile) -> Iterator[Batch | Finding]:
         mapping.delimiter,
         mapping.decimal,
         columns.clock.pattern,
+        tuple(name for name in (mapping.series,) if name),
     )
     for found in read_lines(source, layout):
         if isinstance(found, Lines):
@@ -81,13 +95,16 @@ def read_snmp(source: SourceFile) -> Iterator[Batch | Finding]:
 
 def _find_columns(source: SourceFile) -> _Columns:
     mapping = source.mapping or Mapping()
-    with source.open() as file:
-        first, second = file.readline(), file.readline()
-    source.done_bytes = 0
+    line, first, second = _first_lines(source)
     header = _cells(first, mapping)
     if not header:
         raise BadPlan(f"{source.name} is empty; it needs a header and a line for each poll.")
+    where = f"{source.name}, line {line}"
     low = {name.lower(): name for name in header}
+    twice = next((name for name in header if low[name.lower()] != name), "")
+    if twice:
+        words = f"{twice!r} and {low[twice.lower()]!r} differ by case alone"
+        raise BadPlan(f"{where}: {words}; name one anew.")
 
     def one_of(names: Sequence[str]) -> str:
         return next((low[name] for name in names if name in low), "")
@@ -95,13 +112,15 @@ def _find_columns(source: SourceFile) -> _Columns:
     time = mapping.time.column or one_of(TIMES)
     pop = mapping.pop.column or ("" if mapping.pop.value else one_of(POPS))
     pairs = [(_WIDE, 64), (_NARROW, 32)]
-    names, width = next((pair for pair in pairs if one_of(pair[0])), (_WIDE, 64))
+    found = [pair for pair in pairs if one_of(pair[0]) or one_of(pair[0][1:])]
+    names, width = found[0] if found else (_WIDE, 64)
     wanted = {"a time": time, "a PoP": pop or mapping.pop.value, "octets": one_of(names)}
     for what, name in wanted.items():
         if not name:
             shown = ", ".join(header[:20])
             words = "docs/plan-ingest.md has the names, a mapping file may give others"
-            raise BadPlan(f"{source.name}, line 1: no column with {what} in: {shown}; {words}.")
+            words += other_delimiter(header)
+            raise BadPlan(f"{where}: no column with {what} in: {shown}; {words}.")
     cells = dict(zip(header, _cells(second, mapping), strict=False))
     return _Columns(
         time=time,
@@ -110,12 +129,24 @@ def _find_columns(source: SourceFile) -> _Columns:
         out=one_of(names[:1]),
         into=one_of(names[1:]),
         width=width,
+        narrow=(one_of(_NARROW[:1]), one_of(_NARROW[1:])) if len(found) > 1 else ("", ""),
         high_speed=one_of(("ifhighspeed",)),
         speed=one_of(("ifspeed",)),
         uptime=one_of(("sysuptime",)),
         clock=_clock(source, mapping, cells.get(time, "")),
         pop_value=mapping.pop.value,
     )
+
+
+def _first_lines(source: SourceFile) -> tuple[int, bytes, bytes]:
+    """The number of the header's line, it, and the next; blank ones before it do not count."""
+    with source.open() as file:
+        line, first = 1, file.readline(LINE_BYTES_MAX)
+        while first and not first.strip():
+            line, first = line + 1, file.readline(LINE_BYTES_MAX)
+        second = file.readline(LINE_BYTES_MAX)
+    source.done_bytes = 0
+    return line, first, second
 
 
 def _cells(line: bytes, mapping: Mapping) -> list[str]:
@@ -128,6 +159,9 @@ def _clock(source: SourceFile, mapping: Mapping, first: str) -> Clock:
     told = mapping.time
     is_plain = told == TimeColumn(column=told.column)
     if is_plain and first.replace(".", "", 1).isdigit():
+        if float(first) * 1000 >= AT_MS_MAX:
+            words = "give time.format in a mapping file: epoch_ms, epoch_us, epoch_ns"
+            raise BadPlan(f"{source.name}, line 2: {first} is no second before 2106; {words}.")
         return Clock(msgspec.structs.replace(told, format="epoch_s"))
     clock = Clock(told)
     clock.check(source.name)
@@ -158,7 +192,11 @@ def _batch(source: SourceFile, columns: _Columns, lines: Lines) -> Iterator[Batc
     capacity = _capacity(columns, table)
     if capacity is not None:
         rows["capacity_bps"] = capacity
-    for one in (*found, *_saturated(columns, table)):
+    said = [*found, *_saturated(columns, table)]
+    if any(columns.narrow) and _is_missing(rows).true_count:
+        rows, told = _with_narrow(columns, table, rows)
+        said += told
+    for one in said:
         where = source.finding(f"line {lines.first_line}")
         yield msgspec.structs.replace(one, source=where)
     yield Batch(
@@ -168,6 +206,48 @@ def _batch(source: SourceFile, columns: _Columns, lines: Lines) -> Iterator[Batc
         lines=lines.places,
         read_rows=lines.read_rows,
     )
+
+
+def _is_missing(rows: dict[str, pa.Array]) -> pa.Array:
+    """Where no counter of 64 bits is."""
+    found = [pc.is_null(rows[name]) for name in BYTES if name in rows]
+    missing = found[0] if len(found) == 1 else pc.and_(*found)
+    return missing.combine_chunks() if isinstance(missing, pa.ChunkedArray) else missing
+
+
+def _with_narrow(
+    columns: _Columns, table: pa.Table, rows: dict[str, pa.Array]
+) -> tuple[dict[str, pa.Array], list[Finding]]:
+    """Old devices' counters of 32 bits, in a file in which others have those of 64.
+
+    Never both of one interface: what is between a counter and another one is no amount.
+    """
+    missing = _is_missing(rows).to_numpy(zero_copy_only=False)
+    pops = rows["pop"].cast(pa.string()).to_pylist()
+    names = rows["series"].cast(pa.string()).to_pylist() if "series" in rows else [""] * len(pops)
+    whose = list(zip(pops, names, strict=True))
+    columns.is_wide.update(one for one, none in zip(whose, missing, strict=True) if not none)
+    narrow = {m: table[own] for m, own in zip(BYTES, columns.narrow, strict=True) if own}
+    is_there = np.logical_or.reduce([pc.is_valid(one).to_numpy() for one in narrow.values()])
+    is_old = np.array([one not in columns.is_wide for one in whose]) & missing & is_there
+    if not is_old.any():
+        return rows, []
+    mask = pa.array(is_old)
+    found = dict(rows)
+    for measure, column in narrow.items():
+        empty = pa.nulls(len(table), pa.uint64())
+        found[measure] = pc.if_else(mask, column, rows.get(measure, empty))
+    found["width"] = pc.if_else(mask, pa.scalar(32, pa.uint8()), rows["width"])
+    words = [f"{name} (32 bits)" if old else name for name, old in zip(names, is_old, strict=True)]
+    found["series"] = pa.array(words).dictionary_encode()
+    if "narrow" in columns.told:
+        return found, []
+    columns.told.add("narrow")
+    pop, name = whose[int(np.argmax(is_old))]
+    told = "interfaces have no counters of 64 bits; those of 32 bits are taken, as of"
+    detail = f"{len({one for one, old in zip(whose, is_old, strict=True) if old})} {told} {name!r}"
+    one = Finding(kind="wrap", pop=pop, series=name, count=int(is_old.sum()), detail=detail)
+    return found, [one]
 
 
 def _capacity(columns: _Columns, table: pa.Table) -> pa.Array | None:

@@ -26,9 +26,10 @@ from selvedge.plan.ingest.checking import Names, check_batch
 from selvedge.plan.ingest.columns import Array, Readings, concat
 from selvedge.plan.ingest.faults import Runs, findings_of, runs_of
 from selvedge.plan.ingest.reading import CUT_OFF, MEASURES, Batch, Form, Kind, SourceFile
-from selvedge.plan.ingest.records import Record, Run, readings_folder, slug_of
+from selvedge.plan.ingest.records import Record, Run, readings_folder
 from selvedge.plan.ingest.repeats import find_repeats
 
+_NOTHING: Final = "there is not one reading in it"
 RUN_ROWS: Final = 1_500_000
 """Readings in memory at once: with sorting and writing, below half a GiB."""
 ROW_GROUP: Final = 65_536
@@ -69,9 +70,10 @@ class Staging:
 
     history: History
     source: SourceFile
-    sha256: str
-    settings: str
-    """Form and mapping by which it is read."""
+    key: tuple[str, str]
+    """Its SHA-256, and the form and mapping by which it is read."""
+    slug: str
+    """What its files are called."""
     names: Names
     run_rows: int = RUN_ROWS
     findings: list[Finding] = field(default_factory=list)
@@ -82,11 +84,6 @@ class Staging:
     _unknown: pq.ParquetWriter | None = None
     _lost: int = 0
     _lost_pops: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def slug(self) -> str:
-        """What its files are called."""
-        return slug_of(self.source.name, self.sha256, self.settings)
 
     @property
     def folder(self) -> Path:
@@ -110,8 +107,7 @@ class Staging:
                 self._unknown.close()
         self._settle_unknown()
         if not self.rows and not self.findings:
-            words = "there is not one reading in it"
-            self._tell(Finding(kind="unreadable", source=self.source.name, detail=words))
+            self._tell(Finding(kind="unreadable", source=self.source.name, detail=_NOTHING))
         if self.findings:  # one may have a hundred thousand files, and most are sound
             self.history.write_findings(self.slug, self._all_findings())
         else:
@@ -120,15 +116,24 @@ class Staging:
             order=order,
             slug=self.slug,
             name=self.source.name,
-            sha256=self.sha256,
-            settings=self.settings,
+            sha256=self.key[0],
+            settings=self.key[1],
             form=form.name,
             rows=self.rows,
             readings=sum(run.rows for run in self.runs),
             series=tuple(self.names.series),
             unknown=tuple(self.names.unknown),
             runs=tuple(self.runs),
+            useless=self._useless(),
         )
+
+    def _useless(self) -> str:
+        """Why nothing of the file could be kept, by its first findings."""
+        if self.runs or self.names.unknown:
+            return ""
+        bad = [one for one in self.findings if one.detail != _NOTHING]
+        said = [f"{one.source.removeprefix(self.source.name)}: {one.detail}" for one in bad[:3]]
+        return "; ".join(one.lstrip(" ,:") for one in said)
 
     def _tell(self, finding: Finding) -> None:
         if len(self.findings) < FINDINGS_MAX:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -101,6 +101,8 @@ class Table:
 
 def _as_numbers(source: SourceFile, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     try:
+        if pa.types.is_boolean(column.type):
+            raise pa.ArrowInvalid
         return column.cast(pa.float64())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         words = f"column {name!r} is of type {column.type}, not numbers"
@@ -134,8 +136,12 @@ def table_of(source: SourceFile) -> Table:
 def read_csv(source: SourceFile) -> Iterator[Batch | Finding]:
     """A file of delimited lines with a header."""
     table = table_of(source)
+    is_known = False
     for found in read_lines(source, _layout(table)):
         if isinstance(found, Lines):
+            if not is_known:
+                _check_measures(table, found.header)
+                is_known = True
             place = Batch(
                 table.mapping.kind,
                 found.table,
@@ -166,7 +172,13 @@ def _layout(table: Table) -> Layout:
         mapping.delimiter,
         mapping.decimal,
         table.clock.pattern,
+        _named(mapping),
     )
+
+
+def _named(mapping: Mapping) -> tuple[str, ...]:
+    uptime = mapping.uptime.column if mapping.uptime else ""
+    return tuple(name for name in (mapping.series, uptime) if name)
 
 
 def source_is_mapped(table: Table) -> bool:
@@ -178,17 +190,21 @@ def read_parquet(source: SourceFile) -> Iterator[Batch | Finding]:
     """A Parquet file; a row group that cannot be read is a finding, and the next is tried."""
     table = table_of(source)
     mapping = table.mapping
-    words = [name for name in (mapping.pop.column, mapping.series) if name]
-    with pq.ParquetFile(source.path, read_dictionary=words, pre_buffer=False) as file:
-        there = file.schema_arrow.names
-        wanted = [mapping.time.column, *words, *(one.column for one in mapping.columns.values())]
-        wanted += [mapping.uptime.column] if mapping.uptime else []
-        needed = wanted if source_is_mapped(table) else [mapping.time.column, *words]
-        for name in needed:
-            if name not in there:
-                shown = ", ".join(repr(one) for one in there[:20])
-                raise BadPlan(f"{source.name}: column {name!r} is missing; there are {shown}.")
-        columns = [name for name in dict.fromkeys(wanted) if name in there]
+    with pq.ParquetFile(source.path) as file:
+        schema, metadata = file.schema_arrow, file.metadata
+    columns = _columns_of(table, schema)
+    words = [
+        name
+        for name in (mapping.pop.column, mapping.series)
+        if name in columns and pa.types.is_string(schema.field(name).type)
+    ]
+    with pq.ParquetFile(
+        source.path,
+        metadata=metadata,
+        read_dictionary=words,
+        pre_buffer=False,
+        page_checksum_verification=True,
+    ) as file:
         size = source.path.stat().st_size
         for group in range(file.num_row_groups):
             try:
@@ -200,11 +216,46 @@ def read_parquet(source: SourceFile) -> Iterator[Batch | Finding]:
                 told = " ".join(str(error).split())[:200]
                 yield Finding(
                     kind="unreadable",
-                    count=file.metadata.row_group(group).num_rows,
+                    count=metadata.row_group(group).num_rows,
                     source=source.finding(f"row group {group}"),
                     detail=f"its rows cannot be read: {told}; left out",
                 )
             source.done_bytes = size * (group + 1) // file.num_row_groups
+
+
+def _columns_of(table: Table, schema: pa.Schema) -> list[str]:
+    """Those to be read. Raises `BadPlan` where one is missing, twice, or of no use."""
+    mapping, name_of = table.mapping, table.source.name
+    there = schema.names
+    words = [name for name in (mapping.pop.column, mapping.series) if name]
+    wanted = [mapping.time.column, *words, *(one.column for one in mapping.columns.values())]
+    wanted += [mapping.uptime.column] if mapping.uptime else []
+    needed = wanted if source_is_mapped(table) else [mapping.time.column, *words]
+    for name in needed:
+        if name not in there:
+            shown = ", ".join(repr(one) for one in there[:20])
+            raise BadPlan(f"{name_of}: column {name!r} is missing; there are {shown or 'none'}.")
+    columns = [name for name in dict.fromkeys(wanted) if name in there]
+    for name in columns:
+        if there.count(name) > 1:
+            raise BadPlan(f"{name_of}: column {name!r} is there twice; name one anew.")
+    for name in words:
+        kind = schema.field(name).type
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if pa.types.is_nested(plain) or pa.types.is_binary(plain) or pa.types.is_temporal(plain):
+            remedy = "name another in the mapping file, or export it as text"
+            raise BadPlan(f"{name_of}: column {name!r} is of type {kind}, not names; {remedy}.")
+    _check_measures(table, there)
+    return columns
+
+
+def _check_measures(table: Table, there: Sequence[str]) -> None:
+    """Raises `BadPlan` where not one column says how much."""
+    known = [one.column for one in table.mapping.columns.values()]
+    if not any(name in there for name in known):
+        shown = ", ".join(repr(one[:60]) for one in there[:20])
+        words = f"no column says how much ({', '.join(known)}); there are {shown or 'none'}"
+        raise BadPlan(f"{table.source.name}: {words}: name them in a mapping file.")
 
 
 CSV: Final = Form("csv", "Delimited text with a header; columns by --mapping.", read_csv)

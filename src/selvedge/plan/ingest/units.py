@@ -55,6 +55,18 @@ _EXAMPLES: Final[dict[Dimension, str]] = {
 }
 
 
+_KINDS: Final[dict[str, tuple[Kind, ...]]] = {
+    **dict.fromkeys(BYTES, (Kind.INTERVAL, Kind.COUNTER, Kind.GAUGE, Kind.AMOUNT)),
+    "capacity_bps": (Kind.INTERVAL, Kind.COUNTER, Kind.GAUGE),
+    **dict.fromkeys(SHARES, (Kind.INTERVAL, Kind.GAUGE)),
+    "cpu_idle_ms": (Kind.COUNTER,),
+    **dict.fromkeys(
+        ("memory_free_bytes", "memory_total_bytes", "power_w", "gpu_power_w"), (Kind.GAUGE,)
+    ),
+}
+"""In which kinds a measure says something."""
+
+
 def accepted(measure: str, kind: Kind) -> tuple[Dimension, ...]:
     """Dimensions in which a measure may be given."""
     if measure in BYTES:
@@ -71,6 +83,10 @@ def accepted(measure: str, kind: Kind) -> tuple[Dimension, ...]:
 
 def unit_of(where: str, measure: str, name: str, kind: Kind) -> Unit:
     """The unit of a measure. Raises `BadPlan` where it is missing, unknown or of another sort."""
+    kinds = _KINDS.get(measure, ())
+    if kind not in kinds:
+        words = f"it is of kind {' or '.join(kinds)}: give kind in the mapping file"
+        raise BadPlan(f"{where}: {measure} is never of kind {kind}; {words}.")
     wanted = accepted(measure, kind)
     words = "; ".join(_EXAMPLES[one] for one in wanted)
     if not name:

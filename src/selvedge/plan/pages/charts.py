@@ -9,20 +9,24 @@ from markupsafe import Markup, escape
 
 from selvedge.plan.pages.colours import NOTHING, STEPS, step_of
 
-_LEFT, _TOP, _BOTTOM = 96, 8, 26
+_LEFT, _TOP, _BOTTOM, _CAPTION = 96, 8, 26, 18
 
 
-def legend(low: float, high: float, words: str) -> Markup:
-    """What the colours mean, in percent."""
+def legend(low: float, high: float, words: str, *, has_holes: bool = False) -> Markup:
+    """What the colours mean, in percent; with the grey of what was not measured, if any is."""
     swatches = "".join(
         f'<rect x="{24 * at}" y="0" width="24" height="12" fill="{colour}"/>'
         for at, colour in enumerate(STEPS)
     )
     wide = 24 * len(STEPS)
+    hole = Markup(
+        f'<svg width="24" height="12"><rect width="24" height="12" fill="{NOTHING}"/></svg>'
+        "<span>not measured</span>"
+    )
     return Markup(
         '<div class="legend"><span>{}</span><svg width="{}" height="12">{}</svg>'
-        "<span>{}</span><span>{}</span></div>"
-    ).format(f"{low:.0%}", wide, Markup(swatches), f"{high:.0%}", words)
+        "<span>{}</span><span>{}</span>{}</div>"
+    ).format(f"{low:.0%}", wide, Markup(swatches), f"{high:.0%}", words, hole if has_holes else "")
 
 
 def heat_map(
@@ -34,32 +38,45 @@ def heat_map(
     cell: float = 20,
     left: float = _LEFT,
     told: bool = True,
+    axis: str = "",
 ) -> Markup:
     """A row a name, a cell a value; a column's word stands below where it is not empty.
 
-    `told`: each cell says its value to the mouse.
+    `told`: each cell says its value to the mouse. `axis`: what the columns are.
     """
     across = (width - left) / max(1, len(columns))
-    height = _TOP + cell * len(rows) + _BOTTOM
+    foot = _TOP + cell * len(rows) + _BOTTOM
+    height = foot + (_CAPTION if axis else 0)
     parts = [f'<svg class="heat" viewBox="0 0 {width:g} {height:g}" role="img">']
     for line, (name, values) in enumerate(rows.items()):
         y = _TOP + line * cell
         parts.append(
             f'<text x="{left - 6:g}" y="{y + cell - 6:g}" class="end">{escape(name)}</text>'
         )
-        for at, value in enumerate(values):
-            step = step_of(value, *bounds)
-            colour = STEPS[step] if step >= 0 else NOTHING
-            words = "not measured" if step < 0 else f"{value:.1%}"
+        steps = [step_of(value, *bounds) for value in values]
+        at = 0
+        while at < len(steps):
+            # What has no words of its own is drawn with its like.
+            after = at + 1
+            while not told and after < len(steps) and steps[after] == steps[at]:
+                after += 1
+            colour = STEPS[steps[at]] if steps[at] >= 0 else NOTHING
+            words = "not measured" if steps[at] < 0 else f"{values[at]:.1%}"
             title = f"<title>{escape(name)}, {escape(columns[at]) or at}: {words}</title>"
             parts.append(
-                f'<rect x="{left + at * across:.1f}" y="{y:g}" width="{across:.1f}"'
+                f'<rect x="{left + at * across:.1f}" y="{y:g}" width="{(after - at) * across:.1f}"'
                 f' height="{cell - 1:g}" fill="{colour}">{title if told else ""}</rect>'
             )
+            at = after
     for at, word in enumerate(columns):
         if word:
             x = left + at * across
-            parts.append(f'<text x="{x:.1f}" y="{height - 8:g}">{escape(word)}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{foot - 8:g}">{escape(word)}</text>')
+    if axis:
+        middle = (width + left) / 2
+        parts.append(
+            f'<text x="{middle:g}" y="{height - 6:g}" class="mid axis">{escape(axis)}</text>'
+        )
     parts.append("</svg>")
     return Markup("".join(parts))
 
@@ -94,6 +111,40 @@ def bars(
     return Markup("".join(parts))
 
 
+def spans(
+    rows: Mapping[str, tuple[float, float, float]],
+    axis: str,
+    *,
+    width: float = 520,
+    left: float = 190,
+) -> Markup:
+    """A row a name: from the lower to the upper share, the middle one marked and told."""
+    height = _TOP + 26 * len(rows) + 40
+    across = width - 50 - left
+    parts = [f'<svg class="spans" viewBox="0 0 {width:g} {height:g}" role="img">']
+    for at in range(5):
+        x = left + across * at / 4
+        parts.append(
+            f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{height - 40:g}"/>'
+            f'<text x="{x:.1f}" y="{height - 26:g}" class="mid">{25 * at} %</text>'
+        )
+    for line, (name, (low, middle, high)) in enumerate(rows.items()):
+        y = _TOP + 26 * line
+        begin, mark, end = (left + across * one for one in (low, middle, high))
+        words = f"{name}: {low:.1%}, {middle:.1%}, {high:.1%}"
+        parts.append(
+            f'<text x="{left - 8:g}" y="{y + 16}" class="end">{escape(name)}</text>'
+            f'<rect x="{begin:.1f}" y="{y + 6}" width="{max(1.0, end - begin):.1f}" height="12">'
+            f"<title>{escape(words)}</title></rect>"
+            f'<line class="middle" x1="{mark:.1f}" x2="{mark:.1f}" y1="{y + 2}" y2="{y + 22}"/>'
+            f'<text x="{max(end, mark) + 6:.1f}" y="{y + 16}">{middle:.1%}</text>'
+        )
+    parts.append(
+        f'<text x="{width / 2:g}" y="{height - 6:g}" class="mid axis">{escape(axis)}</text></svg>'
+    )
+    return Markup("".join(parts))
+
+
 Band = tuple[float, float, float, float]
 """A step of time and its lower, middle and upper value."""
 
@@ -105,7 +156,7 @@ def lines(
     band: Sequence[Band] = (),
     width: float = 1060,
     height: float = 260,
-    right: float = 90,
+    right: float = 100,
 ) -> Markup:
     """Values over time, and what is expected with its interval; each line's name at its end.
 
@@ -126,8 +177,15 @@ def lines(
         )
         words = f"{top * at / 4:g} {name}"
         parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" class="end">{words}</text>')
+    floor_y = height - _BOTTOM
     for x, word in ticks:
-        parts.append(f'<text x="{plot.x(x):.1f}" y="{height - 8:g}">{escape(word)}</text>')
+        at_x, side = plot.x(x), "mid" if x > min(times) else "start"
+        if x == max(times) and right < _LEFT / 2:
+            side = "end"
+        parts.append(
+            f'<path class="grid" d="M{at_x:.1f} {floor_y}v5"/>'
+            f'<text x="{at_x:.1f}" y="{height - 8:g}" class="{side}">{escape(word)}</text>'
+        )
     if band:
         around = [plot.pixel(step[0], step[3]) for step in band]
         around += [plot.pixel(step[0], step[1]) for step in reversed(band)]
@@ -138,6 +196,9 @@ def lines(
         spots = " ".join(plot.pixel(x, y) for x, y in line)
         x, y = line[-1]
         parts.append(f'<polyline class="line{at}" points="{spots}"/>')
+        for spot in spots.split(" "):
+            left, top_y = spot.split(",")
+            parts.append(f'<circle class="spot{at}" cx="{left}" cy="{top_y}" r="2.5"/>')
         parts.append(
             f'<text x="{plot.x(x) + 6:.1f}" y="{plot.y(y) + 4:.1f}" class="name{at}">'
             f"{escape(word)}</text>"

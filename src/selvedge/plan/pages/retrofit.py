@@ -41,9 +41,6 @@ _PROOFS: Final = {
     "certificate": "The proof is a file that anybody can check with placement.verify.",
     "certificate with capacity": "The proof is a file that anybody can check with"
     " placement.verify; the room of every site is in it.",
-    "certificate without capacity": "The proof is of the problem without capacities, so it is"
-    " weaker than it could be.",
-    "HiGHS": "The bound is the word of the solver HiGHS.",
 }
 
 
@@ -87,6 +84,8 @@ def lead_words(report: Report) -> str:
         " has one within"
         f" {report.near_ms:g} ms."
     )
+    if found.unserved_share > _PROVED:
+        words += f" {found.unserved_share:.1%} of demand stays unserved."
     if busiest is not None and busiest.rtt_ms_mean > ours * 1.001:
         words += f" The same number at the busiest PoPs: {busiest.rtt_ms_mean:.1f} ms."
     return words

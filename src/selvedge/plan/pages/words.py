@@ -7,7 +7,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from selvedge.plan.pages.charts import bits
 
@@ -15,13 +15,22 @@ __all__ = [
     "bits",
     "count",
     "day",
+    "excluded",
     "moment",
     "month_name",
     "percent",
+    "resource",
     "saved",
     "short_day",
     "window",
 ]
+
+_EXCLUDED: Final = {
+    "over_capacity": "with more bytes than the interfaces can carry",
+    "twice": "of a moment that is there already",
+    "unknown_pop": "of a PoP that the fleet file does not name",
+}
+_RESOURCES: Final = {"nic": "network", "cpu": "processors", "gpu": "GPUs"}
 
 
 def percent(value: float | None, places: int = 1) -> str:
@@ -32,6 +41,11 @@ def percent(value: float | None, places: int = 1) -> str:
 def count(value: float | None) -> str:
     """A whole number with its thousands set apart."""
     return "–" if value is None else f"{value:,.0f}"
+
+
+def excluded(why: str) -> str:
+    """Why rows do not count, after their number."""
+    return _EXCLUDED.get(why, why)
 
 
 def moment(at_s: int) -> str:
@@ -52,6 +66,11 @@ def short_day(at_s: int) -> str:
 def month_name(month: str) -> str:
     """`2026-01` as `Jan 2026`."""
     return f"{datetime.strptime(month, '%Y-%m').replace(tzinfo=UTC):%b %Y}"
+
+
+def resource(name: str | None) -> str:
+    """What runs out first, in words; of none that nothing was measured."""
+    return _RESOURCES.get(name, name) if name else "nothing measured"
 
 
 def window(start: int | None) -> str:

@@ -53,9 +53,13 @@ def write_retrofit(report: Report, path: Path) -> None:
 
 
 def _write(text: str, path: Path) -> None:
+    path = path.resolve()
     draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")  # a pipe or a device is written to, and stays
+            return
         with draft.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()

@@ -96,7 +96,7 @@ def answer(order: Order, say: Say) -> Report:
     say("search")
     found = desk.solve(desk.question)
     if order.certificate is not None:
-        _keep(found, order.certificate, findings)
+        _keep(found, order.certificate)
     steps = make_programme(
         found.question, found.is_open, start=order.start, per_quarter=order.per_quarter,
         actual=actual,
@@ -266,10 +266,7 @@ def _of_question(question: Question) -> list[str]:
     return found
 
 
-def _keep(found: Retrofit, path: Path, findings: list[str]) -> None:
-    if found.certificate is None:
-        findings.append("no certificate: the bound is HiGHS's own word")
-        return
+def _keep(found: Retrofit, path: Path) -> None:
     try:
         found.certificate.save(path, np.flatnonzero(found.is_open).astype(np.int32))
     except OSError as error:

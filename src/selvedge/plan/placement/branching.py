@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 
 from selvedge.plan.placement.certificate import Certificate
+from selvedge.plan.placement.instance import Median
 from selvedge.plan.placement.neighbours import Floats, Indices, Lists
 from selvedge.plan.placement.relaxation import (
     CLOSED,
@@ -25,7 +26,9 @@ from selvedge.plan.placement.relaxation import (
     Steps,
     ascend,
     evaluate,
+    proof_of,
 )
+from selvedge.plan.placement.transport import transport_of
 
 TOLERANCE: Final = 1e-9
 """Of the cost: what is closer than that is the same cost."""
@@ -52,6 +55,8 @@ class Tree:
     problem: Problem
     unit: int
     """What every cost is a multiple of; 0 for none."""
+    median: Median | None = None
+    """The instance, where its sites have only so much room."""
     parent: list[int] = field(default_factory=list)
     site: list[int] = field(default_factory=list)
     value: list[int] = field(default_factory=list)
@@ -104,7 +109,7 @@ class Tree:
         self.parent.append(-1 if parent is None else parent.number)
         self.site.append(split[0])
         self.value.append(split[1])
-        self.multipliers.append(found.multipliers.copy())
+        self.multipliers.append(proof_of(self.problem, found))
         fix(states, found.worth, (bound, self.p, self.enough(cost)))
         return Node(number, states, bound, found)
 
@@ -134,14 +139,22 @@ class Tree:
             states = node.states.copy()
             states[site] = OPEN if value else CLOSED
             at = copy_of(node.at)
-            steps = Steps(cost, self.enough(cost), _ITERATIONS, 0.1, 0.1)
+            steps = Steps(_aim(cost, node), self.enough(cost), _ITERATIONS, 0.1, 0.1)
             settle(states, self.p)
-            price_out(self.problem.lists, states, self.p, at)
+            self._price_out(states, at)
             ascend(self.problem, states, at, steps)
             child = self._add(node, (site, value), states, (at, cost))
             self.wait(child, cost)
             found.append(child)
         return found
+
+    def _price_out(self, states: States, at: Ascent) -> None:
+        if self.median is None:
+            price_out(self.problem.lists, states, self.p, at)
+        elif np.count_nonzero(states != CLOSED) <= self.p:
+            lives = np.flatnonzero(states != CLOSED)
+            found = transport_of(self.median, lives)
+            at.multipliers[: self.median.clients] = found.client_prices * self.median.uses
 
     def _price_rows(self, states: States, at: Ascent, cost: float) -> None:
         """Rows are free where the sites that are left keep them; one that they break costs more
@@ -158,16 +171,21 @@ class Tree:
     def _end(self, node: Node, cost: float) -> list[Node]:
         """Give a node without a choice the multipliers that say what it costs."""
         at = copy_of(node.at)
-        price_out(self.problem.lists, node.states, self.p, at)
-        self._price_rows(node.states, at, cost)
+        self._price_out(node.states, at)
+        self._price_rows(node.states, at, _aim(cost, node))
         child = self.refine(node, node.states, at, cost)
         self._shut(child, cost)
         return [child]
 
 
+def _aim(cost: float, node: Node) -> float:
+    """A cost for steps to aim at, where no answer is known yet too."""
+    return cost if np.isfinite(cost) else 2.0 * abs(node.bound) + 1.0
+
+
 def copy_of(at: Ascent) -> Ascent:
     """One that may be written to."""
-    return Ascent(at.multipliers.copy(), at.worth.copy(), at.chosen.copy(), at.shares.copy())
+    return Ascent(*(array.copy() for array in at))
 
 
 def branch_site(node: Node) -> int:

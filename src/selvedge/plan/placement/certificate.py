@@ -6,26 +6,32 @@ The checker walks down with what is known of each site and at each node does two
 NumPy from the instance alone:
 
 1. The bound: the sum of the multipliers, plus the worths of open sites, plus the least worths of
-   free ones until `p` are open. Weak duality makes it a lower bound for *any* multipliers.
+   free ones until `p` are open. Weak duality makes it a lower bound for *any* multipliers. Where
+   sites have only so much room, each site's room has a multiplier from 0 too: a client's use of it
+   costs that much, and the site gives all of its room back (`knapsacks`).
 2. Fixing: a free site whose opening (or closing) would lift that bound past the answer's cost
    belongs to no better choice (or to every better one).
 
-The bound of the whole is the least over the leaves, and never more than the answer's cost.
+A node's bound is no less than its parent's. The bound of the whole is the least over the leaves,
+and never more than the answer's cost.
 
 Rounding. A bound is a sum of at most `n (m + 1) + m` terms, each exact but for one subtraction
 that is off by at most `u = 2^-53` of its result. Summed in any order, k numbers are off by at most
 `k u / (1 - k u)` times the sum of their magnitudes (Higham, Accuracy and Stability of Numerical
 Algorithms, 2002, 4.2), and a worth is a sum of n, the bound a sum of n + m. The checker takes
 `4 (n + m + r + 2) u` of the sum of all magnitudes (r rows, each scaled by one rounding) away from
-every bound, which is more than both; for 4,100 by 4,100 that is some 10^-11 of the cost. A cost is
-summed by `math.fsum`, which rounds once.
+every bound, which is more than both; for 4,100 by 4,100 that is some 10^-11 of the cost. With room
+a term is `(cost - multiplier) + price x use`, off by at most `3 u` of its first bracket where it
+counts, and that bracket is no more than the multiplier: `4 u` of all multipliers for every site
+more. A cost is summed by `math.fsum`, which rounds once; with room it is that of a transport, in
+which a client may lack, and a site exceed, 10^-9 of its own.
 Where all costs are multiples of a whole number the bound is then raised to the next multiple.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +40,7 @@ import numpy.typing as npt
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.instance import Median
 from selvedge.plan.placement.neighbours import Flags, Floats, Indices
+from selvedge.plan.placement.transport import cost_with_room
 
 _UNIT = 2.0**-53
 _ROWS = 256
@@ -50,7 +57,7 @@ class Certificate:
     value: npt.NDArray[np.int8]
     """Whether that site is open (1) or closed (0) here."""
     multipliers: Floats
-    """Nodes by clients, then rows."""
+    """Nodes by clients, then rows, then (where sites have only so much room) sites."""
 
     def save(self, path: Path, sites: Indices) -> None:
         """Keep it, with the answer that it is about. Raises `OSError`."""
@@ -100,20 +107,29 @@ def load_certificate(path: Path) -> tuple[Certificate, Indices]:
 def verify(median: Median, sites: npt.ArrayLike, certificate: Certificate) -> Verdict:
     """Recompute the cost of an answer and the bound of its certificate.
 
-    Raises `BadPlan` where the answer breaks a rule of the instance or the tree is none.
+    Raises `BadPlan` where the answer breaks a rule of the instance or the tree is none. A proof in
+    which no room has a price, of sites that have room for all that are nearest, is read as one
+    without room.
     """
     answer = _check_answer(median, np.asarray(sites, np.int64))
-    cost = median.cost_of(answer)
+    cost = cost_with_room(median, answer)
+    if cost == math.inf:
+        raise BadPlan("the answer's sites have no room for all demand, or do not reach it.")
     children = _check_tree(median, certificate)
+    if median.room is not None and cost <= median.cost_of(answer):
+        width = median.clients + len(median.rows)
+        if not certificate.multipliers[:, width:].any():
+            loose = replace(certificate, multipliers=certificate.multipliers[:, :width])
+            return verify(replace(median, room=None), answer, loose)
     check = _Check(median, cost, median.whole_unit())
     bound, leaves = cost, 0
     begun = np.zeros(median.sites, np.int8)
     begun[list(median.fixed)] = OPEN
     begun[list(median.barred)] = CLOSED
-    stack = [(0, begun)]
+    stack = [(0, begun, -math.inf)]
     while stack:
-        node, states = stack.pop()
-        found = check.bound(states, certificate.multipliers[node])
+        node, states, above = stack.pop()
+        found = max(above, check.bound(states, certificate.multipliers[node]))
         if children[node] and found < cost:
             for child in children[node]:
                 inner = states.copy()
@@ -123,7 +139,7 @@ def verify(median: Median, sites: npt.ArrayLike, certificate: Certificate) -> Ve
                         leaves += 1  # Fixed the other way: nothing better is in there.
                         continue
                     inner[certificate.site[child]] = known
-                stack.append((child, inner))
+                stack.append((child, inner, found))
         else:
             leaves += 1
             bound = min(bound, found)
@@ -142,17 +158,19 @@ class _Check:
         if not np.all(np.isfinite(multipliers)):
             raise BadPlan("a multiplier of the certificate is not finite.")
         if np.any(multipliers[self._median.clients :] < 0):
-            raise BadPlan("a row's multiplier is below 0: it proves nothing.")
+            raise BadPlan("a row's or a room's multiplier is below 0: it proves nothing.")
         lives = np.flatnonzero(states != CLOSED)
         median, clients = self._median, self._median.clients
-        worth = _worths(median.by_site, lives, multipliers[:clients])
-        size = float(np.abs(multipliers[:clients]).sum() - worth.sum())
-        table, prices = self._table, multipliers[clients:]
+        table, last = self._table, clients + len(median.rows)
+        worth, size = self._worths(lives, multipliers[:clients], multipliers[last:])
+        prices = multipliers[clients:last]
         priced = np.repeat(prices, np.diff(table.start)) * table.coefficient
         rowed = np.bincount(table.site, priced, median.sites)[lives]
         size += float(np.abs(prices * table.least).sum() + np.abs(priced).sum())
         worth = worth - rowed
         error = 4 * (clients + median.sites + len(prices) + 2) * _UNIT * size
+        if median.room is not None:
+            error += 4 * len(lives) * _UNIT * float(np.abs(multipliers[:clients]).sum())
         is_open = states[lives] == OPEN
         left = self._median.p - int(is_open.sum())
         if left < 0:
@@ -163,6 +181,25 @@ class _Check:
         found += math.fsum(worth[is_open]) + math.fsum(taken) - error
         self._fix(states, lives, worth, (found, left, free))
         return self.rounded(found)
+
+    def _worths(
+        self, lives: npt.NDArray[np.int64], prices: Floats, rooms: Floats
+    ) -> tuple[Floats, float]:
+        """What sites are worth but for rows, and the sum of all magnitudes."""
+        median = self._median
+        size = float(np.abs(prices).sum())
+        if median.room is None:
+            worth = _worths(median.by_site, lives, prices)
+            size -= float(worth.sum())
+        else:
+            worth = _worths(median.by_site, lives, prices, (median.uses, rooms))
+            back = median.room[lives] * rooms[lives]
+            size += float(back.sum() - worth.sum())
+            worth = worth - back
+        if median.prices is not None:
+            worth = worth + median.prices[lives]
+            size += float(np.abs(median.prices[lives]).sum())
+        return worth, size
 
     def _fix(
         self,
@@ -191,11 +228,19 @@ class _Check:
         return math.ceil(bound / self._unit) * self._unit if self._unit else bound
 
 
-def _worths(by_site: Floats, lives: npt.NDArray[np.int64], multipliers: Floats) -> Floats:
+def _worths(
+    by_site: Floats,
+    lives: npt.NDArray[np.int64],
+    multipliers: Floats,
+    rooms: tuple[Floats, Floats] | None = None,
+) -> Floats:
     worth = np.empty(len(lives))
     for first in range(0, len(lives), _ROWS):
-        block = by_site[lives[first : first + _ROWS]]
-        worth[first : first + _ROWS] = np.minimum(block - multipliers, 0.0).sum(axis=1)
+        own = lives[first : first + _ROWS]
+        block = by_site[own] - multipliers
+        if rooms is not None:
+            block += rooms[1][own, None] * rooms[0]
+        worth[first : first + _ROWS] = np.minimum(block, 0.0).sum(axis=1)
     return worth
 
 
@@ -217,7 +262,8 @@ def _check_answer(median: Median, sites: npt.NDArray[np.int64]) -> list[int]:
 
 def _check_tree(median: Median, found: Certificate) -> list[list[int]]:
     nodes = len(found.parent)
-    if found.multipliers.shape != (nodes, median.clients + len(median.rows)) or nodes == 0:
+    width = median.clients + len(median.rows) + (0 if median.room is None else median.sites)
+    if found.multipliers.shape != (nodes, width) or nodes == 0:
         raise BadPlan("the certificate is of another instance: its multipliers do not fit.")
     children: list[list[int]] = [[] for _ in range(nodes)]
     for node in range(1, nodes):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from selvedge.plan.placement.instance import Median, make_median
-from selvedge.plan.placement.measures import Measures, measure
+from selvedge.plan.placement.measures import Measures, mean_cost, measure
 from selvedge.plan.placement.neighbours import Flags, Floats
 from selvedge.plan.placement.question import Question, costs_of, rows_of
 from selvedge.plan.placement.swaps import choose_greedily, make_search_of
@@ -40,11 +40,13 @@ def rules_of_thumb(question: Question, new: int) -> Iterator[Choice]:
 
 def choice(name: str, question: Question, is_open: Flags) -> Choice:
     """A choice with its figures."""
-    costs = costs_of(question)[:, is_open].min(axis=1)
-    weights = question.demand.requests_per_s
+    costs, weights = costs_of(question)[:, is_open].min(axis=1), question.demand.requests_per_s
+    measures = measure(question, is_open)
     broken = dict.fromkeys(row.rule for row in rows_of(question) if not row.holds(is_open))
     cost = float(np.average(costs, weights=weights)) if np.isfinite(costs).all() else np.inf
-    return Choice(name, is_open, measure(question, is_open), cost, tuple(broken))
+    if question.counts_room:
+        cost = mean_cost(question, np.flatnonzero(is_open))
+    return Choice(name, is_open, measures, cost, tuple(broken))
 
 
 def _largest(question: Question, score: Floats, new: int) -> Flags:

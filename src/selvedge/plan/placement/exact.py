@@ -25,6 +25,8 @@ class Solved:
     cost: float
     bound: float
     """No answer is cheaper."""
+    duals: Floats | None = None
+    """By row, of a programme without whole columns: what one more on its right would cost."""
 
 
 @dataclass(slots=True)
@@ -122,4 +124,5 @@ def _read(highs: Any, *, is_mip: bool) -> Solved:
     values = np.array(highs.getSolution().col_value) if is_there else None
     cost = float(info.objective_function_value) if is_there else np.inf
     bound = float(info.mip_dual_bound) if is_mip else (cost if status == "optimal" else -np.inf)
-    return Solved(status, values, cost, bound)
+    duals = np.array(highs.getSolution().row_dual) if is_there and not is_mip else None
+    return Solved(status, values, cost, bound, duals)

@@ -44,9 +44,27 @@ def choose_sites(
     return programme.solve(_SECONDS, 1e-5)
 
 
-def _programme(median: Median, worth: Floats) -> tuple[Programme, npt.NDArray[np.int64]]:
+def row_prices(median: Median, worth: Floats) -> Floats:
+    """By rule: what one more unit of it costs in the linear programme over the sites; zeros where
+    that was not solved. Any numbers from 0 prove a bound, these the best one without branching."""
+    programme, sites = _programme(median, worth, whole=False)
+    programme.add_row(sites, np.ones(median.sites), -np.inf, float(median.p))
+    for row in median.rows:
+        programme.add_row(row.sites, row.coefficients, row.least)
+    duals = programme.solve(_SECONDS).duals
+    count = len(median.rows)
+    if duals is None or not count:
+        return np.zeros(count)
+    scale = [float(np.abs(row.coefficients).max(initial=0.0)) for row in median.rows]
+    found: Floats = np.maximum(duals[-count:], 0.0) * np.array(scale)
+    return found
+
+
+def _programme(
+    median: Median, worth: Floats, *, whole: bool = True
+) -> tuple[Programme, npt.NDArray[np.int64]]:
     programme = Programme()
-    sites = programme.add_columns(worth, 1.0, whole=True)
+    sites = programme.add_columns(worth, 1.0, whole=whole)
     if median.fixed:
         count = len(median.fixed)
         at = np.array(median.fixed, np.int64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -71,6 +71,13 @@ class Median:
     fixed: tuple[int, ...] = ()
     barred: tuple[int, ...] = ()
     rows: tuple[Row, ...] = ()
+    uses: Floats = field(default_factory=lambda: np.zeros(0))
+    """By client: its weight, which is what it takes of a site's room."""
+    room: Floats | None = None
+    """By site: weight that it can serve; None where that has no limit. A client may be served in
+    parts by several sites."""
+    prices: Floats | None = None
+    """By site: what opening it adds to the cost; None for nothing."""
 
     @property
     def sites(self) -> int:
@@ -83,18 +90,27 @@ class Median:
         return int(self.by_site.shape[1])
 
     def cost_of(self, sites: Sequence[int]) -> float:
-        """The cost of these sites, exactly rounded; infinite where a client is out of reach."""
-        if not self.clients:
-            return 0.0
-        return math.fsum(self.by_site[np.asarray(sites, np.int64)].min(axis=0))
+        """The cost of these sites, exactly rounded; infinite where a client is out of reach.
+
+        Without limits of room: with them it is `transport.cost_with_room`.
+        """
+        if not len(sites):
+            return math.inf
+        at = np.asarray(sites, np.int64)
+        opening = [] if self.prices is None else self.prices[at].tolist()
+        nearest = self.by_site[at].min(axis=0).tolist() if self.clients else []
+        return math.fsum([*nearest, *opening])
 
     def whole_unit(self) -> int:
         """The largest number that divides every cost, 0 where they are not whole numbers.
 
-        The cost of an answer is then a multiple of it, and a bound may be rounded up to one.
+        The cost of an answer is then a multiple of it, and a bound may be rounded up to one. With
+        limits of room parts of costs count, and it is 0.
         """
+        if self.room is not None:
+            return 0
         unit = 0
-        for row in self.by_site:
+        for row in self.by_site if self.prices is None else (*self.by_site, self.prices):
             finite = row[np.isfinite(row)]
             whole = finite.astype(np.int64) if np.all(np.abs(finite) < _WHOLE_MAX) else None
             if whole is None or not np.array_equal(whole, finite):
@@ -133,8 +149,10 @@ def make_median(
     barred: Sequence[int] | npt.NDArray[np.intp] = (),
     *,
     rows: Sequence[Row] = (),
+    room: Floats | None = None,
 ) -> Median:
-    """A problem from costs of clients by sites. Raises `BadPlan` for what cannot be solved."""
+    """A problem from costs of clients by sites, and where it has a limit the weight that each site
+    has room for. Raises `BadPlan` for what cannot be solved."""
     costs, weights = np.asarray(costs, np.float64), np.asarray(weights, np.float64)
     if costs.ndim != 2 or not costs.size or weights.shape != costs.shape[:1]:
         words = f"costs of shape {costs.shape} and weights of shape {weights.shape}"
@@ -146,6 +164,8 @@ def make_median(
         at, to = (int(one[0]) for one in np.nonzero(~(costs >= 0)))
         raise BadPlan(f"client {at}, site {to}: cost {costs[at, to]} is no number from 0; mend it.")
     fixed, barred = [int(one) for one in fixed], [int(one) for one in barred]
+    if room is not None:
+        room = _checked_room(np.asarray(room, np.float64), costs.shape[1])
     if p < 1:
         raise BadPlan(f"p is {p}; at least 1 site must be open.")
     if len(set(fixed)) > p:
@@ -155,11 +175,30 @@ def make_median(
         raise BadPlan(f"site {min(both)} is both fixed and barred; drop one of the two.")
     asks = np.flatnonzero(weights > 0)
     by_site = np.ascontiguousarray((costs[asks] * weights[asks, None]).T)
+    uses = weights[asks]
     if not asks.size:
         asks, by_site = np.zeros(1, np.intp), np.zeros((costs.shape[1], 1))  # Nobody asks.
-    found = Median(by_site, p, tuple(sorted(set(fixed))), tuple(sorted(set(barred))), tuple(rows))
+        uses, room = np.zeros(1), None
+    found = Median(
+        by_site,
+        p,
+        tuple(sorted(set(fixed))),
+        tuple(sorted(set(barred))),
+        tuple(rows),
+        uses,
+        room,
+    )
     _check_reach(found, asks)
     return found
+
+
+def _checked_room(room: Floats, sites: int) -> Floats:
+    if room.shape != (sites,):
+        raise BadPlan(f"room of shape {room.shape} for {sites} sites; give a number for each.")
+    if not np.all(np.isfinite(room)) or np.any(room < 0):
+        at = int(np.argmin(np.isfinite(room) & (room >= 0)))
+        raise BadPlan(f"site {at}: room {room[at]} is no number from 0; mend it.")
+    return room
 
 
 def _check_reach(median: Median, asks: npt.NDArray[np.intp]) -> None:

@@ -7,15 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from selvedge.plan.placement.neighbours import Flags, Floats
-from selvedge.plan.placement.question import Question
+from selvedge.plan.placement.question import Question, costs_of
+from selvedge.plan.placement.transport import Transport, most_left, transport
 
 _YEAR_S = 365 * 86_400.0
 
 
 class Measures(msgspec.Struct, frozen=True, kw_only=True):
-    """Times are weighted by requests; every row of demand goes to its nearest allowed site.
+    """Times are weighted by requests. Every row of demand goes to its nearest allowed site; where
+    capacity counts, to the sites of the cheapest transport, in parts if need be.
 
-    Demand that no open site may serve counts in `unserved_share` and nowhere else.
+    Demand that no open site may serve, or has room for, counts in `unserved_share` and nowhere
+    else. After a loss demand goes to the nearest site that is left, whatever room that has.
     """
 
     sites: int
@@ -46,16 +49,18 @@ class Measures(msgspec.Struct, frozen=True, kw_only=True):
     """By how much, over demand that still has a site."""
     worst_loss_overload: float
     """After the loss of any one site, the largest load of another; above 1 it overflows."""
+    worst_loss_unserved: float = 0.0
+    """Share of demand that has no room after the worst loss, however it is moved between the sites
+    that may serve it; 0 where the loss of a site need not be survived with room."""
 
 
 def measure(question: Question, is_open: Flags) -> Measures:
     """All of it, for a choice with one site at least."""
     sites = np.flatnonzero(is_open)
-    trips = question.trips_ms[:, sites]
-    served = np.isfinite(trips).any(axis=1)
-    trips, weights = trips[served], question.demand.requests_per_s[served]
+    rows, first, weights = _parts(question, sites)
+    trips = question.trips_ms[rows][:, sites] + question.wishes.last_mile_ms
     total = question.demand.total
-    first, second, near, backup = _nearest(trips + question.wishes.last_mile_ms)
+    second, near, backup = _nearest(trips, first)
     load = np.bincount(first, weights, len(sites))
     room = question.capacity[sites]
     new = is_open & ~question.existing
@@ -82,19 +87,56 @@ def measure(question: Question, is_open: Flags) -> Measures:
         worst_loss=question.sites[sites[worst]].pop,
         worst_loss_ms=float(loss[0][worst]),
         worst_loss_overload=float(loss[1].max()),
+        worst_loss_unserved=_worst_loss(question, sites) if question.outlasts_loss else 0.0,
     )
 
 
+def send(question: Question, sites: npt.NDArray[np.intp]) -> Transport:
+    """The cheapest transport of all demand to open sites within their room; its numbers of sites
+    are places among these."""
+    costs = costs_of(question)[:, sites].T
+    return transport(costs, question.demand.requests_per_s, question.capacity[sites])
+
+
+def mean_cost(question: Question, sites: npt.NDArray[np.intp]) -> float:
+    """The mean cost of that transport, in the objective's unit; infinite where room is short."""
+    found, total = send(question, sites), question.demand.total
+    if found.unserved > 1e-9 * total:
+        return np.inf
+    costs = costs_of(question)[:, sites]
+    return float(costs[found.client, found.site] @ found.units) / total
+
+
+def _worst_loss(question: Question, sites: npt.NDArray[np.intp]) -> float:
+    costs = np.ascontiguousarray(costs_of(question)[:, sites].T)
+    room = question.capacity[sites]
+    left = most_left(costs, question.demand.requests_per_s, room)
+    return left / question.demand.total
+
+
+def _parts(
+    question: Question, sites: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
+    """Rows of demand, or parts of them, with the place of the site that serves them."""
+    weights = question.demand.requests_per_s
+    if question.counts_room:
+        found = send(question, sites)
+        return found.client, found.site, found.units
+    trips = question.trips_ms[:, sites]
+    served = np.flatnonzero(np.isfinite(trips).any(axis=1))
+    return served, np.argmin(trips[served], axis=1), weights[served]
+
+
 def _nearest(
-    trips: Floats,
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats, Floats]:
+    trips: Floats, first: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.intp], Floats, Floats]:
+    """The nearest site beside the one that serves; the times of both."""
     rows = np.arange(len(trips))
-    first = np.argmin(trips, axis=1)
     near = np.asarray(trips[rows, first])
     rest = trips.copy()
     rest[rows, first] = np.inf
     second = np.argmin(rest, axis=1)
-    return first, second, near, np.asarray(rest[rows, second])
+    return second, near, np.asarray(rest[rows, second])
 
 
 def _losses(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -22,11 +22,11 @@ from selvedge.plan.placement.instance import Median
 from selvedge.plan.placement.neighbours import Indices, Lists, sort_neighbours, without
 from selvedge.plan.placement.relaxation import (
     Ascent,
-    Problem,
     States,
     Steps,
     ascend,
     make_ascent,
+    make_problem,
 )
 from selvedge.plan.placement.swaps import (
     Search,
@@ -126,8 +126,7 @@ class _Solver:
         self._cost = np.inf
         self._best: Indices = np.zeros(0, np.int32)
         self._elites: list[tuple[float, Indices]] = []
-        table, p = median.row_table(), np.array([self._p])
-        self._problem = Problem(self._lists, table, p)
+        self._problem = make_problem(replace(median, p=self._p), self._lists)
         self._tree = Tree(self._problem, median.whole_unit())
 
     def run(self) -> Answer:
@@ -196,7 +195,7 @@ class _Solver:
         self._note(iterate(self._search, self._lists, self._median.by_site, rounds))
 
     def _bound_root(self) -> Ascent:
-        at = make_ascent(self._lists, self._problem.rows, self._median.sites)
+        at = make_ascent(self._problem)
         for how in _ROOT:
             bound = self._ascend(at, how)
             self._round(at, 5)

@@ -45,6 +45,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     survive_ms: float | None = None
     survive_share: float = 0.9
     capacity: bool = False
+    survive_capacity: bool = False
     objective: Objective = "ttft"
     near_ms: float = 20.0
     front: str | None = None
@@ -107,6 +108,7 @@ def read_question(order: Order, sites: Sequence[PopSite], findings: list[str]) -
         survive_ms=order.survive_ms,
         survive_share=order.survive_share,
         capacity=order.capacity,
+        survive_capacity=order.survive_capacity,
         assumes_room=order.assume_room,
         asked=Asked(prompt_tokens=order.prompt_tokens, output_tokens=order.output_tokens),
     )
@@ -130,6 +132,7 @@ def _check_auto(order: Order) -> None:
         "--capacity with --budget-usd": order.capacity and order.budget_usd is not None,
         "--capacity with --front-budget": order.capacity and order.front_budget is not None,
         "--capacity with --survive-ms": order.capacity and order.survive_ms is not None,
+        "--survive-capacity": order.survive_capacity,
     }
     for words, is_asked in against.items():
         if is_asked:

@@ -8,7 +8,7 @@ each new site gets as many as asked for, or as it has room for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -23,6 +23,7 @@ from selvedge.plan.placement.rules import (
     alone,
     budget_row,
     capacity_row,
+    loss_rows,
     minimum_row,
     second_site_rows,
 )
@@ -60,7 +61,10 @@ class Wishes:
     """Two sites within this round trip, for the ingresses with `survive_share` of demand."""
     survive_share: float = 0.9
     capacity: bool = False
-    """Whether open sites must have room for all demand, in the world and in each zone."""
+    """Whether each open site may serve only what it has room for."""
+    survive_capacity: bool = False
+    """Whether, after the loss of any one site, the others must have room for all demand of the
+    world, and of each zone. Implies `capacity`, and is implied by it beside `survive_ms`."""
     assumes_room: bool = False
     years: float = 4.0
     usd_per_kwh: float = 0.12
@@ -108,6 +112,17 @@ class Question:
         """By site: requests per second that it is planned to serve, open or not."""
         each = requests_per_s(self.server, self.wishes.asked)
         return self.counts.astype(np.float64) * each
+
+    @property
+    def counts_room(self) -> bool:
+        """Whether sites serve only what they have room for."""
+        return self.wishes.capacity or self.wishes.survive_capacity
+
+    @property
+    def outlasts_loss(self) -> bool:
+        """Whether there must be room after the loss of any one site."""
+        wishes = self.wishes
+        return wishes.survive_capacity or (wishes.capacity and wishes.survive_ms is not None)
 
     @property
     def service_ms(self) -> float:
@@ -206,17 +221,31 @@ def rows_of(question: Question) -> tuple[Row, ...]:
         rows.append(budget_row(question.prices_usd, wishes.budget_usd))
     for place, least in wishes.minimums:
         rows.append(minimum_row(place, zone_flags(place, sites, "--minimum") & openable, least))
-    if wishes.capacity:
-        for zone in question.zones:
-            if zone != WORLD:
-                own = np.array([one == zone for one in question.demand.zones])
-                asked = float(question.demand.requests_per_s[own].sum())
-                inside = zone_flags(zone, sites) & openable
-                rows.append(capacity_row(zone, inside, question.capacity, asked))
-        rows.append(capacity_row("the world", openable, question.capacity, question.demand.total))
+    if question.counts_room:
+        rows += _room_rows(question, openable)
     if wishes.survive_ms is not None:
         rows += _second_rows(question, openable)
     return tuple(rows)
+
+
+def _room_rows(question: Question, openable: Flags) -> Iterator[Row]:
+    """Room for each zone's demand and that of zones within it, and for the world's."""
+    zones = {zone: _allowed(question, zone) & openable for zone in question.zones if zone != WORLD}
+    rates = question.demand.requests_per_s
+    own = {zone: np.array([one == zone for one in question.demand.zones]) for zone in zones}
+    places = [("the world", openable, question.demand.total)]
+    for zone, inside in zones.items():
+        within = [one for one, other in zones.items() if not np.any(other & ~inside)]
+        places.append((zone, inside, float(sum(rates[own[one]].sum() for one in within))))
+    for name, inside, asked in places:
+        yield capacity_row(name, inside, question.capacity, asked)
+        if question.outlasts_loss:
+            yield from loss_rows(name, (inside, question.existing), question.capacity, asked)
+
+
+def _allowed(question: Question, zone: str) -> Flags:
+    at = question.demand.zones.index(zone)
+    return np.asarray(np.isfinite(question.trips_ms[at]))
 
 
 def _second_rows(question: Question, openable: Flags) -> list[Row]:
@@ -258,4 +287,5 @@ def median_of(
         opens,
         shut,
         rows=rows_of(question),
+        room=question.capacity if question.counts_room else None,
     )

@@ -8,6 +8,7 @@ found needs no trust. They are found by the volume algorithm (Barahona and Anbil
 Programming 87, 2000), whose averages of the choices are close to a solution of the linear
 programme: they start the search and choose where to branch. Rules on the sites alone (a budget,
 minimums) are priced in the same way; a site may then be worth less than nothing, and stays closed.
+Sites with only so much room are judged by a continuous knapsack (`knapsacks`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from selvedge.plan.placement.instance import RowTable
+from selvedge.plan.placement.instance import Median, RowTable
+from selvedge.plan.placement.knapsacks import fill_knapsacks, taken
 from selvedge.plan.placement.neighbours import Flags, Floats, Lists
 
 FREE, OPEN, CLOSED = 0, 1, 2
@@ -31,6 +33,12 @@ class Problem(NamedTuple):
     lists: Lists
     rows: RowTable
     p: npt.NDArray[np.int64]
+    prices: Floats
+    """By site: what opening it costs."""
+    uses: Floats
+    """By client, of a site's room; empty where rooms have no limit."""
+    room: Floats
+    """By site; or empty."""
 
 
 class Ascent(NamedTuple):
@@ -42,6 +50,8 @@ class Ascent(NamedTuple):
     chosen: Flags
     shares: Floats
     """By site: how much of it the average choice opens."""
+    rooms: Floats
+    """Of each site's knapsack: worth, price of room, share of the last parts (3 by sites)."""
 
 
 class Steps(NamedTuple):
@@ -56,15 +66,44 @@ class Steps(NamedTuple):
     mix: float
 
 
-def make_ascent(lists: Lists, rows: RowTable, sites: int) -> Ascent:
+def make_problem(median: Median, lists: Lists) -> Problem:
+    """A problem whose lists are these, which may have lost sites."""
+    none = np.zeros(0)
+    room, uses = median.room, median.uses
+    return Problem(
+        lists,
+        median.row_table(),
+        np.array([median.p]),
+        np.zeros(median.sites) if median.prices is None else median.prices,
+        none if room is None else uses,
+        none if room is None else room,
+    )
+
+
+def make_ascent(problem: Problem) -> Ascent:
     """One that begins with the cost of each client's nearest site, and nothing for rows."""
+    lists, sites = problem.lists, len(problem.prices)
     start = np.where(lists.reach > 0, lists.cost[:, 0], 0.0)
     return Ascent(
-        np.concatenate([start, np.zeros(len(rows.least))]),
+        np.concatenate([start, np.zeros(len(problem.rows.least))]),
         np.zeros(sites),
         np.zeros(sites, np.bool_),
         np.zeros(sites),
+        np.zeros((3, len(problem.room))),
     )
+
+
+def proof_of(problem: Problem, at: Ascent) -> Floats:
+    """The multipliers as a certificate keeps them: by client, by row, by room of a site.
+
+    Rooms of closed sites too have theirs: a checker may not know yet that they are closed.
+    """
+    if not len(problem.room):
+        return at.multipliers.copy()
+    found, every = np.zeros_like(at.rooms), np.ones(len(problem.room), np.bool_)
+    rooms = (problem.uses, problem.room)
+    fill_knapsacks(problem.lists, at.multipliers, every, rooms, found)
+    return np.concatenate([at.multipliers, found[1]])
 
 
 @njit(cache=True, nogil=True)
@@ -133,7 +172,7 @@ def choose(worth: Floats, states: States, p: int, chosen: Flags) -> float:
 def evaluate(problem: Problem, multipliers: Floats, states: States, at: Ascent) -> float:
     """The bound of multipliers; `at.worth` and `at.chosen` are filled."""
     lists, rows, worth = problem.lists, problem.rows, at.worth
-    worth[:] = 0.0
+    worth[:] = problem.prices
     total = 0.0
     clients = len(lists.reach)
     for r in range(len(rows.least)):
@@ -143,6 +182,14 @@ def evaluate(problem: Problem, multipliers: Floats, states: States, at: Ascent) 
         total += price * rows.least[r]
         for k in range(rows.start[r], rows.start[r + 1]):
             worth[rows.site[k]] -= price * rows.coefficient[k]
+    if len(problem.room) > 0:
+        wanted = states != CLOSED
+        fill_knapsacks(lists, multipliers, wanted, (problem.uses, problem.room), at.rooms)
+        for j in range(len(worth)):
+            worth[j] += at.rooms[0, j]
+        for i in range(clients):
+            total += multipliers[i]
+        return total + choose(worth, states, problem.p[0], at.chosen)
     for i in range(clients):
         price = multipliers[i]
         total += price
@@ -156,9 +203,10 @@ def evaluate(problem: Problem, multipliers: Floats, states: States, at: Ascent) 
 
 
 @njit(cache=True, nogil=True)
-def _slack(problem: Problem, multipliers: Floats, chosen: Flags, slack: Floats) -> None:
+def _slack(problem: Problem, multipliers: Floats, at: Ascent, slack: Floats) -> None:
     """By client: one, less how many of the chosen sites would serve it; by row: what it lacks."""
-    lists, rows = problem.lists, problem.rows
+    lists, rows, chosen = problem.lists, problem.rows, at.chosen
+    has_room = len(problem.room) > 0
     clients = len(lists.reach)
     for r in range(len(rows.least)):
         lacks = rows.least[r]
@@ -173,7 +221,11 @@ def _slack(problem: Problem, multipliers: Floats, chosen: Flags, slack: Floats) 
         for k in range(lists.reach[i]):
             if cost[k] >= price:
                 break
-            if chosen[order[k]]:
+            j = order[k]
+            if chosen[j] and has_room:
+                value = (price - cost[k]) / problem.uses[i]
+                left -= taken(value, at.rooms[1, j], at.rooms[2, j])
+            elif chosen[j]:
                 left -= 1.0
         slack[i] = left
 
@@ -206,10 +258,16 @@ def ascend(problem: Problem, states: States, best: Ascent, steps: Steps) -> floa
     `best.shares` is the average of the choices on the way.
     """
     length = len(best.multipliers)
-    at = Ascent(best.multipliers.copy(), best.worth.copy(), best.chosen.copy(), best.shares.copy())
+    at = Ascent(
+        best.multipliers.copy(),
+        best.worth.copy(),
+        best.chosen.copy(),
+        best.shares.copy(),
+        best.rooms.copy(),
+    )
     bound = evaluate(problem, best.multipliers, states, best)
     slack, mean = np.empty(length), np.empty(length)
-    _slack(problem, best.multipliers, best.chosen, mean)
+    _slack(problem, best.multipliers, best, mean)
     best.shares[:] = 0.0
     best.shares[best.chosen] = 1.0
     scale, mix, reds, since, before = steps.scale, steps.mix, 0, 0, bound
@@ -221,7 +279,7 @@ def ascend(problem: Problem, states: States, best: Ascent, steps: Steps) -> floa
         for i in range(length):
             at.multipliers[i] = max(0.0, best.multipliers[i] + step * mean[i])
         found = evaluate(problem, at.multipliers, states, at)
-        _slack(problem, at.multipliers, at.chosen, slack)
+        _slack(problem, at.multipliers, at, slack)
         share = _mixing(slack, mean, mix)
         along = _dot(slack, mean)
         for i in range(length):
@@ -233,6 +291,7 @@ def ascend(problem: Problem, states: States, best: Ascent, steps: Steps) -> floa
             best.multipliers[:] = at.multipliers
             best.worth[:] = at.worth
             best.chosen[:] = at.chosen
+            best.rooms[:] = at.rooms
             scale = min(2.0, scale * 1.1) if along >= 0.0 else scale
         else:
             reds += 1

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.certificate import Certificate, gap_of
-from selvedge.plan.placement.feasibility import check_rows, choose_sites, opened
+from selvedge.plan.placement.cheapest import of_prices, solve_cheapest
 from selvedge.plan.placement.instance import Median, Row
-from selvedge.plan.placement.measures import Measures, measure
+from selvedge.plan.placement.measures import Measures, measure, send
 from selvedge.plan.placement.median import Answer, Effort, Tell
 from selvedge.plan.placement.neighbours import Flags
 from selvedge.plan.placement.question import Question, median_of
 from selvedge.plan.placement.solving import solve
 from selvedge.plan.placement.staffing import staffed
-from selvedge.plan.placement.transport import assign
 
-_SEARCHES = 6
+_SEARCHES: Final = 6
 """At most, for the number of sites that a budget pays for with all their servers."""
-Proof = Literal["certificate", "certificate without capacity", "HiGHS"]
+Proof = Literal["certificate", "certificate with capacity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,12 @@ class Retrofit:
     cost: float
     bound: float
     proof: Proof
-    """Whose word the bound is: the certificate's, which anybody can check; the same, but for a
-    problem without capacities, so that it is weaker; or HiGHS's own."""
+    """What the bound counts; a certificate, which anybody can check, proves either. With capacity
+    it counts the room of every single site, and the cost is that of a transport within it."""
     measures: Measures
-    certificate: Certificate | None
-    median: Median | None
+    certificate: Certificate
+    median: Median
+    """What the certificate is about: for the least cost the price of new sites alone, in cents."""
     seconds: float
     processor_seconds: float
 
@@ -131,18 +130,13 @@ def of_answer(question: Question, median: Median, answer: Answer) -> Retrofit:
     is_open = np.zeros(median.sites, np.bool_)
     is_open[list(answer.sites)] = True
     total = question.demand.total
-    cost, proof = answer.cost / total, _proof_of(question)
     measures = measure(question, is_open)
-    if proof != "certificate" and measures.busiest_load > 1:
-        cost = assign(question, is_open).cost / total
-    elif proof != "certificate":
-        proof = "certificate"  # Nearest sites have room for all: capacities ask for no more.
     return Retrofit(
         question=question,
         is_open=is_open,
-        cost=cost,
+        cost=answer.cost / total,
         bound=answer.bound / total,
-        proof=proof,
+        proof="certificate" if median.room is None else "certificate with capacity",
         measures=measures,
         certificate=answer.certificate,
         median=median,
@@ -151,36 +145,50 @@ def of_answer(question: Question, median: Median, answer: Answer) -> Retrofit:
     )
 
 
-def _proof_of(question: Question) -> Proof:
-    return "certificate without capacity" if question.wishes.capacity else "certificate"
-
-
 def _cheapest(question: Question, median: Median, effort: Effort) -> Retrofit:
-    """The sites that keep the rules and cost least in a year: nobody asks how far they are."""
-    begun, begun_cpu = time.perf_counter(), time.process_time()
-    if not question.wishes.capacity and question.wishes.survive_ms is None:
+    """The sites that keep the rules and cost least in a year: nobody asks how far they are.
+
+    Existing ones cost the same in every choice: the certificate is about the new ones, to the cent.
+    """
+    if not question.counts_room and question.wishes.survive_ms is None:
         raise BadPlan(
             "--objective cost without --capacity or --survive-ms opens nothing: say what the sites"
             " must serve."
         )
-    check_rows(median)
-    solved = choose_sites(median, question.usd_per_year)
-    is_open = opened(solved)
-    if is_open is None:
-        raise BadPlan("no choice of sites was found in time; loosen a rule.")
-    cost = float(question.usd_per_year[is_open].sum())
+    is_new = ~question.existing
+    cents = np.where(is_new, np.round(100 * question.usd_per_year), 0.0)
+    there = float(question.usd_per_year[question.existing].sum())
+    priced = of_prices(median, cents)
+    answer = solve_cheapest(priced, effort)
+    is_open = np.zeros(median.sites, np.bool_)
+    is_open[list(answer.sites)] = True
+    _check_room(question, is_open)
     return Retrofit(
         question=question,
         is_open=is_open,
-        cost=cost,
-        bound=min(cost, solved.bound),
-        proof="HiGHS",
+        cost=answer.cost / 100 + there,
+        bound=answer.bound / 100 + there,
+        proof="certificate",
         measures=measure(question, is_open),
-        certificate=None,
-        median=None,
-        seconds=time.perf_counter() - begun,
-        processor_seconds=time.process_time() - begun_cpu,
+        certificate=answer.certificate,
+        median=priced,
+        seconds=answer.seconds,
+        processor_seconds=answer.processor_seconds,
     )
+
+
+def _check_room(question: Question, is_open: Flags) -> None:
+    """Rows ask for room in each zone and in those within it; zones that only overlap may need more
+    together. Raises `BadPlan` where they do."""
+    if not question.counts_room:
+        return
+    left = send(question, np.flatnonzero(is_open)).unserved
+    if left > 1e-9 * question.demand.total:
+        raise BadPlan(
+            f"the cheapest sites leave {left:,.1f} requests/s without room where zones overlap"
+            " (none lies within the other); ask for --minimum sites in what they share, or for"
+            " --objective ttft."
+        )
 
 
 def _reaching(question: Question, median: Median) -> Median:

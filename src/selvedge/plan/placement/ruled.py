@@ -24,7 +24,7 @@ from selvedge.plan.placement.feasibility import check_rows, choose_sites, opened
 from selvedge.plan.placement.instance import Median, Row
 from selvedge.plan.placement.median import Answer, Effort, Tell, solve_free
 from selvedge.plan.placement.neighbours import Flags, Floats, sort_neighbours, without
-from selvedge.plan.placement.relaxation import Ascent, Problem, Steps, ascend, make_ascent
+from selvedge.plan.placement.relaxation import Ascent, Steps, ascend, make_ascent, make_problem
 
 _UNSURE: Final = (40, 90, 180)
 """Sites that are left to HiGHS, round after round."""
@@ -75,13 +75,13 @@ class _Ruled:
         self._states[barred] = CLOSED
         lists = sort_neighbours(median.by_site.T)
         lists = without(lists, barred) if barred.any() else lists
-        self._problem = Problem(lists, median.row_table(), np.array([median.p]))
+        self._problem = make_problem(median, lists)
         self._tree = Tree(self._problem, median.whole_unit())
         self._cost, self._best = np.inf, np.zeros(0, np.int64)
 
     def run(self, free: Answer) -> Answer:
         """All of it, in order, from the answer without rules."""
-        at = make_ascent(self._problem.lists, self._problem.rows, self._median.sites)
+        at = make_ascent(self._problem)
         at.multipliers[: self._median.clients] = free.certificate.multipliers[-1]
         self._ascend(at, (400, 0.1, 0.1), 1.05 * free.cost)
         self._settle(at)

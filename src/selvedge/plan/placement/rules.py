@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ import numpy.typing as npt
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.instance import Row
 from selvedge.plan.placement.neighbours import Flags, Floats
+
+_ROWS_MAX: Final = 200
+"""For one place and the loss of any one of its sites."""
 
 
 def budget_row(prices_usd: Floats, budget_usd: float) -> Row:
@@ -55,7 +59,52 @@ def capacity_row(name: str, inside: Flags, capacity: Floats, asked: float) -> Ro
             f" {asked:,.1f}; allow more servers a site, or a quicker GPU."
         )
     rule = f"capacity of {asked:,.1f} requests/s in {name}"
-    return Row(rule, at, capacity[at].astype(np.float64), float(asked))
+    return Row(rule, at, capacity[at].astype(np.float64), _needed(capacity[at], asked))
+
+
+def loss_rows(
+    name: str, inside: tuple[Flags, Flags], capacity: Floats, asked: float
+) -> Iterator[Row]:
+    """Enough room in a place after the loss of any one site there. `inside` are its sites, and
+    those that are open in any case. Raises `BadPlan` where no choice has it.
+
+    The largest site that is open anyway (or the smallest candidate) is spare in one row; each
+    larger candidate has a row of its own, in which it counts for no more than that. Where more than
+    `_ROWS_MAX` candidates are larger, the next larger size is spare in any case, which is stricter.
+    """
+    at = np.flatnonzero(inside[0] & (capacity > 0)).astype(np.int32)
+    room = capacity[at].astype(np.float64)
+    most = float(room.sum() - room.max(initial=0.0))
+    rule = f"capacity of {asked:,.1f} requests/s in {name} after the loss of any one site"
+    if most < asked:
+        raise BadPlan(
+            f"{rule}: all candidates but the largest serve {most:,.1f}; allow more servers a site,"
+            " a quicker GPU, or ask for no room after a loss (--capacity without --survive-ms)."
+        )
+    there = inside[1][at]
+    spare = float(room[there].max()) if there.any() else float(room.min())
+    sizes = np.unique(room[room > spare])
+    while np.count_nonzero(room > spare) > _ROWS_MAX:
+        spare, sizes = float(sizes[0]), sizes[1:]
+    least = _needed(room, asked + spare)
+    yield Row(rule, at, room, least, rule)
+    for number in np.flatnonzero(room > spare):
+        own = room.copy()
+        own[number] = spare
+        yield Row(rule, at, own, least, rule)
+
+
+def _needed(capacity: Floats, asked: float) -> float:
+    """What must be open: where sites come in multiples of a server, so does what they serve."""
+    unit = 0.0
+    for one in np.unique(capacity):
+        a, b = float(one), unit
+        while b > 1e-6 * one:
+            a, b = b, a % b
+        unit = a
+    if unit <= 0 or not np.allclose(capacity / unit, np.round(capacity / unit), atol=1e-6):
+        return float(asked)
+    return max(float(asked), math.ceil(asked / unit - 1e-9) * unit * (1 - 1e-12))
 
 
 def second_site_rows(

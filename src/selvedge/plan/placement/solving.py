@@ -1,7 +1,8 @@
-"""One door to both searches: with rules on the sites, and without."""
+"""One door to all searches: with limits of room, with rules on the sites, and without."""
 
 from __future__ import annotations
 
+from selvedge.plan.placement.capacitated import solve_capacitated
 from selvedge.plan.placement.instance import Median
 from selvedge.plan.placement.median import Answer, Effort, Tell, say_nothing, solve_free
 from selvedge.plan.placement.ruled import solve_ruled
@@ -14,4 +15,5 @@ def solve(median: Median, effort: Effort | None = None, tell: Tell | None = None
     which of them bind, and how far they would have to give way.
     """
     search = solve_ruled if median.rows else solve_free
+    search = search if median.room is None else solve_capacitated
     return search(median, effort or Effort(), tell or say_nothing)

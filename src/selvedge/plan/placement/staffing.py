@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from selvedge.plan.placement.measures import send
 from selvedge.plan.placement.neighbours import Flags, Floats
 from selvedge.plan.placement.question import Question, costs_of
 from selvedge.plan.placement.servers import requests_per_s, room_of
-from selvedge.plan.placement.transport import assign
 
 Counts = npt.NDArray[np.int64]
 _ROOM_MAX: Final = 10_000
@@ -63,14 +63,16 @@ def loads(question: Question, is_open: Flags) -> list[Load]:
 def rates_at(question: Question, is_open: Flags) -> Floats:
     """By site: requests per second sent to it. With `--capacity` as the transport sends them,
     without it to the nearest."""
-    if question.wishes.capacity:
-        return assign(question, is_open).load
     sites = np.flatnonzero(is_open)
+    found = np.zeros(len(question.sites))
+    if question.counts_room:
+        sent = send(question, sites)
+        np.add.at(found, sites[sent.site], sent.units)
+        return found
     costs = costs_of(question)[:, sites]
     if question.wishes.objective == "near":
         costs = question.trips_ms[:, sites]
     served = np.isfinite(costs).any(axis=1)
-    found = np.zeros(len(question.sites))
     nearest = sites[np.argmin(costs[served], axis=1)]
     np.add.at(found, nearest, question.demand.requests_per_s[served])
     return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from selvedge.headroom import BINS, LEAPS_MAX
 from selvedge.plan.utilisation.engines import RANKS
 from selvedge.plan.utilisation.places import Places
 from selvedge.plan.utilisation.samples import RESOURCES_BP, Billing
@@ -17,6 +19,7 @@ from selvedge.plan.utilisation.sweeps import (
     SLOTS,
     Edge,
     Hours,
+    Leaps,
     Profile,
     Rises,
     Sums,
@@ -44,8 +47,6 @@ class Question:
     until_s: int
     lacks_capacity: bool
     """Whether rows may have none of their own."""
-    rises: int
-    """Largest rises that are kept of each PoP."""
 
     @property
     def first_hour_s(self) -> int:
@@ -92,9 +93,6 @@ class MonthFound:
         """Nothing yet."""
         places, hours = asked.places, asked.hours
         pops, cells = len(places.names), places.cells()
-        edge = before or Edge(
-            np.full(pops, -1, np.int64), np.zeros(pops, np.int64), np.full(pops, np.nan)
-        )
         laws = places.laws()
         return MonthFound(
             question=asked,
@@ -103,11 +101,7 @@ class MonthFound:
                 np.full((pops, hours), np.nan, np.float32), np.zeros((pops, hours), np.uint8)
             ),
             profile=_profile(asked),
-            rises=Rises(
-                Edge(*(column.copy() for column in edge)),
-                np.zeros(pops, np.int64),
-                np.zeros((pops, asked.rises)),
-            ),
+            rises=_rises(pops, before),
             ranks=np.zeros((pops, len(RANKS)), np.int64),
             uses=np.zeros((pops + pops // 8 + 1, BINS_MAX + 1), np.int16),
             shares={one: np.zeros((pops, BINS_MAX + 1), np.int16) for one in RESOURCES_BP},
@@ -138,17 +132,24 @@ class MonthFound:
             return
         pop, capacity = wide.pop[some], wide.capacity[some]
         begins = np.flatnonzero(_differ(pop, capacity))
-        rows = [
-            self.pairs.setdefault(pair, len(self.pairs))
-            for pair in zip(pop[begins].tolist(), capacity[begins].tolist(), strict=True)
-        ]
+        rows = self._rows_of(zip(pop[begins].tolist(), capacity[begins].tolist(), strict=True))
+        pair = np.zeros(len(wide.pop), np.int64)
+        pair[some] = np.repeat(rows, np.diff(begins, append=len(some)))
+        add_uses(wide, pair, self.uses)
+
+    def put_uses(self, pairs: Iterable[tuple[int, int]], uses: npt.NDArray[np.int16]) -> None:
+        """Counts by use that were made elsewhere, of pairs that are there once."""
+        rows = self._rows_of(pairs)
+        self.uses[rows] += uses
+
+    def _rows_of(self, pairs: Iterable[tuple[int, int]]) -> list[int]:
+        """Rows of `uses`, which grows where it must."""
+        rows = [self.pairs.setdefault(pair, len(self.pairs)) for pair in pairs]
         if len(self.pairs) > len(self.uses):
             more = max(len(self.pairs) - len(self.uses), len(self.uses) // 4)
             empty = np.zeros((more, BINS_MAX + 1), np.int16)
             self.uses = np.concatenate([self.uses, empty])
-        pair = np.zeros(len(wide.pop), np.int64)
-        pair[some] = np.repeat(rows, np.diff(begins, append=len(some)))
-        add_uses(wide, pair, self.uses)
+        return rows
 
     def _add_ranks(self, sheet: Sheet) -> None:
         """Order statistics, exactly: what was not measured is below everything that was."""
@@ -184,7 +185,21 @@ def _differ(*columns: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 def _sums(pops: int) -> Sums:
     zeros = [np.zeros(pops, np.int64) for _ in Sums._fields]
-    return Sums(*zeros)._replace(peak_use=np.full(pops, np.nan))
+    words = (np.zeros((pops, 2), np.int64) for _ in range(2))
+    sums = Sums(*zeros)._replace(peak_use=np.full(pops, np.nan))
+    return sums._replace(bytes=next(words), judged=next(words))
+
+
+def _rises(pops: int, before: Edge | None) -> Rises:
+    nothing = np.full(pops, np.nan)
+    edge = before or Edge(np.full(pops, -1, np.int64), np.zeros(pops, np.int64), nothing, nothing)
+    # Places by PoPs: few have more than some, and what is not touched takes no memory.
+    places = (np.zeros((LEAPS_MAX, pops)) for _ in range(3))
+    return Rises(
+        Edge(*(column.copy() for column in edge)),
+        np.zeros((pops, BINS), np.int16),
+        Leaps(np.zeros(pops, np.int64), *places),
+    )
 
 
 def _profile(asked: Question) -> Profile:

@@ -17,15 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from selvedge.plan.history import BadPlan
-from selvedge.plan.utilisation.engines import RANKS
+from selvedge.plan.utilisation.engines import RANKS, refuse_url
 
 Expr = Any  # Ibis' expressions have no types that mypy could follow through a query
 
 
 class ClickHouse:
-    """See `Engine`. Intermediate results are tables in memory, or on disk where they are many."""
+    """See `Engine`."""
 
-    def __init__(self, scratch: Path, threads: int, memory_gib: float) -> None:
+    def __init__(self, scratch: Path, threads: int, memory_gib: float, url: str = "") -> None:
+        refuse_url("chdb", url)
         try:
             module = importlib.import_module("chdb.session")
         except ImportError as error:
@@ -61,24 +62,13 @@ class ClickHouse:
         """See `Engine`."""
         path = self._scratch / f"{name}.parquet"
         pq.write_table(table, path)
-        self._create(name, f"SELECT * FROM file('{path}', Parquet)")
-        return ibis.table(ibis.schema(_nullable(table.schema)), name=name)
-
-    def hold(self, name: str, expr: Expr) -> Expr:
-        """See `Engine`."""
-        # A table of that name may be part of the expression: it is replaced when the new one is.
-        self._create(name, ibis.to_sql(expr, dialect="clickhouse"))
-        return ibis.table(expr.schema(), name=name)
-
-    def _create(self, name: str, query: str) -> None:
         self._held.add(name)
-        self._session.query(f"DROP TABLE IF EXISTS {name}_next")
-        self._session.query(
-            f"CREATE TABLE {name}_next ENGINE = MergeTree ORDER BY tuple() "
-            f"SETTINGS allow_nullable_key = 1 AS {query}"
-        )
         self._session.query(f"DROP TABLE IF EXISTS {name}")
-        self._session.query(f"RENAME TABLE {name}_next TO {name}")
+        self._session.query(
+            f"CREATE TABLE {name} ENGINE = MergeTree ORDER BY tuple() "
+            f"AS SELECT * FROM file('{path}', Parquet)"
+        )
+        return ibis.table(ibis.schema(_nullable(table.schema)), name=name)
 
     def fetch(self, expr: Expr) -> pa.Table:
         """See `Engine`."""

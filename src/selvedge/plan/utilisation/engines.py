@@ -1,25 +1,32 @@
 """Where the report's queries run. They are Ibis expressions; an engine only carries them out.
 
-DuckDB is the default. ClickHouse (through chdb) and Spark are asked the same expressions, for who
-has them: neither is a dependency. What engines do differently is here and nowhere else: how a file
-is named, where an intermediate result lives, and how an order statistic is taken.
+DuckDB is the default. ClickHouse (`engine_chdb`) and Spark (`engine_spark`) are asked the same
+expressions, for who has them: neither is a dependency. What engines do differently is there and
+nowhere else: how a file is named, where a small table lives, how an order statistic is taken, and
+whether rows can be worked on where they are (`Spreading`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
 
 import ibis
 import ibis.expr.datatypes as dt
 import pyarrow as pa
+
+from selvedge.plan.history import BadPlan
 
 RANKS: Final = (50, 95)
 """Percents p of the order statistics that are taken: of n sorted values the one in place
 n - floor(n (100 - p) / 100). For 95 that is the billing rule."""
 
 Expr = Any  # Ibis' expressions have no types that mypy could follow through a query
+
+
+Work: TypeAlias = Callable[[int, pa.Table], bytes]
+"""Takes the number of a unit and its rows. It is sent to where they are: it must be picklable."""
 
 
 class Engine(Protocol):
@@ -31,20 +38,25 @@ class Engine(Protocol):
     def give(self, name: str, table: pa.Table) -> Expr:
         """A small table under a name of its own."""
 
-    def hold(self, name: str, expr: Expr) -> Expr:
-        """The result of an expression, computed once, in place of an older one of that name."""
-
     def fetch(self, expr: Expr) -> pa.Table:
         """The result of an expression, here."""
 
     def clear(self) -> None:
-        """Let go of what was given and held; scans stay."""
+        """Let go of what was given; scans stay."""
 
     def close(self) -> None:
         """End it."""
 
     def ranked(self, values: Expr) -> Expr:
         """The order statistics `RANKS` of a group's integers, as an array."""
+
+
+@runtime_checkable
+class Spreading(Engine, Protocol):
+    """An engine of several machines: work goes to the rows, and only what it makes comes here."""
+
+    def gather(self, rows: Expr, work: Work) -> Iterator[bytes]:
+        """What the work makes of the rows of each `unit`, which is a column; in any order."""
 
 
 @ibis.udf.agg.builtin(  # type: ignore[untyped-decorator]
@@ -54,10 +66,18 @@ def _quantile_disc(values: int, shares: list[float]) -> list[int]:  # type: igno
     """DuckDB's own: of the sorted values the ceil(n share)-th, which is what `RANKS` says."""
 
 
+def refuse_url(engine: str, url: str) -> None:
+    """Raises `BadPlan` if one is given to an engine that is in this process."""
+    if url:
+        words = "leave --engine-url out, or take --engine spark"
+        raise BadPlan(f"--engine-url {url}: engine '{engine}' runs in this process; {words}.")
+
+
 class Duck:
     """DuckDB inside this process, with a limit of memory and a folder to spill to."""
 
-    def __init__(self, scratch: Path, threads: int, memory_gib: float) -> None:
+    def __init__(self, scratch: Path, threads: int, memory_gib: float, url: str = "") -> None:
+        refuse_url("duckdb", url)
         self._held: set[str] = set()
         self.connection: Any = ibis.duckdb.connect(
             threads=threads,
@@ -74,25 +94,11 @@ class Duck:
 
     def give(self, name: str, table: pa.Table) -> Expr:
         """See `Engine`."""
+        self._held.add(name)
         self.connection.con.register("given", table)
-        self._create(name, "SELECT * FROM given")
+        self.connection.con.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS SELECT * FROM given')
         self.connection.con.unregister("given")
         return self.connection.table(name)
-
-    def hold(self, name: str, expr: Expr) -> Expr:
-        """See `Engine`."""
-        # Ibis would write the rows twice: into a table of another name, and from there. A sum is of
-        # 128 bits in DuckDB and of 64 in Ibis' eyes, so its own cast would not be carried out.
-        columns = [
-            f'CAST("{column}" AS BIGINT) AS "{column}"' if kind == dt.int64 else f'"{column}"'
-            for column, kind in expr.schema().items()
-        ]
-        self._create(name, f"SELECT {', '.join(columns)} FROM ({self.connection.compile(expr)})")
-        return self.connection.table(name)
-
-    def _create(self, name: str, query: str) -> None:
-        self._held.add(name)
-        self.connection.con.execute(f'CREATE OR REPLACE TEMP TABLE "{name}" AS {query}')
 
     def fetch(self, expr: Expr) -> pa.Table:
         """See `Engine`."""

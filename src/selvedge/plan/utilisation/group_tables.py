@@ -23,12 +23,12 @@ from selvedge.plan.utilisation.sweeps import BYTES_A_BPS
 from selvedge.plan.utilisation.tables import LEVELS, TABLES
 from selvedge.plan.utilisation.tally import Tally
 from selvedge.plan.utilisation.together import free_tables
+from selvedge.plan.utilisation.totals import total, totals_between
 from selvedge.plan.utilisation.zones import HOUR_S
 
 _BILLION: Final = 10**9
 _DAY_HOURS: Final = 24
 _ABOVE: Final = ("jurisdiction", "fleet")
-_HALF: Final = 24
 
 Ints = npt.NDArray[np.int64]
 Nights = dict[tuple[str, str], float | None]
@@ -176,7 +176,8 @@ class _Asked:
             begins = np.flatnonzero(np.diff(hours, prepend=-1))
             if not len(begins):
                 continue
-            sent, carried = (np.add.reduceat(one, begins) for one in (slots.bytes, slots.capacity))
+            sums = (totals_between(one, begins) for one in (slots.bytes, slots.capacity))
+            sent, carried = (one.astype(np.float64) for one in sums)
             moments = np.diff(begins, append=len(hours))
             found["level"] += [group.level] * len(begins)
             found["name"] += [group.name] * len(begins)
@@ -202,16 +203,11 @@ def _ranks(values: Ints) -> list[int]:
 def _loads(slots: Slots) -> Row:
     """What a row of `groups` and one of `months` have in common."""
     p50, p95 = _ranks(slots.bytes)
-    sent = _whole(slots.bytes)
+    sent = total(slots.bytes)
     return {
         "mean_bps": sent / BYTES_A_BPS / len(slots.bytes),
         "p50_bps": p50 / BYTES_A_BPS,
         "p95_bps": p95 / BYTES_A_BPS,
         "peak_bps": int(slots.bytes.max()) / BYTES_A_BPS,
-        "mean_use": sent / BYTES_A_BPS / _whole(slots.capacity),
+        "mean_use": sent / BYTES_A_BPS / total(slots.capacity),
     }
-
-
-def _whole(values: Ints) -> int:
-    """A sum that may pass 64 bits, of two that do not."""
-    return int((values >> _HALF).sum()) * 2**_HALF + int((values % 2**_HALF).sum())

@@ -17,6 +17,7 @@ import pyarrow as pa
 from selvedge.plan.utilisation.engines import Engine
 from selvedge.plan.utilisation.places import Places
 from selvedge.plan.utilisation.samples import Billing, measured, once, within
+from selvedge.plan.utilisation.totals import LOW, WORD
 from selvedge.plan.utilisation.zones import HOUR_S, month_span
 
 _EDGE_S: Final = 15 * HOUR_S
@@ -54,7 +55,8 @@ def local_bills(
     billing: Billing,
     doubled: Sequence[int],
 ) -> pa.Table:
-    """`pop`, `n`, `peak`, `ranks`, `bytes`, `judged`, `carried` of the month of those spans.
+    """`pop`, `n`, `peak`, `ranks`, `carried` of the month of those spans, and of `bytes` and
+    `judged` two words each (`totals`): `bytes_high`, `bytes_low` and so on.
 
     `doubled` are the PoPs that have a moment more than once anywhere.
     """
@@ -67,13 +69,15 @@ def local_bills(
         raw = ibis.union(single, once(raw.filter(raw.pop.isin(doubled))).select(*raw.columns))
     rows = measured(raw, billing, capacities).join(engine.give("spans", spans), "pop")
     rows = rows.filter(rows.at_s >= rows.from_s, rows.at_s < rows.until_s, rows.bytes.notnull())
-    known = rows.capacity.notnull()
+    judged = ibis.ifelse(rows.capacity.notnull(), rows.bytes, 0)
     asked = rows.group_by("pop").agg(
         n=rows.count(),
         peak=rows.bytes.max(),
         ranks=engine.ranked(rows.bytes),
-        bytes=rows.bytes.sum().cast("int64"),
-        judged=ibis.ifelse(known, rows.bytes, 0).sum().cast("int64"),
+        bytes_high=(rows.bytes >> WORD).sum().cast("int64"),
+        bytes_low=(rows.bytes & LOW).sum().cast("int64"),
+        judged_high=(judged >> WORD).sum().cast("int64"),
+        judged_low=(judged & LOW).sum().cast("int64"),
         carried=ibis.coalesce(rows.capacity, 0).sum().cast("int64"),
     )
     return engine.fetch(asked)

@@ -17,20 +17,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from selvedge.plan.utilisation.answers import Edges, MonthFound, Question
-from selvedge.plan.utilisation.engines import Engine
+from selvedge.plan.utilisation.engines import Engine, Spreading
+from selvedge.plan.utilisation.entering import Entry
 from selvedge.plan.utilisation.samples import RESOURCES_BP, measured, once, within
-from selvedge.plan.utilisation.sheets import Parts, Sheet, batches, left_over, sheet
-from selvedge.plan.utilisation.sweeps import Gpus, Rows, add_free, add_shares
+from selvedge.plan.utilisation.sheets import Parts, Sheet, batches, left_over
+from selvedge.plan.utilisation.units import answer_apart
 from selvedge.plan.utilisation.zones import HOUR_S
 
 Expr = Any  # Ibis' expressions have no types that mypy could follow through a query
 _BLOCK: Final = 768
 """PoPs that are read at a time: a month of them is about 250 MB, of which there are two."""
-_NUMBERS: Final = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +54,15 @@ class Month:
         self._asked = question
         self._places = question.places
         self._capacities: Expr = None
-        self._known = np.zeros(_NUMBERS, bool)
-        self._known[self._places.known] = True
-        self._gpus = np.zeros(_NUMBERS, np.int64)
-        for number in self._places.known:
-            site = self._places.sites[number]
-            self._gpus[number] = site.gpus if site else 0
 
     def answer(self, before: Edges | None) -> MonthFound:
         """All of it. `before` is `edges` of the month before."""
         asked = self._asked
-        found = MonthFound.empty(asked, before)
         raw = within(self._engine.scan(self._paths), asked.from_s, asked.until_s)
+        if isinstance(self._engine, Spreading):
+            return answer_apart(self._engine, raw, asked, before)
+        found = MonthFound.empty(asked, before)
+        entry = Entry(found)
         if asked.lacks_capacity:
             self._capacities = self._engine.give("capacities", self._places.capacities())
         pops = len(self._places.names)
@@ -80,9 +76,9 @@ class Month:
                 if number + 1 < len(blocks):
                     last = number + 2 == len(blocks)
                     ahead = thread.submit(self._read, raw, blocks[number + 1], last)
-                entered = self._enter(block, parts, found)
+                entered = entry.enter(block, parts)
                 if waiting is not None:
-                    self._enter_again(waiting, found)
+                    self._enter_again(waiting, entry, found)
                 waiting = None
                 if (twice := entered.doubled.any(axis=1)).any():
                     waiting = _Again(
@@ -94,7 +90,7 @@ class Month:
                 # Before the next rows come: two blocks at a time are enough.
                 del parts, entered
             if waiting is not None:
-                self._enter_again(waiting, found)
+                self._enter_again(waiting, entry, found)
         return found
 
     def _read(self, raw: Expr, block: range, last: bool) -> pa.Table:
@@ -120,37 +116,10 @@ class Month:
         rows = near.semi_join(hours, ["pop", "hour"]).select(*raw.columns)
         return self._fetch(once(rows))
 
-    def _enter(self, block: range, parts: Parts, found: MonthFound) -> Sheet:
-        """Add a block up, without PoPs that have no site or a moment twice."""
-        asked = self._asked
-        strange = ~self._known[block.start : block.stop]
-        spread = sheet([part for part, _ in parts], block, asked.first_hour_s, asked.hours)
-        spread = spread.without(strange)
-        rows = sum(len(part.pop) for part, _ in parts)
-        found.excluded["unknown_pop"] += rows - int(spread.rows.sum())
-        counts_of = self._known.copy()
-        counts_of[block.start : block.stop] &= ~spread.doubled.any(axis=1)
-        found.add(spread)
-        for part, shares in parts:
-            self._add_shares(part, shares, counts_of, found)
-        return spread
-
-    def _enter_again(self, again: _Again, found: MonthFound) -> None:
+    def _enter_again(self, again: _Again, entry: Entry, found: MonthFound) -> None:
         """Add up the PoPs of a block that were left out, with each moment once."""
         parts = [*again.kept, *batches(again.single.result())]
-        rows = self._enter(again.block, parts, found).rows
+        rows = entry.enter(again.block, parts).rows
         found.doubled += (np.flatnonzero(rows) + again.block.start).tolist()
         twice = again.rows - int(rows.sum())
         found.excluded["twice"] = found.excluded.get("twice", 0) + twice
-
-    def _add_shares(
-        self,
-        part: Rows,
-        shares: dict[str, npt.NDArray[Any]],
-        counts_of: npt.NDArray[np.bool_],
-        found: MonthFound,
-    ) -> None:
-        for resource, column in RESOURCES_BP.items():
-            add_shares(part.pop, shares[column], counts_of, found.shares[resource])
-        gpus = Gpus(np.where(counts_of, self._gpus, 0), found.laws, found.free)
-        add_free(part, shares["gpu_bp"], self._asked.first_hour_s, gpus)

@@ -6,23 +6,31 @@ when it is read: then its sound row groups are copied and take its place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from selvedge.plan.history import SAMPLES, Finding, History
+from selvedge.plan.history import POPS_MAX, SAMPLES, Finding, History
 from selvedge.plan.utilisation.zones import month_span
 
 
 class Parts:
-    """Paths by month. `findings` grows as damage is found."""
+    """Paths by month. `findings` grows as damage is found. Raises `BadPlan`: what is no month."""
 
-    def __init__(self, history: History, months: list[str], scratch: Path) -> None:
+    def __init__(self, history: History, months: Sequence[str], scratch: Path) -> None:
         self._scratch = scratch
+        self.months = tuple(months)
         self.findings: list[Finding] = []
         self._paths: dict[str, list[Path]] = {}
+        self.stored = dict.fromkeys(months, 0)
+        """Rows by month, as the parts' footers say."""
+        self.pops_max = dict.fromkeys(months, -1)
+        """The largest number of a PoP by month, or more where a footer does not say."""
         for month in months:
+            month_span(month)
             paths = history.parts(month)
             self._paths[month] = [path for path in paths if self._is_usable(month, path)]
 
@@ -33,10 +41,7 @@ class Parts:
     def may_lack(self, month: str, column: str) -> bool:
         """Whether a column of a month may have nulls: by what the files say of themselves."""
         for path in self.paths(month):
-            about = pq.read_metadata(path)
-            place = about.schema.names.index(column)
-            for group in range(about.num_row_groups):
-                seen = about.row_group(group).column(place).statistics
+            for seen in statistics_of(pq.read_metadata(path), column):
                 if seen is None or not seen.has_null_count or seen.null_count:
                     return True
         return False
@@ -53,19 +58,24 @@ class Parts:
             pq.write_table(pa.concat_tables([SAMPLES.empty_table(), *good]), copy)
             self._paths[month][number] = copy
             for place, error in bad:
-                self._lose(month, f"{path.name}, row group {place}", f"cannot be read: {error}")
+                where = f"{path.name}, row group {place}"
+                self._lose(month, where, f"it cannot be read: {error}")
         return found
 
     def _is_usable(self, month: str, path: Path) -> bool:
         try:
-            schema = pq.read_schema(path)
+            footer = pq.read_metadata(path)
+            columns = footer.schema.to_arrow_schema().names
         except (OSError, pa.ArrowException) as error:
             self._lose(month, path.name, f"no Parquet file in whole: {first_line(error)}")
             return False
-        missing = [name for name in SAMPLES.names if name not in schema.names]
+        missing = [name for name in SAMPLES.names if name not in columns]
         if missing:
             self._lose(month, path.name, f"no column {', '.join(missing)}")
-        return not missing
+            return False
+        self.stored[month] += footer.num_rows
+        self.pops_max[month] = max(self.pops_max[month], _largest_pop(footer))
+        return True
 
     def _lose(self, month: str, source: str, words: str) -> None:
         first, after = month_span(month)
@@ -78,6 +88,19 @@ class Parts:
                 detail=f"{words}; left out",
             )
         )
+
+
+def statistics_of(footer: pq.FileMetaData, column: str) -> list[Any]:  # Arrow's, not typed
+    """What a part says of a column, by row group; None where it says nothing."""
+    place = footer.schema.to_arrow_schema().get_field_index(column)
+    groups = [footer.row_group(at).column(place) for at in range(footer.num_row_groups)]
+    return [group.statistics for group in groups]
+
+
+def _largest_pop(footer: pq.FileMetaData) -> int:
+    seen = statistics_of(footer, "pop")
+    known = [one.max for one in seen if one is not None and one.has_min_max]
+    return max(known, default=-1) if len(known) == len(seen) else POPS_MAX
 
 
 def sound_row_groups(path: Path) -> tuple[list[pa.Table], list[tuple[int, str]]]:

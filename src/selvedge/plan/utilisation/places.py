@@ -49,11 +49,6 @@ class Places:
         """Numbers of the PoPs that have a site."""
         return [number for number, site in enumerate(self.sites) if site is not None]
 
-    @property
-    def unknown(self) -> list[int]:
-        """Numbers of the PoPs that have none."""
-        return [number for number, site in enumerate(self.sites) if site is None]
-
     def capacities(self) -> pa.Table:
         """What the fleet file knows of them: `pop` and `nic_bps`."""
         sites = enumerate(self.sites)

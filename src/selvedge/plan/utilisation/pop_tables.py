@@ -10,18 +10,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from selvedge.headroom import NIGHT_HOURS, best_window, is_night
-from selvedge.plan.history import RESOURCES, STEP_S
+from selvedge.plan.history import STEP_S
 from selvedge.plan.utilisation.answers import MonthFound
+from selvedge.plan.utilisation.headrooms import Headrooms, headrooms, pop_columns, reserve_tables
 from selvedge.plan.utilisation.places import Places, metro_names
 from selvedge.plan.utilisation.sweeps import BYTES_A_BPS
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK, TABLES
 from selvedge.plan.utilisation.tally import Tally, ranked_bins
+from selvedge.plan.utilisation.totals import totals, whole
 from selvedge.plan.utilisation.zones import HOUR_S, hours_of_week
 
-HEADROOMS: Final = (95, 99)
-"""A headroom is what was free in so many percent of the intervals, or more."""
-RESERVED: Final = ("nic", "cpu")
-"""Resources of which the surge reserve is kept: content that rises needs both."""
 DAY_HOURS: Final = 24
 
 Span = tuple[int, int]
@@ -41,8 +39,8 @@ class Bills:
         columns = {
             "n": found.sums.samples,
             "peak": found.sums.peak_bytes,
-            "bytes": found.sums.bytes,
-            "judged": found.sums.judged,
+            "bytes": whole(*found.sums.bytes.T),
+            "judged": whole(*found.sums.judged.T),
             "carried": found.sums.carried,
             "p50": found.ranks[:, 0],
             "p95": found.ranks[:, 1],
@@ -56,19 +54,25 @@ class Bills:
         expected = np.zeros(2**16, np.int64)
         length = spans["until_s"].to_numpy() - spans["from_s"].to_numpy()
         expected[spans["pop"].to_numpy()] = length // STEP_S
-        rows = {name: bills[name].to_numpy() for name in ("bytes", "judged", "carried")}
+        rows = {
+            name: whole(*(bills[f"{name}_{word}"].to_numpy() for word in ("high", "low")))
+            for name in ("bytes", "judged")
+        }
         rows["expected"] = expected[bills["pop"].to_numpy()]
         ranks = bills["ranks"].combine_chunks().flatten().to_numpy().reshape(-1, 2)
-        rows |= {name: bills[name].to_numpy() for name in ("pop", "n", "peak")}
+        rows |= {name: bills[name].to_numpy() for name in ("pop", "n", "peak", "carried")}
         rows |= {"p50": ranks[:, 0], "p95": ranks[:, 1]}
         order = np.argsort(rows["pop"])
         self.months.append((month, {name: column[order] for name, column in rows.items()}))
 
 
 def pop_tables(places: Places, tally: Tally, bills: Bills, span: Span) -> dict[str, pa.Table]:
-    """`pops`; and `months`, `hours_of_week` and `distribution` with what is known by PoPs."""
-    pops = _pops(places, tally, span)
+    """`pops`; and `months`, `hours_of_week` and `distribution` with what is known by PoPs; and the
+    tables of reserves."""
+    known = headrooms(tally)
+    pops = _pops(places, tally, span, known)
     return {
+        **reserve_tables(places, known),
         "pops": pa.table(pops, schema=TABLES["pops"]),
         "months": _months(places, bills),
         "hours_of_week": _hours_of_week(places, tally),
@@ -88,7 +92,7 @@ def nullable(values: Sequence[Any] | npt.NDArray[Any], kind: pa.DataType | None 
     return pa.array(np.asarray(values), type=kind, from_pandas=True)
 
 
-def _pops(places: Places, tally: Tally, span: Span) -> Table:
+def _pops(places: Places, tally: Tally, span: Span, free: Headrooms) -> Table:
     sites, metros = places.sites, metro_names(places.sites)
     text = {
         "pop": list(places.names),
@@ -103,7 +107,7 @@ def _pops(places: Places, tally: Tally, span: Span) -> Table:
         "gpu": [site.gpu if site else "" for site in sites],
     }
     known = np.array([site is not None for site in sites])
-    columns: Table = text | _loads(tally, span) | _windows(tally) | _headrooms(tally)
+    columns: Table = text | _loads(tally, span) | _windows(tally) | pop_columns(free)
     return {
         name: pa.array(columns[name], field.type, from_pandas=True).filter(pa.array(known))
         for name, field in ((field.name, field) for field in TABLES["pops"])
@@ -143,7 +147,8 @@ def _windows(tally: Tally) -> Table:
     n, sent, carried = (tally.profile[name] for name in ("n", "bytes", "carried"))
     night = np.array([is_night(hour) for hour in range(HOURS_OF_WEEK)])
     days = (len(n), HOURS_OF_WEEK // DAY_HOURS, DAY_HOURS)
-    use = share_of(sent.reshape(days).sum(axis=1) / BYTES_A_BPS, carried.reshape(days).sum(axis=1))
+    sums = (totals(one.reshape(days), 1) for one in (sent, carried))
+    use = share_of(next(sums) / BYTES_A_BPS, next(sums))
     starts, uses = np.full(len(n), np.nan), np.full(len(n), np.nan)
     for pop, profile in enumerate(use.tolist()):
         hours = [None if hour != hour else hour for hour in profile]
@@ -151,40 +156,12 @@ def _windows(tally: Tally) -> Table:
             starts[pop], uses[pop] = window.start, window.use
     return {
         "night_use": share_of(
-            sent[:, night].sum(axis=1) / BYTES_A_BPS, carried[:, night].sum(axis=1)
+            totals(sent[:, night], 1) / BYTES_A_BPS, totals(carried[:, night], 1)
         ),
         "night_samples": n[:, night].sum(axis=1),
         "best_start": starts,
         "best_use": uses,
     }
-
-
-def _headrooms(tally: Tally) -> Table:
-    """What is free of each resource, the least of them, and which that is."""
-    reserve = tally.reserves()
-    counts: dict[str, npt.NDArray[Any]] = {"nic": tally.use_counts(), **tally.shares}
-    found: Table = {"surge_reserve": reserve}
-    nothing = np.full(len(reserve), np.nan)
-    for percent in HEADROOMS:
-        least, binding = nothing.copy(), np.full(len(reserve), None, object)
-        for resource in RESOURCES:
-            free = nothing
-            if resource in counts:
-                free = 1.0 - ranked_bins(counts[resource], percent) / 1000
-                kept = np.nan_to_num(reserve) if resource in RESERVED else 0.0
-                free = np.where(np.isnan(free), np.nan, np.maximum(np.round(free - kept, 6), 0.0))
-            found[f"headroom_{resource}_{percent}"] = free
-            # Of equals the first in the order of RESOURCES binds.
-            less = ~np.isnan(free) & (np.isnan(least) | (free < least))
-            binding[less] = resource
-            least = np.where(less, free, least)
-        # Without traffic there is no saying what content leaves of a site.
-        unknown = np.isnan(found[f"headroom_nic_{percent}"])
-        found[f"headroom_{percent}"] = np.where(unknown, np.nan, least)
-        found[f"binding_{percent}"] = [
-            None if no else one for no, one in zip(unknown, binding, strict=True)
-        ]
-    return found
 
 
 def _months(places: Places, bills: Bills) -> pa.Table:
@@ -229,7 +206,7 @@ def _members(places: Places) -> Iterator[tuple[str, str, list[int]]]:
 def _hours_of_week(places: Places, tally: Tally) -> pa.Table:
     groups = list(_members(places))
     n, sent, carried = (
-        np.stack([tally.profile[name][pops].sum(axis=0) for _, _, pops in groups]).ravel()
+        np.stack([totals(tally.profile[name][pops], 0) for _, _, pops in groups]).ravel()
         for name in ("n", "bytes", "carried")
     )
     p95 = np.full((len(groups), HOURS_OF_WEEK), np.nan)
@@ -291,7 +268,7 @@ def _distribution(places: Places, tally: Tally) -> pa.Table:
 def night_uses(places: Places, tally: Tally) -> dict[tuple[str, str], float | None]:
     """Use in the night window of each level and name: of each PoP by its own local hours."""
     night = np.array([is_night(hour) for hour in range(HOURS_OF_WEEK)])
-    sent, carried = (tally.profile[name][:, night].sum(axis=1) for name in ("bytes", "carried"))
+    sent, carried = (totals(tally.profile[name][:, night], 1) for name in ("bytes", "carried"))
     found: dict[tuple[str, str], float | None] = {}
     for level, name, pops in _members(places):
         # Python's integers: a large fleet's nights are more than 2^63 bytes.

@@ -9,9 +9,11 @@ the history no longer shows.
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -24,9 +26,10 @@ from selvedge.plan.history import (
     History,
     PopSite,
 )
+from selvedge.plan.utilisation.parts import Parts
 from selvedge.plan.utilisation.quality_clock import clock_finding, find_clocks, move_usual
 from selvedge.plan.utilisation.quality_grid import CELLS_MAX, POPS_MAX, Grid
-from selvedge.plan.utilisation.quality_hours import HOUR_S, Hours
+from selvedge.plan.utilisation.quality_hours import Hours
 from selvedge.plan.utilisation.quality_presence import (
     Lives,
     find_gaps,
@@ -36,7 +39,7 @@ from selvedge.plan.utilisation.quality_presence import (
     lives_of,
 )
 from selvedge.plan.utilisation.quality_rows import Floats
-from selvedge.plan.utilisation.quality_scan import Parts, month_span
+from selvedge.plan.utilisation.quality_scan import Scan
 from selvedge.plan.utilisation.quality_units import (
     UnitRun,
     edge_hours,
@@ -45,6 +48,7 @@ from selvedge.plan.utilisation.quality_units import (
 )
 from selvedge.plan.utilisation.quality_usual import LocalTime, levels_of, usual_levels
 from selvedge.plan.utilisation.quality_values import find_values, wanted_hours
+from selvedge.plan.utilisation.zones import HOUR_S, month_span
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the steps done and those there are."""
@@ -74,15 +78,21 @@ def find_faults(
     sites: Iterable[PopSite],
     progress: Progress | None = None,
     engine: Any = None,  # an Ibis connection; they have no public base type
+    *,
+    scratch: Path | None = None,
 ) -> Quality:
     """Look at every sample once, and tell what is wrong; with what ingest found before.
 
     `engine` is DuckDB in this process unless given. Raises `BadPlan` for a folder that is no
-    history; what cannot be read of its parts is a finding, and the rest is looked at.
+    history; what cannot be read of its parts is a finding, and the rest is looked at: a copy of it
+    in a folder of its own below `scratch`, which is gone at the end.
     """
     manifest = history.read_manifest()
-    search = _Search(Parts(history, engine), manifest.pops, {site.pop: site for site in sites})
-    found = [*search.run(progress or (lambda done, of: None)), *history.read_findings()]
+    by_name = {site.pop: site for site in sites}
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="selvedge-faults-") as folder:
+        scan = Scan(Parts(history, history.months(), Path(folder)), engine)
+        found = list(_Search(scan, manifest.pops, by_name).run(progress or (lambda done, of: None)))
+    found += history.read_findings()
     findings = tuple(sorted(_merged(found), key=_order))
     return Quality(findings=findings, counts=count_findings(findings))
 
@@ -105,8 +115,9 @@ def count_findings(findings: Iterable[Finding]) -> tuple[KindCount, ...]:
 
 
 class _Search:
-    def __init__(self, parts: Parts, names: Sequence[str], sites: Mapping[str, PopSite]) -> None:
-        self._parts = parts
+    def __init__(self, scan: Scan, names: Sequence[str], sites: Mapping[str, PopSite]) -> None:
+        self._scan = scan
+        self._parts = parts = scan.parts
         self._names = names
         self._sites = sites
         self._strays: dict[str, int] = dict.fromkeys(parts.months, 0)
@@ -150,10 +161,10 @@ class _Search:
     def _tables(self, asked: Sequence[tuple[str, int, int]]) -> Iterator[Hours | None]:
         """The hours asked for, in order; the next ones are added up while the last are used."""
         with ThreadPoolExecutor(1) as ahead:
-            waiting = deque(ahead.submit(self._parts.hours, *one) for one in asked[:_AHEAD])
+            waiting = deque(ahead.submit(self._scan.hours, *one) for one in asked[:_AHEAD])
             for one in asked[_AHEAD:]:
                 yield waiting.popleft().result()
-                waiting.append(ahead.submit(self._parts.hours, *one))
+                waiting.append(ahead.submit(self._scan.hours, *one))
             while waiting:
                 yield waiting.popleft().result()
 
@@ -171,7 +182,7 @@ class _Search:
         for pop, unit_runs in units.items():
             for run in unit_runs:
                 wanted[pop] |= edge_hours(run, grid.hours)
-        grid.fetch(self._parts, wanted)
+        grid.fetch(self._scan, wanted)
         lost = self._lost_months(span)
         for pop, name in enumerate(names):
             yield from _of_pop(grid, (pop, name), units.get(pop, []), usual[pop], lost)
@@ -200,7 +211,7 @@ class _Search:
         beyond = [month for month, most in self._parts.pops_max.items() if most >= len(self._names)]
         for month in beyond:
             begin, after = month_span(month)
-            for number, count in self._parts.beyond(month, len(self._names)):
+            for number, count in self._scan.beyond(month, len(self._names)):
                 yield Finding(
                     kind="unknown_pop",
                     pop=f"number {number}",

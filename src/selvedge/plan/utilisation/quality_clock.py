@@ -14,11 +14,12 @@ from typing import Final
 
 import numpy as np
 
+from selvedge.headroom import DAY_HOURS
 from selvedge.plan.history import STEP_S, Finding
 from selvedge.plan.utilisation.quality_grid import runs
-from selvedge.plan.utilisation.quality_hours import HOUR_S
 from selvedge.plan.utilisation.quality_rows import Bools, Floats, Ints
-from selvedge.plan.utilisation.quality_usual import DAY_H, LocalTime, usual_levels
+from selvedge.plan.utilisation.quality_usual import LocalTime, usual_levels
+from selvedge.plan.utilisation.zones import HOUR_S
 
 MOVED_H: Final = tuple(hours for hours in range(-12, 13) if hours)
 HOURS_MIN: Final = 20
@@ -68,7 +69,7 @@ def find_clock_runs(
     hour is not told, for it may be summer time.
     """
     found: dict[int, list[ClockRun]] = {}
-    if level.shape[1] // DAY_H < DAYS_MIN:
+    if level.shape[1] // DAY_HOURS < DAYS_MIN:
         return found
     for some in _pieces(level):
         runs_of = _runs_of_some(level[some], usual[some], zoned[some], noise[some])
@@ -105,8 +106,8 @@ def noise_of(level: Floats, usual: Floats) -> Floats:
 
 
 def _by_day(values: Floats) -> Floats:
-    days = values.shape[-1] // DAY_H
-    return values[..., : days * DAY_H].reshape(*values.shape[:-1], days, DAY_H)
+    days = values.shape[-1] // DAY_HOURS
+    return values[..., : days * DAY_HOURS].reshape(*values.shape[:-1], days, DAY_HOURS)
 
 
 def move_usual(usual: Floats, some: Sequence[ClockRun]) -> Floats:
@@ -141,9 +142,9 @@ def _median(values: Floats) -> Floats:
 
 def _late_hours(plain: Floats, usual: Floats, days: Ints, noise: float) -> dict[int, int]:
     """Of the days that moving explains, by how many hours they are late."""
-    hours = days[:, None] * DAY_H + np.arange(DAY_H)
+    hours = days[:, None] * DAY_HOURS + np.arange(DAY_HOURS)
     level = plain[hours] + usual[hours]
-    moves = (0, *MOVED_H, *(DAY_H * other for other in range(1, 7)))
+    moves = (0, *MOVED_H, *(DAY_HOURS * other for other in range(1, 7)))
     left = _misfit(level - _at(usual, hours - np.array(moves)[:, None, None]))
     left = np.where(np.isnan(left), np.inf, left)
     moved, others = left[1 : 1 + len(MOVED_H)], left[1 + len(MOVED_H) :].min(axis=0)
@@ -157,7 +158,7 @@ def _late_hours(plain: Floats, usual: Floats, days: Ints, noise: float) -> dict[
 
 def _at(usual: Floats, hours: Ints) -> Floats:
     """The usual level of hours; those outside the history, of the week inside."""
-    week = 7 * DAY_H
+    week = 7 * DAY_HOURS
     hours = np.where(hours < 0, hours + week, hours)
     hours = np.where(hours >= len(usual), hours - week, hours)
     return usual[np.clip(hours, 0, len(usual) - 1)]
@@ -182,7 +183,7 @@ def _runs(plain: Floats, usual: Floats, late: dict[int, int], is_zoned: bool) ->
         for first, after in runs(like):
             days = np.flatnonzero(sure[first:after]) + first
             if len(days) >= least and days[-1] + 1 - days[0] <= 2 * len(days):
-                run = ClockRun(int(days[0]) * DAY_H, (int(days[-1]) + 1) * DAY_H, move)
+                run = ClockRun(int(days[0]) * DAY_HOURS, (int(days[-1]) + 1) * DAY_HOURS, move)
                 found.append(_sharpen(plain, usual, run))
     # Where two overlap, the longer is right.
     found.sort(key=lambda run: (run.first - run.until, run.first))
@@ -195,7 +196,7 @@ def _runs(plain: Floats, usual: Floats, late: dict[int, int], is_zoned: bool) ->
 
 def _sharpen(plain: Floats, usual: Floats, run: ClockRun) -> ClockRun:
     """The run with its edges at the hour: where each hour's own misfit begins to prefer it."""
-    begin, end = max(run.first - DAY_H, 0), min(run.until + DAY_H, len(plain))
+    begin, end = max(run.first - DAY_HOURS, 0), min(run.until + DAY_HOURS, len(plain))
     hours = np.arange(begin, end)
     level = plain[hours] + usual[hours]
     moved = level - _at(usual, hours - run.late_h)
@@ -241,7 +242,7 @@ def find_clocks(level: Floats, usual: Floats, local: LocalTime) -> dict[int, lis
     sun = _sun(usual, local)
     for pop in _doubtful(usual, noise, found).tolist():
         if zoned[pop] and (rightly := _right_days(level[pop], local, pop, sun)) is not None:
-            plain = np.where(np.repeat(rightly, DAY_H), level[pop], np.nan)[None]
+            plain = np.where(np.repeat(rightly, DAY_HOURS), level[pop], np.nan)[None]
             better = usual_levels(plain, local.part(pop, pop + 1))
             again = find_clock_runs(level[[pop]], better, zoned[[pop]], noise_of(plain, better))
             usual[pop] = np.where(np.isnan(better[0]), usual[pop], better[0])
@@ -266,11 +267,11 @@ def _doubtful(usual: Floats, noise: Floats, found: Mapping[int, Sequence[ClockRu
 
 def _sun(usual: Floats, local: LocalTime) -> Floats:
     """The fleet's usual day by local hour, level taken out, of the history's first week."""
-    days = np.full((len(usual), DAY_H), np.nan)
+    days = np.full((len(usual), DAY_HOURS), np.nan)
     for zone, pops in local.by_zone():
-        hour = local.hours_of(zone)[: 7 * DAY_H] % DAY_H
-        week = usual[pops, : 7 * DAY_H]
-        for one in range(DAY_H):
+        hour = local.hours_of(zone)[: 7 * DAY_HOURS] % DAY_HOURS
+        week = usual[pops, : 7 * DAY_HOURS]
+        for one in range(DAY_HOURS):
             days[pops, one] = week[:, hour == one].mean(axis=1)
     found: Floats = np.nanmedian(days - days.mean(axis=1, keepdims=True), axis=0)
     return found
@@ -280,7 +281,7 @@ def _right_days(level: Floats, local: LocalTime, pop: int, sun: Floats) -> Bools
     """Days that stand nearer to the sun, if others stand hours away from them; else nothing."""
     hour = local.hours_of(local.zones[pop])
     moves = np.arange(-11, 13)
-    left = _misfit(_by_day(level - sun[(hour - moves[:, None]) % DAY_H]))
+    left = _misfit(_by_day(level - sun[(hour - moves[:, None]) % DAY_HOURS]))
     known = ~np.isnan(left).any(axis=0)
     late = moves[np.where(known, left.min(axis=0) == left, False).argmax(axis=0)]
     counts = [int((known & (_apart(late, move) <= 1)).sum()) for move in moves.tolist()]
@@ -296,5 +297,5 @@ def _right_days(level: Floats, local: LocalTime, pop: int, sun: Floats) -> Bools
 
 def _apart(one: Ints, other: Ints | int) -> Ints:
     """Hours between two on the clock's face."""
-    found: Ints = np.abs((one - other + 12) % DAY_H - 12)
+    found: Ints = np.abs((one - other + 12) % DAY_HOURS - 12)
     return found

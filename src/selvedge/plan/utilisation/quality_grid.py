@@ -9,9 +9,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from selvedge.plan.utilisation.quality_hours import HOUR_S, KEPT, SLOTS, Cells, Hours
+from selvedge.plan.utilisation.quality_hours import KEPT, SLOTS, Cells, Hours
 from selvedge.plan.utilisation.quality_rows import Bools, Ints, Rows, rows_by_pop
-from selvedge.plan.utilisation.quality_scan import Parts, keys_of, month_span
+from selvedge.plan.utilisation.quality_scan import Scan, keys_of
+from selvedge.plan.utilisation.zones import HOUR_S, month_span
 
 CELLS_MAX: Final = 8_000_000
 """Cells of one block: about 26 bytes each, and as many again while it is looked at."""
@@ -53,16 +54,16 @@ class Grid:
         self.cells.enter(found.cells, (found.begin_s - self.begin_s) // HOUR_S)
         self.kept += found.kept
 
-    def fetch(self, parts: Parts, wanted: Bools) -> None:
+    def fetch(self, scan: Scan, wanted: Bools) -> None:
         """Bring the rows of these hours into `raw`: those kept, and the others read again."""
         left = wanted & ((self.cells.signs & KEPT) == 0) & (self.cells.n > 0)
         tables = self.kept
-        for month in parts.months:
+        for month in scan.parts.months:
             begin, after = month_span(month)
             hours = slice((begin - self.begin_s) // HOUR_S, (after - self.begin_s) // HOUR_S)
             pops, at = np.nonzero(left[:, hours])
             if len(pops):
-                table = parts.rows(month, keys_of(pops + self.first, begin + at * HOUR_S))
+                table = scan.rows(month, keys_of(pops + self.first, begin + at * HOUR_S))
                 tables += [table] if table is not None else []
         self.kept = []
         self.raw = {pop - self.first: rows for pop, rows in rows_by_pop(tables, self._in(wanted))}

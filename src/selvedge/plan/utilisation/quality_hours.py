@@ -17,8 +17,8 @@ import pyarrow as pa
 from numba import njit
 
 from selvedge.plan.history import STEP_S, Flag
+from selvedge.plan.utilisation.zones import HOUR_S
 
-HOUR_S: Final = 3_600
 SLOTS: Final = HOUR_S // STEP_S
 """Samples of an hour."""
 OVER: Final = 1.02

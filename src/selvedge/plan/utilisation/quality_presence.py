@@ -13,12 +13,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from selvedge.fabric import great_circle_km
+from selvedge.headroom import DAY_HOURS, WEEK_HOURS
 from selvedge.plan.history import STEP_S, Finding, PopSite
 from selvedge.plan.utilisation.quality_grid import Grid, runs
-from selvedge.plan.utilisation.quality_hours import HOUR_S
-from selvedge.plan.utilisation.quality_scan import month_span
+from selvedge.plan.utilisation.zones import DAY_S, HOUR_S, month_span
 
-DAY_S: Final = 86_400
 RENAME_S: Final = 2 * DAY_S
 """How far apart one PoP's end and the other's beginning may be."""
 RENAME_STRANGER_S: Final = HOUR_S
@@ -26,8 +26,6 @@ RENAME_STRANGER_S: Final = HOUR_S
 RENAME_LEVEL: Final = 1.5
 """How many times the other's week the one's may be."""
 RENAME_KM: Final = 50.0
-_WEEK_H: Final = 168
-_DAY_H: Final = 24
 
 
 class Lives(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,8 +57,8 @@ def lives_of(grid: Grid, names: Sequence[str]) -> list[Lives]:
                 from_s=grid.begin_s + first * HOUR_S + lowest * STEP_S,
                 until_s=grid.begin_s + last * HOUR_S + highest * STEP_S,
                 samples=int(grid.cells.n[pop].sum(dtype=np.int64)),
-                first_week=_days(grid, pop, first, first + _WEEK_H),
-                last_week=_days(grid, pop, max(last + 1 - _WEEK_H, 0), last + 1),
+                first_week=_days(grid, pop, first, first + WEEK_HOURS),
+                last_week=_days(grid, pop, max(last + 1 - WEEK_HOURS, 0), last + 1),
             )
         )
     return found
@@ -68,10 +66,10 @@ def lives_of(grid: Grid, names: Sequence[str]) -> list[Lives]:
 
 def _days(grid: Grid, pop: int, first: int, after: int) -> tuple[float, ...]:
     mean = grid.cells.mean[pop, first:after].astype(np.float64)
-    hour = (np.arange(first, first + len(mean))) % _DAY_H
+    hour = (np.arange(first, first + len(mean))) % DAY_HOURS
     known = ~np.isnan(mean)
-    count = np.bincount(hour[known], minlength=_DAY_H)
-    total = np.bincount(hour[known], weights=mean[known], minlength=_DAY_H)
+    count = np.bincount(hour[known], minlength=DAY_HOURS)
+    total = np.bincount(hour[known], weights=mean[known], minlength=DAY_HOURS)
     with np.errstate(invalid="ignore"):
         return tuple((total / count).tolist())
 
@@ -200,7 +198,7 @@ def _renamed(old: Lives, new: Lives, ratio: float) -> Finding:
 def _ratio(one: Sequence[float], other: Sequence[float]) -> float:
     """How many times the larger level is the smaller, over the hours of the day both have."""
     pairs = [(a, b) for a, b in zip(one, other, strict=True) if a > 0 and b > 0]
-    if len(pairs) < _DAY_H // 2:
+    if len(pairs) < DAY_HOURS // 2:
         return math.inf
     ratio = sum(a for a, _ in pairs) / sum(b for _, b in pairs)
     return max(ratio, 1 / ratio)
@@ -214,12 +212,4 @@ def _is_one_place(old: Lives, new: Lives, sites: Mapping[str, PopSite]) -> bool:
         return here.metro == there.metro and here.country == there.country
     if here.lat is None or here.lon is None or there.lat is None or there.lon is None:
         return False
-    return _km(here.lat, here.lon, there.lat, there.lon) <= RENAME_KM
-
-
-def _km(lat: float, lon: float, to_lat: float, to_lon: float) -> float:
-    """Along a great circle (haversine)."""
-    a, b = math.radians(lat), math.radians(to_lat)
-    half = math.sin((b - a) / 2) ** 2
-    half += math.cos(a) * math.cos(b) * math.sin(math.radians(to_lon - lon) / 2) ** 2
-    return 12_742.0 * math.asin(math.sqrt(half))
+    return great_circle_km(here.lat, here.lon, there.lat, there.lon) <= RENAME_KM

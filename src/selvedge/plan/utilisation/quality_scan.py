@@ -8,19 +8,18 @@ asked again, of the raw rows of those hours only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from threading import RLock
 from typing import Any, Final, TypeVar
 
 import ibis
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from selvedge.plan.history import POPS_MAX, SAMPLES, BadPlan, Finding, History
-from selvedge.plan.utilisation.parts import first_line, sound_row_groups
-from selvedge.plan.utilisation.quality_hours import HOUR_S, Hours
+from selvedge.plan.history import SAMPLES
+from selvedge.plan.utilisation.parts import Parts
+from selvedge.plan.utilisation.quality_hours import Hours
 from selvedge.plan.utilisation.quality_rows import Ints
+from selvedge.plan.utilisation.zones import HOUR_S, month_span
 
 PIECE: Final = 256
 """PoPs whose rows of a month are in memory at a time: 2.3 million rows, 90 MB."""
@@ -29,38 +28,14 @@ _SHIFT: Final = 32
 Found = TypeVar("Found")
 
 
-def month_span(month: str) -> tuple[int, int]:
-    """Begin and end of a month, written `2026-01`, in seconds UTC. Raises `BadPlan`."""
-    try:
-        begin = np.datetime64(month, "M")
-    except ValueError:
-        words = "a folder of samples is named month=YYYY-MM"
-        raise BadPlan(f"month={month} is no month; {words}.") from None
-    ends = (begin, begin + np.timedelta64(1, "M"))
-    first, after = (int(end.astype("datetime64[s]").astype(np.int64)) for end in ends)
-    return first, after
+class Scan:
+    """Asks for the rows of parts, one question at a time, from any thread."""
 
-
-class Parts:
-    """The samples of a history by month, without what cannot be read, which is in `findings`."""
-
-    def __init__(self, history: History, engine: Any = None) -> None:  # Any: Ibis has no base type
+    def __init__(self, parts: Parts, engine: Any = None) -> None:  # Any: Ibis has no base type
+        self.parts = parts
         self._engine = ibis.duckdb.connect() if engine is None else engine
         self._turn = RLock()
-        self._readable: dict[str, list[Path]] = {}
-        self._rescued: dict[str, list[pa.Table]] = {}
         self._tables: dict[str, Any] = {}  # by month, of Ibis
-        self.months = history.months()
-        self.findings: list[Finding] = []
-        self.stored = dict.fromkeys(self.months, 0)
-        """Rows by month, as the parts' footers say."""
-        self.pops_max = dict.fromkeys(self.months, -1)
-        """The largest number of a PoP by month, or more where a footer does not say."""
-        for month in self.months:
-            month_span(month)
-            parts = history.parts(month)
-            self._readable[month] = [path for path in parts if self._has_footer(month, path)]
-            self._rescued[month] = []
 
     def hours(self, month: str, first: int, after: int) -> Hours | None:
         """The hours of the PoPs from `first` to before `after`; None: nothing is left of them."""
@@ -109,63 +84,16 @@ class Parts:
                 return question(rows)
             except Exception:
                 # Each engine has its own errors for a damaged page: look for one, or it is ours.
-                if not self._set_damaged_apart(month):
+                if not self.parts.mend(month):
                     raise
+            del self._tables[month]
             return self._ask(month, question)
 
     def _table(self, month: str) -> Any:
-        if month not in self._tables:
-            tables = [ibis.memtable(table) for table in self._rescued[month]]
-            if paths := self._readable[month]:
-                tables.append(self._engine.read_parquet([str(path) for path in paths]))
-            shown = [table.select(*SAMPLES.names) for table in tables]
-            joined = ibis.union(*shown) if len(shown) > 1 else (shown[0] if shown else None)
-            self._tables[month] = joined
-        return self._tables[month]
-
-    def _has_footer(self, month: str, path: Path) -> bool:
-        try:
-            footer = pq.read_metadata(path)
-            columns = footer.schema.to_arrow_schema().names
-        except (OSError, pa.ArrowException) as error:
-            self._lose(month, path.name, f"no Parquet file in whole: {first_line(error)}; left out")
-            return False
-        missing = [name for name in SAMPLES.names if name not in columns]
-        if missing:
-            self._lose(month, path.name, f"no column {', '.join(missing)}; left out")
-            return False
-        self.stored[month] += footer.num_rows
-        self.pops_max[month] = max(self.pops_max[month], _largest_pop(footer))
-        return True
-
-    def _set_damaged_apart(self, month: str) -> bool:
-        """Whether a part was damaged: its readable row groups are kept, the rest is a finding."""
-        damaged = []
-        for path in self._readable[month]:
-            good, bad = sound_row_groups(path)
-            if bad:
-                damaged.append(path)
-                self._rescued[month] += good
-            for group, error in bad:
-                where = f"{path.name}, row group {group}"
-                self._lose(month, where, f"it cannot be read: {error}; left out")
-        self._readable[month] = [path for path in self._readable[month] if path not in damaged]
-        self._tables.pop(month, None)
-        return bool(damaged)
-
-    def _lose(self, month: str, source: str, detail: str) -> None:
-        first, after = month_span(month)
-        source = f"samples/month={month}/{source}"
-        self.findings.append(
-            Finding(kind="unreadable", from_s=first, until_s=after, source=source, detail=detail)
-        )
-
-
-def _largest_pop(footer: Any) -> int:  # Arrow's metadata, which is not typed
-    column = footer.schema.to_arrow_schema().get_field_index("pop")
-    groups = [footer.row_group(at).column(column) for at in range(footer.num_row_groups)]
-    known = [one.statistics.max for one in groups if one.statistics and one.statistics.has_min_max]
-    return max(known, default=-1) if len(known) == len(groups) else POPS_MAX
+        if month not in self._tables and (paths := self.parts.paths(month)):
+            rows = self._engine.read_parquet([str(path) for path in paths])
+            self._tables[month] = rows.select(*SAMPLES.names)
+        return self._tables.get(month)
 
 
 def _of(rows: Any, first: int, after: int) -> Any:

@@ -12,10 +12,11 @@ from typing import Final
 
 import numpy as np
 
+from selvedge.headroom import DAY_HOURS, WEEK_HOURS
 from selvedge.plan.history import STEP_S, Finding
 from selvedge.plan.utilisation.quality_grid import Grid
-from selvedge.plan.utilisation.quality_hours import HOUR_S
 from selvedge.plan.utilisation.quality_rows import Bools, Floats
+from selvedge.plan.utilisation.zones import HOUR_S
 
 FACTORS: Final = {8.0: math.log(1.25), 1_012.0: math.log(1.5)}
 """Bits for bytes; 1,000 and 1,024, which no traffic can tell apart. With each, how far from it the
@@ -27,8 +28,6 @@ HOURS_MIN: Final = 3
 BESIDE_H: Final = (3, 6, 24)
 """Hours on both sides of an end that are compared: the steadiest of these decides, because an event
 may begin or end beside the run."""
-_DAY_H: Final = 24
-_WEEK_H: Final = 168
 _STEP_MIN: Final = math.log(8.0) - 0.4
 
 
@@ -127,15 +126,15 @@ def _is_run(known: Floats, step: _Step, then: _Step) -> bool:
         _is_even(inside)
         and _fits(old[::-1], inside, step.factor)
         and _fits(new, inside[::-1], step.factor)
-        and _is_odd_one(inside, np.concatenate((old[-_DAY_H:], new[:_DAY_H])))
+        and _is_odd_one(inside, np.concatenate((old[-DAY_HOURS:], new[:DAY_HOURS])))
     )
 
 
 def _is_open_run(known: Floats, step: _Step) -> bool:
-    old, new = known[: step.before][-_WEEK_H:], known[step.after :]
-    if min(len(old), len(new)) < _DAY_H:
+    old, new = known[: step.before][-WEEK_HOURS:], known[step.after :]
+    if min(len(old), len(new)) < DAY_HOURS:
         return False
-    size = np.median(new[:_WEEK_H]) - np.median(old)
+    size = np.median(new[:WEEK_HOURS]) - np.median(old)
     factor = max(step.factor, 1 / step.factor)
     if abs(abs(size) - math.log(factor)) > FACTORS[_nearest(factor)]:
         return False
@@ -162,7 +161,7 @@ def _is_odd_one(inside: Floats, outside: Floats) -> bool:
 
 def _is_even(inside: Floats) -> bool:
     """Whether the day's shape goes on inside: slow drift of a long run is taken out."""
-    windows = [inside[at : at + _WEEK_H] for at in range(0, len(inside), _WEEK_H)]
+    windows = [inside[at : at + WEEK_HOURS] for at in range(0, len(inside), WEEK_HOURS)]
     off = np.concatenate([np.abs(window - np.median(window)) for window in windows])
     return bool(np.quantile(off, 0.9) <= SPREAD_TOLERANCE)
 

@@ -15,11 +15,11 @@ from typing import Final
 
 import numpy as np
 
+from selvedge.headroom import DAY_HOURS
 from selvedge.plan.utilisation.quality_grid import Grid
-from selvedge.plan.utilisation.quality_hours import HOUR_S
 from selvedge.plan.utilisation.quality_rows import Floats, Ints
+from selvedge.plan.utilisation.zones import HOUR_S
 
-DAY_H: Final = 24
 DAYS_MAX: Final = 26
 """Days of a kind of which the median is taken, evenly over the history: more make it no better."""
 WEEKS_MIN: Final = 10
@@ -50,7 +50,7 @@ class LocalTime:
         """Local hours since a Monday's first."""
         # The epoch was a Thursday.
         ahead = self.ahead[zone]
-        found: Ints = self.begin_s // HOUR_S + 3 * DAY_H + np.arange(len(ahead)) + ahead
+        found: Ints = self.begin_s // HOUR_S + 3 * DAY_HOURS + np.arange(len(ahead)) + ahead
         return found
 
     def by_zone(self) -> Iterator[tuple[str, Ints]]:
@@ -65,7 +65,7 @@ def _offsets(zone: str, begin_s: int, hours: int) -> Ints:
         return found
     rules = zoneinfo.ZoneInfo(zone)
     begin = datetime.fromtimestamp(begin_s, UTC)
-    edges = [*range(0, hours, DAY_H), hours]
+    edges = [*range(0, hours, DAY_HOURS), hours]
     ahead = [_ahead(rules, begin + timedelta(hours=hour)) for hour in edges]
     for place, (first, after) in enumerate(itertools.pairwise(edges)):
         if ahead[place] == ahead[place + 1]:
@@ -84,25 +84,25 @@ def _ahead(rules: tzinfo, at: datetime) -> int:
 def usual_levels(level: Floats, local: LocalTime) -> Floats:
     """What is usual in each hour of each PoP (rows of `level`, logarithms, nan: not known)."""
     found = np.full(level.shape, np.nan, level.dtype)
-    weeks = level.shape[1] / (7 * DAY_H)
+    weeks = level.shape[1] / (7 * DAY_HOURS)
     for zone, pops in local.by_zone():
         hours = local.hours_of(zone)
-        days = hours // DAY_H
+        days = hours // DAY_HOURS
         kinds = days % 7 if weeks >= WEEKS_MIN else (days % 7 >= 5).astype(np.int64)
-        usual = _medians(level[pops], hours - days[0] * DAY_H, kinds)
-        found[pops] = usual[:, kinds, hours % DAY_H]
+        usual = _medians(level[pops], hours - days[0] * DAY_HOURS, kinds)
+        found[pops] = usual[:, kinds, hours % DAY_HOURS]
     return found
 
 
 def _medians(level: Floats, hours: Ints, kinds: Ints) -> Floats:
     """By PoP, kind of day and hour of the day."""
-    days = int(hours[-1]) // DAY_H + 1
-    cells = np.full((len(level), days * DAY_H), np.nan, level.dtype)
+    days = int(hours[-1]) // DAY_HOURS + 1
+    cells = np.full((len(level), days * DAY_HOURS), np.nan, level.dtype)
     cells[:, hours] = level
-    by_day = cells.reshape(len(level), days, DAY_H)
-    found = np.full((len(level), int(kinds.max()) + 1, DAY_H), np.nan, level.dtype)
+    by_day = cells.reshape(len(level), days, DAY_HOURS)
+    found = np.full((len(level), int(kinds.max()) + 1, DAY_HOURS), np.nan, level.dtype)
     for kind in np.unique(kinds):
-        some = np.unique(hours[kinds == kind] // DAY_H)
+        some = np.unique(hours[kinds == kind] // DAY_HOURS)
         found[:, kind] = _median(by_day[:, some[:: -(-len(some) // DAYS_MAX)]])
     return found
 

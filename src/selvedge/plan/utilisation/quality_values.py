@@ -16,13 +16,13 @@ from selvedge.plan.utilisation.quality_hours import (
     CUT,
     FLAT,
     FULL_UP,
-    HOUR_S,
     MIXED,
     NEAR_ZERO,
     OVER,
     TWICE,
 )
 from selvedge.plan.utilisation.quality_rows import Bools, Floats, Ints, Rows
+from selvedge.plan.utilisation.zones import HOUR_S
 
 FROZEN_SAMPLES: Final = 24
 """Equal samples in a row, two hours of them, that no traffic produces."""

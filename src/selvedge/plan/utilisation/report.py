@@ -15,9 +15,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from selvedge.headroom import Choice, choice_of
 from selvedge.plan.history import BadPlan, Finding, History, PopSite
 from selvedge.plan.utilisation.answers import Edges, MonthFound, Question
 from selvedge.plan.utilisation.engine_chdb import ClickHouse
+from selvedge.plan.utilisation.engine_spark import Spark
 from selvedge.plan.utilisation.engines import Duck, Engine
 from selvedge.plan.utilisation.forecasting import forecast
 from selvedge.plan.utilisation.group_tables import group_tables
@@ -33,12 +35,10 @@ from selvedge.plan.utilisation.tables import TABLES, Facts, Utilisation, empty_t
 from selvedge.plan.utilisation.tally import Tally
 from selvedge.plan.utilisation.zones import month_span
 
-EngineName = Literal["duckdb", "chdb"]
+EngineName = Literal["duckdb", "chdb", "spark"]
 BillingMonth = Literal["utc", "local"]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and those there are."""
-_RISES_IN: Final = 100_000
-"""Steps to one rise that the reserve may drop; see `headroom`."""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     billing: Billing = "out"
     billing_month: BillingMonth = "utc"
     """Whose calendar a PoP's bill follows; groups are billed by UTC."""
+    reserve: Choice = "usual"
+    """What is kept for surges of content; see `headroom`."""
     engine: EngineName = "duckdb"
+    engine_url: str = ""
+    """Where the engine is, for one that can be elsewhere: Spark's master."""
     threads: int = 2
     memory_gib: float = 1.3
     """What the engine may hold; the process needs about 1.5 GiB beside it."""
@@ -74,6 +78,10 @@ def report(
     into memory: about 0.7 GB a year of 4,000 PoPs in 360 groups.
     """
     tell = progress or (lambda what, done, of: None)
+    try:
+        choice_of(str(asked.reserve))
+    except ValueError as error:
+        raise BadPlan(f"{error}.") from error
     with tempfile.TemporaryDirectory(dir=scratch, prefix="selvedge-report-") as folder:
         return _Report(history, sites, asked, Path(folder)).make(findings, tell)
 
@@ -95,8 +103,9 @@ class _Report:
 
     def make(self, findings: Sequence[Finding], tell: Progress) -> Utilisation:
         asked = self._asked
-        kind = _ENGINES[asked.engine]
-        engine = kind(self._scratch, asked.threads, asked.memory_gib)
+        engine = ENGINES[asked.engine](
+            self._scratch, asked.threads, asked.memory_gib, asked.engine_url
+        )
         try:
             return self._made(engine, findings, tell)
         finally:
@@ -119,7 +128,8 @@ class _Report:
     def _made(self, engine: Engine, strange: Sequence[Finding], tell: Progress) -> Utilisation:
         parts = Parts(self._history, [month for month, _, _ in self._months], self._scratch)
         from_s, until_s = self._months[0][1], self._months[-1][2]
-        tally, bills, stored = Tally(self._places, from_s, until_s), Bills(), []
+        tally = Tally(self._places, from_s, until_s, self._asked.reserve)
+        bills, stored = Bills(), []
         doubled: set[int] = set()
         before: Edges | None = None
         for number, (month, begin, end) in enumerate(self._months):
@@ -163,14 +173,12 @@ class _Report:
         rows = sum(pq.read_metadata(path).num_rows for path in parts.paths(month))
         if not rows:
             return None
-        steps = sum(end - begin for _, begin, end in self._months) // 300
         question = Question(
             places=self._places,
             billing=self._asked.billing,
             from_s=begin,
             until_s=end,
             lacks_capacity=parts.may_lack(month, "capacity_bps"),
-            rises=steps // _RISES_IN + 2,
         )
         try:
             return Month(engine, parts.paths(month), question).answer(before)
@@ -213,6 +221,7 @@ class _Report:
                     self._sites,
                     lambda done, of: tell("faults", done, of),
                     getattr(engine, "connection", None),
+                    scratch=self._scratch,
                 ).findings
             )
         findings = sorted(
@@ -235,14 +244,16 @@ class _Report:
             settings={
                 "billing": asked.billing,
                 "billing_month": asked.billing_month,
+                "reserve": asked.reserve,
                 "engine": asked.engine,
             },
         )
 
 
-_ENGINES: Final[dict[EngineName, Callable[[Path, int, float], Engine]]] = {
+ENGINES: Final[dict[EngineName, Callable[[Path, int, float, str], Engine]]] = {
     "duckdb": Duck,
     "chdb": ClickHouse,
+    "spark": Spark,
 }
 EXCLUDED: Final = ("over_capacity", "twice", "unknown_pop")
 """Why a row does not count: more bytes than fit, the same moment again, no such PoP."""

@@ -73,7 +73,7 @@ def measured(
     most = ibis.coalesce(rows.capacity.cast("float64") * _MOST, float(BYTES_MAX))
     fits = [rows[name].cast("float64") <= most for name in _DIRECTIONS[billing]]
     columns = [
-        ibis.ifelse(fit, rows[name], ibis.null("uint64")).cast("int64")
+        ibis.ifelse(fit, rows[name], ibis.null(rows[name].type())).cast("int64")
         for fit, name in zip(fits, _DIRECTIONS[billing], strict=True)
     ]
     if len(columns) == 1:

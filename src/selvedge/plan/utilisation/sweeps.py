@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numba import njit
 
+from selvedge.headroom import AWAY_PART, BIN, BINS
 from selvedge.plan.history import STEP_S, WHOLE_BP
+from selvedge.plan.utilisation.totals import LOW, WORD
 
 SLOTS: Final = 12
 """Samples of an hour."""
 BYTES_A_BPS: Final = STEP_S / 8
 """Bytes of a sample that are one bit per second."""
-RETURN_BELOW: Final = 0.005
-"""A rise from less than this share of capacity is a site coming back, and is no surge."""
 BINS_MAX: Final = 2000
 """The largest use in thousandths that is told from larger ones."""
 _QUARTER: Final = 3
@@ -69,6 +69,7 @@ class Sums(NamedTuple):
 
     samples: Array
     bytes: Array
+    """By PoPs and two words; so is `judged`. See `totals`."""
     judged: Array
     carried: Array
     peak_bytes: Array
@@ -99,14 +100,26 @@ class Edge(NamedTuple):
     """Since 1970."""
     capacity: Array
     use: Array
+    began: Array
+    """Where the leap began that ended at that sample; nan where none did."""
+
+
+class Leaps(NamedTuple):
+    """The largest leaps of each PoP, by rise, ascending: places by PoPs. See `headroom.Surges`."""
+
+    number: Array
+    rise: Array
+    began: Array
+    ended: Array
 
 
 class Rises(NamedTuple):
-    """Of each PoP the steps that count, and its largest rises, ascending."""
+    """Of each PoP its steps by rise in bins of `headroom.BIN`, falls in the first, but for leaps:
+    whether one was a return is judged when the PoP's usual use is known."""
 
     edge: Edge
-    steps: Array
-    largest: Array
+    counts: Array
+    leaps: Leaps
 
 
 class Gpus(NamedTuple):
@@ -157,11 +170,13 @@ def add_hours(wide: Wide, sums: Sums, hours: Hours, counts: Array) -> None:
                 peak = max(peak, one)
         counts[row] = n
         sums.samples[pop] += n
-        sums.bytes[pop] += sent
+        sums.bytes[pop, 0] += sent >> WORD
+        sums.bytes[pop, 1] += sent & LOW
         sums.peak_bytes[pop] = max(sums.peak_bytes[pop], peak)
         if n == 0 or capacity == 0:
             continue
-        sums.judged[pop] += sent
+        sums.judged[pop, 0] += sent >> WORD
+        sums.judged[pop, 1] += sent & LOW
         sums.carried[pop] += capacity * n
         use = peak / BYTES_A_BPS / capacity
         if not sums.peak_use[pop] >= use:
@@ -226,34 +241,70 @@ def add_slots(wide: Wide, cell: Array, sent: Array, could: Array) -> None:
 
 @njit(cache=True, nogil=True)
 def add_rises(wide: Wide, first_hour: int, rises: Rises) -> None:
-    """Rises from one sample to the next, as shares of capacity: their number, and the largest.
+    """Rises from one sample to the next, as shares of capacity.
 
-    None where a sample is missing, the capacity changed, or the one before was nearly nothing.
+    None where a sample is missing or the capacity changed.
     """
-    edge, kept = rises.edge, rises.largest.shape[1]
+    edge = rises.edge
     for row in range(len(wide.pop)):
         capacity = wide.capacity[row]
         if wide.mask[row] == 0 or capacity == 0:
             continue
         pop, hour = wide.pop[row], first_hour + wide.hour[row]
-        scale, before = np.float64(capacity) * BYTES_A_BPS, np.nan
+        scale, before, began = np.float64(capacity) * BYTES_A_BPS, np.nan, np.nan
         if edge.hour[pop] == hour - 1 and edge.capacity[pop] == capacity:
-            before = edge.use[pop]
+            before, began = edge.use[pop], edge.began[pop]
         for slot in range(SLOTS):
             one = wide.bytes[row, slot]
             use = one / scale if one >= 0 else np.nan
             # A comparison with nan is false: what is missing is no step.
-            if (before >= RETURN_BELOW and use >= 0.0) or use <= before:
-                rises.steps[pop] += 1
-                rise = use - before
-                if rise > rises.largest[pop, 0]:
-                    place = 1
-                    while place < kept and rises.largest[pop, place] < rise:
-                        rises.largest[pop, place - 1] = rises.largest[pop, place]
-                        place += 1
-                    rises.largest[pop, place - 1] = rise
+            if use <= AWAY_PART * before and (np.isnan(began) or use <= before):
+                rises.counts[pop, _bin_of(use - before)] += 1
+                began = np.nan
+            elif use > before:
+                leaps = use > AWAY_PART * before
+                _keep_leap(rises, pop, use - before, (before if leaps else began, use))
+                began = before if leaps else np.nan
+            else:
+                began = np.nan
             before = use
-        edge.hour[pop], edge.capacity[pop], edge.use[pop] = hour, capacity, before
+        edge.hour[pop], edge.capacity[pop] = hour, capacity
+        edge.use[pop], edge.began[pop] = before, began
+
+
+@njit(cache=True, nogil=True)
+def _bin_of(rise: float) -> int:
+    return min(BINS - 1, int(max(rise, 0.0) * (1 / BIN) + 1e-9))
+
+
+@njit(cache=True, nogil=True)
+def _keep_leap(rises: Rises, pop: int, rise: float, ends: tuple[float, float]) -> None:
+    """Keep it in order; of more than there is room for the smallest is a rise like any other."""
+    leaps, most = rises.leaps, rises.leaps.rise.shape[0]
+    place = leaps.number[pop]
+    if place == most:
+        if rise <= leaps.rise[0, pop]:
+            rises.counts[pop, _bin_of(rise)] += 1
+            return
+        rises.counts[pop, _bin_of(leaps.rise[0, pop])] += 1
+        place = 0
+        while place + 1 < most and leaps.rise[place + 1, pop] < rise:
+            _copy_leap(leaps, pop, place + 1, place)
+            place += 1
+    else:
+        leaps.number[pop] += 1
+        while place > 0 and leaps.rise[place - 1, pop] > rise:
+            _copy_leap(leaps, pop, place - 1, place)
+            place -= 1
+    leaps.rise[place, pop], leaps.began[place, pop] = rise, ends[0]
+    leaps.ended[place, pop] = ends[1]
+
+
+@njit(cache=True, nogil=True)
+def _copy_leap(leaps: Leaps, pop: int, source: int, target: int) -> None:
+    leaps.rise[target, pop] = leaps.rise[source, pop]
+    leaps.began[target, pop] = leaps.began[source, pop]
+    leaps.ended[target, pop] = leaps.ended[source, pop]
 
 
 @njit(cache=True, nogil=True)

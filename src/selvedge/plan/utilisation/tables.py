@@ -55,13 +55,43 @@ TABLES: Final[dict[str, pa.Schema]] = {
         best_start=pa.int32(),
         best_use=_REAL,
         surge_reserve=_REAL,
+        reserve_largest=_REAL,
+        reserve_usual=_REAL,
+        away_below=_REAL,
+        returns=_COUNT,
         headroom_95=_REAL,
         headroom_99=_REAL,
+        **dict.fromkeys(("headroom_95_largest", "headroom_99_largest"), _REAL),
+        **dict.fromkeys(("headroom_95_usual", "headroom_99_usual"), _REAL),
         binding_95=_TEXT,
         binding_99=_TEXT,
         **_FREE,
         gpus=_COUNT,
         gpu=_TEXT,
+    ),
+    "reserves": _schema(
+        **dict.fromkeys(("pop", "choice"), _TEXT),
+        in_force=pa.bool_(),
+        reserve=_REAL,
+        **dict.fromkeys(("headroom_95", "headroom_99"), _REAL),
+        **dict.fromkeys(("binding_95", "binding_99"), _TEXT),
+        **dict.fromkeys(("over_95", "over_99"), _REAL),
+        steps=_COUNT,
+        exceeded=_REAL,
+        excess=_REAL,
+    ),
+    "reserve_choices": _schema(
+        **_GROUP,
+        choice=_TEXT,
+        in_force=pa.bool_(),
+        pops=_COUNT,
+        **{f"p{part}_reserve": _REAL for part in (10, 50, 90)},
+        **{f"p{part}_headroom_95": _REAL for part in (10, 50, 90)},
+        **{f"p{part}_headroom_99": _REAL for part in (10, 50, 90)},
+        **dict.fromkeys(("none_95", "none_99"), _COUNT),
+        **dict.fromkeys(("over_95", "over_99"), _REAL),
+        exceeded=_REAL,
+        excess=_REAL,
     ),
     "groups": _schema(
         **_GROUP,
@@ -83,7 +113,14 @@ TABLES: Final[dict[str, pa.Schema]] = {
         free_share_95=_REAL,
         gpus_free_95=_REAL,
     ),
-    "together": _schema(**_GROUP, own_sum_bps_95=_REAL, simultaneous_bps_95=_REAL, share=_REAL),
+    "together": _schema(
+        **_GROUP,
+        own_sum_bps_95=_REAL,
+        simultaneous_bps_95=_REAL,
+        share=_REAL,
+        simultaneous_bps_95_largest=_REAL,
+        simultaneous_bps_95_usual=_REAL,
+    ),
     "hourly": _schema(**_GROUP, hour_s=_AT, mean_use=_REAL, mean_bps=_REAL, samples=_COUNT),
     "seasonality": _schema(
         **_GROUP, trend_per_year=_REAL, daily_strength=_REAL, weekly_strength=_REAL
@@ -123,6 +160,16 @@ TABLES: Final[dict[str, pa.Schema]] = {
 
 - `pops`, `groups`: over the whole period; quantiles of a group are of the sum of its traffic in
   each interval, never means of its PoPs' quantiles
+- `pops`: `surge_reserve` is the reserve in force, and `headroom_*` is after it; `..._largest` and
+  `..._usual` are by the largest and the usual rise. Below `away_below` a PoP is away, not idle;
+  `returns` are its rises from there, which make no reserve
+- `reserves`, `reserve_choices`: of PoPs, and of jurisdictions and the fleet (levels
+  `jurisdiction`, `fleet`), a row for each choice of the reserve. `over_95`: the share of measured
+  intervals in which content would have wanted more than a constant offer of `headroom_95` leaves;
+  of a group, of its PoPs that interfaces or processors bind. `exceeded`: the share of steps in
+  which content rose by more than the reserve; `excess`: by how much more of capacity, the mean of
+  those. `p10`, `p50`, `p90` are over PoPs, and `none_95`
+  counts those with nothing free
 - `months`: `p95_bps` is what is billed: of n samples, floor(n/20) of the largest dropped
 - `hours_of_week`: 0 is Monday 00:00 to 01:00 local time; null p95 above the level `pop`
 - `utc_hours`, `together`: of levels `jurisdiction` and `fleet`; what was free at one moment
@@ -155,11 +202,16 @@ class Utilisation(msgspec.Struct, frozen=True, kw_only=True):
     tables: dict[str, pa.Table]
 
     def save(self, folder: Path) -> None:
-        """Write it as Parquet, a file each, and `report.json`. Raises `OSError`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in TABLES:
-            write_parquet(folder / f"{name}.parquet", self.tables[name])
-        (folder / _FACTS).write_bytes(msgspec.json.format(msgspec.json.encode(self.facts)) + b"\n")
+        """Write it as Parquet, a file each, and `report.json`. Raises `BadPlan`."""
+        facts = msgspec.json.format(msgspec.json.encode(self.facts)) + b"\n"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in TABLES:
+                write_parquet(folder / f"{name}.parquet", self.tables[name])
+            (folder / _FACTS).write_bytes(facts)
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise BadPlan(f"{folder} cannot be written ({words}); name another folder.") from error
 
     @classmethod
     def load(cls, folder: Path) -> Utilisation:

@@ -1,4 +1,4 @@
-"""What months add up to: of each PoP its sums, its counts by use, its hours, its largest rises.
+"""What months add up to: of each PoP its sums, its counts by use, its hours, its rises.
 
 Everything is integers, or numbers that are added in the order of the months: the same history gives
 the same bytes. The arrays are of fixed size: about 100 kB a PoP for 18 months.
@@ -13,12 +13,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from selvedge.headroom import BINS, bin_of, reserve_of_counts
+from selvedge.headroom import Choice
 from selvedge.plan.utilisation.answers import MonthFound
 from selvedge.plan.utilisation.places import Places
 from selvedge.plan.utilisation.samples import RESOURCES_BP
+from selvedge.plan.utilisation.surges import Reserves, SurgeTally
 from selvedge.plan.utilisation.sweeps import BINS_MAX
 from selvedge.plan.utilisation.tables import HOURS_OF_WEEK
+from selvedge.plan.utilisation.totals import Whole, whole
 from selvedge.plan.utilisation.zones import HOUR_S
 
 Ints = npt.NDArray[np.int64]
@@ -42,17 +44,17 @@ class Hourly(msgspec.Struct, frozen=True, kw_only=True):
 class Tally:
     """Takes months in order."""
 
-    def __init__(self, places: Places, from_s: int, until_s: int) -> None:
+    def __init__(self, places: Places, from_s: int, until_s: int, reserve: Choice) -> None:
         pops = len(places.names)
         self.first_hour_s = from_s - from_s % HOUR_S
         hours = -(-(until_s - self.first_hour_s) // HOUR_S)
         self._places = places
         self.samples: Ints = np.zeros(pops, np.int64)
-        self.bytes: Ints = np.zeros(pops, np.int64)
+        self.bytes: Whole = np.zeros(pops, object)
         """Of all measured samples."""
-        self.judged: Ints = np.zeros(pops, np.int64)
+        self.judged: Whole = np.zeros(pops, object)
         """Bytes of samples whose capacity is known."""
-        self.carried: Ints = np.zeros(pops, np.int64)
+        self.carried: Whole = np.zeros(pops, object)
         """What those samples could have carried at most, as sum of bits per second."""
         self.peak_bytes: Ints = np.zeros(pops, np.int64)
         self.peak_use: Reals = np.full(pops, np.nan)
@@ -67,16 +69,19 @@ class Tally:
         self.shares = {name: np.zeros((pops, BINS_MAX + 1), np.int32) for name in RESOURCES_BP}
         self._pairs: dict[tuple[int, int], int] = {}
         self._uses = np.zeros((pops, BINS_MAX + 1), np.int32)
-        self.steps: Ints = np.zeros(pops, np.int64)
-        self._rises: Reals = np.zeros((pops, 0))
+        self._surges = SurgeTally(pops)
+        self._reserve = reserve
+        self._reserves: Reserves | None = None
         self.excluded: dict[str, int] = {}
 
     def add(self, found: MonthFound) -> None:
         """The next month."""
         asked, sums = found.question, found.sums
-        for name in ("samples", "bytes", "judged", "carried"):
-            total: Ints = getattr(self, name)
-            total += getattr(sums, name)
+        self._reserves = None
+        self.samples += sums.samples
+        self.bytes += whole(*sums.bytes.T)
+        self.judged += whole(*sums.judged.T)
+        self.carried += sums.carried
         np.maximum(self.peak_bytes, sums.peak_bytes, out=self.peak_bytes)
         np.fmax(self.peak_use, sums.peak_use, out=self.peak_use)
         begin = (asked.first_hour_s - self.first_hour_s) // HOUR_S
@@ -88,9 +93,7 @@ class Tally:
             self.shares[resource] += counts
         self._add_uses(found)
         self._follow(found.changes, begin)
-        self.steps += found.rises.steps
-        rises = np.concatenate([self._rises, found.rises.largest], axis=1)
-        self._rises = np.sort(rises, axis=1)[:, -asked.rises :]
+        self._surges.add(found.rises)
         for why, count in found.excluded.items():
             self.excluded[why] = self.excluded.get(why, 0) + count
 
@@ -126,17 +129,17 @@ class Tally:
             order = np.argsort(rate, kind="stable")
             yield pop, rate[order], count[order]
 
-    def reserves(self) -> Reals:
-        """The surge reserve of each PoP, as a share of capacity; nan where nothing was measured."""
-        found = np.full(len(self._places.names), np.nan)
-        for pop in np.flatnonzero(self.steps).tolist():
-            counts = [0] * BINS
-            for rise in self._rises[pop].tolist():
-                counts[bin_of(rise)] += rise > 0.0
-            # The other steps are smaller than those: which bin they are in does not matter.
-            counts[0] += int(self.steps[pop]) - sum(counts)
-            found[pop] = reserve_of_counts(counts).share
-        return found
+    def resource_counts(self) -> dict[str, npt.NDArray[Any]]:
+        """Of each resource the samples by use in thousandths, PoPs by bins."""
+        return {"nic": self.use_counts(), **self.shares}
+
+    def reserves(self) -> Reserves:
+        """The surge reserve of each PoP, by each choice."""
+        if self._reserves is None:
+            within = np.cumsum(self.use_counts(), axis=1)
+            lower, upper = (ranked_within(within, percent) / 1000 for percent in (25, 95))
+            self._reserves = self._surges.judge(lower, upper, self._reserve)
+        return self._reserves
 
     def _add_uses(self, found: MonthFound) -> None:
         rows = [self._pairs.setdefault(pair, len(self._pairs)) for pair in found.pairs]
@@ -166,7 +169,11 @@ class Tally:
 
 def ranked_bins(counts: npt.NDArray[Any], percent: int) -> Reals:
     """Of each row of counts by bin the order statistic, as a bin; nan for a row of none."""
-    total = counts.sum(axis=1, dtype=np.int64)
+    return ranked_within(np.cumsum(counts, axis=1, dtype=np.int64), percent)
+
+
+def ranked_within(within: Ints, percent: int) -> Reals:
+    """The same of counts up to each bin."""
+    total = within[:, -1]
     rank = total - total * (100 - percent) // 100
-    passed = np.cumsum(counts, axis=1, dtype=np.int64) >= rank[:, None]
-    return np.where(total > 0, passed.argmax(axis=1), np.nan)
+    return np.where(total > 0, (within >= rank[:, None]).argmax(axis=1), np.nan)

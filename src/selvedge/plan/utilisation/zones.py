@@ -13,10 +13,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from selvedge.headroom import WEEK_HOURS
+from selvedge.plan.history import BadPlan
+
 HOUR_S: Final = 3_600
 QUARTER_S: Final = 900
 DAY_S: Final = 86_400
-WEEK_HOURS: Final = 168
 _THURSDAY: Final = 72
 """1970-01-01 00:00 is the 72nd hour of a week that begins on Monday."""
 
@@ -44,12 +46,6 @@ def spans_of(name: str, from_s: int, until_s: int) -> tuple[Ints, Ints]:
     return np.array(begins, np.int64), np.array(offsets, np.int64)
 
 
-def is_whole(name: str, from_s: int, until_s: int) -> bool:
-    """Whether its local hours are UTC's hours: no half hours, no change inside one."""
-    begins, offsets = spans_of(name, from_s, until_s)
-    return not (offsets % HOUR_S).any() and not (begins[1:] % HOUR_S).any()
-
-
 def hours_of_week(name: str, at_s: Ints) -> npt.NDArray[np.int16]:
     """The local hour of the week of each moment, which must be sorted: Monday 00:00 is 0."""
     if not len(at_s):
@@ -60,21 +56,15 @@ def hours_of_week(name: str, at_s: Ints) -> npt.NDArray[np.int16]:
 
 
 def month_span(month: str, zone: str = "UTC") -> tuple[int, int]:
-    """Begin and end of a month, as `2026-01`, by the calendar of a zone; seconds UTC."""
-    first = date.fromisoformat(f"{month}-01")
-    after = (first + timedelta(days=31)).replace(day=1)
+    """Begin and end of a month by the calendar of a zone; seconds UTC. Raises `BadPlan`."""
+    try:
+        first = date.fromisoformat(f"{month}-01")
+        after = (first + timedelta(days=31)).replace(day=1)
+    except (ValueError, OverflowError):
+        words = "a folder of samples is named month=YYYY-MM, as month=2026-01; rename or remove it"
+        raise BadPlan(f"month={month} is no month; {words}.") from None
     where = zoneinfo.ZoneInfo(zone)
     begin, end = (
         int(datetime(day.year, day.month, 1, tzinfo=where).timestamp()) for day in (first, after)
     )
     return begin, end
-
-
-def months_between(first: str, last: str) -> list[str]:
-    """All months from one to another, both included."""
-    found = []
-    day = date.fromisoformat(f"{first}-01")
-    while (name := f"{day:%Y-%m}") <= last:
-        found.append(name)
-        day = (day + timedelta(days=31)).replace(day=1)
-    return found
