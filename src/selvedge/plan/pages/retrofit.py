@@ -31,6 +31,8 @@ _LEFT_OUT: Final[tuple[tuple[Glyph, str], ...]] = (
 """Of reasons, the most frequent first; the last one is of all others too."""
 _NO_ROOM: Final = "no room: "
 _SHOWN: Final = 12
+_CROWD: Final = 400
+"""Marks from which they are drawn smaller."""
 _PROVED: Final = 1e-6
 _FIGURES: Final = {
     "ttft_ms_p50": "median",
@@ -156,12 +158,13 @@ def _left_out(report: Report) -> Row | None:
         return None
     total = sum(place.requests_per_s for place in report.places) or 1.0
     dots, rows = [], []
+    size = 4.4 if sum(len(places) for places in reasons.values()) < _CROWD else 2.6
     order = sorted(reasons.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     for at, (reason, places) in enumerate(order):
         glyph, colour = _LEFT_OUT[min(at, len(_LEFT_OUT) - 1)]
         for place in places:
             words = f"{place.pop}, {place.metro or place.country}: short of {reason}"
-            dots.append(Dot(place.lon, place.lat, 4.4, -1, words, colour, glyph))
+            dots.append(Dot(place.lon, place.lat, size, -1, words, colour, glyph))
         share = sum(place.requests_per_s for place in places) / total
         sign = {"cross": "×", "plus": "+", "bar": "|"}[glyph]
         row = {"reason": reason, "sites": len(places), "share": share, "sign": sign}
