@@ -41,8 +41,11 @@ PMED = 20
 SECONDS = 60.0
 
 
-def city_median(p: int = P) -> Median:
-    """The package's 4,100 cities: weights are people, costs round trips by `fabric.WanModel`."""
+def city_median(p: int = P, spare: float | None = None) -> Median:
+    """The package's 4,100 cities: weights are people, costs round trips by `fabric.WanModel`.
+
+    With `spare` each site has room for that many `p`-ths of all people.
+    """
     table = resources.files("selvedge.sim") / "scenarios" / "cities.csv"
     sites = [
         PopSite(pop=name, country=site.country, lat=site.latitude, lon=site.longitude,
@@ -50,12 +53,14 @@ def city_median(p: int = P) -> Median:
         for name, site in read_cities(table.read_text("utf-8"))
     ]  # fmt: skip
     people = np.array([float(site.population or 0) for site in sites])
-    return make_median(model_ms(sites, WanModel()), people, p)
+    room = None if spare is None else np.full(len(sites), spare * people.sum() / p)
+    return make_median(model_ms(sites, WanModel()), people, p, room=room)
 
 
-def run_cities(p: int = P, seconds: float = SECONDS) -> Figures:
-    """One run, checked, with the rules of thumb beside it; to be asked of a process of its own."""
-    instance = city_median(p)
+def run_cities(p: int = P, seconds: float = SECONDS, spare: float | None = None) -> Figures:
+    """One run, checked, with the rules of thumb beside it (as if they had room for all); to be
+    asked of a process of its own."""
+    instance = city_median(p, spare)
     before = time.process_time()
     begun = time.perf_counter()
     answer = solve(instance, Effort(seconds=seconds), say_nothing)
@@ -195,10 +200,11 @@ def show(figures: Figures) -> None:
 @click.option("--rounds", type=int, default=3, show_default=True)
 @click.option("--seconds", type=float, default=SECONDS, show_default=True)
 @click.option("--one", type=int, help="One run with so many sites, in this process.")
-def main(rounds: int, seconds: float, one: int | None) -> None:
+@click.option("--spare", type=float, help="With --one: room of all sites together, over demand.")
+def main(rounds: int, seconds: float, one: int | None, spare: float | None) -> None:
     """Measure, print, and write `bench/out/plan-median.json`."""
     if one is not None:
-        click.echo(json.dumps(run_cities(one, seconds)))
+        click.echo(json.dumps(run_cities(one, seconds, spare)))
         return
     figures = measure(rounds=rounds, seconds=seconds)
     show(figures)

@@ -31,7 +31,7 @@ def test_what_cannot_be_written_costs_no_answer(
     assert isinstance(told.exception, BadPlan)
     assert "cannot be written (" in str(told.exception)
     assert "; name another " in str(told.exception)
-    assert json.loads(told.stdout)["facts"]["pops"] == len(SITES)
+    assert json.loads(told.stdout)["facts"]["samples"] > 0
 
 
 @pytest.mark.parametrize("memory", ["nan", "1e30", "0.1", "-1"])

@@ -139,6 +139,20 @@ def test_polls_out_of_step_are_shared_out_too_and_not_flagged(tmp_path: Path) ->
     assert rows == [(0, 18_000, Flag.PARTIAL), (5, 30_000, 0), (10, 30_000, 0)]
 
 
+def test_how_much_is_placed_by_time_alone_is_told_for_each_pop(tmp_path: Path) -> None:
+    beside = [line(5 * k + 1, 600 * k) for k in range(13)]
+    within = [line(5 * k, 600 * k).replace(",fra,", ",lon,") for k in range(13)]
+    done = ingest(tmp_path, [polls([*beside, *within])], "snmp")
+    (found,) = done.found("unaligned")
+    assert (found.pop, found.count, found.from_s - START, found.until_s - START) == (
+        "fra", 12, 60, 61 * 60,
+    )  # fmt: skip
+    assert found.detail == (
+        "12 of 12 readings lie across an edge of five minutes; "
+        "20.0% of the bytes are placed by time alone"
+    )
+
+
 def test_one_reading_over_several_intervals_is_spread(tmp_path: Path) -> None:
     lines = steady(13)
     del lines[4:6]
@@ -228,7 +242,7 @@ def test_uptime_tells_a_clock_that_went_back_where_the_counter_wraps(tmp_path: P
     for k, value in enumerate(values[24:], 24):
         lines.append(line(5 * (k - 12) + 1, value, into=k, speed=10**8, up=UP + 30_000 * k))
     done = ingest(tmp_path, [polls(lines, header)], "snmp")
-    assert done.kinds == {"wrap", "clock_shift"}
+    assert done.kinds == {"wrap", "clock_shift", "unaligned"}  # the set clock is a minute off
     sent = [row[1] for row in done.rows("fra", "out_bytes")]
     assert max(sent) <= 1_500_000_000
 

@@ -363,3 +363,11 @@ def test_progress_is_told_and_never_goes_back(tmp_path: Path) -> None:
     assert read == sorted(read)
     assert read[-1] == path.stat().st_size
     assert watcher.told[-1] == ("2026-01", 0, 1)
+
+
+def test_intervals_beside_the_five_minutes_are_told(tmp_path: Path) -> None:
+    text = HEADER + "".join(f"fra,{START + 300 * k + 75},400,1\n" for k in range(4))
+    (found,) = ingest(tmp_path, [text], "csv").found("unaligned")
+    assert (found.pop, found.count) == ("fra", 4)
+    assert "25.0% of the bytes" in found.detail
+    assert not ingest(tmp_path, [HEADER + rows("fra", [1, 2])], "csv", data="in").findings

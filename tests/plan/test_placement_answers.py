@@ -45,9 +45,8 @@ def fleet(tmp_path: Path) -> Path:
 
 
 def answered(fleet: Path, **options: object) -> Report:
-    usual: dict[str, object] = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0}
-    order = Order(**(usual | options))  # type: ignore[arg-type]
-    return answer(order, lambda words: None)
+    asked = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0, **options}
+    return answer(Order(**asked), lambda words: None)  # type: ignore[arg-type]
 
 
 def test_more_money_buys_more_and_each_budget_is_kept(fleet: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 import selvedge.plan.utilisation.units as in_units
 from selvedge.plan.history import History, PopSite
 from selvedge.plan.utilisation import TABLES, Asked, Utilisation, report
+from selvedge.plan.utilisation.answers import MonthFound, Question
 from selvedge.plan.utilisation.engines import Duck, Work
 from selvedge.plan.utilisation.places import place
 from selvedge.plan.utilisation.report import ENGINES
 from selvedge.plan.utilisation.units import UNIT_POPS, deal
+from selvedge.plan.utilisation.zones import month_span
 from tests.plan.made_histories import SITES, Row, damage, draw, store
 
 MONTHS = ("2026-03", "2026-04")
@@ -136,3 +139,34 @@ def test_units_are_small_and_keep_groups_together() -> None:
     assert max(len(unit) for unit in units) <= UNIT_POPS
     mixed = [unit for unit in units if len({pop % 2 for pop in unit.tolist()}) > 1]
     assert len(mixed) <= 1
+
+
+def test_every_answer_is_sent() -> None:
+    """What somebody adds to the answers has to come from the workers too."""
+    places = place([site.pop for site in SITES], SITES)
+    begin, end = month_span(MONTHS[0])
+    question = Question(
+        places=places, billing="out", from_s=begin, until_s=end, lacks_capacity=False
+    )
+    found = MonthFound.empty(question, None)
+    sent = [*in_units._by_pop(found).values()]
+    sent += [column.base for _, column in in_units._leaps(found, np.array([1]))]
+    sent += [found.cells, found.free, found.uses]
+    asked = [found.cell_of, found.laws, found.profile.zone, found.profile.local]
+    known = {id(array) for array in sent + asked}
+    assert [name for name, array in arrays_of(found) if id(array) not in known] == []
+
+
+def arrays_of(some: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every array that answers hold, with where it is."""
+    if isinstance(some, np.ndarray):
+        yield name, some
+    elif isinstance(some, MonthFound):
+        for field in fields(some):
+            yield from arrays_of(getattr(some, field.name), field.name)
+    elif isinstance(some, tuple):
+        for field, one in zip(getattr(some, "_fields", ()), some, strict=False):
+            yield from arrays_of(one, f"{name}.{field}")
+    elif isinstance(some, dict):
+        for key, one in some.items():
+            yield from arrays_of(one, f"{name}.{key}")

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from selvedge.cli.home_option import json_option
+from selvedge.cli.numbers import Number
 from selvedge.cli.policy_place import Day
 from selvedge.cli.tables import console
 from selvedge.headroom import Choice, choice_of
@@ -92,7 +93,7 @@ class Reserve(click.ParamType):  # type: ignore[type-arg]  # generic in newer ve
 @click.option(
     "--memory",
     "memory_gib",
-    type=click.FloatRange(0.25, 4096),
+    type=Number(0.25, 4096),
     default=_MEMORY_GIB,
     show_default=True,
     help="GiB that the engine may hold; the process needs about one beside it.",
@@ -121,8 +122,6 @@ def utilisation(
     begin, end = _second(more.pop("since")), _second(more.pop("until"))
     if begin is not None and end is not None and begin >= end:
         raise click.BadParameter("--from is not before --until")
-    if more["memory_gib"] != more["memory_gib"]:
-        raise click.BadParameter("--memory: nan is no number of GiB")
     more["threads"] = more["threads"] or len(os.sched_getaffinity(0))
     sites, strange = read_sites(fleet)
     asked = Asked(from_s=begin, until_s=end, **more)

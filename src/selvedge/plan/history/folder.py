@@ -92,7 +92,8 @@ class History:
         except OSError as error:
             raise BadPlan(f"{path} cannot be read: {error.strerror}.") from error
         except msgspec.MsgspecError as error:
-            raise BadPlan(f"{path} is no manifest of a history: {error}.") from error
+            words = "restore it, or make the history anew in another folder"
+            raise BadPlan(f"{path} is no manifest of a history: {error}; {words}.") from error
         if found.version != VERSION or found.step_s != STEP_S:
             words = f"version {found.version}, step {found.step_s} s"
             raise BadPlan(f"{path} is of {words}; this reads version {VERSION}, step {STEP_S} s.")
@@ -143,7 +144,8 @@ class History:
                 rows = pq.read_table(path).to_pylist()
                 found += [msgspec.convert(row, Finding) for row in rows]
             except (OSError, pa.ArrowException, msgspec.ValidationError) as error:
-                raise BadPlan(f"{path} cannot be read as findings: {error}.") from error
+                words = "delete it, and what it was found in is told no more"
+                raise BadPlan(f"{path} cannot be read as findings: {error}; {words}.") from error
         return found
 
 

@@ -48,6 +48,30 @@ class Cells:
     flags: Array
 
 
+@dataclass(slots=True)
+class Crossings:
+    """Of spans, which lie across an edge of five minutes, and how much is placed by time alone.
+
+    What is counted from 10:58 to 11:03 is of two intervals, and nothing says how much of which.
+    """
+
+    crosses: Array
+    """Mask of them, without the long ones, whose samples are flagged."""
+    moved: Array
+    """Of each, the amount outside of the interval that has most of it."""
+
+
+def find_crossings(spans: Spans) -> Crossings:
+    """Look at spans before they are shared out."""
+    start, end = spans.start_ms, spans.end_ms
+    last = (end - 1) // STEP_MS
+    crosses = (start // STEP_MS != last) & (end - start <= LONG_MS)
+    first_edge, last_edge = (start // STEP_MS + 1) * STEP_MS, last * STEP_MS
+    most = np.maximum(np.maximum(first_edge - start, end - last_edge), last_edge - first_edge)
+    share = np.where(crosses, 1 - most / np.maximum(end - start, 1), 0.0)
+    return Crossings(crosses, spans.amount * share)
+
+
 def share_out(spans: Spans) -> Cells:
     """Sorted by PoP, series and time in, sorted by PoP, series and interval out."""
     first = spans.start_ms // STEP_MS

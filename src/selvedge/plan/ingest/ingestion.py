@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from selvedge.plan.ingest.checking import Names
 from selvedge.plan.ingest.columns import Array
 from selvedge.plan.ingest.mapping import Mapping, PopColumn
 from selvedge.plan.ingest.merging import PART, MonthMerge, empty_months, touches
+from selvedge.plan.ingest.places import digest_of, expand, name_of
 from selvedge.plan.ingest.reading import Batch, Form, SourceFile
 from selvedge.plan.ingest.records import (
     VERSION,
@@ -45,7 +47,6 @@ from selvedge.plan.ingest.records import (
 )
 from selvedge.plan.ingest.staging import Staging
 
-_PIECE: Final = 1 << 20
 _MERGED: Final = "merged.json"
 
 
@@ -83,11 +84,11 @@ class Ingestion:
         if self.form.needs_mapping and self.mapping is None:
             words = "give --mapping; docs/plan-ingest.md has an example"
             raise BadPlan(f"Form {self.form.name} needs a mapping file: {words}.")
-        files = list(expand(paths))
+        account = Account()
+        files = list(expand(paths, self.folder, account.refused))
         history = History.create(self.folder)
         with _alone(history):
             manifest = _with_pops(history, sites)
-            account = Account()
             self._read_all(history, manifest, files, account)
             self._merge_all(history, manifest, sites, account)
             for finding in history.read_findings():
@@ -104,7 +105,7 @@ class Ingestion:
             try:
                 self._read_one(history, pops, path, (records, account))
             except BadPlan as error:
-                account.refused[str(path)] = str(error)
+                account.refused[name_of(path)] = str(error)
         if not account.read and not account.already:
             told = account.refused.items()
             raise BadPlan(" ".join(w if w.startswith(n) else f"{n}: {w}" for n, w in told))
@@ -117,8 +118,8 @@ class Ingestion:
         to: tuple[list[Record], Account],
     ) -> None:
         records, account = to
-        name = path.as_posix()
-        sha256 = self._digest(path, name)
+        name = name_of(path)
+        sha256, before = digest_of(path, name), path.stat()
         for record in records:
             if record.sha256 == sha256 and self._holds(record, pops):
                 same = record.name == name
@@ -139,6 +140,7 @@ class Ingestion:
         staging = Staging(history, source, key, slug, Names(pops, words), self.run_rows)
         try:
             record = staging.read(watched, order=order)
+            _check_same(path, name, before)
         except BadPlan:
             _forget(history, slug)
             raise
@@ -165,16 +167,6 @@ class Ingestion:
             return False
         return not any(name in pops for name in record.unknown)
 
-    def _digest(self, path: Path, name: str) -> str:
-        digest = hashlib.sha256()
-        try:
-            with path.open("rb") as file:
-                while piece := file.read(_PIECE):
-                    digest.update(piece)
-        except OSError as error:
-            raise BadPlan(f"{name} cannot be read ({error.strerror}); name a file.") from error
-        return digest.hexdigest()
-
     def _merge_all(
         self,
         history: History,
@@ -194,7 +186,8 @@ class Ingestion:
             name = months.name_of(month)
             self.watcher.merging(name, done, len(wanted))
             key = _key_of(records, month, limits)
-            if merged.keys.get(name) == key:
+            path = history.part_path(name, PART)
+            if merged.keys.get(name) == key and path.exists() == bool(merged.samples.get(name)):
                 continue
             merge = MonthMerge(history, manifest.pops, limits, records, month)
             merged.samples[name] = merge.write()
@@ -207,23 +200,6 @@ class Ingestion:
         sources = tuple(record.source for record in records)
         history.write_manifest(msgspec.structs.replace(manifest, sources=sources))
         account.samples = sum(merged.samples.values())
-
-
-def expand(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files, and those of folders in order of their names; hidden ones are not meant."""
-    for path in paths:
-        if not path.is_dir():
-            yield path
-            continue
-        found = sorted(one for one in path.rglob("*") if one.is_file())
-        inner = [one for one in found if not _is_hidden(one.relative_to(path))]
-        if not inner:
-            raise BadPlan(f"{path} holds no files; name a folder with exports, or files.")
-        yield from inner
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 @contextmanager
@@ -241,6 +217,17 @@ def _alone(history: History) -> Iterator[None]:
             ) from error
         _clean(history)
         yield
+
+
+def _check_same(path: Path, name: str, before: os.stat_result) -> None:
+    """Raises `BadPlan` where a file was written to since it was looked at."""
+    try:
+        now = path.stat()
+    except OSError as error:
+        raise BadPlan(f"{name} went away while it was read ({error.strerror}).") from error
+    if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        words = "run this again when it is whole, or give a copy"
+        raise BadPlan(f"{name} was written to while it was read; {words}.")
 
 
 def _clean(history: History) -> None:

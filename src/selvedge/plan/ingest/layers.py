@@ -105,12 +105,9 @@ def layer_intervals(rows: Readings, step_s: int, grid: Grid) -> Layer:
         if measure not in (*BYTES, *SHARES):
             continue
         has = rows.has(measure)
-        at = rows.at_ms[has]
-        amount = rows.values[measure][has]
-        amount = amount if measure in BYTES else amount * np.uint64(step_ms)
-        spans = Spans(
-            rows.pop[has], rows.series[has], at, at + step_ms, amount, rows.flags[has]
-        )  # fmt: skip
+        spans = spans_of(rows, measure, step_ms)
+        if measure in SHARES:
+            spans.amount = spans.amount * np.uint64(step_ms)
         place, cells = _enough(share_out(spans), layer)
         if measure in BYTES:
             layer.add(measure, place, cells.amount)
@@ -120,6 +117,20 @@ def layer_intervals(rows: Readings, step_s: int, grid: Grid) -> Layer:
             layer.mean(measure, place, cells.amount / cells.covered_ms)
     _step_capacity(layer, rows, end_ms=step_ms)
     return layer
+
+
+def spans_of(rows: Readings, measure: str, step_ms: int) -> Spans:
+    """Whole intervals that have a measure."""
+    has = rows.has(measure)
+    at = rows.at_ms[has]
+    return Spans(
+        rows.pop[has],
+        rows.series[has],
+        at,
+        at + step_ms,
+        rows.values[measure][has],
+        rows.flags[has],
+    )
 
 
 def layer_amounts(rows: Readings, grid: Grid) -> Layer:

@@ -30,6 +30,7 @@ from selvedge.plan.ingest.layers import (
     layer_counters,
     layer_gauges,
     layer_intervals,
+    spans_of,
 )
 from selvedge.plan.ingest.reading import BYTES, Kind
 from selvedge.plan.ingest.records import Record, Run, readings_folder
@@ -203,6 +204,9 @@ class MonthMerge:
         if kind is Kind.GAUGE:
             return layer_gauges(rows, self.limits_w[grid.pops], grid)
         if kind is Kind.INTERVAL:
+            measure = next((name for name in BYTES if name in rows.values), None)
+            if measure:
+                teller.tell_unaligned(spans_of(rows, measure, step_s * 1000))
             return layer_intervals(rows, step_s, grid)
         return self._counters(rows, grid, teller)
 
@@ -218,6 +222,9 @@ class MonthMerge:
         counted = [name for name in (*BYTES, "cpu_idle_ms") if name in rows.values]
         steps: dict[str, Steps] = {name: find_steps(rows, name) for name in counted}
         teller.tell_steps(rows, list(steps.values()))
+        if measure:
+            found = steps[measure]
+            teller.tell_unaligned(found.spans(rows, found.is_kept))
         layer = layer_counters(rows, steps, grid)
         for rename in renames:
             if not rename.goes_on:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from selvedge.plan.history import Finding, FindingKind
+from selvedge.plan.ingest.cells import Spans, find_crossings
 from selvedge.plan.ingest.columns import Array, Readings
 from selvedge.plan.ingest.counters import Steps
 from selvedge.plan.ingest.faults import Runs, findings_of, runs_of
@@ -112,6 +113,33 @@ class Teller:
                         detail=f"{missed} polls missing in {(end - start) // 1000} s; {rest}",
                     )
                 )
+
+    def tell_unaligned(self, spans: Spans) -> None:
+        """Of each PoP, how much of its month is placed by time alone."""
+        mask = (spans.end_ms > self.from_ms) & (spans.end_ms <= self.until_ms)
+        found = find_crossings(spans)
+        crosses = found.crosses & mask
+        if not crosses.any():
+            return
+        least = int(spans.pop.min())
+        pop = spans.pop.astype(np.int64) - least
+        every, moved = (np.bincount(pop, np.where(mask, x, 0)) for x in (spans.amount, found.moved))
+        counts, steps = np.bincount(pop, crosses), np.bincount(pop, mask)
+        rows = np.flatnonzero(crosses)
+        for one in np.flatnonzero(counts):
+            mine = rows[pop[rows] == one]
+            share = moved[one] / every[one] if every[one] else 0.0
+            words = f"{int(counts[one])} of {int(steps[one])} readings lie across an edge of five"
+            self.found.append(
+                Finding(
+                    kind="unaligned",
+                    pop=self.pops[int(one) + least],
+                    from_s=int(spans.start_ms[mine].min()) // 1000,
+                    until_s=int(spans.end_ms[mine].max()) // 1000,
+                    count=int(counts[one]),
+                    detail=f"{words} minutes; {share:.1%} of the bytes are placed by time alone",
+                )
+            )
 
     def tell_capacity(self, rows: Readings) -> None:
         """Where a series' capacity is another than at its reading before."""

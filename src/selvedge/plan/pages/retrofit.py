@@ -35,13 +35,15 @@ _CROWD: Final = 400
 """Marks from which they are drawn smaller."""
 _PROVED: Final = 1e-6
 _FIGURES: Final = {
-    "ttft_ms_p50": "median",
-    "ttft_ms_p95": "p95",
+    "ttft_ms_p50": "time to first token, median",
+    "ttft_ms_p95": "its 95th percentile",
     "gpus_needed": "GPUs needed",
 }
+_SHORT: Final = {"ttft_ms_p50": "median", "ttft_ms_p95": "p95"}
 _PROOFS: Final = {
-    "certificate": "The proof is a file that anybody can check with placement.verify.",
-    "certificate with capacity": "The proof is a file that anybody can check with"
+    "certificate": "The proof is a file (--certificate) that anybody can check with"
+    " placement.verify.",
+    "certificate with capacity": "The proof is a file (--certificate) that anybody can check with"
     " placement.verify; the room of every site is in it.",
 }
 
@@ -210,7 +212,7 @@ def _judged(report: Report) -> Row | None:
     ]
     gaps = [
         Bar(
-            name=f"{row.name}, {_FIGURES[one.figure]}",
+            name=f"{row.name}, {_SHORT[one.figure]}",
             value=one.theirs_less_ours.mean,
             low=one.theirs_less_ours.low,
             high=one.theirs_less_ours.high,

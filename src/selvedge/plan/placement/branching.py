@@ -185,7 +185,13 @@ def _aim(cost: float, node: Node) -> float:
 
 def copy_of(at: Ascent) -> Ascent:
     """One that may be written to."""
-    return Ascent(*(array.copy() for array in at))
+    return Ascent(
+        at.multipliers.copy(),
+        at.worth.copy(),
+        at.chosen.copy(),
+        at.shares.copy(),
+        at.rooms.copy(),
+    )
 
 
 def branch_site(node: Node) -> int:

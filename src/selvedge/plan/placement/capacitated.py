@@ -24,10 +24,15 @@ from selvedge.plan.placement.neighbours import Flags, Floats, sort_neighbours, w
 from selvedge.plan.placement.relaxation import Ascent, Steps, ascend, make_ascent, make_problem
 from selvedge.plan.placement.ruled import mend, solve_ruled
 from selvedge.plan.placement.transport import cost_with_room, transport_of
+from selvedge.plan.placement.whole import ARCS_MAX, solve_whole
 
-_ROOT: Final = ((500, 0.1, 0.1), (300, 0.1, 0.05))
-"""Iterations, scale and mix of the ascents at the root, one after the other."""
+_ROOT: Final = ((3, (150, 0.1, 0.1)), (3, (100, 0.1, 0.03)))
+"""Ascents at the root: how many, and iterations, scale and mix of each."""
+_AIM: Final = 1.05
+"""Over the bound: no farther do steps aim, where the cost is."""
 _LAST: Final = (300, 0.05, 0.02)
+_WIDE: Final = 0.01
+"""A gap that splitting will not close: the time goes to the search."""
 _VAIN: Final = 300
 """Shakes that lead nowhere, after which the search ends."""
 
@@ -51,14 +56,15 @@ class Capacitated:
 
     def run(self, begun: Answer) -> Answer:
         """All of it, in order, from an answer without room."""
-        first = np.zeros(self._median.sites)
-        first[list(begun.sites)] = 1.0
         at = make_ascent(self._problem)
-        self._begin(first)
-        at.multipliers[: self._median.clients] = self._prices()
-        for how in _ROOT:
-            self._ascend(at, how)
+        known = begun.certificate.multipliers[-1]
+        at.multipliers[: len(known)] = known
+        for rounds, how in _ROOT:
+            bound = begun.bound
+            for _ in range(rounds):
+                bound = self._ascend(at, how, min(self._cost, _AIM * bound))
             self._begin(at.shares)
+            self._tell("bound", self._cost, bound)
             if self._left() < 0.4 * self._effort.seconds:
                 break
         node = self._tree.refine(None, self._states, at, self._cost)
@@ -87,22 +93,13 @@ class Capacitated:
             greedy_cost=np.inf,
         )
 
-    def _prices(self) -> Floats:
-        """By client: what one more of it costs the best answer."""
-        found = transport_of(self._median, self._best)
-        most = np.quantile(found.client_prices, 0.99)
-        prices: Floats = np.minimum(found.client_prices, most) * self._median.uses
-        return prices
-
-    def _ascend(self, at: Ascent, how: tuple[int, float, float]) -> float:
-        steps = Steps(self._cost, self._tree.enough(self._cost), *how)
-        bound = float(ascend(self._problem, self._states, at, steps))
-        self._tell("bound", self._cost, bound)
-        return bound
+    def _ascend(self, at: Ascent, how: tuple[int, float, float], aim: float) -> float:
+        steps = Steps(aim, self._tree.enough(self._cost), *how)
+        return float(ascend(self._problem, self._states, at, steps))
 
     def _begin(self, favour: Floats) -> None:
         """Search from the sites that are in favour and keep the rules."""
-        sites = self._likely(favour)
+        sites = self._likely(self._search.gather(favour, self._states))
         if sites is None:
             return
         self._search.begin(np.flatnonzero(sites))
@@ -130,7 +127,8 @@ class Capacitated:
 
     def _improve(self, node: Node) -> Node:
         """Exchanges from shaken answers, while the bound says that there is something."""
-        half = self._begun + 0.7 * self._effort.seconds
+        is_wide = gap_of(self._cost, node.bound) > _WIDE
+        half = self._begun + (0.9 if is_wide else 0.6) * self._effort.seconds
         vain = 0
         self._search.begin(self._best)
         while not self._is_done(node.bound) and time.perf_counter() < half and vain < _VAIN:
@@ -139,9 +137,20 @@ class Capacitated:
             self._note()
             vain = vain + 1 if self._cost >= before else 0
             self._tell("search", self._cost, node.bound)
+        self._ask_whole(node.bound)
         at = copy_of(node.at)
-        self._ascend(at, _LAST)
+        self._ascend(at, _LAST, min(self._cost, _AIM * node.bound))
         return self._tree.refine(node, node.states.copy(), at, self._cost)
+
+    def _ask_whole(self, bound: float) -> None:
+        """Let HiGHS look for a better answer, where the instance is small."""
+        median = self._median
+        if self._is_done(bound) or median.sites * median.clients > ARCS_MAX:
+            return
+        found = solve_whole(median, max(1.0, 0.5 * self._left()))
+        if found is not None and all(row.holds(found) for row in median.rows):
+            self._search.begin(np.flatnonzero(found))
+            self._note()
 
     def _prove(self) -> None:
         """Split the node with the least bound, and search where its averages point."""
@@ -175,7 +184,8 @@ def solve_capacitated(median: Median, effort: Effort, tell: Tell) -> Answer:
     """
     search = solve_ruled if median.rows else solve_free
     loose = replace(median, room=None)
-    begun = search(loose, replace(effort, seconds=0.3 * effort.seconds), tell)
+    short = replace(effort, seconds=0.2 * effort.seconds, gap=max(effort.gap, 1e-3))
+    begun = search(loose, short, tell)
     if not _fits(median, begun):
         return Capacitated(median, effort, tell).run(begun)
     if begun.gap > effort.gap:

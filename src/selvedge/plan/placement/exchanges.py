@@ -28,12 +28,13 @@ from selvedge.plan.placement.flows import (
 from selvedge.plan.placement.instance import Median
 from selvedge.plan.placement.knapsacks import worth_of
 from selvedge.plan.placement.neighbours import Flags, Floats
+from selvedge.plan.placement.relaxation import CLOSED, OPEN, States
 from selvedge.plan.placement.transport import far_of, unit_costs_of
 
 Left = Callable[[], float]
 """How many seconds are left."""
 
-_TRIED = 4
+_TRIED = 2
 """Sites that are opened, the most promising first, for each that is closed."""
 _LOOKED = 60
 """Sites whose worth is reckoned, by what they could save at most;"""
@@ -43,6 +44,8 @@ _NEAR = 300
 """Sites around a shaken one that may be opened,"""
 _AROUND = 16
 """and open ones that may be closed."""
+_SHARE = 1e-6
+"""Less of a site is none."""
 _LEAST = 1e-9
 """Of the cost: a smaller gain is rounding."""
 
@@ -51,9 +54,9 @@ _LEAST = 1e-9
 def loss_and_gains(flow: Flow, costs: Floats, r: int, gains: Floats) -> float:
     """What closing a slot costs at least; `gains`, by site, is raised by what opening it could
     save beside, at most."""
-    loss = flow.price[r] * flow.room[r]
+    loss = float(flow.price[r]) * float(flow.room[r])
     slots = len(flow.site)
-    for k in range(flow.count[r]):
+    for k in range(flow.members[r]):
         i, units = flow.member[r, k], flow.amount[r, k]
         here = flow.cost[i, r] + flow.price[r]
         after = np.inf
@@ -104,6 +107,24 @@ class Exchange:
     def sites(self) -> npt.NDArray[np.intp]:
         """Those that are open."""
         return np.sort(self.flow.site[self.flow.site >= 0]).astype(np.intp)
+
+    def gather(self, shares: Floats, states: States) -> Floats:
+        """Shares of sites as whole ones: the largest first, each takes what it lacks from the
+        sites nearest to it. So as many open in a region as the shares there come to."""
+        left, found = np.where(states == CLOSED, 0.0, shares), np.zeros(len(shares))
+        left[states == OPEN] = 2.0
+        nearest = np.argmin(self._costs, axis=0)
+        for _ in range(self._p):
+            site = int(np.argmax(left))
+            if left[site] <= _SHARE:
+                break
+            found[site] = left[site]
+            near = np.argsort(self._costs[nearest, site], kind="stable")
+            near = near[(near != site) & (left[near] <= 1.0)]
+            held = np.minimum(left[site], 1.0) + np.cumsum(left[near])
+            taken = near[: int(np.searchsorted(held, 1.0))]
+            left[taken], left[site] = 0.0, 0.0
+        return np.where(found > 0, 1.0 + found, shares)
 
     def begin(self, sites: npt.NDArray[np.intp]) -> float:
         """Open these, and only these; the cost."""
@@ -208,7 +229,7 @@ class Exchange:
         if not slots:
             return
         first = int(self._random.choice(slots))
-        members = self.flow.member[first, : self.flow.count[first]]
+        members = self.flow.member[first, : self.flow.members[first]]
         apart = self._costs[members].mean(axis=0) if len(members) else np.zeros(len(self._worth))
         near = np.argsort(apart, kind="stable")[:_NEAR]
         around = self._shake(first, near, strength)

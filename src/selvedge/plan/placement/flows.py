@@ -2,11 +2,11 @@
 while sites open and close.
 
 Successive shortest paths (Ahuja, Magnanti and Orlin, Network Flows, 1993, chapter 9): a unit that
-comes to a full site moves one of its clients on, and what that costs between two sites is the least
-over the clients of the first. So paths run over sites alone, some hundreds, not over clients.
-Prices of the sites (zero where there is room) are the dual solution; they keep every length from 0
-up, and say what a site that is closed would save at most. What finds no room goes to a dummy, at
-`far` a unit.
+comes to a full site moves one of its clients on; what that costs between two sites is the least
+over the clients of the first. So paths run over sites alone, some hundreds, not clients. Prices
+of the sites (zero where there is room) are the dual solution; they keep every length from 0 up, and
+say what a site that is closed would save at most. What finds no room goes to a dummy, at `far` a
+unit.
 
 Compiled by Numba: no Python objects, and the interpreter's lock is let go.
 """
@@ -35,7 +35,7 @@ class Flow(NamedTuple):
     load: Floats
     price: Floats
     """By slot: what one more unit of room would save."""
-    count: Indices
+    members: Indices
     """By slot: how many clients it serves, in part or whole;"""
     member: Indices
     amount: Floats
@@ -71,7 +71,7 @@ def make_flow(uses: Floats, slots: int, far: float) -> Flow:
     flow.used[-1] = True
     flow.room[-1] = np.inf
     flow.cost[:, -1] = far
-    flow.count[-1] = clients
+    flow.members[-1] = clients
     flow.member[-1] = np.arange(clients)
     flow.amount[-1] = uses
     flow.load[-1] = uses.sum()
@@ -80,8 +80,20 @@ def make_flow(uses: Floats, slots: int, far: float) -> Flow:
 
 def copy_of_flow(flow: Flow) -> Flow:
     """One that may be written to; costs are shared."""
-    kept = (array.copy() for array in flow[:10])
-    return Flow(*kept, flow.cost, flow.uses)
+    return Flow(
+        flow.site.copy(),
+        flow.used.copy(),
+        flow.room.copy(),
+        flow.load.copy(),
+        flow.price.copy(),
+        flow.members.copy(),
+        flow.member.copy(),
+        flow.amount.copy(),
+        flow.edge.copy(),
+        flow.via.copy(),
+        flow.cost,
+        flow.uses,
+    )
 
 
 @njit(cache=True, nogil=True)
@@ -92,11 +104,11 @@ def restore(flow: Flow, kept: Flow) -> None:
     flow.room[:] = kept.room
     flow.load[:] = kept.load
     flow.price[:] = kept.price
-    flow.count[:] = kept.count
+    flow.members[:] = kept.members
     flow.edge[:] = kept.edge
     flow.via[:] = kept.via
-    for j in range(len(kept.count)):
-        for k in range(kept.count[j]):
+    for j in range(len(kept.members)):
+        for k in range(kept.members[j]):
             flow.member[j, k] = kept.member[j, k]
             flow.amount[j, k] = kept.amount[j, k]
 
@@ -107,7 +119,7 @@ def _scan(flow: Flow, j: int, first: int) -> None:
     slots = len(flow.site)
     if first == 0:
         flow.edge[j] = np.inf
-    for k in range(first, flow.count[j]):
+    for k in range(first, flow.members[j]):
         i = flow.member[j, k]
         here = flow.cost[i, j]
         for q in range(slots):
@@ -119,7 +131,7 @@ def _scan(flow: Flow, j: int, first: int) -> None:
 
 @njit(cache=True, nogil=True)
 def _find(flow: Flow, j: int, i: int) -> int:
-    for k in range(flow.count[j]):
+    for k in range(flow.members[j]):
         if flow.member[j, k] == i:
             return k
     return -1
@@ -132,10 +144,10 @@ def _take(flow: Flow, j: int, i: int, units: float) -> None:
     if flow.amount[j, k] - units > _DUST * flow.uses[i]:
         flow.amount[j, k] -= units
         return
-    last = flow.count[j] - 1
+    last = flow.members[j] - 1
     flow.member[j, k] = flow.member[j, last]
     flow.amount[j, k] = flow.amount[j, last]
-    flow.count[j] = last
+    flow.members[j] = last
     _scan(flow, j, 0)
 
 
@@ -146,10 +158,10 @@ def _give(flow: Flow, j: int, i: int, units: float) -> None:
     if k >= 0:
         flow.amount[j, k] += units
         return
-    k = flow.count[j]
+    k = flow.members[j]
     flow.member[j, k] = i
     flow.amount[j, k] = units
-    flow.count[j] = k + 1
+    flow.members[j] = k + 1
     _scan(flow, j, k)
 
 
@@ -230,14 +242,14 @@ def open_slot(flow: Flow, q: int, unit_cost: Floats, need: float) -> float:
 
     What it saves. Where that is sure to be less than `need`, it may be left half done.
     """
-    slots, room, saved = len(flow.site), flow.room[q], 0.0
+    slots, room, saved = len(flow.site), float(flow.room[q]), 0.0
     flow.used[q] = True
-    flow.load[q], flow.price[q], flow.count[q] = 0.0, 0.0, 0
+    flow.load[q], flow.price[q], flow.members[q] = 0.0, 0.0, 0
     flow.edge[q] = np.inf
     flow.cost[:, q] = unit_cost
     for j in range(slots):
         flow.edge[j, q] = np.inf
-        for k in range(flow.count[j] if flow.used[j] and j != q else 0):
+        for k in range(flow.members[j] if flow.used[j] and j != q else 0):
             i = flow.member[j, k]
             apart = unit_cost[i] - flow.cost[i, j]
             if apart < flow.edge[j, q]:
@@ -257,7 +269,7 @@ def open_slot(flow: Flow, q: int, unit_cost: Floats, need: float) -> float:
         if begun < 0:
             flow.price[q] = 0.0
             return saved
-        saved += flow.price[q] * _fill(flow, q, begun, after)
+        saved += float(flow.price[q]) * float(_fill(flow, q, begun, after))
     return saved
 
 
@@ -290,7 +302,7 @@ def _search_back(flow: Flow, q: int, at: tuple[Floats, Indices, Flags]) -> tuple
 def _fill(flow: Flow, q: int, begun: int, after: Indices) -> float:
     """Move what can be moved along a path into a new slot; how much."""
     room = flow.room[q]
-    moved = room - flow.load[q]
+    moved = float(room - flow.load[q])
     spare, j = moved, begun
     while j != q:
         moved = min(moved, flow.amount[j, _find(flow, j, flow.via[j, after[j]])])
@@ -302,7 +314,7 @@ def _fill(flow: Flow, q: int, begun: int, after: Indices) -> float:
         _give(flow, after[j], i, moved)
         j = after[j]
     flow.load[q] = room if moved == spare else flow.load[q] + moved
-    is_left = flow.count[begun] > 0
+    is_left = flow.members[begun] > 0
     flow.load[begun] = max(0.0, flow.load[begun] - moved) if is_left else 0.0
     return moved
 
@@ -310,9 +322,9 @@ def _fill(flow: Flow, q: int, begun: int, after: Indices) -> float:
 @njit(cache=True, nogil=True)
 def close_slot(flow: Flow, q: int) -> None:
     """Close a slot; its clients go elsewhere."""
-    count = flow.count[q]
+    count = flow.members[q]
     member, amount = flow.member[q, :count].copy(), flow.amount[q, :count].copy()
-    flow.site[q], flow.used[q], flow.count[q] = -1, False, 0
+    flow.site[q], flow.used[q], flow.members[q] = -1, False, 0
     flow.room[q], flow.load[q], flow.price[q] = 0.0, 0.0, 0.0
     flow.edge[q] = np.inf
     for k in range(count):
@@ -324,7 +336,7 @@ def cost_of_flow(flow: Flow) -> float:
     """What all units cost, those without room included."""
     total = 0.0
     for j in range(len(flow.site)):
-        for k in range(flow.count[j]):
+        for k in range(flow.members[j]):
             total += flow.cost[flow.member[j, k], j] * flow.amount[j, k]
     return total
 
@@ -334,14 +346,14 @@ def client_prices(flow: Flow, found: Floats) -> None:
     """By client: what one more unit of it would cost. With the slots' prices it is a dual
     solution."""
     for j in range(len(flow.site)):
-        for k in range(flow.count[j]):
+        for k in range(flow.members[j]):
             i = flow.member[j, k]
             found[i] = flow.cost[i, j] + flow.price[j]
 
 
 def begin_flow(flow: Flow, sites: npt.NDArray[np.int32], unit_costs: Floats, room: Floats) -> None:
     """Open these sites, and only these, and serve all clients there."""
-    flow.count[:], flow.load[:], flow.price[:] = 0, 0.0, 0.0
+    flow.members[:], flow.load[:], flow.price[:] = 0, 0.0, 0.0
     flow.site[:], flow.used[:-1] = -1, False
     flow.edge[:] = np.inf
     count = len(sites)

@@ -55,14 +55,15 @@ def transport(unit_costs: Floats, uses: Floats, room: Floats) -> Transport:
     prices = np.full(len(uses), far)
     client_prices(flow, prices)
     slots = np.flatnonzero(flow.site >= 0)
-    counts = flow.count[slots]
-    units = [np.zeros(0), *(flow.amount[q, : flow.count[q]] for q in slots)]
-    client = [np.zeros(0, np.intp), *(flow.member[q, : flow.count[q]] for q in slots)]
+    counts = flow.members[slots]
+    units = [np.zeros(0), *(flow.amount[q, : flow.members[q]] for q in slots)]
+    client = [np.zeros(0, np.int32), *(flow.member[q, : flow.members[q]] for q in slots)]
     site = np.repeat(flow.site[slots], counts).astype(np.intp)
     by_site = np.zeros(len(room))
     by_site[flow.site[slots]] = flow.price[slots]
-    left = float(flow.amount[-1, : flow.count[-1]].sum())
-    return Transport(np.concatenate(client), site, np.concatenate(units), left, prices, by_site)
+    left = float(flow.amount[-1, : flow.members[-1]].sum())
+    clients = np.concatenate(client).astype(np.intp)
+    return Transport(clients, site, np.concatenate(units), left, prices, by_site)
 
 
 def most_left(unit_costs: Floats, uses: Floats, room: Floats) -> float:
@@ -72,7 +73,7 @@ def most_left(unit_costs: Floats, uses: Floats, room: Floats) -> float:
     kept, most = copy_of_flow(flow), 0.0
     for q in range(len(room)):
         close_slot(flow, q)
-        most = max(most, float(flow.amount[-1, : flow.count[-1]].sum()))
+        most = max(most, float(flow.amount[-1, : flow.members[-1]].sum()))
         restore(flow, kept)
     return most
 

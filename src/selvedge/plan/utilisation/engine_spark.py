@@ -138,9 +138,6 @@ def _session(builder: Any, url: str, scratch: Path, memory_gib: float) -> Any:
     if url.startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         settings["spark.local.dir"] = str(scratch / "spark")
-        quiet = scratch / "log4j2.properties"
-        quiet.write_text("rootLogger.level = off\n", "utf-8")
-        settings["spark.driver.extraJavaOptions"] = f"-Dlog4j2.configurationFile={quiet}"
         settings["spark.driver.host"] = settings["spark.driver.bindAddress"] = "127.0.0.1"
     if url:
         settings["spark.master"] = url
