@@ -34,6 +34,7 @@ from selvedge.plan.placement import (
     staffed,
     trace,
 )
+from selvedge.plan.placement.reports import routing_words
 from selvedge.sim import Interval
 from tests.plan.test_placement_retrofit import EFFORT, FLEET, ask, solve
 
@@ -215,6 +216,7 @@ def test_auto_and_what_it_cannot_be_had_with(fleet: Path) -> None:
         {"capacity": True, "budget_usd": 1e6},
         {"capacity": True, "front_budget": "1e6"},
         {"capacity": True, "survive_ms": 40.0},
+        {"survive_capacity": True},
     ):
         with pytest.raises(BadPlan, match="--servers auto cannot be had with --"):
             answered(fleet, servers="auto", **options)
@@ -280,6 +282,15 @@ def test_routing_may_be_told_that_queues_cost_nothing() -> None:
     """Then more are served near them: what the choice of sites saves can be seen."""
     plain, near = judged()[0], judged(crowd_us=0.0)[0]
     assert near.rtt_ms.mean < plain.rtt_ms.mean
+
+
+def test_requests_that_wander_are_said() -> None:
+    words = routing_words(46.2, 12.5)
+    assert "travel 46 ms" in words
+    assert "nearest open one is 12 ms" in words
+    assert "--sim-knob crowd_us=0" in words
+    assert routing_words(9.0, 2.0) == "", "ten milliseconds are not worth a word"
+    assert routing_words(38.0, 20.0) == ""
 
 
 def test_seeds_are_bounded(fleet: Path) -> None:

@@ -129,11 +129,13 @@ def test_bars_keep_their_proportions_and_show_intervals() -> None:
         Bar(name="a<b", value=10.0, low=5.0, high=20.0, words="ten", is_ours=True),
         Bar(name="c", value=5.0, words="five"),
     ]
-    text = str(bar_chart(rows, "ms", width=460, left=110))
+    text = str(bar_chart(rows, "ms", width=420, left=110))
     assert 'class="ours" x="110" y="10" width="100.0"' in text, "20 takes the 200 pixels there are"
     assert 'class="other" x="110" y="36" width="50.0"' in text
     assert "M160.0 18H310.0" in text, "from 5 to 20"
     assert "a&lt;b" in text
+    long = [Bar(name="busiest = most populous", value=1.0, words="12.25 ms, cost × 1.350")]
+    assert 'x="154.6"' in str(bar_chart(long, "ms")), "a long name has its room"
     assert str(gap_chart([Bar(name="x", value=0.0, low=-1.0, high=1.0, words="w")], "ms"))
 
 

@@ -9,6 +9,8 @@ import msgspec
 from markupsafe import Markup, escape
 
 _ROW, _HEAD, _FOOT = 26.0, 6.0, 30.0
+_LETTER = 6.2
+"""Pixels that a letter takes, at most on average."""
 
 
 class Bar(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +35,8 @@ class Spot(msgspec.Struct, frozen=True, kw_only=True):
 
 def bar_chart(rows: Sequence[Bar], axis: str, *, width: float = 520, left: float = 110) -> Markup:
     """A bar a row from 0, each interval as a line across its end; the value stands at the right."""
-    right = 150.0
+    left = max(left, _LETTER * max([len(row.name) for row in rows] + [0]) + 12)
+    right = max(110.0, _LETTER * max([len(row.words) for row in rows] + [0]) + 14)
     most = max([row.high if row.high is not None else row.value for row in rows] + [1e-9])
     across = (width - left - right) / most
     height = _HEAD + _ROW * len(rows) + _FOOT
@@ -61,6 +64,7 @@ def bar_chart(rows: Sequence[Bar], axis: str, *, width: float = 520, left: float
 def gap_chart(rows: Sequence[Bar], axis: str, *, width: float = 520, left: float = 190) -> Markup:
     """Differences with their intervals about a line at 0: right of it, ours is better."""
     most = max([abs(end) for row in rows for end in (row.low or 0.0, row.high or 0.0)] + [1e-9])
+    left = max(left, _LETTER * max([len(row.name) for row in rows] + [0]) + 12)
     right = 20.0
     zero = left + (width - left - right) / 2
     across = (width - left - right) / 2 / most
@@ -94,7 +98,7 @@ def front_chart(
     spots: Sequence[Spot], axes: tuple[str, str], *, width: float = 520, height: float = 230
 ) -> Markup:
     """The points in order, joined where none is dominated; a hollow one is. Its words above it."""
-    left, top, right, bottom = 52.0, 24.0, 40.0, 44.0
+    left, top, right, bottom = 52.0, 38.0, 40.0, 44.0
     most_x, step_x = _ticks(max([spot.x for spot in spots] + [1e-9]))
     most_y, step_y = _ticks(max([spot.y for spot in spots] + [1e-9]))
     floor_y = height - bottom

@@ -31,15 +31,19 @@ _LEFT_OUT: Final[tuple[tuple[Glyph, str], ...]] = (
 """Of reasons, the most frequent first; the last one is of all others too."""
 _NO_ROOM: Final = "no room: "
 _SHOWN: Final = 12
+_CROWD: Final = 400
+"""Marks from which they are drawn smaller."""
 _PROVED: Final = 1e-6
 _FIGURES: Final = {
-    "ttft_ms_p50": "median",
-    "ttft_ms_p95": "p95",
+    "ttft_ms_p50": "time to first token, median",
+    "ttft_ms_p95": "its 95th percentile",
     "gpus_needed": "GPUs needed",
 }
+_SHORT: Final = {"ttft_ms_p50": "median", "ttft_ms_p95": "p95"}
 _PROOFS: Final = {
-    "certificate": "The proof is a file that anybody can check with placement.verify.",
-    "certificate with capacity": "The proof is a file that anybody can check with"
+    "certificate": "The proof is a file (--certificate) that anybody can check with"
+    " placement.verify.",
+    "certificate with capacity": "The proof is a file (--certificate) that anybody can check with"
     " placement.verify; the room of every site is in it.",
 }
 
@@ -84,6 +88,8 @@ def lead_words(report: Report) -> str:
         " has one within"
         f" {report.near_ms:g} ms."
     )
+    if found.unserved_share > _PROVED:
+        words += f" {found.unserved_share:.1%} of demand stays unserved."
     if busiest is not None and busiest.rtt_ms_mean > ours * 1.001:
         words += f" The same number at the busiest PoPs: {busiest.rtt_ms_mean:.1f} ms."
     return words
@@ -154,12 +160,13 @@ def _left_out(report: Report) -> Row | None:
         return None
     total = sum(place.requests_per_s for place in report.places) or 1.0
     dots, rows = [], []
+    size = 4.4 if sum(len(places) for places in reasons.values()) < _CROWD else 2.6
     order = sorted(reasons.items(), key=lambda pair: (-len(pair[1]), pair[0]))
     for at, (reason, places) in enumerate(order):
         glyph, colour = _LEFT_OUT[min(at, len(_LEFT_OUT) - 1)]
         for place in places:
             words = f"{place.pop}, {place.metro or place.country}: short of {reason}"
-            dots.append(Dot(place.lon, place.lat, 4.4, -1, words, colour, glyph))
+            dots.append(Dot(place.lon, place.lat, size, -1, words, colour, glyph))
         share = sum(place.requests_per_s for place in places) / total
         sign = {"cross": "×", "plus": "+", "bar": "|"}[glyph]
         row = {"reason": reason, "sites": len(places), "share": share, "sign": sign}
@@ -205,7 +212,7 @@ def _judged(report: Report) -> Row | None:
     ]
     gaps = [
         Bar(
-            name=f"{row.name}, {_FIGURES[one.figure]}",
+            name=f"{row.name}, {_SHORT[one.figure]}",
             value=one.theirs_less_ours.mean,
             low=one.theirs_less_ours.low,
             high=one.theirs_less_ours.high,

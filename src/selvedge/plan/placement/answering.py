@@ -39,6 +39,7 @@ from selvedge.plan.placement.reports import (
     Report,
     compared,
     places_of,
+    routing_words,
     shortage_of,
     shortage_words,
 )
@@ -48,8 +49,6 @@ from selvedge.plan.placement.servers import read_servers
 from selvedge.plan.placement.staffing import loads, staffed
 from selvedge.plan.placement.worlds import Trial
 
-_FAR, _FAR_MS = 2.0, 10.0
-"""Times the nearest site's round trip, and ms beyond it, from which routing is said to wander."""
 Say = Callable[[str], None]
 Fronts = tuple[tuple[Point, ...], tuple[Point, ...], tuple[Point, ...]]
 """Over numbers of sites, over budgets, over servers."""
@@ -206,19 +205,9 @@ def _judge(desk: _Desk, choices: Sequence[Choice]) -> list[Judged]:
 
 
 def _of_routing(judged: Sequence[Judged], found: Retrofit) -> list[str]:
-    """Where requests travel much farther than they must, the choice of sites cannot show."""
-    if not judged:
-        return []
-    nearest = found.measures.rtt_ms_mean - found.question.wishes.last_mile_ms
-    served = judged[0].rtt_ms.mean
-    if served < max(_FAR * nearest, nearest + _FAR_MS):
-        return []
-    return [
-        f"in the simulator requests travel {served:.0f} ms to the site that serves them, though the"
-        f" nearest open one is {nearest:.0f} ms away: routing takes queues for dearer than miles,"
-        " which hides what the choice of sites saves. What it would save is seen with"
-        " --sim-knob crowd_us=0 (no price for answers that run already); fleets run with 30,000"
-    ]
+    nearest_ms = found.measures.rtt_ms_mean - found.question.wishes.last_mile_ms
+    words = routing_words(judged[0].rtt_ms.mean, nearest_ms) if judged else ""
+    return [words] if words else []
 
 
 def _fronts(desk: _Desk, findings: list[str]) -> Fronts:

@@ -17,6 +17,8 @@ from selvedge.plan.placement.question import Objective, Question
 from selvedge.plan.placement.servers import room_of
 from selvedge.plan.placement.staffing import Load
 
+_FAR, _FAR_MS = 2.0, 10.0
+"""Times the nearest site's round trip, and ms beyond it, from which routing is said to wander."""
 EXISTING, CHOSEN, CANDIDATE = "existing", "chosen", "not chosen"
 
 
@@ -151,6 +153,19 @@ def shortage_words(found: Shortage, *, opens: int, auto: bool) -> str:
             " less room; a site that has GPUs keeps what it has."
         )
     return words
+
+
+def routing_words(served_ms: float, nearest_ms: float) -> str:
+    """Where requests travel much farther than they must, the choice of sites cannot show: what to
+    do about it. Empty where they do not."""
+    if served_ms < max(_FAR * nearest_ms, nearest_ms + _FAR_MS):
+        return ""
+    return (
+        f"in the simulator requests travel {served_ms:.0f} ms to the site that serves them, though"
+        f" the nearest open one is {nearest_ms:.0f} ms away: routing holds queues for dearer than"
+        " distance, which hides what the choice of sites saves. It is seen with --sim-knob"
+        " crowd_us=0 (no price for answers that run already); fleets run with 30,000"
+    )
 
 
 def places_of(question: Question, is_open: Flags, steps: Sequence[Step]) -> tuple[Place, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from selvedge.plan.placement.question import Question, median_of
 from selvedge.plan.placement.solving import solve
 from selvedge.plan.placement.staffing import staffed
 
-_SEARCHES = 6
+_SEARCHES: Final = 6
 """At most, for the number of sites that a budget pays for with all their servers."""
 Proof = Literal["certificate", "certificate with capacity"]
 
