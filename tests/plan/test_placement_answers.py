@@ -328,3 +328,34 @@ def test_an_interval_holds_its_mean() -> None:
     found = compare_pairs("x", [1.0, 2.0, 3.0], [2.0, 2.5, 4.5]).theirs_less_ours
     assert isinstance(found, Interval)
     assert found.low <= found.mean <= found.high
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "words"),
+    [
+        (
+            "demand",
+            "ingress,zones,requests_per_s\np1,DE,3\n",
+            r"'zones' is not one of ingress, zone",
+        ),
+        ("rtt", "from,to,rtt_ms\np1,p2,4\np1,p2,5\n", r"line 3: from p1 to p2 there are 4 ms"),
+    ],
+)
+def test_what_would_pass_in_silence_is_refused(
+    fleet: Path, option: str, text: str, words: str
+) -> None:
+    path = fleet.with_name("given.csv")
+    path.write_text(text, "utf-8")
+    with pytest.raises(BadPlan, match=words):
+        answered(fleet, **{option: path})
+
+
+def test_a_zone_has_one_share(fleet: Path) -> None:
+    with pytest.raises(BadPlan, match="--resident DE is there 2 times"):
+        answered(fleet, resident=("DE=0.3", "DE=0.4"))
+
+
+def test_a_budget_below_one_site_is_said(fleet: Path) -> None:
+    found = answered(fleet, budget_usd=100.0)
+    assert found.sites == ()
+    assert any("100 USD buys no site: the cheapest costs 13,500" in one for one in found.findings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -269,7 +270,8 @@ def _band(order: Order, question: Question, is_open: Flags) -> tuple[float, floa
 
 
 def _of_question(question: Question) -> list[str]:
-    found = [f"{count} PoPs cannot take a server: {why}" for why, count in question.kept_out]
+    found = _of_budget(question)
+    found += [f"{count} PoPs cannot take a server: {why}" for why, count in question.kept_out]
     found += [
         f"{rate:,.2f} requests/s of zone {zone} stay unserved: no candidate lies in it"
         for zone, rate in question.unservable
@@ -281,6 +283,14 @@ def _of_question(question: Question) -> list[str]:
             f" {question.wishes.survive_ms:g} ms, whatever is opened: {names}"
         )
     return found
+
+
+def _of_budget(question: Question) -> list[str]:
+    budget, candidates = question.wishes.budget_usd, ~question.barred & ~question.existing
+    least = float(question.prices_usd[candidates].min(initial=math.inf))
+    if budget is None or math.isinf(least) or least <= budget:
+        return []
+    return [f"a budget of {budget:,.0f} USD buys no site: the cheapest costs {least:,.0f}"]
 
 
 def _keep(found: Retrofit, path: Path) -> None:

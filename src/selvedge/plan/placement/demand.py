@@ -18,6 +18,7 @@ from selvedge.plan.placement.neighbours import Flags, Floats
 
 WORLD: Final = "world"
 _DAY_S: Final = 86_400.0
+_COLUMNS: Final = ("ingress", "zone", "requests_per_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ def demand_by_population(
             "no site has a population, or adoption is 0: nobody asks. Fill the fleet file's column"
             " population, or give observed requests (--demand)."
         )
+    names = [zone for zone, _ in resident]
+    for zone in names:
+        if names.count(zone) > 1:
+            raise BadPlan(f"--resident {zone} is there {names.count(zone)} times; say it once.")
     masks = [(zone, share, zone_flags(zone, sites)) for zone, share in resident]
     rows: list[tuple[int, str, float]] = []
     for number, rate in enumerate(rates):
@@ -83,6 +88,11 @@ def read_demand(path: Path, sites: Sequence[PopSite]) -> tuple[Demand, float]:
             for name in ("ingress", "requests_per_s"):
                 if name not in (reader.fieldnames or []):
                     raise BadPlan(f"{path}: column {name!r} is missing; add it.")
+            # A misspelt zone would be the world, and its residency nobody's.
+            for name in reader.fieldnames or []:
+                if name not in _COLUMNS:
+                    known = ", ".join(_COLUMNS)
+                    raise BadPlan(f"{path}: column {name!r} is not one of {known}; leave it out.")
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 rate = _rate(where, row["requests_per_s"])

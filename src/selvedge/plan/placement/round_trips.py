@@ -69,12 +69,14 @@ def override(trips: Floats, sites: Sequence[PopSite], path: Path) -> Measured:
                 if name not in (reader.fieldnames or []):
                     raise BadPlan(f"{path}: column {name!r} is missing; add it.")
             for row in reader:
-                rtt_ms = _number(f"{path}, line {reader.line_num}", row["rtt_ms"])
+                where = f"{path}, line {reader.line_num}"
+                rtt_ms = _number(where, row["rtt_ms"])
                 pair = number.get(row["from"], -1), number.get(row["to"], -1)
                 if min(pair) < 0:
                     unknown += 1
-                else:
-                    found[pair] = rtt_ms
+                elif found.setdefault(pair, rtt_ms) != rtt_ms:
+                    both = f"from {row['from']} to {row['to']} there are {found[pair]:g} ms"
+                    raise BadPlan(f"{where}: {both} already, and now {rtt_ms:g}; keep one row.")
     except OSError as error:
         raise BadPlan(f"{path} cannot be read ({error.strerror}).") from error
     except (UnicodeDecodeError, csv.Error) as error:
