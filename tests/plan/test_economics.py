@@ -181,6 +181,11 @@ def test_more_sites_do_not_make_more_demand(inputs: Inputs) -> None:
     assert full.next.sold_mtokens == pytest.approx(full.now.sold_mtokens * 160 / 87)
     assert full.now.use == pytest.approx(0.65)
     assert full.now.sold_mtokens < 0.01 * full.now.asked_mtokens
+    # Processors are asked for the same as GPUs, not for what few GPUs had room to sell.
+    tiny = reckon(case, changed(inputs, fleet__units_per_site=0.01))
+    usual = reckon(case, changed(inputs))
+    assert tiny.now.sold_mtokens < usual.now.sold_mtokens
+    assert tiny.cpu.sold_mtokens == pytest.approx(float(np.asarray(usual.cpu.sold_mtokens)))
 
 
 def test_a_discount_at_night_pays_only_where_demand_answers(inputs: Inputs) -> None:

@@ -16,6 +16,7 @@ from selvedge.plan.history import BadPlan, Finding, Flag, History
 from selvedge.plan.ingest import FORMS, Batch, Ingestion, Kind, Mapping, SourceFile, read_mapping
 from selvedge.plan.ingest.logs import LOG_FORMS
 from selvedge.plan.ingest.mapping import Measured, PopColumn, TimeColumn
+from tests.plan.ingesting import ingest
 
 AT = 1_767_576_000  # 2026-01-05T01:20:00Z
 
@@ -391,3 +392,17 @@ def test_examples_of_the_docs_give_what_they_say(tmp_path, example):
         said.append(f"{names[row['pop']]} {moment} out {out} in {back}")
     assert said == result.splitlines()
     assert history.read_findings() == []
+
+
+def test_akamai_by_the_networks_of_its_edges(tmp_path):
+    lines = [f"1767576001.340 {ip} {size}" for ip, size in (("23.50.51.7", 1), ("23.50.99.1", 20))]
+    lines += ["1767576001.340 2a02:26f0::17 300", "1767576001.340 - 4000"]
+    names = "{23.50.0.0/16: lon, 23.50.51.0/24: fra, '2a02:26f0::/32': sin, 'a/b': fra}"
+    mapping = f"fields: [1100, 1066, 1005]\npop: {{names: {names}}}\n"
+    done = ingest(tmp_path, ["\n".join(lines)], "akamai", mapping)
+    found = [done.rows(pop, "out_bytes")[0][1] for pop in ("fra", "lon", "sin")]
+    assert found == [1, 20, 300]
+    with pytest.raises(BadPlan, match=r"pop\.names: .*host bits set; write it as 192\.0\.2\.0/24"):
+        ingest(tmp_path, ["\n".join(lines)], "akamai", "pop: {names: {23.50.51.7/24: fra}}")
+    with pytest.raises(BadPlan, match=r"log edgeIP \(1066\) and give its networks"):
+        ingest(tmp_path, ['{"reqTimeSec":"1767576001","bytes":"1"}'], "akamai", data="none")

@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from selvedge.plan.history import BadPlan
+from selvedge.plan.history import BadPlan, History
 from selvedge.plan.ingest import staging
 from selvedge.plan.ingest.reading import SourceFile
+from selvedge.plan.utilisation.parts import Parts
 from tests.plan.ingesting import ingest
 from tests.plan.test_ingest_hostile import HEADER, details, given, rows
 
@@ -118,3 +120,20 @@ def test_killed_while_a_file_is_read_again_its_old_readings_are_there(
     assert len(ingest(tmp_path, [other], "csv", fleet=fleet).rows("fra")) == 4
     done = ingest(tmp_path, [first], "csv", fleet=fleet)
     assert (len(done.rows("fra")), len(done.rows("new"))) == (4, 3)
+
+
+def test_a_folder_of_no_month_is_named(tmp_path: Path) -> None:
+    done = ingest(tmp_path, [HEADER + rows()], "csv")
+    (done.folder / "samples" / "month=2026-01").rename(done.folder / "samples" / "month=2026-99")
+    with pytest.raises(BadPlan, match=r"month=2026-99 is no month; name it as month=2026-01"):
+        History.open(done.folder).months()
+
+
+def test_a_part_whose_numbers_are_text_is_left_out_and_told(tmp_path: Path) -> None:
+    done = ingest(tmp_path, [HEADER + rows()], "csv")
+    (path,) = done.folder.glob("samples/*/*.parquet")
+    table = pq.read_table(path, partitioning=None)
+    pq.write_table(table.set_column(1, "at_s", table["at_s"].cast("string")), path)
+    parts = Parts(History.open(done.folder), ["2026-01"], tmp_path)
+    assert parts.paths("2026-01") == []
+    assert "column at_s is string, no whole numbers; left out" in parts.findings[0].detail

@@ -16,6 +16,7 @@ from selvedge.cli.plan import plan
 from selvedge.plan.history import BadPlan, write_sites
 from selvedge.plan.placement import (
     Judged,
+    Limit,
     Order,
     Report,
     Trial,
@@ -69,11 +70,38 @@ def test_what_buys_nothing_is_dominated() -> None:
     question = ask()
     few, many = (retrofit(question, EFFORT, say_nothing, new=new) for new in (2, 6))
     worse = msgspec.structs.replace(few.measures, new_sites=9, usd_per_year=1e12)
-    answers = {2.0: few, 6.0: many, 9.0: replace(few, measures=worse)}
-    points = trace([2, 6, 9], answers.__getitem__, [], "{:,.0f} new sites")
+    answers = {2: few, 6: many, 9: replace(few, measures=worse), 3: few}
+    limits = {new: Limit(words=f"{new} new sites", new=new) for new in answers}
+    points = trace([limits[2], limits[6], limits[9]], lambda one: answers[one.new or 0], [])
     assert [point.is_dominated for point in points] == [False, False, True]
-    twice = trace([2, 3], lambda limit: few, [], "{:,.0f} new sites")
+    twice = trace([limits[2], limits[3]], lambda one: answers[one.new or 0], [])
     assert not any(point.is_dominated for point in twice), "what is equal is not better"
+    other = replace(
+        question, server=msgspec.structs.replace(question.server, preset="mistral-7b-a100")
+    )
+    answers[9] = replace(answers[9], question=other)
+    apart = trace([limits[2], limits[9]], lambda one: answers[one.new or 0], [])
+    assert not any(point.is_dominated for point in apart), "other models do not compare"
+
+
+def test_servers_are_compared_each_with_its_own_candidates(tmp_path: Path) -> None:
+    wide = {"power_limit_kw": 9.0, "power_kw": 0.0, "cooling_kw": 9.0, "rack_units_free": 9}
+    path = tmp_path / "wide.csv"
+    write_sites(path, [msgspec.structs.replace(site, **wide) for site in FLEET])
+    found = answered(path, sites=4, front_server="l4-1u, rtx-pro-6000-2u,l4-1u,h100-8u")
+    small, large, none = found.front_server
+    assert (small.server, large.server) == ("l4-1u", "rtx-pro-6000-2u")
+    assert small.model == large.model == "Llama-3.1-8B-Instruct"
+    assert small.cost == pytest.approx(found.cost), "what --server says is one of them"
+    assert large.measures.usd == pytest.approx(4 * 52_500)
+    assert large.measures.ttft_ms_mean < small.measures.ttft_ms_mean, "a prompt is quicker there"
+    assert large.measures.busiest_load < small.measures.busiest_load
+    assert (none.server, none.new_sites) == ("h100-8u", 0), "10.2 kW have room nowhere"
+
+
+def test_a_server_that_is_unknown_is_named(fleet: Path) -> None:
+    with pytest.raises(BadPlan, match=r"--front-server: 'b200' is not in the table; known are l4"):
+        answered(fleet, front_server="l4-1u,b200")
 
 
 def test_a_budget_that_cannot_be_kept_leaves_the_others(fleet: Path) -> None:

@@ -215,6 +215,19 @@ def test_after_the_loss_of_any_one_site_there_is_room() -> None:
         assert found.cost > without.cost
 
 
+def test_a_loss_that_so_few_sites_cannot_outlast_is_what_binds() -> None:
+    count = solve(ask(sites=30, servers=4, objective="cost", capacity=True)).measures.new_sites
+    while True:  # Fewest new sites with room: as many of the largest as it takes.
+        try:
+            solve(ask(sites=count - 1, servers=4, objective="cost", capacity=True))
+            count -= 1
+        except BadPlan:
+            break
+    rule = r"what binds: capacity of .* in the world after the loss of any one site .*need"
+    with pytest.raises(BadPlan, match=rule):
+        solve(ask(sites=count, servers=4, objective="cost", survive_capacity=True))
+
+
 def test_a_zone_that_cannot_lose_a_site_is_named() -> None:
     lone = next(site.country for site in FLEET if site.gpus == 0)
     question = ask(((lone, 0.3),), sites=30, servers=4, survive_capacity=True)

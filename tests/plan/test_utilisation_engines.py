@@ -15,6 +15,7 @@ from selvedge.plan.utilisation.engine_spark import _cause, _master
 from tests.plan.made_histories import SITES, damage, draw, store
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ["chdb", "spark"])
 def test_another_engine_says_the_same(tmp_path: Path, engine: str) -> None:
     if missing := lacks(engine):

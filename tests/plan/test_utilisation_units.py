@@ -107,7 +107,7 @@ def test_capacities_that_change_and_rows_of_numbers_beyond_the_manifest(
 
 
 def test_no_row_leaves_where_rows_are(tmp_path: Path, both: Any) -> None:
-    both(store(tmp_path, draw(MONTHS)))
+    both(store(tmp_path, draw(MONTHS[:1])))
     (engine,) = made
     assert engine.fetched == 0
     assert 0 < engine.sent < engine.bytes / 5

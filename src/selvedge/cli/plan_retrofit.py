@@ -105,6 +105,8 @@ def _answered(command: F) -> F:
         click.option("--front", metavar="K,K,...", help="Numbers of new sites to compare."),
         click.option("--front-budget", metavar="USD,USD,...",
                      help="Budgets to compare, each with its best choice: 1e6,2e6."),
+        click.option("--front-server", metavar="NAME,NAME,...",
+                     help="Servers to compare, each with its best choice."),
         click.option("--per-quarter", type=click.IntRange(1, 10**5), default=20, show_default=True,
                      help="Sites that can be installed in a quarter."),
         click.option("--start", default="2027Q1", show_default=True, help="Its first quarter."),

@@ -18,12 +18,16 @@ from rich.table import Table
 from selvedge.cli.home_option import json_option
 from selvedge.cli.numbers import Number
 from selvedge.cli.policy_place import Day
+from selvedge.cli.sheets import wrapped
 from selvedge.cli.tables import console
 from selvedge.headroom import Choice, choice_of
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 _MEMORY_GIB: Final = 1.3
+_LEGEND: Final = """\
+seen: of the samples that are due; night: mean use, 23:00 to 04:00 local; own free: what each PoP
+had free, added up; free at once: what all had free in one moment; GPUs free: at the least hour"""
 Tell = Callable[[str, int, int], None]
 Row = dict[str, Any]  # a cell is text, a number or None
 Found = Any  # a `Utilisation`, whose module needs the extra
@@ -175,16 +179,24 @@ def _show(found: Found) -> None:
     if left_out:
         to.print(f"left out: {', '.join(left_out)}")
     to.print(_groups_table(found))
+    to.print(_LEGEND)
     to.print(_bindings_table(found))
     if told := reserve_words(found):
-        to.print(told)
+        to.print(wrapped(told, to))
     if counts := found.rows("finding_counts"):
         to.print(_faults_table(counts))
+    to.print(
+        "PoPs one by one, bills, hours, forecasts and where each fault is: --html or --parquet."
+    )
 
 
 def _groups_table(found: Found) -> Table:
     """A row for each jurisdiction and one for the fleet."""
-    shown = Table(box=None, pad_edge=False, title="Use of the interfaces, and what is free")
+    shown = Table(
+        box=None,
+        pad_edge=False,
+        title="Use of the interfaces, and what was free in 95 % of intervals",
+    )
     shown.add_column("jurisdiction")
     names = (
         "PoPs",
@@ -192,8 +204,8 @@ def _groups_table(found: Found) -> Table:
         "mean",
         "p95",
         "night",
-        "own free 95 %",
-        "free at once 95 %",
+        "own free",
+        "free at once",
         "GPUs free",
     )
     for name in names:

@@ -33,6 +33,8 @@ def show(report: Found) -> None:
     if report["front_budget"]:
         out.print(_front("How much money", report["front_budget"]))
         out.print(budget_chart(report["front_budget"]))
+    if report["front_server"]:
+        out.print(_servers(report["front_server"]))
     out.print(_programme(report))
     if report["tracked"]:
         out.print(_tracked(report))
@@ -47,13 +49,14 @@ def answer_words(report: Found) -> str:
         "certificate": "a certificate that anybody can check",
         "certificate with capacity": "a certificate that counts the room of each site",
     }[report["proof"]]
+    beside = " (without the last mile)" if report["unit"] == "ms" else ""
     return (
         f"{found['new_sites']} new sites beside {report['existing']}, of {report['candidates']}"
         f" candidates, for {found['usd']:,.0f} USD.\n"
         f"Mean round trip {found['rtt_ms_mean']:.2f} ms (from {low:.2f} to {high:.2f} as paths are"
         f" straight or crooked), {found['near_share']:.1%} of demand nearby,"
         f" {found['usd_per_mtoken']:.2f} USD per million tokens.\n"
-        f"No choice is better than {report['bound']:,.4f} {report['unit']}; this one has"
+        f"No choice is better than {report['bound']:,.4f} {report['unit']}{beside}; this one has"
         f" {report['cost']:,.4f}: gap {report['gap']:.4%}, by {proof}"
         f" ({report['seconds']:.1f} s).\n"
         f"Worst loss: {escape(printable(found['worst_loss']))}, {found['worst_loss_ms']:.2f} ms"
@@ -178,6 +181,25 @@ def _front(title: str, points: list[Found]) -> Table:
             "dominated" if row["is_dominated"] else "",
         )
         table.add_row(*cells[0 if has_money else 1 :])
+    return table
+
+
+def _servers(points: list[Found]) -> Table:
+    columns = ("server", "model", "new sites", "TTFT ms", "USD", "USD/Mtoken", "busiest", "gap", "")
+    table = _table("Which server", *columns)
+    for row in points:
+        found = row["measures"]
+        table.add_row(
+            escape(printable(row["server"])),
+            row["model"],
+            f"{row['new_sites']}",
+            f"{found['ttft_ms_mean']:.0f}",
+            f"{found['usd']:,.0f}",
+            f"{found['usd_per_mtoken']:.2f}",
+            f"{found['busiest_load']:.2f}",
+            f"{row['gap']:.4%}",
+            "dominated" if row["is_dominated"] else "",
+        )
     return table
 
 

@@ -56,7 +56,7 @@ def print_sheet(
 ) -> None:
     """Print one. Columns whose name begins with ``>`` are aligned to the right."""
     out = console()
-    room = Console().width if out.is_terminal else None
+    room = _room(out)
     out.print(escape(printable(title)))
     cells = [[printable(cell) for cell in row] for row in rows]
     if cells and room is None:
@@ -67,7 +67,12 @@ def print_sheet(
             part = [[row[at] for at in picked] for row in cells]
             out.print(_table([folded[at] for at in picked], part, room))
     for note in notes:
-        out.print(escape(_wrapped(printable(note), room)))
+        out.print(escape(wrapped(printable(note), out)))
+
+
+def _room(out: Console) -> int | None:
+    """Characters of a line on the terminal; None: it is none, and lines run on."""
+    return Console().width if out.is_terminal else None
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], room: int | None) -> Table:
@@ -121,8 +126,9 @@ def _parts(
     yield tuple(part)
 
 
-def _wrapped(note: str, room: int | None) -> str:
-    """On a terminal between words, what follows set in as the note is."""
+def wrapped(note: str, out: Console) -> str:
+    """A line, on a terminal folded between words; what follows is set in as the note is."""
+    room = _room(out)
     if room is None or len(note) <= room:
         return note
     inner = note.lstrip(" ")

@@ -61,7 +61,7 @@ def reckon(case: Case, values: Values) -> Reckoned:
         units=units,
         now=now,
         next=later,
-        cpu=on_processors(now.sold_mtokens / fleet.sites_now, unit, inputs, values),
+        cpu=on_processors(now.asked_mtokens / fleet.sites_now, unit, inputs, values),
     )
 
 

@@ -11,6 +11,7 @@ there. The manifest is replaced whole.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from selvedge.plan.history.sites import BadPlan
 
 VERSION: Final = 1
 _MANIFEST: Final = "history.json"
+_MONTH: Final = re.compile(r"20\d\d-(0[1-9]|1[0-2])|210[0-6]-(0[1-9]|1[0-2])")
 _FINDINGS: Final = pa.schema(
     [
         *(pa.field(name, pa.string()) for name in ("kind", "pop", "series")),
@@ -109,9 +111,14 @@ class History:
         replace_file(self.manifest_path, data)
 
     def months(self) -> list[str]:
-        """Those with a part, as `2026-01`, in order."""
-        found = (self.folder / "samples").glob("month=*/*.parquet")
-        return sorted({path.parent.name.removeprefix("month=") for path in found})
+        """Those with a part, as `2026-01`, in order. Raises `BadPlan` for a folder of no month."""
+        paths = (self.folder / "samples").glob("month=*/*.parquet")
+        found = {path.parent.name.removeprefix("month=") for path in paths}
+        for name in found:
+            if not _MONTH.fullmatch(name):
+                words = "name it as month=2026-01, or take it out of the folder"
+                raise BadPlan(f"{self.folder / 'samples'}/month={name} is no month; {words}.")
+        return sorted(found)
 
     def parts(self, month: str) -> list[Path]:
         """The files of a month, in order of their names."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Final
 
 import numpy as np
@@ -52,7 +53,19 @@ class Names:
         if self.words.pattern:
             match = re.search(self.words.pattern, name)
             name = (match.group(1) if match else name) or name
-        return self.words.names.get(name, name)
+        known = self.words.names.get(name)
+        return known or self._by_network(name) or name
+
+    def _by_network(self, name: str) -> str:
+        """Of an address, what the narrowest network that holds it is called."""
+        if not self.words.networks:
+            return ""
+        try:
+            address = ip_address(name)
+        except ValueError:
+            return ""
+        held = [one for one in self.words.networks if address in one]
+        return self.words.networks[max(held, key=lambda one: one.prefixlen)] if held else ""
 
 
 @dataclass(slots=True)

@@ -54,9 +54,11 @@ AKAMAI: Final = Vendor(
         "at": ("reqTimeSec",),
         "out_bytes": ("totalBytes", "bytes"),
     },
-    "log the edge's address, or name another field in the mapping file as pop.column",
+    "log edgeIP (1066) and give its networks as pop.names, or log the PoP in a custom field "
+    "and name that as pop.column",
 )
 AKAMAI_IDS: Final = {
+    "999": "streamId",
     "1000": "cp",
     "1002": "reqId",
     "1005": "bytes",
@@ -70,7 +72,13 @@ AKAMAI_IDS: Final = {
     "1015": "rspContentLen",
     "1016": "rspContentType",
     "1017": "UA",
+    "1066": "edgeIP",
     "1100": "reqTimeSec",
+    "2010": "cacheStatus",
+    "2012": "country",
+    "2013": "state",
+    "2014": "city",
+    "2019": "cacheable",
 }
 """Names of DataStream 2's fields by their numbers."""
 FASTLY: Final = Vendor(
@@ -116,7 +124,7 @@ def read_akamai(source: SourceFile) -> Iterator[Batch | Finding]:
     if not names:
         raise BadPlan(
             f"{source.name}: structured text does not name its columns; give the stream's fields "
-            "in order in the mapping file, as `fields: [1000, 1100, edgeIP, 1005]`."
+            "in order in the mapping file, as `fields: [1000, 1100, 1066, 1005]`."
         )
     is_tabbed = b"\t" in head.partition(b"\n")[0]
     yield from read_delimited(source, AKAMAI, Style("\t" if is_tabbed else " ", names=names))

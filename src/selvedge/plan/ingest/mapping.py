@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 import zoneinfo
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Final
 
@@ -19,20 +21,29 @@ from selvedge.plan.ingest.measures import MEASURES, Kind
 from selvedge.plan.ingest.units import unit_of
 
 STEP_S_MAX: Final = 86_400
+_NETWORK: Final = re.compile(r"[0-9A-Fa-f.:]+/\d+$")
 _DELIMITER: Final = re.compile(r"[\t !#$%&()*,/:;<=>?@^_|~]")
 EPOCHS: Final = {"epoch_s": 1000.0, "epoch_ms": 1.0, "epoch_us": 1e-3, "epoch_ns": 1e-6}
 """Formats of times that are numbers, with their milliseconds."""
 
 
-class PopColumn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PopColumn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Whose row it is: a column or label, or one PoP for the whole file."""
 
     column: str = ""
     value: str = ""
     names: dict[str, str] = {}
-    """What the source says -> what the fleet file says. What is not here stays as it is."""
+    """What the source says -> what the fleet file says. What is not here stays as it is.
+
+    A network (`192.0.2.0/24`) stands for its addresses; of several, the narrowest counts.
+    """
     pattern: str = ""
     """A regular expression of which the first group is the PoP: `^([a-z]{3}\\d+)-`."""
+
+    @cached_property
+    def networks(self) -> dict[IPv4Network | IPv6Network, str]:
+        """Those among the names."""
+        return {ip_network(n): pop for n, pop in self.names.items() if _NETWORK.match(n)}
 
 
 class TimeColumn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,6 +144,9 @@ def _check_table(path: Path, found: Mapping) -> None:
     if found.pop.column and found.pop.value:
         raise BadPlan(f"{path}: pop has a column and a value; give one of them.")
     _check_pattern(f"{path}: pop.pattern", found.pop.pattern, groups=1)
+    for name in found.pop.names:
+        if _NETWORK.match(name):
+            _check_network(f"{path}: pop.names", name)
     for measure, column in found.columns.items():
         _check_measure(str(path), measure)
         unit_of(f"{path}: columns.{measure}", measure, column.unit, found.kind)
@@ -148,6 +162,13 @@ def _check_metric(where: str, metric: Metric) -> None:
     for table in (metric.labels, metric.without):
         for label, pattern in table.items():
             _check_pattern(f"{where}: label {label}", pattern, groups=0)
+
+
+def _check_network(where: str, name: str) -> None:
+    try:
+        ip_network(name)
+    except ValueError as error:
+        raise BadPlan(f"{where}: {error}; write it as 192.0.2.0/24.") from error
 
 
 def _check_measure(where: str, measure: str) -> None:

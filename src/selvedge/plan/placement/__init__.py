@@ -5,7 +5,7 @@ from selvedge.plan.placement.certificate import Certificate, Verdict, load_certi
 from selvedge.plan.placement.comparison import Choice, choice, choose_greedy, rules_of_thumb
 from selvedge.plan.placement.demand import Demand, demand_by_population, read_demand
 from selvedge.plan.placement.differences import Difference, compare_pairs
-from selvedge.plan.placement.fronts import Point, read_budgets, read_counts, trace
+from selvedge.plan.placement.fronts import Limit, Point, read_budgets, read_counts, trace
 from selvedge.plan.placement.instance import Median, Row, make_median
 from selvedge.plan.placement.judging import Judged, judge
 from selvedge.plan.placement.measures import Measures, measure
@@ -48,6 +48,7 @@ __all__ = [
     "Difference",
     "Effort",
     "Judged",
+    "Limit",
     "Load",
     "Measured",
     "Measures",

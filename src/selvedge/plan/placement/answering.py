@@ -13,7 +13,14 @@ import numpy as np
 from selvedge.fabric import WanModel
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.comparison import Choice, choice, rules_of_thumb
-from selvedge.plan.placement.fronts import Point, read_budgets, read_counts, trace
+from selvedge.plan.placement.fronts import (
+    Limit,
+    Point,
+    read_budgets,
+    read_counts,
+    read_servers_asked,
+    trace,
+)
 from selvedge.plan.placement.judging import Judged, judge
 from selvedge.plan.placement.median import Effort, Tell
 from selvedge.plan.placement.neighbours import Flags, Floats
@@ -38,10 +45,13 @@ from selvedge.plan.placement.reports import (
 )
 from selvedge.plan.placement.retrofit import Retrofit, retrofit, retrofit_staffed
 from selvedge.plan.placement.round_trips import INFLATION_BAND, distances_km
+from selvedge.plan.placement.servers import read_servers
 from selvedge.plan.placement.staffing import loads, staffed
 from selvedge.plan.placement.worlds import Trial
 
 Say = Callable[[str], None]
+Fronts = tuple[tuple[Point, ...], tuple[Point, ...], tuple[Point, ...]]
+"""Over numbers of sites, over budgets, over servers."""
 
 
 class _Planned(msgspec.Struct):
@@ -69,6 +79,17 @@ class _Desk:
         search = retrofit_staffed if order.servers == "auto" else retrofit
         effort = Effort(seconds=seconds, gap=order.gap)
         return search(question, effort, _tells(self.say), new=new, fixed=fixed, barred=barred)
+
+    def asked(self, limit: Limit) -> Question:
+        """The question at a limit. What a server is decides which sites have room: all is read
+        anew, and what that says was said already."""
+        if limit.server is not None:
+            order = msgspec.structs.replace(self.order, server=limit.server)
+            return read_question(order, self.question.sites, [])
+        if limit.budget_usd is not None:
+            wishes = replace(self.question.wishes, budget_usd=limit.budget_usd)
+            return replace(self.question, wishes=wishes)
+        return self.question
 
     def choices(self, found: Retrofit) -> list[Choice]:
         """Ours and the rules of thumb, all with servers by the same rule; those that come to the
@@ -111,6 +132,9 @@ def _check(order: Order) -> None:
         read_counts("--front", order.front)
     if order.front_budget is not None:
         read_budgets("--front-budget", order.front_budget)
+    if order.front_server is not None:
+        known = read_servers(order.server_table)
+        read_servers_asked("--front-server", order.front_server, known)
     if order.sim_seeds is not None and not 1 <= order.sim_seeds <= 100:
         raise BadPlan(f"--sim-seeds is {order.sim_seeds}; give 1 to 100.")
     read_knobs(order.sim_knob)
@@ -122,7 +146,7 @@ def _report(
     desk: _Desk,
     found: Retrofit,
     steps: Sequence[Step],
-    rest: tuple[Sequence[Choice], tuple[tuple[Point, ...], tuple[Point, ...]], list[str]],
+    rest: tuple[Sequence[Choice], Fronts, list[str]],
 ) -> Report:
     order, question = desk.order, found.question
     choices, fronts, findings = rest
@@ -157,6 +181,7 @@ def _report(
         tracked=_track(order, question, desk.actual),
         front=fronts[0],
         front_budget=fronts[1],
+        front_server=fronts[2],
         candidates=int((~question.barred & ~question.existing).sum()),
         existing=int(question.existing.sum()),
         places=places_of(question, found.is_open, steps),
@@ -185,28 +210,31 @@ def _of_routing(judged: Sequence[Judged], found: Retrofit) -> list[str]:
     return [words] if words else []
 
 
-def _fronts(desk: _Desk, findings: list[str]) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
-    order, question = desk.order, desk.question
-    by_sites: tuple[Point, ...] = ()
-    by_money: tuple[Point, ...] = ()
+def _fronts(desk: _Desk, findings: list[str]) -> Fronts:
+    order = desk.order
+    limits: tuple[list[Limit], ...] = ([], [], [])
     if order.front is not None:
         counts = read_counts("--front", order.front)
-
-        def at_most(new: float) -> Retrofit:
-            desk.say(f"front: {new:.0f} new sites")
-            return desk.solve(question, new=int(new), parts=len(counts))
-
-        by_sites = trace(counts, at_most, findings, "{:,.0f} new sites")
+        limits[0].extend(Limit(words=f"{new:,} new sites", new=new) for new in counts)
     if order.front_budget is not None:
         budgets = read_budgets("--front-budget", order.front_budget)
+        limits[1].extend(
+            Limit(words=f"a budget of {one:,.0f} USD", budget_usd=one) for one in budgets
+        )
+    if order.front_server is not None:
+        known = read_servers(order.server_table)
+        names = read_servers_asked("--front-server", order.front_server, known)
+        limits[2].extend(Limit(words=f"the server {name}", server=name) for name in names)
 
-        def within(usd: float) -> Retrofit:
-            desk.say(f"front: {usd:,.0f} USD")
-            wishes = replace(question.wishes, budget_usd=usd)
-            return desk.solve(replace(question, wishes=wishes), parts=len(budgets))
+    def front(asked: Sequence[Limit]) -> tuple[Point, ...]:
+        def solve(limit: Limit) -> Retrofit:
+            desk.say(f"front: {limit.words}")
+            return desk.solve(desk.asked(limit), new=limit.new, parts=len(asked))
 
-        by_money = trace(budgets, within, findings, "a budget of {:,.0f} USD")
-    return by_sites, by_money
+        return trace(asked, solve, findings)
+
+    by_sites, by_money, by_server = (front(some) for some in limits)
+    return by_sites, by_money, by_server
 
 
 def _track(order: Order, question: Question, actual: Mapping[str, Actual]) -> tuple[Tracked, ...]:

@@ -103,7 +103,7 @@ class Capacitated:
         if sites is None:
             return
         self._search.begin(np.flatnonzero(sites))
-        until = time.perf_counter() + min(0.15 * self._effort.seconds, max(0.0, self._left()))
+        until = time.perf_counter() + min(0.2 * self._effort.seconds, max(0.0, self._left()))
         self._search.descend(lambda: until - time.perf_counter())
         self._note()
 
@@ -131,6 +131,8 @@ class Capacitated:
         half = self._begun + (0.9 if is_wide else 0.6) * self._effort.seconds
         vain = 0
         self._search.begin(self._best)
+        self._search.descend(lambda: half - time.perf_counter())
+        self._note()
         while not self._is_done(node.bound) and time.perf_counter() < half and vain < _VAIN:
             before = self._cost
             self._search.wander(2 + vain % 3, lambda: half - time.perf_counter())
@@ -183,16 +185,15 @@ def solve_capacitated(median: Median, effort: Effort, tell: Tell) -> Answer:
     Raises `BadPlan` where none was found, or none can be.
     """
     search = solve_ruled if median.rows else solve_free
-    loose = replace(median, room=None)
+    loose, start = replace(median, room=None), time.perf_counter()
     short = replace(effort, seconds=0.2 * effort.seconds, gap=max(effort.gap, 1e-3))
     begun = search(loose, short, tell)
-    if not _fits(median, begun):
-        return Capacitated(median, effort, tell).run(begun)
-    if begun.gap > effort.gap:
+    if _fits(median, begun) and begun.gap > effort.gap:
         begun = search(loose, effort, tell)
-        if not _fits(median, begun):
-            return Capacitated(median, effort, tell).run(begun)
-    return replace(begun, certificate=_padded(begun.certificate, median.sites))
+    if _fits(median, begun):
+        return replace(begun, certificate=_padded(begun.certificate, median.sites))
+    left = max(0.3 * effort.seconds, effort.seconds - (time.perf_counter() - start))
+    return Capacitated(median, replace(effort, seconds=left), tell).run(begun)
 
 
 def _fits(median: Median, answer: Answer) -> bool:

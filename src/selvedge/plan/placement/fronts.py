@@ -1,26 +1,47 @@
-"""What more sites, or more money, would buy: the best choice at each of several limits.
+"""What more sites, more money or another server would buy: the best choice at each of several.
 
-Each point is an answer of its own with its own bound. A point is dominated where another is no
-worse in demand served, mean time, share nearby and money a year, and better in one of them.
+Each point is an answer of its own with its own bound. A point is dominated where another that runs
+the same model is no worse in demand served, mean time to the first token, share nearby and money a
+year, and better in one of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.measures import Measures
 from selvedge.plan.placement.retrofit import Retrofit
+from selvedge.sim import HARDWARE
 
 LIMITS_MAX = 24
 """Points of a front: each is a search of its own."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """What a point of a front is asked with; what is None is as in the whole question."""
+
+    words: str
+    """As an error says it."""
+    new: int | None = None
+    """Sites, at most."""
+    budget_usd: float | None = None
+    server: str | None = None
+    """Installed at every new site."""
+
+
 class Point(msgspec.Struct, frozen=True, kw_only=True):
     """One of a front: the best choice found at a limit, and what it comes to."""
+
+    server: str | None
+    """What is installed, where servers are compared;"""
+    model: str
+    """and the model whose speed is reckoned with: times of different ones do not compare."""
 
     new_sites: int
     budget_usd: float | None
@@ -71,33 +92,41 @@ def _parts(option: str, text: str, example: str) -> list[str]:
     return parts
 
 
-def trace(
-    limits: Sequence[float], solve: Callable[[float], Retrofit], findings: list[str], words: str
-) -> tuple[Point, ...]:
-    """The front: a limit that no choice keeps is a finding, and the others are answered.
+def read_servers_asked(option: str, text: str, known: Collection[str]) -> list[str]:
+    """`l4-1u,a100-4u` as names of the table, each once. Raises `BadPlan`, naming the unknown."""
+    found = list(dict.fromkeys(_parts(option, text, ",".join(list(known)[:2]))))
+    for name in found:
+        if name not in known:
+            raise BadPlan(f"{option}: {name!r} is not in the table; known are {', '.join(known)}.")
+    return found
 
-    `words` names a limit, as `a budget of {:,.0f} USD`.
-    """
-    found: list[tuple[float, Retrofit]] = []
+
+def trace(
+    limits: Sequence[Limit], solve: Callable[[Limit], Retrofit], findings: list[str]
+) -> tuple[Point, ...]:
+    """The front: a limit that no choice keeps is a finding, and the others are answered."""
+    found: list[tuple[Limit, Retrofit]] = []
     for limit in limits:
         try:
             found.append((limit, solve(limit)))
         except BadPlan as error:
-            findings.append(f"no point at {words.format(limit)}: {error}")
-    has_money = "USD" in words
+            findings.append(f"no point at {limit.words}: {error}")
     answers = [one for _, one in found]
-    return tuple(_point(one, answers, limit if has_money else None) for limit, one in found)
+    return tuple(_point(one, answers, limit) for limit, one in found)
 
 
-def _point(one: Retrofit, others: Sequence[Retrofit], budget_usd: float | None) -> Point:
-    mine = _key(one)
+def _point(one: Retrofit, others: Sequence[Retrofit], limit: Limit) -> Point:
+    mine, model = _key(one), _model(one)
     beaten = any(
         _key(other) != mine and all(a <= b for a, b in zip(_key(other), mine, strict=True))
         for other in others
+        if _model(other) == model
     )
     return Point(
+        server=limit.server,
+        model=model,
         new_sites=one.measures.new_sites,
-        budget_usd=budget_usd,
+        budget_usd=limit.budget_usd,
         cost=one.cost,
         bound=one.bound,
         gap=one.gap,
@@ -109,4 +138,8 @@ def _point(one: Retrofit, others: Sequence[Retrofit], budget_usd: float | None) 
 
 def _key(point: Retrofit) -> tuple[float, float, float, float]:
     found = point.measures
-    return found.unserved_share, found.rtt_ms_mean, -found.near_share, found.usd_per_year
+    return found.unserved_share, found.ttft_ms_mean, -found.near_share, found.usd_per_year
+
+
+def _model(point: Retrofit) -> str:
+    return HARDWARE[point.question.server.preset].model

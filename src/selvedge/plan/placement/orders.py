@@ -50,6 +50,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     near_ms: float = 20.0
     front: str | None = None
     front_budget: str | None = None
+    front_server: str | None = None
     per_quarter: int = 20
     start: str = "2027Q1"
     actual: Path | None = None
@@ -131,6 +132,7 @@ def _check_auto(order: Order) -> None:
         "--objective cost": order.objective == "cost",
         "--capacity with --budget-usd": order.capacity and order.budget_usd is not None,
         "--capacity with --front-budget": order.capacity and order.front_budget is not None,
+        "--survive-capacity": order.survive_capacity,
         "--capacity with --survive-ms": order.capacity and order.survive_ms is not None,
         "--survive-capacity": order.survive_capacity,
     }

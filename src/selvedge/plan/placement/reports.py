@@ -96,6 +96,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     front: tuple[Point, ...]
     """By number of sites."""
     front_budget: tuple[Point, ...]
+    front_server: tuple[Point, ...]
     candidates: int
     existing: int
     places: tuple[Place, ...]

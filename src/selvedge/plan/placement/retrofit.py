@@ -152,8 +152,8 @@ def _cheapest(question: Question, median: Median, effort: Effort) -> Retrofit:
     """
     if not question.counts_room and question.wishes.survive_ms is None:
         raise BadPlan(
-            "--objective cost without --capacity or --survive-ms opens nothing: say what the sites"
-            " must serve."
+            "--objective cost opens nothing without --capacity, --survive-ms or the like: say what"
+            " the sites must serve."
         )
     is_new = ~question.existing
     cents = np.where(is_new, np.round(100 * question.usd_per_year), 0.0)

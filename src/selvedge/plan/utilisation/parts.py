@@ -65,13 +65,17 @@ class Parts:
     def _is_usable(self, month: str, path: Path) -> bool:
         try:
             footer = pq.read_metadata(path)
-            columns = footer.schema.to_arrow_schema().names
+            schema = footer.schema.to_arrow_schema()
         except (OSError, pa.ArrowException) as error:
             self._lose(month, path.name, f"no Parquet file in whole: {first_line(error)}")
             return False
-        missing = [name for name in SAMPLES.names if name not in columns]
+        missing = [name for name in SAMPLES.names if name not in schema.names]
         if missing:
             self._lose(month, path.name, f"no column {', '.join(missing)}")
+            return False
+        odd = [one for one in map(schema.field, SAMPLES.names) if not pa.types.is_integer(one.type)]
+        if odd:
+            self._lose(month, path.name, f"column {odd[0].name} is {odd[0].type}, no whole numbers")
             return False
         self.stored[month] += footer.num_rows
         self.pops_max[month] = max(self.pops_max[month], _largest_pop(footer))
