@@ -116,6 +116,17 @@ def test_without_a_shortage_nobody_is_warned(report: Report) -> None:
     assert "at most 1.23% from the best" in text
 
 
+def test_one_seed_has_no_interval(report: Report) -> None:
+    one = Interval(400.0, 400.0, 400.0)
+    alone = msgspec.structs.replace(
+        played("greedy"), seeds=1, ttft_ms_p50=one, ttft_ms_p95=one, gpus_needed=one, rtt_ms=one
+    )
+    ours = msgspec.structs.replace(alone, name="ours", against_ours=())
+    text = draw_retrofit(msgspec.structs.replace(report, judged=(ours, alone)))
+    assert 'class="whisker"' not in text
+    assert "(400–400)" not in text
+
+
 def test_where_it_cannot_be_written(report: Report, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadPlan, match="name another file"):

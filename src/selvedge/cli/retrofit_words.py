@@ -134,6 +134,9 @@ def _seeds(count: int) -> str:
 
 
 def _interval(found: Found, places: int = 0) -> str:
+    """One seed has none."""
+    if found["low"] == found["high"]:
+        return f"{found['mean']:.{places}f}"
     return f"{found['mean']:.{places}f} ({found['low']:.{places}f}–{found['high']:.{places}f})"
 
 
@@ -149,8 +152,9 @@ def difference_words(report: Found) -> list[str]:
             gap = one["theirs_less_ours"]
             unit = "" if one["figure"] == "gpus_needed" else " ms"
             parts.append(
-                f"{FIGURES[one['figure']]} {one['verdict']} ({gap['mean']:+.0f}{unit},"
-                f" {gap['low']:+.0f} to {gap['high']:+.0f})"
+                f"{FIGURES[one['figure']]} {one['verdict']} ({gap['mean']:+.0f}{unit}"
+                + ("" if one["seeds"] == 1 else f", {gap['low']:+.0f} to {gap['high']:+.0f}")
+                + ")"
             )
         found.append(f"{row['name']} less ours: {'; '.join(parts)}.")
     return found

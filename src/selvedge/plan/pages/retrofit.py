@@ -225,7 +225,7 @@ def _judged(report: Report) -> Row | None:
     axis = "ms more than ours; right of the line, ours is better"
     return {
         "charts": charts,
-        "gaps": gap_chart(gaps, axis) if gaps else None,
+        "gaps": gap_chart(gaps, axis) if gaps and rows[0].seeds > 1 else None,
         "verdicts": _verdicts(report),
         "first": rows[0],
         "figures": list(_FIGURES.values()),
@@ -235,12 +235,14 @@ def _judged(report: Report) -> Row | None:
 def _bar(row: Judged, figure: str, is_ours: bool) -> Bar:
     found = getattr(row, figure)
     places = 1 if figure == "rtt_ms" else 0
-    words = f"{found.mean:,.{places}f} ({found.low:,.{places}f}–{found.high:,.{places}f})"
+    words = f"{found.mean:,.{places}f}"
+    if row.seeds > 1:
+        words += f" ({found.low:,.{places}f}–{found.high:,.{places}f})"
     return Bar(
         name=row.name,
         value=found.mean,
-        low=found.low,
-        high=found.high,
+        low=found.low if row.seeds > 1 else None,
+        high=found.high if row.seeds > 1 else None,
         words=words,
         is_ours=is_ours,
     )
@@ -253,7 +255,9 @@ def _verdicts(report: Report) -> list[Row]:
         cells = []
         for one in row.against_ours:
             gap, unit = one.theirs_less_ours, "" if one.figure == "gpus_needed" else " ms"
-            words = f"{gap.mean:+,.0f}{unit} ({gap.low:+,.0f} to {gap.high:+,.0f})"
+            words = f"{gap.mean:+,.0f}{unit}"
+            if one.seeds > 1:
+                words += f" ({gap.low:+,.0f} to {gap.high:+,.0f})"
             kind = one.verdict.replace(" ", "-") if one.verdict.startswith("ours") else "none"
             cells.append({"verdict": one.verdict, "kind": kind, "gap": words})
         rows.append({"name": row.name, "cells": cells})

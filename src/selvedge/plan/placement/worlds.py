@@ -33,8 +33,7 @@ _REQUESTS: Final = 2_000
 """That are measured in a run, where its window allows."""
 _MEASURED_S: Final = (1.5, 30.0)
 _BURST_CV: Final = 0.2
-"""Of a region's demand, drawn every 20 s. Scenarios have 0.5: then at planned load whole regions
-are asked for more than they have in every run, and queues hide where engines stand."""
+"""Of a region's demand, drawn every 20 s. Scenarios have 0.5; many people vary less."""
 _SETTLED: Final = 1.1
 """Times as long as a request stays: by then engines are as full as they get."""
 
