@@ -102,15 +102,14 @@ class Tree:
         self, parent: Node | None, split: tuple[int, int], states: States, at: tuple[Ascent, float]
     ) -> Node:
         found, cost = at
-        bound = evaluate(self.problem, found.multipliers, states, found)
-        if parent is not None:
-            bound = max(bound, parent.bound)
+        own = float(evaluate(self.problem, found.multipliers, states, found))
+        bound = own if parent is None else max(own, parent.bound)
         number = len(self.parent)
         self.parent.append(-1 if parent is None else parent.number)
         self.site.append(split[0])
         self.value.append(split[1])
         self.multipliers.append(proof_of(self.problem, found))
-        fix(states, found.worth, (bound, self.p, self.enough(cost)))
+        fix(states, found.worth, (own, self.p, self.enough(cost)))
         return Node(number, states, bound, found)
 
     def wait(self, node: Node, cost: float) -> None:
