@@ -134,7 +134,6 @@ def _check_auto(order: Order) -> None:
         "--capacity with --front-budget": order.capacity and order.front_budget is not None,
         "--survive-capacity": order.survive_capacity,
         "--capacity with --survive-ms": order.capacity and order.survive_ms is not None,
-        "--survive-capacity": order.survive_capacity,
     }
     for words, is_asked in against.items():
         if is_asked:
