@@ -133,7 +133,6 @@ def _check_auto(order: Order) -> None:
         "--capacity with --budget-usd": order.capacity and order.budget_usd is not None,
         "--capacity with --front-budget": order.capacity and order.front_budget is not None,
         "--capacity with --survive-ms": order.capacity and order.survive_ms is not None,
-        "--survive-capacity": order.survive_capacity,
     }
     for words, is_asked in against.items():
         if is_asked:
