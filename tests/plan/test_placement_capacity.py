@@ -79,6 +79,7 @@ def draw_median(seed: int) -> Median:
 
 
 @given(SEEDS)
+@example(73)  # Sites that a node had settled by the bound of its parent.
 @example(462249)  # Exchanges alone find no room under its budget.
 @settings(max_examples=80, deadline=None)
 def test_answers_are_those_of_the_whole_programme(seed: int) -> None:

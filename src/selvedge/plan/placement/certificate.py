@@ -10,7 +10,8 @@ NumPy from the instance alone:
    sites have only so much room, each site's room has a multiplier from 0 too: a client's use of it
    costs that much, and the site gives all of its room back (`knapsacks`).
 2. Fixing: a free site whose opening (or closing) would lift that bound past the answer's cost
-   belongs to no better choice (or to every better one).
+   belongs to no better choice (or to every better one). What is left out so may be better by
+   2 x 10^-9 of the cost, and then lowers the bound of the whole to its own.
 
 A node's bound is no less than its parent's. The bound of the whole is the least over the leaves,
 and never more than the answer's cost.
@@ -44,6 +45,8 @@ from selvedge.plan.placement.transport import cost_with_room
 
 _UNIT = 2.0**-53
 _ROWS = 256
+_SAME = 2e-9
+"""Of the cost: a search may leave out what is closer; the bound then is no more than that."""
 FREE, OPEN, CLOSED = 0, 1, 2
 
 
@@ -143,6 +146,7 @@ def verify(median: Median, sites: npt.ArrayLike, certificate: Certificate) -> Ve
         else:
             leaves += 1
             bound = min(bound, found)
+    bound = min(bound, check.least) if not check.unit else bound
     return Verdict(cost, bound, len(certificate.parent), leaves)
 
 
@@ -150,8 +154,10 @@ class _Check:
     """Bounds and fixing at one node after the other."""
 
     def __init__(self, median: Median, cost: float, unit: int) -> None:
-        self._median, self._cost, self._unit = median, cost, unit
+        self._median, self._cost, self.unit = median, cost, unit
         self._table = median.row_table()
+        self.least = math.inf
+        """The least bound of choices that were left out as no better but for rounding."""
 
     def bound(self, states: npt.NDArray[np.int8], multipliers: Floats) -> float:
         """The bound of all choices that agree with the states; fixes states in place."""
@@ -212,20 +218,24 @@ class _Check:
         is_free = states[lives] == FREE
         last = min(free[left - 1], 0.0) if 0 < left <= len(free) else 0.0
         following = min(free[left], 0.0) if left < len(free) else 0.0
-        closes = is_free & self._past(found + (worth - last))
-        opens = is_free & self._past(found + (following - worth))
+        closing, opening = found + (worth - last), found + (following - worth)
+        closes, opens = is_free & self._past(closing), is_free & self._past(opening)
+        for excluded in (closing[closes], opening[opens & ~closes]):
+            self.least = min(self.least, float(excluded.min(initial=math.inf)))
         if left == 0:
             closes, opens = is_free, np.zeros_like(is_free)
         states[lives[closes]] = CLOSED
         states[lives[opens & ~closes]] = OPEN
 
     def _past(self, bounds: Floats) -> Flags:
-        """Whether nothing under such a bound can be better than the answer."""
-        return bounds > self._cost - self._unit if self._unit else bounds >= self._cost
+        """Whether nothing under such a bound can be better than the answer, but for rounding."""
+        if self.unit:
+            return bounds > self._cost - self.unit
+        return bounds >= self._cost - _SAME * abs(self._cost)
 
     def rounded(self, bound: float) -> float:
         """The bound, raised to a cost that an answer can have."""
-        return math.ceil(bound / self._unit) * self._unit if self._unit else bound
+        return math.ceil(bound / self.unit) * self.unit if self.unit else bound
 
 
 def _worths(
