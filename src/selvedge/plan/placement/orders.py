@@ -132,6 +132,7 @@ def _check_auto(order: Order) -> None:
         "--objective cost": order.objective == "cost",
         "--capacity with --budget-usd": order.capacity and order.budget_usd is not None,
         "--capacity with --front-budget": order.capacity and order.front_budget is not None,
+        "--survive-capacity": order.survive_capacity,
         "--capacity with --survive-ms": order.capacity and order.survive_ms is not None,
     }
     for words, is_asked in against.items():
