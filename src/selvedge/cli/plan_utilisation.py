@@ -25,6 +25,8 @@ from selvedge.headroom import Choice, choice_of
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _FOLDER: Final = click.Path(path_type=Path, file_okay=False)
 _MEMORY_GIB: Final = 1.3
+_JURISDICTIONS: Final = 20
+"""Shown on a terminal, beside the fleet; all are in the tables."""
 _LEGEND: Final = """\
 seen: of the samples that are due; night: mean use, 23:00 to 04:00 local; own free: what each PoP
 had free, added up; free at once: what all had free in one moment; GPUs free: at the least hour"""
@@ -178,7 +180,7 @@ def _show(found: Found) -> None:
     ]
     if left_out:
         to.print(f"left out: {', '.join(left_out)}")
-    to.print(_groups_table(found))
+    to.print(groups_table(found))
     to.print(_LEGEND)
     to.print(_bindings_table(found))
     if told := reserve_words(found):
@@ -190,13 +192,17 @@ def _show(found: Found) -> None:
     )
 
 
-def _groups_table(found: Found) -> Table:
-    """A row for each jurisdiction and one for the fleet."""
-    shown = Table(
-        box=None,
-        pad_edge=False,
-        title="Use of the interfaces, and what was free in 95 % of intervals",
-    )
+def groups_table(found: Found) -> Table:
+    """The jurisdictions with most of it free, and the fleet."""
+    rows = [row for row in found.rows("groups") if row["level"] in ("jurisdiction", "fleet")]
+    free = {(row["level"], row["name"]): row for row in found.rows("together")}
+    rows = [row for row in rows if (row["level"], row["name"]) in free]
+    rows.sort(key=lambda row: (row["level"] == "fleet", -_own_free(free, row), row["name"]))
+    title = "Use of the interfaces, and what was free in 95 % of intervals"
+    if (left := len(rows) - 1 - _JURISDICTIONS) > 0:
+        title += f"; {_JURISDICTIONS} jurisdictions with most free, {left} not shown"
+        rows = [*rows[:_JURISDICTIONS], rows[-1]]
+    shown = Table(box=None, pad_edge=False, title=title)
     shown.add_column("jurisdiction")
     names = (
         "PoPs",
@@ -210,26 +216,28 @@ def _groups_table(found: Found) -> Table:
     )
     for name in names:
         shown.add_column(name, justify="right")
-    free = {(row["level"], row["name"]): row for row in found.rows("together")}
     gpus: dict[tuple[str, str], float] = {}
     for row in found.rows("utc_hours"):
         if row["gpus_free_95"] is not None:
             key = (row["level"], row["name"])
             gpus[key] = min(gpus.get(key, row["gpus_free_95"]), row["gpus_free_95"])
-    for row in found.rows("groups"):
+    for row in rows:
         key = (row["level"], row["name"])
-        if key in free:
-            own, once = (free[key][name] for name in ("own_sum_bps_95", "simultaneous_bps_95"))
-            shown.add_row(
-                row["name"] if row["level"] == "jurisdiction" else "fleet, not to be pooled",
-                f"{row['pops']:,}",
-                _percent(row["samples"] / row["expected"]),
-                *(_percent(row[name]) for name in ("mean_use", "p95_use", "night_use")),
-                *(_rate(one) for one in (own, once)),
-                f"{gpus[key]:,.0f}" if key in gpus else "",
-                style="bold" if row["level"] == "fleet" else None,
-            )
+        own, once = (free[key][name] for name in ("own_sum_bps_95", "simultaneous_bps_95"))
+        shown.add_row(
+            row["name"] if row["level"] == "jurisdiction" else "fleet, not to be pooled",
+            f"{row['pops']:,}",
+            _percent(row["samples"] / row["expected"]),
+            *(_percent(row[name]) for name in ("mean_use", "p95_use", "night_use")),
+            *(_rate(one) for one in (own, once)),
+            f"{gpus[key]:,.0f}" if key in gpus else "",
+            style="bold" if row["level"] == "fleet" else None,
+        )
     return shown
+
+
+def _own_free(free: dict[tuple[str, str], Row], row: Row) -> float:
+    return free[row["level"], row["name"]]["own_sum_bps_95"] or 0.0
 
 
 def _bindings_table(found: Found) -> Table:
