@@ -47,7 +47,7 @@ def fleet(tmp_path: Path) -> Path:
 
 
 def answered(fleet: Path, **options: object) -> Report:
-    asked = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 10.0, **options}
+    asked = {"fleet": fleet, "sites": 6, "sim": False, "seconds": 120.0, **options}
     return answer(Order(**asked), lambda words: None)  # type: ignore[arg-type]
 
 

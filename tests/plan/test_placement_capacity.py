@@ -25,7 +25,7 @@ from selvedge.plan.placement.flows import (
 from selvedge.plan.placement.transport import cost_with_room, most_left, transport
 
 Floats = npt.NDArray[np.float64]
-EFFORT = Effort(seconds=20)
+EFFORT = Effort(seconds=120)
 SEEDS = st.integers(0, 2**32 - 1)
 
 

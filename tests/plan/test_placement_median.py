@@ -22,7 +22,7 @@ from selvedge.plan.placement import (
     verify,
 )
 
-EFFORT = Effort(seconds=20)
+EFFORT = Effort(seconds=120)
 
 
 def best_of(median: Median) -> float:

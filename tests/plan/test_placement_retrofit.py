@@ -45,7 +45,7 @@ from selvedge.plan.placement import (
 )
 
 PLACES = {"DE": (50, 8), "FR": (47, 2), "US": (40, -95), "SG": (1, 104), "BR": (-15, -48)}
-EFFORT = Effort(seconds=4)
+EFFORT = Effort(seconds=120)
 
 
 def make_fleet(count: int = 60, seed: int = 3) -> list[PopSite]:
