@@ -41,6 +41,7 @@ from selvedge.plan.economics.promises import promise_cost
 from selvedge.plan.economics.quantities import draw_all, middle
 from selvedge.plan.economics.renewals import renewed
 from selvedge.plan.economics.sensitivity import chances, turning_point
+from selvedge.plan.economics.verdicts import rounds_to
 from selvedge.plan.history import BadPlan
 
 BOOK = """
@@ -307,6 +308,11 @@ def test_a_report_goes_before_assumptions(tmp_path: Path, inputs: Inputs) -> Non
     found = answer(asked)
     night = found.verdicts[0]
     assert night.verdict == "supported"
+    near = msgspec.structs.replace(inputs, claims=msgspec.structs.replace(claims, pops=299))
+    exact = answer(msgspec.structs.replace(asked, inputs=near))
+    assert exact.verdicts[0].verdict == "not supported", "299 is said exactly, 300 is not"
+    assert rounds_to(4099, 4100)
+    assert not rounds_to(4049, 4100)
     assert night.figures["mean use at night"] == pytest.approx(0.38, abs=0.01)
     places = [row for row in found.places if row.offer == "llama-8b-l4"]
     assert len(places) == 200

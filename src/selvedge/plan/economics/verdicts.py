@@ -108,7 +108,8 @@ class Judge:
             "PoPs with traffic": float(len(seen.pops)),
             "PoPs with a night": float(seen.night_known),
         }
-        word: Word = "supported" if count in (None, len(seen.pops)) else "not supported"
+        agrees = count is None or rounds_to(len(seen.pops), count)
+        word: Word = "supported" if agrees else "not supported"
         why = f"The report has {len(seen.pops):,} PoPs with traffic"
         why += "." if word == "supported" else f", and not {count:,}."
         if seen.night_use is not None:
@@ -295,3 +296,15 @@ def _turn_words(turn: Turn) -> str:
 
 def _dollars(amount: float) -> str:
     return f"{'-' if amount < 0 else ''}${abs(amount):,.0f}"
+
+
+def rounds_to(found: int, said: int) -> bool:
+    """Whether a count is what was said, as roughly as that was said: 4,100 may be 4,099.
+
+    >>> rounds_to(4099, 4100), rounds_to(4049, 4100), rounds_to(88, 87)
+    (True, False, False)
+    """
+    unit = 1
+    while said and said % (10 * unit) == 0:
+        unit *= 10
+    return 2 * abs(found - said) <= unit
