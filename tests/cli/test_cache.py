@@ -15,6 +15,7 @@ CACHE = ", cache: { semantic: static, threshold: 0.8, audit_one_in: 1000000 }"
 MODEL = "smollm2-135m-instruct"
 QUESTION = "How do I reset my router to its factory settings?"
 LIKE = "How can I reset my router to its factory settings?"
+SLOW = {"SELVEDGE_CACHE_RECALL_MS_MAX": "10000"}  # a machine that pauses is no slow encoder
 CLASS = ("--tenant", "asean", "--class", "standard", "--pop", "sin")
 
 
@@ -104,7 +105,7 @@ def test_an_operator_warms_explains_and_purges(tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     message = {"role": "user", "content": LIKE}
     body.write_text(json.dumps({"model": MODEL, "messages": [message], "max_tokens": 5}), "utf-8")
-    with running_fabric(tmp_path / "home", config) as fabric:
+    with running_fabric(tmp_path / "home", config, SLOW) as fabric:
         told = fabric.command("cache", "warm", str(pairs), *CLASS)
         assert (told.code, told.out) == (0, "sin: 1 answers kept for asean/standard\n"), told.err
         why = fabric.command("cache", "explain", "--body", str(body), *CLASS, "--json")

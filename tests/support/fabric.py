@@ -20,7 +20,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -56,6 +56,8 @@ class Site:
 
     home: Path
     mark: str = field(default_factory=lambda: uuid.uuid4().hex)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Set beside what its processes get anyway."""
 
     def argv(self, *words: str) -> list[str]:
         """The command line of one command over this home."""
@@ -65,7 +67,8 @@ class Site:
     def environment(self) -> dict[str, str]:
         """What its processes get."""
         own = {name: value for name, value in os.environ.items() if "SELVEDGE" not in name}
-        return own | {"SELVEDGE_HOME": str(self.home), MARK_VARIABLE: self.mark, "COLUMNS": "200"}
+        ours = {"SELVEDGE_HOME": str(self.home), MARK_VARIABLE: self.mark, "COLUMNS": "200"}
+        return own | ours | dict(self.variables)
 
     def command(self, *words: str) -> Told:
         """Run one command to its end. A traceback is never an answer."""
@@ -154,9 +157,14 @@ class Fabric(Site):
 
 
 @contextlib.contextmanager
-def running_fabric(home: Path, config: Path = EXAMPLE) -> Iterator[Fabric]:
-    """The fleet of a file on free ports; stopped afterwards, whatever happens."""
-    fabric = Fabric(home)
+def running_fabric(
+    home: Path, config: Path = EXAMPLE, variables: Mapping[str, str] | None = None
+) -> Iterator[Fabric]:
+    """The fleet of a file on free ports; stopped afterwards, whatever happens.
+
+    `variables` are set in the environment of all its processes.
+    """
+    fabric = Fabric(home, variables=variables or {})
     home.mkdir(parents=True, exist_ok=True)
     with (home / "up.err").open("wb") as err:
         process = fabric.start(
