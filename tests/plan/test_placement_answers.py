@@ -359,3 +359,8 @@ def test_a_budget_below_one_site_is_said(fleet: Path) -> None:
     found = answered(fleet, budget_usd=100.0)
     assert found.sites == ()
     assert any("100 USD buys no site: the cheapest costs 13,500" in one for one in found.findings)
+
+
+def test_a_plan_without_what_became_of_it_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BadPlan, match="--plan without --actual"):
+        answered(tmp_path / "none.csv", planned=tmp_path / "plan.json")

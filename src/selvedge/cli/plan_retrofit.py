@@ -118,7 +118,7 @@ def _answered(command: F) -> F:
                      help="Judge the choices in the simulator: some minutes."),
         click.option("--sim-seeds", type=int,
                      help="Runs of each choice. [default: what takes two minutes, 3 to 10]"),
-        click.option("--sim-slo-ms", type=Number(1, 1e7), default=1000.0, show_default=True,
+        click.option("--sim-slo-ms", type=Number(1, 1e6), default=1000.0, show_default=True,
                      help="In which 95 of 100 requests must have their first token."),
         click.option("--sim-knob", multiple=True, metavar="NAME=VALUE",
                      help="Of routing, in the simulator alone: crowd_us=0."),

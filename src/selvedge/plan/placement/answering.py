@@ -110,6 +110,7 @@ class _Desk:
 def answer(order: Order, say: Say) -> Report:
     """Read, solve, compare, judge. Raises `BadPlan`."""
     _check(order)
+    limits = _limits(order)
     findings: list[str] = []
     sites = read_fleet(order, findings)
     actual = read_actual(order.actual, [site.pop for site in sites]) if order.actual else {}
@@ -123,24 +124,35 @@ def answer(order: Order, say: Say) -> Report:
         actual=actual,
     )  # fmt: skip
     choices = desk.choices(found)
-    fronts = _fronts(desk, findings)
+    fronts = _fronts(desk, limits, findings)
     return _report(desk, found, steps, (choices, fronts, findings))
 
 
 def _check(order: Order) -> None:
     """What can be refused before anything is read."""
-    if order.front is not None:
-        read_counts("--front", order.front)
-    if order.front_budget is not None:
-        read_budgets("--front-budget", order.front_budget)
-    if order.front_server is not None:
-        known = read_servers(order.server_table)
-        read_servers_asked("--front-server", order.front_server, known)
+    if order.planned is not None and order.actual is None:
+        raise BadPlan("--plan without --actual: say what was installed, and when.")
     if order.sim_seeds is not None and not 1 <= order.sim_seeds <= 100:
         raise BadPlan(f"--sim-seeds is {order.sim_seeds}; give 1 to 100.")
     read_knobs(order.sim_knob)
     if not 0 < order.sim_slo_ms <= 1e6:
         raise BadPlan(f"--sim-slo-ms is {order.sim_slo_ms:g}; give 1 to 1,000,000 ms.")
+
+
+def _limits(order: Order) -> tuple[list[Limit], ...]:
+    """What the fronts are traced over. Raises `BadPlan`, naming what is wrong."""
+    sites, money, servers = list[Limit](), list[Limit](), list[Limit]()
+    if order.front is not None:
+        for new in read_counts("--front", order.front):
+            sites.append(Limit(words=f"{new:,} new sites", new=new))
+    if order.front_budget is not None:
+        for usd in read_budgets("--front-budget", order.front_budget):
+            money.append(Limit(words=f"a budget of {usd:,.0f} USD", budget_usd=usd))
+    if order.front_server is not None:
+        known = read_servers(order.server_table)
+        for name in read_servers_asked("--front-server", order.front_server, known):
+            servers.append(Limit(words=f"the server {name}", server=name))
+    return sites, money, servers
 
 
 def _report(
@@ -211,22 +223,7 @@ def _of_routing(judged: Sequence[Judged], found: Retrofit) -> list[str]:
     return [words] if words else []
 
 
-def _fronts(desk: _Desk, findings: list[str]) -> Fronts:
-    order = desk.order
-    limits: tuple[list[Limit], ...] = ([], [], [])
-    if order.front is not None:
-        counts = read_counts("--front", order.front)
-        limits[0].extend(Limit(words=f"{new:,} new sites", new=new) for new in counts)
-    if order.front_budget is not None:
-        budgets = read_budgets("--front-budget", order.front_budget)
-        limits[1].extend(
-            Limit(words=f"a budget of {one:,.0f} USD", budget_usd=one) for one in budgets
-        )
-    if order.front_server is not None:
-        known = read_servers(order.server_table)
-        names = read_servers_asked("--front-server", order.front_server, known)
-        limits[2].extend(Limit(words=f"the server {name}", server=name) for name in names)
-
+def _fronts(desk: _Desk, limits: Sequence[Sequence[Limit]], findings: list[str]) -> Fronts:
     def front(asked: Sequence[Limit]) -> tuple[Point, ...]:
         def solve(limit: Limit) -> Retrofit:
             desk.say(f"front: {limit.words}")
@@ -242,7 +239,7 @@ def _track(order: Order, question: Question, actual: Mapping[str, Actual]) -> tu
     if order.planned is None:
         return ()
     if not actual:
-        raise BadPlan("--plan without --actual: say what was installed, and when.")
+        raise BadPlan(f"{order.actual} has no row: say what was installed, and when.")
     try:
         planned = msgspec.json.decode(order.planned.read_bytes(), type=_Planned)
     except (OSError, msgspec.MsgspecError) as error:

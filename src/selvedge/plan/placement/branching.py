@@ -14,15 +14,11 @@ from typing import Final
 import numpy as np
 
 from selvedge.plan.placement.certificate import Certificate
-from selvedge.plan.placement.instance import Median
+from selvedge.plan.placement.instance import CLOSED, FREE, OPEN, Median, States
 from selvedge.plan.placement.neighbours import Floats, Indices, Lists
 from selvedge.plan.placement.relaxation import (
-    CLOSED,
-    FREE,
-    OPEN,
     Ascent,
     Problem,
-    States,
     Steps,
     ascend,
     evaluate,

@@ -15,13 +15,20 @@ import numpy as np
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.branching import Node, Tree, copy_of, likely_sites
-from selvedge.plan.placement.certificate import CLOSED, OPEN, Certificate, gap_of
+from selvedge.plan.placement.certificate import Certificate, gap_of
 from selvedge.plan.placement.exchanges import Exchange
 from selvedge.plan.placement.feasibility import choose_sites, opened
-from selvedge.plan.placement.instance import Median
+from selvedge.plan.placement.instance import CLOSED, OPEN, Median
 from selvedge.plan.placement.median import Answer, Effort, Tell, solve_free
-from selvedge.plan.placement.neighbours import Flags, Floats, sort_neighbours, without
-from selvedge.plan.placement.relaxation import Ascent, Steps, ascend, make_ascent, make_problem
+from selvedge.plan.placement.neighbours import Flags, Floats
+from selvedge.plan.placement.relaxation import (
+    Ascent,
+    Steps,
+    ascend,
+    lists_of,
+    make_ascent,
+    make_problem,
+)
 from selvedge.plan.placement.ruled import mend, solve_ruled
 from selvedge.plan.placement.transport import cost_with_room, transport_of
 from selvedge.plan.placement.whole import ARCS_MAX, solve_whole
@@ -43,13 +50,8 @@ class Capacitated:
     def __init__(self, median: Median, effort: Effort, tell: Tell) -> None:
         self._begun, self._begun_cpu = time.perf_counter(), time.process_time()
         self._median, self._effort, self._tell = median, effort, tell
-        barred = median.barred_flags()
-        self._states = np.zeros(median.sites, np.int8)
-        self._states[list(median.fixed)] = OPEN
-        self._states[barred] = CLOSED
-        lists = sort_neighbours(median.by_site.T)
-        lists = without(lists, barred) if barred.any() else lists
-        self._problem = make_problem(median, lists)
+        self._states = median.known_states()
+        self._problem = make_problem(median, lists_of(median))
         self._tree = Tree(self._problem, 0, median)
         self._search = Exchange(median, effort.seed)
         self._cost, self._best = np.inf, np.zeros(0, np.intp)

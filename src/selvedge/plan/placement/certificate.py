@@ -39,7 +39,7 @@ import numpy as np
 import numpy.typing as npt
 
 from selvedge.plan.history import BadPlan
-from selvedge.plan.placement.instance import Median
+from selvedge.plan.placement.instance import CLOSED, FREE, OPEN, Median, States
 from selvedge.plan.placement.neighbours import Flags, Floats, Indices
 from selvedge.plan.placement.transport import cost_with_room
 
@@ -47,7 +47,6 @@ _UNIT = 2.0**-53
 _ROWS = 256
 _SAME = 2e-9
 """Of the cost: a search may leave out what is closer; the bound then is no more than that."""
-FREE, OPEN, CLOSED = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +125,7 @@ def verify(median: Median, sites: npt.ArrayLike, certificate: Certificate) -> Ve
             return verify(replace(median, room=None), answer, loose)
     check = _Check(median, cost, median.whole_unit())
     bound, leaves = cost, 0
-    begun = np.zeros(median.sites, np.int8)
-    begun[list(median.fixed)] = OPEN
-    begun[list(median.barred)] = CLOSED
-    stack = [(0, begun, -math.inf)]
+    stack = [(0, median.known_states(), -math.inf)]
     while stack:
         node, states, above = stack.pop()
         found = max(above, check.bound(states, certificate.multipliers[node]))
@@ -159,7 +155,7 @@ class _Check:
         self.least = math.inf
         """The least bound of choices that were left out as no better but for rounding."""
 
-    def bound(self, states: npt.NDArray[np.int8], multipliers: Floats) -> float:
+    def bound(self, states: States, multipliers: Floats) -> float:
         """The bound of all choices that agree with the states; fixes states in place."""
         if not np.all(np.isfinite(multipliers)):
             raise BadPlan("a multiplier of the certificate is not finite.")
@@ -209,7 +205,7 @@ class _Check:
 
     def _fix(
         self,
-        states: npt.NDArray[np.int8],
+        states: States,
         lives: npt.NDArray[np.int64],
         worth: Floats,
         at: tuple[float, int, Floats],

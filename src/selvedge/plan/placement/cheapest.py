@@ -14,9 +14,9 @@ import numpy as np
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.branching import Tree
-from selvedge.plan.placement.certificate import CLOSED, OPEN, gap_of
+from selvedge.plan.placement.certificate import gap_of
 from selvedge.plan.placement.feasibility import check_rows, choose_sites, opened, row_prices
-from selvedge.plan.placement.instance import Median
+from selvedge.plan.placement.instance import CLOSED, OPEN, Median
 from selvedge.plan.placement.median import Answer, Effort
 from selvedge.plan.placement.neighbours import Floats, sort_neighbours
 from selvedge.plan.placement.relaxation import make_ascent, make_problem

@@ -25,10 +25,9 @@ from selvedge.plan.placement.flows import (
     open_slot,
     restore,
 )
-from selvedge.plan.placement.instance import Median
+from selvedge.plan.placement.instance import CLOSED, OPEN, Median, States
 from selvedge.plan.placement.knapsacks import worth_of
 from selvedge.plan.placement.neighbours import Flags, Floats
-from selvedge.plan.placement.relaxation import CLOSED, OPEN, States
 from selvedge.plan.placement.transport import far_of, unit_costs_of
 
 Left = Callable[[], float]

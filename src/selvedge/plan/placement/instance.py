@@ -17,6 +17,9 @@ import numpy.typing as npt
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.neighbours import Flags, Floats
 
+FREE, OPEN, CLOSED = 0, 1, 2
+"""What is known of a site."""
+States = npt.NDArray[np.int8]
 _WHOLE_MAX: Final = float(2**53)
 """Up to here sums of whole numbers are exact in floats, in whatever order."""
 
@@ -139,6 +142,13 @@ class Median:
         flags = np.zeros(self.sites, np.bool_)
         flags[list(self.barred)] = True
         return flags
+
+    def known_states(self) -> States:
+        """By site: what the instance itself says of it."""
+        states = np.full(self.sites, FREE, np.int8)
+        states[list(self.fixed)] = OPEN
+        states[list(self.barred)] = CLOSED
+        return states
 
 
 def make_median(

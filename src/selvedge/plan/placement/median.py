@@ -17,14 +17,14 @@ import numpy as np
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.branching import TOLERANCE, Tree, copy_of, likely_sites
-from selvedge.plan.placement.certificate import CLOSED, OPEN, Certificate, gap_of
-from selvedge.plan.placement.instance import Median
-from selvedge.plan.placement.neighbours import Indices, Lists, sort_neighbours, without
+from selvedge.plan.placement.certificate import Certificate, gap_of
+from selvedge.plan.placement.instance import CLOSED, Median
+from selvedge.plan.placement.neighbours import Indices, Lists, without
 from selvedge.plan.placement.relaxation import (
     Ascent,
-    States,
     Steps,
     ascend,
+    lists_of,
     make_ascent,
     make_problem,
 )
@@ -107,12 +107,8 @@ class _Solver:
         self._median, self._effort, self._tell = median, effort, tell
         barred = median.barred_flags()
         self._p = min(median.p, int(median.sites - barred.sum()))
-        self._states: States = np.zeros(median.sites, np.int8)
-        self._states[list(median.fixed)] = OPEN
-        self._states[barred] = CLOSED
-        self._lists: Lists = sort_neighbours(median.by_site.T)
-        if barred.any():
-            self._lists = without(self._lists, barred)
+        self._states = median.known_states()
+        self._lists: Lists = lists_of(median)
         widest = np.take_along_axis(
             self._lists.cost, np.maximum(self._lists.reach[:, None] - 1, 0), axis=1
         )

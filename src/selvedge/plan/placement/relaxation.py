@@ -19,12 +19,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from selvedge.plan.placement.instance import Median, RowTable
+from selvedge.plan.placement.instance import CLOSED, FREE, OPEN, Median, RowTable, States
 from selvedge.plan.placement.knapsacks import fill_knapsacks, taken
-from selvedge.plan.placement.neighbours import Flags, Floats, Lists
-
-FREE, OPEN, CLOSED = 0, 1, 2
-States = npt.NDArray[np.int8]
+from selvedge.plan.placement.neighbours import (
+    Flags,
+    Floats,
+    Lists,
+    sort_neighbours,
+    without,
+)
 
 
 class Problem(NamedTuple):
@@ -64,6 +67,12 @@ class Steps(NamedTuple):
     iterations: int
     scale: float
     mix: float
+
+
+def lists_of(median: Median) -> Lists:
+    """Each client's sites in order of cost, without those that may not be opened."""
+    lists, barred = sort_neighbours(median.by_site.T), median.barred_flags()
+    return without(lists, barred) if barred.any() else lists
 
 
 def make_problem(median: Median, lists: Lists) -> Problem:

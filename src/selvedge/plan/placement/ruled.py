@@ -18,13 +18,20 @@ import numpy.typing as npt
 
 from selvedge.plan.history import BadPlan
 from selvedge.plan.placement.branching import Node, Tree, copy_of
-from selvedge.plan.placement.certificate import CLOSED, FREE, OPEN, Certificate, gap_of
+from selvedge.plan.placement.certificate import Certificate, gap_of
 from selvedge.plan.placement.exact import Programme
 from selvedge.plan.placement.feasibility import check_rows, choose_sites, opened
-from selvedge.plan.placement.instance import Median, Row
+from selvedge.plan.placement.instance import FREE, OPEN, Median, Row
 from selvedge.plan.placement.median import Answer, Effort, Tell, solve_free
-from selvedge.plan.placement.neighbours import Flags, Floats, sort_neighbours, without
-from selvedge.plan.placement.relaxation import Ascent, Steps, ascend, make_ascent, make_problem
+from selvedge.plan.placement.neighbours import Flags, Floats
+from selvedge.plan.placement.relaxation import (
+    Ascent,
+    Steps,
+    ascend,
+    lists_of,
+    make_ascent,
+    make_problem,
+)
 
 _UNSURE: Final = (40, 90, 180)
 """Sites that are left to HiGHS, round after round."""
@@ -69,13 +76,8 @@ class _Ruled:
     def __init__(self, median: Median, effort: Effort, tell: Tell) -> None:
         self._begun, self._begun_cpu = time.perf_counter(), time.process_time()
         self._median, self._effort, self._tell = median, effort, tell
-        barred = median.barred_flags()
-        self._states = np.zeros(median.sites, np.int8)
-        self._states[list(median.fixed)] = OPEN
-        self._states[barred] = CLOSED
-        lists = sort_neighbours(median.by_site.T)
-        lists = without(lists, barred) if barred.any() else lists
-        self._problem = make_problem(median, lists)
+        self._states = median.known_states()
+        self._problem = make_problem(median, lists_of(median))
         self._tree = Tree(self._problem, median.whole_unit())
         self._cost, self._best = np.inf, np.zeros(0, np.int64)
 
