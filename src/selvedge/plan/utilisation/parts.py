@@ -18,7 +18,7 @@ from selvedge.plan.utilisation.zones import month_span
 
 
 class Parts:
-    """Paths by month. `findings` grows as damage is found. Raises `BadPlan`: what is no month."""
+    """Paths by month. `findings` grows as damage is found."""
 
     def __init__(self, history: History, months: Sequence[str], scratch: Path) -> None:
         self._scratch = scratch
@@ -30,7 +30,6 @@ class Parts:
         self.pops_max = dict.fromkeys(months, -1)
         """The largest number of a PoP by month, or more where a footer does not say."""
         for month in months:
-            month_span(month)
             paths = history.parts(month)
             self._paths[month] = [path for path in paths if self._is_usable(month, path)]
 
