@@ -40,13 +40,9 @@ def rules_of_thumb(question: Question, new: int) -> Iterator[Choice]:
 
 def choice(name: str, question: Question, is_open: Flags) -> Choice:
     """A choice with its figures."""
-    costs, weights = costs_of(question)[:, is_open].min(axis=1), question.demand.requests_per_s
-    measures = measure(question, is_open)
     broken = dict.fromkeys(row.rule for row in rows_of(question) if not row.holds(is_open))
-    cost = float(np.average(costs, weights=weights)) if np.isfinite(costs).all() else np.inf
-    if question.counts_room:
-        cost = mean_cost(question, np.flatnonzero(is_open))
-    return Choice(name, is_open, measures, cost, tuple(broken))
+    cost = mean_cost(question, np.flatnonzero(is_open))
+    return Choice(name, is_open, measure(question, is_open), cost, tuple(broken))
 
 
 def _largest(question: Question, score: Floats, new: int) -> Flags:

@@ -99,11 +99,15 @@ def send(question: Question, sites: npt.NDArray[np.intp]) -> Transport:
 
 
 def mean_cost(question: Question, sites: npt.NDArray[np.intp]) -> float:
-    """The mean cost of that transport, in the objective's unit; infinite where room is short."""
+    """The mean cost of open sites, in the objective's unit: to the nearest or, where capacity
+    counts, by the cheapest transport. Infinite where some demand is not served."""
+    costs, rates = costs_of(question)[:, sites], question.demand.requests_per_s
+    if not question.counts_room:
+        nearest = costs.min(axis=1)
+        return float(np.average(nearest, weights=rates)) if np.isfinite(nearest).all() else np.inf
     found, total = send(question, sites), question.demand.total
     if found.unserved > 1e-9 * total:
         return np.inf
-    costs = costs_of(question)[:, sites]
     return float(costs[found.client, found.site] @ found.units) / total
 
 
