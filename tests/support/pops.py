@@ -148,8 +148,10 @@ class RunningPop:
             "release_file": str(self.inbox),
             "operator_public_key": operator_public,
             "pepper_file": str(pepper_file),
-            # All PoPs and engines share one loop: a machine that pauses is no engine that is away.
+            # All PoPs, engines and clients share one loop: a machine that pauses is no engine that
+            # is away, and what all of them cost is no flood at one of them.
             "connect_ms_max": 30_000,
+            "loop_wait_ms_max": 10_000,
         }
         if self.peer_sock is not None:
             told["peer_listen"] = f"127.0.0.1:{self.peer_sock.getsockname()[1]}"
