@@ -120,6 +120,20 @@ def test_each_answer_that_runs_adds_a_little() -> None:
     assert attempts[1].reason.endswith(" + crowd 12 ms")
 
 
+def test_a_short_prompt_is_not_sent_far_for_company() -> None:
+    """An answer that runs adds a share of what the prompt takes, and so much at most."""
+    signals = said(2)
+    signals.say("p0", model_report(running=20), at_us=1_000_000)
+    knobs = PredictiveKnobs(band_us=0, band_share=0, drain=1.0, harm=0)
+    short = Ask(Route.CHAT, "chat", prompt_bytes=396)  # 100 tokens: 10 ms
+    attempts = order(signals, near(2, 40_000), short, knobs=knobs)
+    assert names(attempts) == ["p0", "p1"]
+    assert attempts[0].reason.endswith("prefill 10 ms + crowd 20 ms"), "20 x 0.1 x 10 ms"
+    attempts = order(signals, near(2, 590_000), knobs=knobs)
+    assert names(attempts) == ["p1", "p0"]
+    assert attempts[1].reason.endswith(" + crowd 600 ms"), "20 x 30 ms, not x 100 ms"
+
+
 def test_a_long_prompt_counts_the_wait_of_those_who_come_meanwhile() -> None:
     """Of n answers of 8 s each, n / 8 come in a second, and wait half a second on average."""
     signals = said(2)

@@ -164,7 +164,7 @@ def routing_words(served_ms: float, nearest_ms: float) -> str:
         f"in the simulator requests travel {served_ms:.0f} ms to the site that serves them, though"
         f" the nearest open one is {nearest_ms:.0f} ms away: routing holds queues for dearer than"
         " distance, which hides what the choice of sites saves. It is seen with --sim-knob"
-        " crowd_us=0 (no price for answers that run already); fleets run with 30,000"
+        " crowd_us=0 (no price for answers that run already), which fleets do not run with"
     )
 
 

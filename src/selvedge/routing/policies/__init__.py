@@ -57,6 +57,7 @@ def _typed(knobs: type[Value], values: dict[str, float]) -> dict[str, Any]:  # A
 
 def _ours() -> Iterator[Row]:
     knobs: Grid = {
+        "crowd_share": (0.05, 0.1, 0.2),
         "crowd_us": (10_000, 30_000, 70_000),
         "harm": (0.0, 1.0, 3.0),
         "tau_us": (0, 30_000, 100_000),

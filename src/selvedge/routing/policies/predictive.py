@@ -61,8 +61,11 @@ class PredictiveKnobs(Value, frozen=True):
     """Share of its rate at which a PoP's reported wait shrinks: others send meanwhile."""
     answer_us: int = 5_000_000
     """How long an answer holds its slot and its memory, where a report does not say."""
+    crowd_share: float = 0.1
+    """What each answer that runs adds, as a share of what this prompt takes where nothing is held:
+    it slows steps, and tells of arrivals not yet reported, whose prompts are as this one."""
     crowd_us: int = 30_000
-    """What each answer that runs adds: it slows steps, and tells of arrivals not yet reported."""
+    """The most that each answer that runs adds."""
     harm: float = 2.0
     """How much the time counts that those wait who come while this prompt is computed."""
     queue_harm: float = 1.0
@@ -96,6 +99,7 @@ class Predictive:
         self._drain_permille = int(known.drain * 1000)
         self._answer_us: int = known.answer_us
         self._crowd_us: int = known.crowd_us
+        self._crowd_permille = int(known.crowd_share * 1000)
         self._harm_permille = int(known.harm * 1000)
         self._queue_harm_permille = int(known.queue_harm * 1000)
         self._crowd_kv_us: int = known.crowd_kv_us
@@ -248,7 +252,7 @@ class Predictive:
             age_us = case.now_us - told.at_us
             waiting -= rate * self._drain_permille * (age_us + way_us) // 1_000_000_000
         look.wait = waiting * 1_000_000 // rate if waiting > 0 else 0
-        look.crowd = running * self._crowd_us
+        look.crowd = running * min(self._crowd_us, case.tokens * self._crowd_permille * 1000 // rate)
         over = running + 1 - told.slots
         if told.kv_tokens:
             self._weigh_memory(case, look, told, sent)
