@@ -4,7 +4,7 @@
 behind after three), the others over fewer, then looks for the fewest GPUs with which ours and
 `region-local` each keep the scenario's objective at several hours of the day. Runs are kept in
 `bench/out/compare` as they end, so that it goes on where it was stopped. Geography is synthetic;
-knobs were tuned on seeds from 101.
+knobs were tuned on seeds from 101. `--scenario` takes another one, into `compare-NAME.json`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ HEATS = 3
 """Every published policy is played on so many seeds, and on the others only who is not"""
 BEHIND = 2.0
 """so many times behind the best of them by then."""
-STORE = OUT / "compare" / f"{SCENARIO}.jsonl"
 
 
 def at(
@@ -63,12 +62,12 @@ def played(tasks: Sequence[Task], workers: int) -> list[Summary]:
     def told(one: Summary) -> None:
         error.print(f"{one.policy}, seed {one.seed}, {one.gpus} GPUs: p95 {one.ttft_ms_p95:.0f} ms")
 
-    return play_all(tasks, STORE, workers, told)
+    return play_all(tasks, OUT / "compare" / f"{tasks[0].name}.jsonl", workers, told)
 
 
 def tasks_of(found: Description, names: Sequence[str], seeds: Sequence[int]) -> list[Task]:
     """All of these policies on each of these seeds."""
-    return [Task(SCENARIO, found, name, seed) for seed in seeds for name in names]
+    return [Task(found.scenario, found, name, seed) for seed in seeds for name in names]
 
 
 def is_out(runs: Sequence[Summary], published: Sequence[str], name: str) -> bool:
@@ -82,7 +81,12 @@ def fewest_gpus(found: Description, policy: str, workers: int) -> int:
 
     def holds(gpus: int) -> bool:
         tasks = [
-            Task(SCENARIO, at(found, load=0.8, period_ms=1000, gpus=gpus, hour=hour), policy, 1)
+            Task(
+                found.scenario,
+                at(found, load=0.8, period_ms=1000, gpus=gpus, hour=hour),
+                policy,
+                1,
+            )
             for hour in HOURS
         ]
         return all(one.goodput >= found.slo.goodput for one in played(tasks, workers))
@@ -98,6 +102,7 @@ def fewest_gpus(found: Description, policy: str, workers: int) -> int:
 
 
 @click.command()
+@click.option("--scenario", "name", default=SCENARIO, show_default=True)
 @click.option("--seeds", type=int, default=10, show_default=True)
 @click.option("--others", type=int, default=1, show_default=True, help="Seeds of other policies.")
 @click.option("--workers", type=int, default=os.cpu_count() or 1)
@@ -105,22 +110,29 @@ def fewest_gpus(found: Description, policy: str, workers: int) -> int:
 @click.option("--staleness-ms", type=float, default=1000.0, show_default=True)
 @click.option("--gpus/--no-gpus", "searched", default=True, help="Whether to look for fewer GPUs.")
 def main(
-    seeds: int, others: int, workers: int, load: float, *, staleness_ms: float, searched: bool
+    *,
+    name: str,
+    seeds: int,
+    others: int,
+    workers: int,
+    load: float,
+    staleness_ms: float,
+    searched: bool,
 ) -> None:
     """Run the headline cell, or another."""
-    scenario = read_scenario(SCENARIO)
+    scenario = read_scenario(name)
     found = at(scenario, load=load, period_ms=staleness_ms)
     published = [row.name for row in POLICIES.values() if row.published]
     first = [OURS, *published, "oracle"]
     heats = min(HEATS, seeds)
     runs = played(tasks_of(found, first, range(1, heats + 1)), workers)
-    left = [name for name in first if not is_out(runs, published, name)]
+    left = [one for one in first if not is_out(runs, published, one)]
     runs += played(tasks_of(found, left, range(heats + 1, seeds + 1)), workers)
-    rest = [name for name in policy_names() if name not in first]
+    rest = [one for one in policy_names() if one not in first]
     runs += played(tasks_of(found, rest, range(1, others + 1)), workers)
     head = headline(runs, OURS, published)
     assert head is not None
-    gpus = {name: fewest_gpus(scenario, name, workers) if searched else 0 for name in (OURS, LOCAL)}
+    gpus = {one: fewest_gpus(scenario, one, workers) if searched else 0 for one in (OURS, LOCAL)}
     figures = {
         **circumstances(),
         "load": load,
@@ -140,8 +152,9 @@ def main(
         "runs": runs,
     }
     OUT.mkdir(parents=True, exist_ok=True)
-    (OUT / "compare.json").write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1))
-    console().print(compared_table(f"{SCENARIO} at {load:g} of the knee", runs))
+    file = OUT / ("compare.json" if name == SCENARIO else f"compare-{found.scenario}.json")
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=1))
+    console().print(compared_table(f"{found.scenario} at {load:g} of the knee", runs))
     ratio = head.p95_ttft_ratio_best_published
     click.echo(
         f"p95 of TTFT over {head.best_published}'s: {ratio.mean:.3f} ({ratio.low:.3f} to"

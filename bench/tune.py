@@ -1,6 +1,6 @@
 """Knobs for a scenario: every policy gets the same number of trials, on seeds from 101.
 
-    python -m bench.tune --policies predictive,gorgo
+    python -m bench.tune --scenario chat-1000 --policies predictive,gorgo
 
 Successive halving: of each policy's grid so many trials are drawn (its first one has the defaults),
 all of it where it has fewer; each is played on one seed and a short window, the best quarter of
@@ -33,7 +33,6 @@ FIRST = Window(120, 90), (101,)
 LAST = Window(150, 240), (102, 103)
 KEPT = 4
 """One of so many is played again."""
-STORE = OUT / "tune" / f"{SCENARIO}.jsonl"
 Knobs = Mapping[str, float]
 
 
@@ -57,7 +56,7 @@ def tasks_of(
     """One trial: its seeds."""
     window, seeds = rung
     described = msgspec.structs.replace(found, window=window, knobs={})
-    return [Task(SCENARIO, described, policy, seed, knobs) for seed in seeds]
+    return [Task(found.scenario, described, policy, seed, knobs) for seed in seeds]
 
 
 def ranked(
@@ -74,7 +73,7 @@ def ranked(
         click.echo(f"{one.policy}, seed {one.seed}: p95 {one.ttft_ms_p95:.0f} ms", err=True)
 
     flat = [task for group in groups for task in group]
-    runs = iter(play_all(flat, STORE, workers, told))
+    runs = iter(play_all(flat, OUT / "tune" / f"{found.scenario}.jsonl", workers, told))
     scored: dict[str, list[tuple[float, Knobs]]] = {name: [] for name in left}
     for (name, knobs), group in zip(pairs, groups, strict=True):
         p95 = fmean([next(runs).ttft_ms_p95 for _ in group])
@@ -92,14 +91,15 @@ def said(policy: str, knobs: Knobs) -> str:
 
 
 @click.command()
+@click.option("--scenario", "name", default=SCENARIO, show_default=True)
 @click.option("--policies", default=None, help="Names with commas (default: all with knobs).")
 @click.option("--count", default=12, show_default=True, help="Trials of each policy.")
 @click.option("--load", type=float, default=0.8, show_default=True)
 @click.option("--workers", type=int, default=os.cpu_count() or 1)
-def main(policies: str | None, count: int, load: float, workers: int) -> None:
+def main(name: str, policies: str | None, count: int, load: float, workers: int) -> None:
     """Tune and print."""
     names = policies.split(",") if policies else [row.name for row in POLICIES.values() if row.grid]
-    scenario = read_scenario(SCENARIO)
+    scenario = read_scenario(name)
     traffic = msgspec.structs.replace(scenario.traffic, load=load)
     found = msgspec.structs.replace(scenario, traffic=traffic)
     first = ranked(found, {name: trials(name, count) for name in names}, FIRST, workers)

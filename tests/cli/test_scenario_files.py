@@ -33,6 +33,7 @@ traffic: {knee_requests_per_s: 1}
 def test_what_is_shipped_can_be_run() -> None:
     assert names() == [
         "azure-conversation",
+        "chat-1000",
         "fleet-4100",
         "llm-d-37",
         "mooncake-conversation",

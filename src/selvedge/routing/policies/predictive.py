@@ -252,7 +252,8 @@ class Predictive:
             age_us = case.now_us - told.at_us
             waiting -= rate * self._drain_permille * (age_us + way_us) // 1_000_000_000
         look.wait = waiting * 1_000_000 // rate if waiting > 0 else 0
-        look.crowd = running * min(self._crowd_us, case.tokens * self._crowd_permille * 1000 // rate)
+        share_us = case.tokens * self._crowd_permille * 1000 // rate
+        look.crowd = running * min(self._crowd_us, share_us)
         over = running + 1 - told.slots
         if told.kv_tokens:
             self._weigh_memory(case, look, told, sent)
