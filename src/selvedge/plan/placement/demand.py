@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from selvedge.fabric import COUNTRIES, GROUPS
+from selvedge.plan.demand_zones import WORLD
 from selvedge.plan.history import BadPlan, PopSite
 from selvedge.plan.placement.neighbours import Flags, Floats
 
-WORLD: Final = "world"
 _DAY_S: Final = 86_400.0
 _COLUMNS: Final = ("ingress", "zone", "requests_per_s")
 

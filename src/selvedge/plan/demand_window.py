@@ -1,0 +1,173 @@
+"""Over which hours a mean is taken: whole hours of UTC in which the fabric was watched.
+
+Who gives `--since` and `--until` says that it was watched from the one to the other. An end that is
+left open is where receipts begin or end, and the hour of that receipt is left out with it: what a
+Poisson process has between its first and its last event has the process's own rate; with the two
+themselves it would have more. An hour that lies in the window in part is left out, and an hour of
+the day is divided by how often it was seen whole: so no day at an end counts for a whole one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from selvedge.fabric import SelvedgeError
+from selvedge.ledger import DEMAND_HOUR_US, DemandAsked, Hours, HourWindow, hours_asked
+
+DAYS_FEW: Final = 7
+QUIET_HOURS: Final = 7 * 24
+"""After so long without a receipt it is another time: a clock was wrong, or all stood still."""
+CERTAIN: Final = 10
+"""A silence in which more receipts than that were to be expected is none of chance."""
+_DAY: Final = 24
+_NAMED: Final = 5
+
+
+class FoundWindow(NamedTuple):
+    """The window, and what is to be said of it."""
+
+    window: HourWindow
+    notes: tuple[str, ...]
+
+
+class _Block(NamedTuple):
+    """Hours with receipts that no week of silence divides: the first, the last, how many."""
+
+    first: int
+    last: int
+    receipts: int
+
+
+def hour_in_words(hour: int) -> str:
+    """An hour counted from 1970, as 2026-11-07T10:00Z."""
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:00Z")
+
+
+def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
+    """The hours asked for; an open end is where receipts begin or end, and so is one that was given
+    far outside of them: who writes ``--since 2020-01-01`` means all there is.
+
+    Without ``since_us`` a window begins with the most receipts that no week of silence divides: one
+    receipt of 1970 makes no window of half a century. Raises `SelvedgeError` where no hour is left.
+    """
+    since, until = (at // DEMAND_HOUR_US for at in hours_asked(asked))
+    if asked.since_us is not None and asked.until_us is not None and since >= until:
+        words = "no whole hour of UTC lies between --since and --until, or it is yet to come"
+        raise SelvedgeError(f"{words}; give at least one, as 2026-11-07T10:00 and T11:00")
+    if not hours.seen:
+        raise SelvedgeError(f"there is no receipt{_when(asked, since, until)}{_yet(hours)}")
+    blocks = list(_blocks(hours.seen))
+    block = max(blocks, key=lambda one: (one.receipts, one.last))
+    if asked.since_us is not None:  # said on purpose: a week of silence divides nothing
+        last = blocks[-1].last
+        block = _Block(blocks[0].first, last, sum(one.receipts for one in blocks))
+    late = asked.since_us is not None and _is_absent(block.first - since, block)
+    early = asked.until_us is not None and _is_absent(until - 1 - block.last, block)
+    begin = block.first + 1 if asked.since_us is None or late else since
+    end = block.last if asked.until_us is None or early else until
+    if end <= begin:
+        words = "receipts tell of no whole hour of UTC: all are from"
+        words += f" {hour_in_words(block.first)} to {hour_in_words(block.last + 1)}, and the hours"
+        words += (
+            " at both ends are seen in part; wait, or say by --since and --until which are whole"
+        )
+        raise SelvedgeError(words)
+    window = HourWindow(begin, end)
+    return FoundWindow(window, (*_cut(window, late, early), *_notes(hours, window, asked)))
+
+
+def _is_absent(quiet: int, block: _Block) -> bool:
+    """Whether so many hours without a receipt, at an end, are none of chance: nobody was there.
+
+    A Poisson process of that rate has none in them with a probability of e**-10 at most.
+    """
+    per_hour = block.receipts / (block.last - block.first + 1)
+    return quiet >= _DAY and quiet * per_hour > CERTAIN
+
+
+def _cut(window: HourWindow, late: bool, early: bool) -> Iterator[str]:
+    if late:
+        words = "--since is a day or more before the first receipt: the window begins after that,"
+        yield f"{words} with {hour_in_words(window.begin)}"
+    if early:
+        words = "--until is a day or more after the last receipt: the window ends before that, with"
+        yield f"{words} {hour_in_words(window.end)}"
+
+
+def _when(asked: DemandAsked, since: int, until: int) -> str:
+    begun = f" since {hour_in_words(since)}" if asked.since_us is not None else ""
+    ended = f" before {hour_in_words(until)}" if asked.until_us is not None else ""
+    return begun + ended
+
+
+def _yet(hours: Hours) -> str:
+    if not hours.future:
+        return "; ask something first, or name another --home or --collected"
+    words = f"but {hours.future.total():,} of a time yet to come, of {_pops(hours.future)}"
+    return f" {words}: set the clocks there"
+
+
+def _pops(counts: Mapping[str, int]) -> str:
+    names = sorted(counts)
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return f"PoP {', '.join(names[:_NAMED])}{more}"
+
+
+def _blocks(seen: Mapping[int, int]) -> Iterator[_Block]:
+    found: _Block | None = None
+    for hour, count in sorted(seen.items()):
+        if found is None or hour - found.last > QUIET_HOURS:
+            if found is not None:
+                yield found
+            found = _Block(hour, hour, 0)
+        found = _Block(found.first, hour, found.receipts + count)
+    if found is not None:
+        yield found
+
+
+def _notes(hours: Hours, window: HourWindow, asked: DemandAsked) -> Iterator[str]:
+    days = window.days
+    if days < DAYS_FEW:
+        words = f"the window has {days:.1f} days: fewer than {DAYS_FEW} show no week, and the busy"
+        yield f"{words} hour of so few is largely chance; take more, as four weeks"
+    if window.end - window.begin < _DAY:
+        yield f"only {window.end - window.begin} hours of the day were seen, the busy one of these"
+    if asked.until_us is not None and asked.until_us > asked.now_us:
+        yield f"--until is yet to come: the window ends with {hour_in_words(window.end)}"
+    if hours.future:
+        words = f"{hours.future.total():,} receipts of a time yet to come are left out, of"
+        yield f"{words} {_pops(hours.future)}: set the clocks there"
+    yield from _beside(hours.seen, window, asked)
+    yield from _silence(hours.seen, window)
+
+
+def _beside(seen: Mapping[int, int], window: HourWindow, asked: DemandAsked) -> Iterator[str]:
+    """What an open end leaves out beyond the broken hours at the ends."""
+    before = sum(count for hour, count in seen.items() if hour < window.begin - 1)
+    after = sum(count for hour, count in seen.items() if hour > window.end)
+    if asked.since_us is None and before:
+        yield f"{before:,} receipts before a week of silence are left out; --since takes them in"
+    if asked.until_us is None and after:
+        yield f"{after:,} receipts after a week of silence are left out; give --since for those"
+
+
+def _silence(seen: Mapping[int, int], window: HourWindow) -> Iterator[str]:
+    """Days without a receipt of anybody: was the fabric watched?"""
+    inside = [hour for hour in seen if window.begin <= hour < window.end]
+    if not inside:
+        yield "no receipt of anybody is in the window"
+        return
+    for what, quiet in (
+        ("first", min(inside) - window.begin),
+        ("last", window.end - 1 - max(inside)),
+    ):
+        if quiet >= _DAY:
+            words = f"the {what} {quiet / _DAY:.1f} of {window.days:.1f} days have no receipt of"
+            yield f"{words} anybody, and count as days without demand; narrow the window if not so"
+    days = {hour // _DAY for hour in inside}
+    silent = max(days) - min(days) + 1 - len(days)
+    if silent:
+        words = f"{silent:,} days between the first and the last have no receipt of anybody"
+        yield f"{words}, and count as days without demand; narrow the window if not so"
