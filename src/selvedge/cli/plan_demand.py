@@ -25,6 +25,7 @@ from selvedge.ledger import DemandAsked
 from selvedge.plan import (
     Counting,
     ObservedDemand,
+    demand_classes,
     demand_csv,
     is_spelled_out,
     make_demand,
@@ -94,7 +95,8 @@ def demand(
     with _spinner() as tell:
         found = observe_demand(files, collected, ask_with(wish, release), tell)
     counting = Counting(options["busy_hour"], options["with_cached"], options["with_batch"])
-    named = map_zones(zone_classes(found.tallies, counting), given, release)
+    classes = demand_classes(found.tallies, counting)
+    named = map_zones(classes, given, release, zone_classes(found.tallies))
     told = make_demand(found.window, found.tallies, named, counting)
     notes = (*told.notes, *_of_release(told, release, files), *_of_fleet(told, fleet))
     told = msgspec.structs.replace(told, notes=notes)

@@ -19,8 +19,6 @@ from selvedge.ledger import DEMAND_HOUR_US, DemandAsked, Hours, HourWindow, hour
 DAYS_FEW: Final = 7
 QUIET_HOURS: Final = 7 * 24
 """After so long without a receipt it is another time: a clock was wrong, or all stood still."""
-CERTAIN: Final = 10
-"""A silence in which more receipts than that were to be expected is none of chance."""
 _DAY: Final = 24
 _NAMED: Final = 5
 
@@ -45,55 +43,41 @@ def hour_in_words(hour: int) -> str:
     return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m-%dT%H:00Z")
 
 
-def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
-    """The hours asked for; an open end is where receipts begin or end, and so is one that was given
-    far outside of them: who writes ``--since 2020-01-01`` means all there is.
+def counted(count: int, noun: str) -> str:
+    """As people say it: 1 receipt, 2,000 receipts."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
-    Without ``since_us`` a window begins with the most receipts that no week of silence divides: one
-    receipt of 1970 makes no window of half a century. Raises `SelvedgeError` where no hour is left.
+
+def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
+    """The hours asked for; an open end is where receipts begin or end.
+
+    A week of silence divides receipts, and the window is where most of them are: one receipt of
+    1970 makes no window of half a century, and so does no ``--since 2020-01-01``. Raises
+    `SelvedgeError` where no hour is left.
     """
     since, until = (at // DEMAND_HOUR_US for at in hours_asked(asked))
-    if asked.since_us is not None and asked.until_us is not None and since >= until:
+    until = min(until, asked.now_us // DEMAND_HOUR_US)
+    if asked.since_us is not None and since >= until:
         words = "no whole hour of UTC lies between --since and --until, or it is yet to come"
         raise SelvedgeError(f"{words}; give at least one, as 2026-11-07T10:00 and T11:00")
     if not hours.seen:
         raise SelvedgeError(f"there is no receipt{_when(asked, since, until)}{_yet(hours)}")
     blocks = list(_blocks(hours.seen))
     block = max(blocks, key=lambda one: (one.receipts, one.last))
-    if asked.since_us is not None:  # said on purpose: a week of silence divides nothing
-        last = blocks[-1].last
-        block = _Block(blocks[0].first, last, sum(one.receipts for one in blocks))
-    late = asked.since_us is not None and _is_absent(block.first - since, block)
-    early = asked.until_us is not None and _is_absent(until - 1 - block.last, block)
-    begin = block.first + 1 if asked.since_us is None or late else since
-    end = block.last if asked.until_us is None or early else until
-    if end <= begin:
+    begin, end = block.first + 1, block.last
+    if asked.since_us is not None and block.first - since <= QUIET_HOURS:
+        begin = since
+    if asked.until_us is not None and until - 1 - block.last <= QUIET_HOURS:
+        end = until
+    if not any(begin <= hour < end for hour in hours.seen):
         words = "receipts tell of no whole hour of UTC: all are from"
         words += f" {hour_in_words(block.first)} to {hour_in_words(block.last + 1)}, and the hours"
-        words += (
-            " at both ends are seen in part; wait, or say by --since and --until which are whole"
-        )
+        words += " at both ends are seen in part; wait, or say which are whole by --since, --until"
         raise SelvedgeError(words)
     window = HourWindow(begin, end)
-    return FoundWindow(window, (*_cut(window, late, early), *_notes(hours, window, asked)))
-
-
-def _is_absent(quiet: int, block: _Block) -> bool:
-    """Whether so many hours without a receipt, at an end, are none of chance: nobody was there.
-
-    A Poisson process of that rate has none in them with a probability of e**-10 at most.
-    """
-    per_hour = block.receipts / (block.last - block.first + 1)
-    return quiet >= _DAY and quiet * per_hour > CERTAIN
-
-
-def _cut(window: HourWindow, late: bool, early: bool) -> Iterator[str]:
-    if late:
-        words = "--since is a day or more before the first receipt: the window begins after that,"
-        yield f"{words} with {hour_in_words(window.begin)}"
-    if early:
-        words = "--until is a day or more after the last receipt: the window ends before that, with"
-        yield f"{words} {hour_in_words(window.end)}"
+    return FoundWindow(window, tuple(_notes(hours, window, asked)))
 
 
 def _when(asked: DemandAsked, since: int, until: int) -> str:
@@ -137,28 +121,37 @@ def _notes(hours: Hours, window: HourWindow, asked: DemandAsked) -> Iterator[str
     if asked.until_us is not None and asked.until_us > asked.now_us:
         yield f"--until is yet to come: the window ends with {hour_in_words(window.end)}"
     if hours.future:
-        words = f"{hours.future.total():,} receipts of a time yet to come are left out, of"
+        words = f"{counted(hours.future.total(), 'receipt')} of a time yet to come left out, of"
         yield f"{words} {_pops(hours.future)}: set the clocks there"
-    yield from _beside(hours.seen, window, asked)
+    yield from _cut(window, asked)
+    yield from _beside(hours.seen, window)
     yield from _silence(hours.seen, window)
 
 
-def _beside(seen: Mapping[int, int], window: HourWindow, asked: DemandAsked) -> Iterator[str]:
-    """What an open end leaves out beyond the broken hours at the ends."""
-    before = sum(count for hour, count in seen.items() if hour < window.begin - 1)
-    after = sum(count for hour, count in seen.items() if hour > window.end)
-    if asked.since_us is None and before:
-        yield f"{before:,} receipts before a week of silence are left out; --since takes them in"
-    if asked.until_us is None and after:
-        yield f"{after:,} receipts after a week of silence are left out; give --since for those"
+def _cut(window: HourWindow, asked: DemandAsked) -> Iterator[str]:
+    since, until = (at // DEMAND_HOUR_US for at in hours_asked(asked))
+    if asked.since_us is not None and window.begin > since:
+        words = "--since is more than a week before these receipts: the window begins with"
+        yield f"{words} {hour_in_words(window.begin)}"
+    if asked.until_us is not None and window.end < min(until, asked.now_us // DEMAND_HOUR_US):
+        words = "--until is more than a week after these receipts: the window ends with"
+        yield f"{words} {hour_in_words(window.end)}"
+
+
+def _beside(seen: Mapping[int, int], window: HourWindow) -> Iterator[str]:
+    """What lies beyond the window and the broken hours at its ends."""
+    for where, count in (
+        ("before", sum(count for hour, count in seen.items() if hour < window.begin - 1)),
+        ("after", sum(count for hour, count in seen.items() if hour > window.end)),
+    ):
+        if count:
+            words = f"{counted(count, 'receipt')} {where} a week of silence left out; narrow"
+            yield f"{words} --since and --until to those where they are meant"
 
 
 def _silence(seen: Mapping[int, int], window: HourWindow) -> Iterator[str]:
     """Days without a receipt of anybody: was the fabric watched?"""
     inside = [hour for hour in seen if window.begin <= hour < window.end]
-    if not inside:
-        yield "no receipt of anybody is in the window"
-        return
     for what, quiet in (
         ("first", min(inside) - window.begin),
         ("last", window.end - 1 - max(inside)),
@@ -169,5 +162,5 @@ def _silence(seen: Mapping[int, int], window: HourWindow) -> Iterator[str]:
     days = {hour // _DAY for hour in inside}
     silent = max(days) - min(days) + 1 - len(days)
     if silent:
-        words = f"{silent:,} days between the first and the last have no receipt of anybody"
-        yield f"{words}, and count as days without demand; narrow the window if not so"
+        words = f"{counted(silent, 'day')} between the first and the last without a receipt of"
+        yield f"{words} anybody: without demand, or not watched; narrow the window if so"

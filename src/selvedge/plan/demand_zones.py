@@ -57,19 +57,23 @@ def read_zones(given: Iterable[str]) -> dict[str, str]:
 
 
 def map_zones(
-    seen: Mapping[str, int], given: Mapping[str, str], release: Release | None
+    asked: Mapping[str, int],
+    given: Mapping[str, str],
+    release: Release | None,
+    seen: Collection[str] = (),
 ) -> dict[str, str]:
-    """What each zone class of receipts is in a demand file; ``seen`` are requests by class.
+    """What each zone class is in a demand file; ``asked`` are requests that are demand, by class.
 
-    What is given goes before what the release says. Raises `SelvedgeError` that names the class.
+    What is given goes before what the release says; ``seen`` are classes of other receipts. Raises
+    `SelvedgeError` that names the class.
     """
     zones = {one.id: one.countries for one in release.zones} if release is not None else {}
     for name in given:
-        if name not in seen and name not in zones:
-            known = close(name, {*seen, *zones})
+        if asked and name not in {*asked, *seen, *zones}:
+            known = close(name, {*asked, *seen, *zones})
             raise SelvedgeError(f"--zone {name}: no receipt and no release has this class{known}")
     found = {}
-    for name, requests in sorted(seen.items()):
+    for name, requests in sorted(asked.items()):
         if name in given:
             found[name] = given[name]
             continue
@@ -84,5 +88,6 @@ def map_zones(
 
 
 def _unmapped(name: str, requests: int, why: str) -> str:
-    words = f"zone {name!r} of {requests:,} requests cannot be mapped: {why}; say what it is by"
+    of = "1 request" if requests == 1 else f"{requests:,} requests"
+    words = f"zone {name!r} of {of} cannot be mapped: {why}; say what it is by"
     return f"{words} --zone {name}=ZONE (world, EEA, DE+AT), or name the --home of its fabric"

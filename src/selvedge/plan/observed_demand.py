@@ -25,11 +25,13 @@ from selvedge.ledger import (
     HourWindow,
     join_tallies,
 )
-from selvedge.plan.demand_window import CERTAIN, FoundWindow, hour_in_words
+from selvedge.plan.demand_window import FoundWindow, counted, hour_in_words
 
 BusyHour = Literal["ingress", "fleet"]
 FEW: Final = 30
 """Requests of a busy hour over all days, below which which hour it is is largely chance."""
+_CERTAIN: Final = 10
+"""A silence in which so many requests were to be expected is none of chance: e**-10."""
 _HOUR_S: Final = 3600
 _DAY: Final = 24
 _ALL: Final = DemandPlace("", NO_ZONE, "", False)
@@ -157,7 +159,14 @@ def _sums(tallies: Iterable[DemandTally]) -> list[int]:
     return [sum(hours) for hours in zip(*(one.hours for one in tallies), strict=True)]
 
 
-def zone_classes(tallies: Mapping[DemandPlace, DemandTally], counting: Counting) -> dict[str, int]:
+def zone_classes(tallies: Mapping[DemandPlace, DemandTally]) -> frozenset[str]:
+    """Zone classes of all receipts of the window."""
+    return frozenset(place.zone for place in tallies)
+
+
+def demand_classes(
+    tallies: Mapping[DemandPlace, DemandTally], counting: Counting
+) -> dict[str, int]:
     """Zone classes with demand, as receipts call them: requests of each."""
     found: Counter[str] = Counter()
     for place, tally in tallies.items():
@@ -177,10 +186,10 @@ def make_demand(
     Raises `SelvedgeError` where nothing in the window is demand.
     """
     window, kinds = found.window, tuple(_kinds(tallies, counting))
-    counted = {one: tally for one, tally in tallies.items() if counting.counts(one.kind)}
+    of_demand = {one: tally for one, tally in tallies.items() if counting.counts(one.kind)}
     placed = join_tallies(
         {one._replace(zone=zones[one.zone]): tally}
-        for one, tally in counted.items()
+        for one, tally in of_demand.items()
         if one.zone != NO_ZONE
     )
     if not placed:
@@ -206,7 +215,7 @@ def make_demand(
         zones=tuple(_zones(rows, zones)),
         ingresses=tuple(_ingresses(hourly, seen, window)),
         kinds=kinds,
-        notes=(*found.notes, *_notes(hourly, counted, counting), *_late(seen, window)),
+        notes=(*found.notes, *_notes(hourly, of_demand, counting), *_late(seen, window)),
     )
 
 
@@ -278,20 +287,20 @@ def _ingresses(
 
 
 def _notes(
-    hourly: _Hourly, counted: Mapping[DemandPlace, DemandTally], counting: Counting
+    hourly: _Hourly, of_demand: Mapping[DemandPlace, DemandTally], counting: Counting
 ) -> Iterator[str]:
-    nowhere = sum(tally.requests for one, tally in counted.items() if one.zone == NO_ZONE)
+    nowhere = sum(tally.requests for one, tally in of_demand.items() if one.zone == NO_ZONE)
     if nowhere:
         yield (
-            f"{nowhere:,} requests that would be demand are of no zone, as refused before their"
-            " rule was found; they are left out"
+            f"{counted(nowhere, 'request')} of no zone left out: refused before a rule was found,"
+            " and demand otherwise"
         )
-    narrow = sum(tally.requests for one, tally in counted.items() if one.is_narrowed)
+    narrow = sum(tally.requests for one, tally in of_demand.items() if one.is_narrowed)
     if narrow:
         yield (
-            f"{narrow:,} requests are of classes with a policy or of keys for some zones: less"
-            " than their zone is open to them, and the rows say the whole of it; see"
-            " 'selvedge policy explain', and --zone"
+            f"{counted(narrow, 'request')} of classes with a policy, or of keys for some zones:"
+            " less than their zone is open to them, and the rows say the whole of it; see"
+            " `selvedge policy explain`, and --zone"
         )
     busy = {pop: hourly.busy(pop, "ingress") for pop in hourly.pops}
     few = [pop for pop, hour in busy.items() if hourly.pops[pop][hour] < FEW]
@@ -299,9 +308,9 @@ def _notes(
         rate = sum(hourly.rate(hourly.pops[pop][busy[pop]], busy[pop]) for pop in few)
         share = rate / hourly.total("ingress")
         yield (
-            f"{share:.1%} of the total is of {len(few):,} ingresses with fewer than {FEW} requests"
-            " in their busy hour: the greatest of 24 small numbers is too great on the mean; take"
-            " more days, or --busy-hour fleet"
+            f"{share:.1%} of the total is of {counted(len(few), 'ingress')} with fewer than {FEW}"
+            " requests in the busy hour: the greatest of 24 small numbers is too great on the"
+            " mean; take more days, or --busy-hour fleet"
         )
 
 
@@ -314,7 +323,7 @@ def _late(seen: Mapping[str, DemandTally], window: HourWindow) -> Iterator[str]:
             (tally.first - window.begin, f"{pop} begins {hour_in_words(tally.first)}"),
             (window.end - 1 - tally.last, f"{pop} ends {hour_in_words(tally.last + 1)}"),
         ):
-            if quiet >= _DAY and quiet * per_hour > CERTAIN:
+            if quiet >= _DAY and quiet * per_hour > _CERTAIN:
                 found.append(words)
     if found:
         more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
