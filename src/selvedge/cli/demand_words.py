@@ -57,7 +57,8 @@ def summary(told: ObservedDemand) -> list[str]:
     """Over which time, how much both ways, and how long a request is."""
     lines = [
         f"{told.since} to {told.until} ({told.days:.1f} days): demand of"
-        f" {told.requests:,} requests, {_rate(told.requests_per_s_mean)} requests/s on the mean of all hours.",
+        f" {told.requests:,} requests, {_rate(told.requests_per_s_mean)} requests/s on the mean of"
+        " all hours.",
         f"In each ingress's own busy hour {_rate(told.requests_per_s_at_own_hours)} requests/s"
         f" together; in the fleet's, {_hour(told.fleet_busy_hour_utc)},"
         f" {_rate(told.requests_per_s_at_fleet_hour)}. Rows are of"

@@ -88,7 +88,7 @@ Tallied = dict[DemandPlace, DemandTally]
 
 def hours_asked(asked: DemandAsked) -> tuple[int, int]:
     """The microseconds in which whole hours lie that were asked for: from, below."""
-    since = -(-(asked.since_us or 0) // DEMAND_HOUR_US) * DEMAND_HOUR_US
+    since = -(-max(asked.since_us or 0, 0) // DEMAND_HOUR_US) * DEMAND_HOUR_US
     until = asked.now_us + CLOCK_SLACK_US
     if asked.until_us is not None:
         until = min(until, asked.until_us // DEMAND_HOUR_US * DEMAND_HOUR_US)

@@ -54,7 +54,7 @@ def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
     """The hours asked for; an open end is where receipts begin or end.
 
     A week of silence divides receipts, and the window is where most of them are: one receipt of
-    1970 makes no window of half a century, and so does no ``--since 2020-01-01``. Raises
+    1970 makes no window of half a century, nor does ``--since 2020-01-01``. Raises
     `SelvedgeError` where no hour is left.
     """
     since, until = (at // DEMAND_HOUR_US for at in hours_asked(asked))
@@ -72,10 +72,10 @@ def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
     if asked.until_us is not None and until - 1 - block.last <= QUIET_HOURS:
         end = until
     if not any(begin <= hour < end for hour in hours.seen):
-        words = "receipts tell of no whole hour of UTC: all are from"
-        words += f" {hour_in_words(block.first)} to {hour_in_words(block.last + 1)}, and the hours"
-        words += " at both ends are seen in part; wait, or say which are whole by --since, --until"
-        raise SelvedgeError(words)
+        words = f"receipts tell of no whole hour of UTC: {'all' if len(blocks) == 1 else 'most'}"
+        words += f" are from {hour_in_words(block.first)} to {hour_in_words(block.last + 1)}, and"
+        words += " both ends are hours seen in part; wait, or say by --since and --until which"
+        raise SelvedgeError(f"{words} hours are whole")
     window = HourWindow(begin, end)
     return FoundWindow(window, tuple(_notes(hours, window, asked)))
 

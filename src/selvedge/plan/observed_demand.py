@@ -11,6 +11,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from math import fsum
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -152,7 +153,7 @@ class _Hourly:
     def total(self, which: BusyHour) -> float:
         """Requests per second of all ingresses, each in its busy hour."""
         found = ((pop, self.busy(pop, which)) for pop in self.pops)
-        return sum(self.rate(self.pops[pop][hour], hour) for pop, hour in found)
+        return fsum(self.rate(self.pops[pop][hour], hour) for pop, hour in found)
 
 
 def _sums(tallies: Iterable[DemandTally]) -> list[int]:
@@ -205,7 +206,7 @@ def make_demand(
         busy_hour=counting.busy_hour,
         fleet_busy_hour_utc=hourly.fleet,
         requests=every.requests,
-        requests_per_s=sum(row.requests_per_s for row in rows),
+        requests_per_s=hourly.total(counting.busy_hour),
         requests_per_s_at_own_hours=hourly.total("ingress"),
         requests_per_s_at_fleet_hour=hourly.total("fleet"),
         requests_per_s_mean=every.requests / (window.end - window.begin) / _HOUR_S,
@@ -254,10 +255,11 @@ def _rows(hourly: _Hourly, which: BusyHour) -> list[DemandRow]:
 
 
 def _zones(rows: Iterable[DemandRow], classes: Mapping[str, str]) -> Iterator[DemandZone]:
-    rates: Counter[str] = Counter()
+    rates: dict[str, list[float]] = {}
     for row in rows:
-        rates[row.zone] += row.requests_per_s  # type: ignore[assignment]  # it counts floats too
-    for zone, rate in sorted(rates.items(), key=lambda one: (-one[1], one[0])):
+        rates.setdefault(row.zone, []).append(row.requests_per_s)
+    sums = {zone: fsum(parts) for zone, parts in rates.items()}
+    for zone, rate in sorted(sums.items(), key=lambda one: (-one[1], one[0])):
         names = tuple(sorted(name for name, word in classes.items() if word == zone))
         yield DemandZone(zone, names, rate)
 
