@@ -54,7 +54,7 @@ def demand_by_population(
     if not sum(rates) > 0:
         raise BadPlan(
             "no site has a population, or adoption is 0: nobody asks. Fill the fleet file's column"
-            " population, or give observed requests (--demand), as `selvedge plan demand` makes them."
+            " population, or give observed requests (--demand), as from `selvedge plan demand`."
         )
     names = [zone for zone, _ in resident]
     for zone in names:
