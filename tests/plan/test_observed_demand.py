@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selvedge.fabric import COUNTRIES, GROUPS, SelvedgeError
+from selvedge.fabric import COUNTRIES, GROUPS, SelvedgeError, Zone
 from selvedge.ledger import DEMAND_HOUR_US, DemandAsked, DemandPlace, DemandTally, Hours, HourWindow
 from selvedge.plan import (
     Counting,
@@ -114,6 +114,8 @@ def test_a_window_of_fewer_than_seven_days_is_said() -> None:
 
     assert "the window has 6.0 days" in told(6)
     assert told(7) == ""
+    notes = find_window(seen_at({3: 1, 4: 1, 5: 1, 8: 1}), ASKED).notes
+    assert "only 4 hours of the day were seen, the busy one of these" in notes
 
 
 def test_silence_is_said() -> None:
@@ -290,6 +292,7 @@ def test_zones_of_a_release_and_of_options() -> None:
     for zones, options, held, words in (
         ({"old": 7}, {}, release, "zone 'old' of 7 requests cannot be mapped: the release has no"),
         ({"old": 1}, {}, None, "zone 'old' of 1 request cannot be mapped: there is no release"),
+        ({"empty": 1}, {}, make_release(zones=(*release.zones, Zone("empty", ()))), "no country"),
         (asked, {"eaa": "EEA"}, release, "--zone eaa: no receipt .* did you mean 'eea'"),
     ):
         with pytest.raises(SelvedgeError, match=words):

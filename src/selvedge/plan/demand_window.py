@@ -64,7 +64,7 @@ def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
         raise SelvedgeError(f"{words}; give at least one, as 2026-11-07T10:00 and T11:00")
     if not hours.seen:
         raise SelvedgeError(f"there is no receipt{_when(asked, since, until)}{_yet(hours)}")
-    blocks = list(_blocks(hours.seen))
+    blocks = _blocks(hours.seen)
     block = max(blocks, key=lambda one: (one.receipts, one.last))
     begin, end = block.first + 1, block.last
     if asked.since_us is not None and block.first - since <= QUIET_HOURS:
@@ -99,16 +99,14 @@ def _pops(counts: Mapping[str, int]) -> str:
     return f"PoP {', '.join(names[:_NAMED])}{more}"
 
 
-def _blocks(seen: Mapping[int, int]) -> Iterator[_Block]:
-    found: _Block | None = None
+def _blocks(seen: Mapping[int, int]) -> list[_Block]:
+    found: list[_Block] = []
     for hour, count in sorted(seen.items()):
-        if found is None or hour - found.last > QUIET_HOURS:
-            if found is not None:
-                yield found
-            found = _Block(hour, hour, 0)
-        found = _Block(found.first, hour, found.receipts + count)
-    if found is not None:
-        yield found
+        if found and hour - found[-1].last <= QUIET_HOURS:
+            found[-1] = _Block(found[-1].first, hour, found[-1].receipts + count)
+        else:
+            found.append(_Block(hour, hour, count))
+    return found
 
 
 def _notes(hours: Hours, window: HourWindow, asked: DemandAsked) -> Iterator[str]:
