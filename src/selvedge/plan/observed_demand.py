@@ -1,8 +1,8 @@
 """Observed demand: requests per second in the busy hour, by ingress and zone.
 
-The busy hour is the time-consistent one (ITU-T E.600, E.500): the hour of the day whose mean over
-the days of the window is greatest. Hours are those of UTC's clock; that of an ingress is its own,
-so the sum over ingresses is more than the fleet ever has at once: `at_fleet_hour` is that.
+The busy hour is the time-consistent one (as ITU-T E.500 measures traffic): the hour of the day
+whose mean over the days of the window is greatest. Hours are those of UTC's clock. Each ingress has
+its own, so the sum over ingresses is more than the fleet has at once: `at_fleet_hour` is that.
 """
 
 from __future__ import annotations
