@@ -27,6 +27,7 @@ from selvedge.adapters.certificates import (
     defer,
 )
 from selvedge.adapters.collector_folder import CollectorFolder
+from selvedge.adapters.demand_parts import hours_of_parts, tallies_of_parts
 from selvedge.adapters.embedder import BundledEmbedder, Embedder, EmbedderFailed, UrlEmbedder
 from selvedge.adapters.engine_commands import STARTED, WRITTEN_BEFORE, ToStart, command_for
 from selvedge.adapters.engine_probe import Ask, EngineProbe, Heard
@@ -345,6 +346,7 @@ __all__ = [
     "hash_of",
     "hash_prices",
     "held_tenants",
+    "hours_of_parts",
     "is_free",
     "is_signed",
     "journal_of",
@@ -414,6 +416,7 @@ __all__ = [
     "sizes_around",
     "stand_in_release",
     "sweep_drafts",
+    "tallies_of_parts",
     "usage_of_parts",
     "webhook_headers",
     "write_atomically",

@@ -11,6 +11,7 @@ from typing import Final
 
 import click
 
+from selvedge.cli.plan_demand import demand
 from selvedge.cli.plan_economics import economics
 from selvedge.cli.plan_fit import fit
 from selvedge.cli.plan_ingest import ingest
@@ -31,5 +32,5 @@ def plan(context: click.Context) -> None:
         raise click.ClickException(f"{words}; run: pip install 'selvedge[plan]'")
 
 
-for command in (ingest, synth, utilisation, retrofit, economics, fit):
+for command in (ingest, synth, utilisation, demand, retrofit, economics, fit):
     plan.add_command(command)

@@ -23,6 +23,7 @@ from selvedge.control.collector import (
     CollectorSettings,
     run_collector,
 )
+from selvedge.control.demand import DemandSeen, ask_with, observe_demand
 from selvedge.control.extra import (
     has_control_extra,
     load_part,
@@ -138,6 +139,7 @@ __all__ = [
     "ControlRunning",
     "ControlSettings",
     "Database",
+    "DemandSeen",
     "Finding",
     "Home",
     "InvoiceStore",
@@ -159,6 +161,7 @@ __all__ = [
     "Wish",
     "WitnessSettings",
     "admin_errors_table",
+    "ask_with",
     "at_stake",
     "back_up",
     "book_of",
@@ -180,6 +183,7 @@ __all__ = [
     "logs_are_kept",
     "make_again",
     "note_access",
+    "observe_demand",
     "open_store",
     "plan_collectors",
     "plan_logs",

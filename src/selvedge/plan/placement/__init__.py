@@ -3,7 +3,12 @@
 from selvedge.plan.placement.answering import answer
 from selvedge.plan.placement.certificate import Certificate, Verdict, load_certificate, verify
 from selvedge.plan.placement.comparison import Choice, choice, choose_greedy, rules_of_thumb
-from selvedge.plan.placement.demand import Demand, demand_by_population, read_demand
+from selvedge.plan.placement.demand import (
+    Demand,
+    demand_by_population,
+    read_demand,
+    zone_flags,
+)
 from selvedge.plan.placement.differences import Difference, compare_pairs
 from selvedge.plan.placement.fronts import Limit, Point, read_budgets, read_counts, trace
 from selvedge.plan.placement.instance import Median, Row, make_median
@@ -101,4 +106,5 @@ __all__ = [
     "trace",
     "track",
     "verify",
+    "zone_flags",
 ]

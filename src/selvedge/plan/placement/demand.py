@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from selvedge.fabric import COUNTRIES, GROUPS
+from selvedge.plan.demand_zones import WORLD
 from selvedge.plan.history import BadPlan, PopSite
 from selvedge.plan.placement.neighbours import Flags, Floats
 
-WORLD: Final = "world"
 _DAY_S: Final = 86_400.0
 _COLUMNS: Final = ("ingress", "zone", "requests_per_s")
 
@@ -54,7 +54,7 @@ def demand_by_population(
     if not sum(rates) > 0:
         raise BadPlan(
             "no site has a population, or adoption is 0: nobody asks. Fill the fleet file's column"
-            " population, or give observed requests (--demand)."
+            " population, or give observed requests (--demand), as from `selvedge plan demand`."
         )
     names = [zone for zone, _ in resident]
     for zone in names:

@@ -15,8 +15,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from selvedge.plan.demand_zones import WORLD
 from selvedge.plan.history import BadPlan, PopSite
-from selvedge.plan.placement.demand import WORLD, Demand, zone_flags
+from selvedge.plan.placement.demand import Demand, zone_flags
 from selvedge.plan.placement.instance import Median, Row, make_median
 from selvedge.plan.placement.neighbours import Flags, Floats
 from selvedge.plan.placement.rules import (

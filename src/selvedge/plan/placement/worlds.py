@@ -17,7 +17,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from selvedge.plan.placement.demand import WORLD, zone_flags
+from selvedge.plan.demand_zones import WORLD
+from selvedge.plan.placement.demand import zone_flags
 from selvedge.plan.placement.neighbours import Flags
 from selvedge.plan.placement.question import Question
 from selvedge.plan.placement.servers import requests_per_s, residence_s
