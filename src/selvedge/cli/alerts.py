@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selvedge.cli.admin_client import admin_command, open_client, path_of
-from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.home_option import collected_option, home_option, json_option
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
 from selvedge.cli.usage import Moment
@@ -150,12 +150,7 @@ def _client(options: dict[str, Any]) -> Any:  # Any: click's own, the client
 @click.command()
 @click.argument("tenant", required=False)
 @click.option("--at", type=Moment(), default=None, help="As of this UTC moment. Default: now.")
-@click.option(
-    "--collected",
-    multiple=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="A collector's directory; may be repeated. Default: the journals under --home.",
-)
+@collected_option
 @home_option
 @json_option
 def forecast(

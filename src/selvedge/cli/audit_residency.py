@@ -18,7 +18,7 @@ from selvedge.adapters import (
     write_atomically,
 )
 from selvedge.cli.audit_verify import read_keys
-from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.home_option import collected_option, home_option, json_option
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
 from selvedge.control import (
@@ -82,12 +82,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Keys of logs that no release names any more (c2sp.org/tlog-policy).",
 )
 @click.option("--no-logs", is_flag=True, help="Read no log: the report says that none was.")
-@click.option(
-    "--collected",
-    multiple=True,
-    type=_DIRECTORY,
-    help="A collector's directory; may be repeated. Default: the journals under --home.",
-)
+@collected_option
 @home_option
 @json_option
 def residency(

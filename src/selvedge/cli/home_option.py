@@ -1,4 +1,4 @@
-"""The option by which commands find a fabric on this machine."""
+"""The options by which commands find a fabric, and receipts, on this machine."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ def home_option(command: F) -> F:
         envvar="SELVEDGE_HOME",
         show_default=True,
         help="Directory of the fabric's files.",
+    )(command)
+
+
+def collected_option(command: F) -> F:
+    """``--collected DIR``, as often as there are collectors."""
+    return click.option(
+        "--collected",
+        multiple=True,
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="A collector's directory; may be repeated. Default: the journals under --home.",
     )(command)
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selvedge.adapters import draw_invoice, write_atomically
-from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.home_option import collected_option, home_option, json_option
 from selvedge.cli.sla import sources_of
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
@@ -35,7 +35,6 @@ SHOWN_MAX = 200
 _WHAT_WIDTH = 22
 """A long term takes a second line rather than making every line wider."""
 _PER = {1: "", 1_000_000: " / 1M"}
-_DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -49,12 +48,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--focus", "as_focus", is_flag=True, help="Print lines as FOCUS 1.2, CSV.")
 @click.option("--pdf", type=_FILE, help="Write a PDF to this file.")
 @click.option("--provider", default="Selvedge", show_default=True, help="Who sends the invoice.")
-@click.option(
-    "--collected",
-    multiple=True,
-    type=_DIRECTORY,
-    help="A collector's directory; may be repeated. Default: the journals under --home.",
-)
+@collected_option
 @click.option(
     "--maintenance",
     type=_FILE,

@@ -16,7 +16,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from selvedge.adapters import write_atomically
 from selvedge.cli.demand_words import show
-from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.home_option import collected_option, home_option, json_option
 from selvedge.cli.terminal import printable
 from selvedge.cli.usage import Moment
 from selvedge.control import Home, ask_with, observe_demand
@@ -35,7 +35,6 @@ from selvedge.plan import (
 )
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
-_DIRECTORY: Final = click.Path(path_type=Path, file_okay=False, exists=True)
 _NAMED: Final = 5
 
 
@@ -63,12 +62,7 @@ _NAMED: Final = 5
 )
 @click.option("--fleet", type=_FILE, help="Hold ingresses and zones against this fleet file.")
 @click.option("--out", type=_FILE, help="Write the file for `plan retrofit --demand` here.")
-@click.option(
-    "--collected",
-    multiple=True,
-    type=_DIRECTORY,
-    help="A collector's directory; may be repeated. Default: the journals under --home.",
-)
+@collected_option
 @home_option
 @json_option
 def demand(

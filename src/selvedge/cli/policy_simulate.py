@@ -12,7 +12,7 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.home_option import collected_option, home_option, json_option
 from selvedge.cli.policy_place import FILE, Day, place, today
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
@@ -22,7 +22,6 @@ from selvedge.plan import Affected, Simulation
 from selvedge.residency import day_us
 
 ROWS_SHOWN: Final = 60
-_DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 _WORDS: Final = {
     "refused": "would have been refused",
     "unserved": "would have found no engine",
@@ -39,12 +38,7 @@ _WORDS: Final = {
 @click.option("--to", "until", type=Day(), help="First UTC day after. Default: tomorrow.")
 @click.option("--tenant", help="Of one tenant.")
 @click.option("--prices", type=FILE, help="A price book. Default: the newest published, if any.")
-@click.option(
-    "--collected",
-    multiple=True,
-    type=_DIRECTORY,
-    help="A collector's directory; may be repeated. Default: the journals under --home.",
-)
+@collected_option
 @home_option
 @json_option
 def simulate(

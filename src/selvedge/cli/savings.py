@@ -9,14 +9,13 @@ import msgspec
 from rich.markup import escape
 from rich.table import Table
 
-from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.home_option import collected_option, home_option, json_option
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
 from selvedge.cli.usage import Moment
 from selvedge.control import Home, Receipts, saved_of
 from selvedge.ledger import Saved, grouped, in_currency, percent_of
 
-_DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 _COLUMNS = ("asked", "calls saved", "hit rate", "input tokens", "output tokens", "billed less")
 _MORE = ("cost less", "time saved", "untimed", "judgements", "their cost")
 
@@ -25,12 +24,7 @@ _MORE = ("cost less", "time saved", "untimed", "judgements", "their cost")
 @click.option("--since", type=Moment(), default=0, help="UTC day or time, included.")
 @click.option("--until", type=Moment(), default=2**62, help="UTC day or time, not included.")
 @click.option("--tenant", default=None, help="Of one tenant.")
-@click.option(
-    "--collected",
-    multiple=True,
-    type=_DIRECTORY,
-    help="A collector's directory; may be repeated. Default: the journals under --home.",
-)
+@collected_option
 @home_option
 @json_option
 def savings(

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selvedge.adapters import write_atomically
-from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.home_option import collected_option, home_option, json_option
 from selvedge.cli.sla_page import render_page
 from selvedge.cli.sla_words import budget_words, chart_line, milli_words, share_words, verdict_words
 from selvedge.cli.tables import console
@@ -32,7 +32,6 @@ from selvedge.ledger import BurnRate, ServiceMonth
 
 EXIT_PAGE: Final = 3
 EXIT_TICKET: Final = 4
-_DIRECTORY = click.Path(path_type=Path, file_okay=False, exists=True)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -42,12 +41,7 @@ def source_options(command: F) -> F:
     for option in (
         home_option,
         json_option,
-        click.option(
-            "--collected",
-            multiple=True,
-            type=_DIRECTORY,
-            help="A collector's directory; may be repeated. Default: the journals under --home.",
-        ),
+        collected_option,
         click.option(
             "--maintenance", type=_FILE, help="Announced windows. Default: HOME/maintenance.yaml."
         ),

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from selvedge.adapters import write_parquet
-from selvedge.cli.home_option import home_option, json_option
+from selvedge.cli.home_option import collected_option, home_option, json_option
 from selvedge.cli.tables import console
 from selvedge.cli.terminal import printable
 from selvedge.control import Home, Reconciled, usage_of
@@ -52,12 +52,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in newer ver
 @click.option("--until", type=Moment(), default=2**62, help="UTC day or time, not included.")
 @click.option("--tenant", default=None, help="Of one tenant.")
 @click.option("--parquet", type=click.Path(path_type=Path), help="Write the table to this file.")
-@click.option(
-    "--collected",
-    multiple=True,
-    type=_DIRECTORY,
-    help="A collector's directory; may be repeated. Default: the journals under --home.",
-)
+@collected_option
 @home_option
 @json_option
 def usage(
