@@ -88,6 +88,7 @@ RELEASE = ASKED._replace(
         RELEASE._replace(tenant="both"),
         RELEASE._replace(model="small"),
         RELEASE._replace(since_us=BEGIN_US + 10**9, until_us=BEGIN_US + 9 * 10**11),
+        RELEASE._replace(until_us=BEGIN_US + 200 * DEMAND_HOUR_US),
     ],
 )
 def test_journals_logs_and_partitions_tell_the_same(tmp_path: Path, asked: DemandAsked) -> None:
@@ -100,6 +101,7 @@ def test_journals_logs_and_partitions_tell_the_same(tmp_path: Path, asked: Deman
     assert all(find_parts(one) for one in parts)
     told = observe_demand(home, [], asked, silent)
     assert sum(one.requests for one in told.tallies.values()) > 500
+    assert "yet to come" not in " ".join(told.window.notes)
     for directories in (of_log, mixed, parts):
         assert observe_demand(none, directories, asked, silent) == told
 
@@ -190,12 +192,13 @@ def test_what_a_release_says() -> None:
         msgspec.structs.replace(one, zones=("asean",)) if one.id == "free" else one
         for one in release.keys
     )
-    models = (*release.models, msgspec.structs.replace(release.models[0], id="gpt"))
+    copies = [msgspec.structs.replace(release.models[0], id=one) for one in ("gpt", "waiting")]
+    models = (*release.models, *copies)
     engine = Engine("api", "http://127.0.0.1:9009", "openai", (Served("gpt", "gpt"),))
     provider = make_provider("azure", "DE", engines=(engine,))
     told = ask_with(ASKED, make_release(keys=keys, models=models, providers=(provider,)))
     assert told.providers == {"azure"}
-    assert told.provider_models == {"gpt"}
+    assert told.provider_models == {"gpt"}, "who serves none yet waits for a GPU"
     assert told.narrowed == {"free:free"}
 
 

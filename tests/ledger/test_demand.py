@@ -55,6 +55,9 @@ def tried(outcome: str, tokens: int) -> dict[str, object]:
         ({"outcome": Outcome.COMPLETE, "purpose": "probe"}, "own"),
         ({"outcome": Outcome.COMPLETE, "purpose": "judge"}, "own"),
         ({"outcome": Outcome.COMPLETE, "model": "gpt"}, "provider_model"),
+        ({"outcome": Outcome.COMPLETE, "model": "gpt", "cache": "hit"}, "provider_model"),
+        ({"outcome": Outcome.COMPLETE, "model": "gpt", "purpose": "batch"}, "provider_model"),
+        ({"outcome": Outcome.COMPLETE, "cache": "hit", "purpose": "batch"}, "cached"),
         ({"outcome": Outcome.COMPLETE, "served_pop": "azure"}, "at_provider"),
         ({"outcome": Outcome.CLIENT_GONE, **tried("gone", 3)}, "answered"),
         ({"outcome": Outcome.CLIENT_GONE, **tried("gone", 0)}, "in_vain"),
@@ -162,11 +165,11 @@ def test_receipts_outside_and_of_the_future_and_conflicts_are_not_counted() -> N
         since_us=BEGIN_US + DEMAND_HOUR_US // 2, until_us=BEGIN_US + 7 * DEMAND_HOUR_US // 2
     )
     fold = DemandFold(asked)
-    for hour in (0.7, 1.0, 2.9, 3.2, 24 * 40):
-        fold.take(row_of(asked_at(hour)))
+    for hour, pop in ((0.7, "sin"), (1.0, "sin"), (2.9, "sin"), (3.2, "fra"), (24 * 40, "sin")):
+        fold.take(row_of(asked_at(hour, pop)))
     fold.take(msgspec.structs.replace(row_of(asked_at(2)), conflict=True))
     assert fold.hours.seen == {BEGIN_HOUR + 1: 1, BEGIN_HOUR + 2: 1}
-    assert fold.hours.future == {"sin": 1}
+    assert dict(fold.hours.future) == {"sin": 1}, "fra's is of another time, and not of the future"
 
 
 def test_the_table_of_the_documentation_is_the_tables() -> None:

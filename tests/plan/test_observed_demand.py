@@ -64,6 +64,13 @@ def test_a_window_has_no_hours_yet_to_come() -> None:
     assert any("yet to come: the window ends with 2026-11-05T03:00Z" in one for one in found.notes)
 
 
+def test_a_clock_a_little_ahead_does_not_end_the_hour_that_runs() -> None:
+    asked = ASKED._replace(now_us=moment(80.97))
+    assert window_of(seen_at({3: 5, 50: 1, 81: 1}), asked) == (4, 80)
+    found = find_window(seen_at({3: 5, 50: 1, 81: 1}), asked._replace(until_us=moment(10_000)))
+    assert "week of silence" not in " ".join(found.notes)
+
+
 def test_a_week_of_silence_divides_receipts() -> None:
     month = dict.fromkeys(range(20 * DAY), 10)
     odd = {-BEGIN_HOUR: 1, 40 * DAY: 2}
@@ -255,6 +262,10 @@ def test_what_is_said_of_the_rows() -> None:
 def test_nothing_that_counts() -> None:
     with pytest.raises(SelvedgeError, match=r"is demand of a zone \(limited 36,000\); look at"):
         demand_of({place("fra", "eea", "limited"): tally({3: 36_000})})
+    with pytest.raises(SelvedgeError, match=r"--until, or count it by --with-cached$"):
+        demand_of({place("fra", "eea", "cached"): tally({3: 36})})
+    with pytest.raises(SelvedgeError, match=r"before a zone was known is of none$"):
+        demand_of({place("fra", "", "no_room"): tally({3: 36})})
     with pytest.raises(SelvedgeError, match="no receipt of those asked for"):
         demand_of({place("fra", "eea", "others"): tally({3: 36_000})})
 

@@ -33,9 +33,15 @@ def ask_with(asked: DemandAsked, release: Release | None) -> DemandAsked:
     ours = {
         model.model for pop in release.pops for engine in pop.engines for model in engine.serves
     }
+    theirs = {
+        model.model
+        for one in release.providers
+        for engine in one.engines
+        for model in engine.serves
+    }
     return asked._replace(
         providers=frozenset(one.id for one in release.providers),
-        provider_models=frozenset(one.id for one in release.models) - ours,
+        provider_models=frozenset(theirs - ours),
         narrowed=frozenset(_narrowed(release)),
     )
 

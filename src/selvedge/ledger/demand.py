@@ -111,7 +111,8 @@ class DemandFold:
         if row.conflict or at < self._since:
             return
         if at >= self._until:
-            self.hours.future[row.pop] += at >= self._future_from
+            if at >= self._future_from:
+                self.hours.future[row.pop] += 1
             return
         hour = at // DEMAND_HOUR_US
         self.hours.seen[hour] += 1

@@ -2,7 +2,8 @@
 
 The rule behind it: **what a client asked that an engine would have had to answer is demand, whether
 it was answered or not.** What needs no engine, what nobody may have, and what the operator asks
-himself is none. A refusal before a key was read has no receipt, and is not seen here.
+himself is none. What is refused before its story begins, for a key or by the loop's gate, has a
+tally and no receipt, and is not seen here; nor is what a policy keeps no receipts of.
 """
 
 from __future__ import annotations
@@ -74,14 +75,14 @@ def _left_out() -> tuple[DemandKind, ...]:
     return (
         DemandKind(
             "cached",
-            "a kept answer was given",
+            "a kept answer was given, to a line of a batch too",
             False,
             "no engine worked; `--with-cached`",
             ("cache_hit",),
         ),
         DemandKind(
             "batch",
-            "a line of a batch, however it ended",
+            "a line of a batch that would be demand otherwise",
             False,
             "it waits for a quiet hour; `--with-batch`",
             ("batch_line",),
@@ -147,7 +148,11 @@ _BY_CODE: Final[Mapping[str, str]] = MappingProxyType(
 )
 _UNREAD: Final = ("gone_before", "deadline_before")
 """Ends that are no demand where no model is known: the body had not come whole."""
-_COUNTED: Final = tuple(one.name for one in DEMAND_KINDS.values() if one.counts)
+_OF_A_MODEL: Final = (
+    *(one.name for one in DEMAND_KINDS.values() if one.counts),
+    *("cached", "batch"),
+)
+"""Kinds that are no demand in any case where no engine of ours has the model."""
 
 
 class DemandAsked(NamedTuple):
@@ -176,14 +181,16 @@ class DemandAsked(NamedTuple):
         ):
             return OTHERS
         kind = "own" if row.purpose in ("probe", "judge") else _kind(row)
-        if kind not in _COUNTED:
+        if kind not in _OF_A_MODEL:
             return kind
-        if row.purpose == "batch":
+        if row.model in self.provider_models:
+            return "provider_model"
+        if kind == "cached":
+            return kind
+        if row.purpose == "batch" or kind == "batch":
             return "batch"
         if row.model is None and row.settled_by in _UNREAD:
             return "wrong"
-        if row.model in self.provider_models:
-            return "provider_model"
         if kind == "answered" and row.served_pop in self.providers:
             return "at_provider"
         return kind
@@ -216,10 +223,11 @@ def kind_in_sql() -> str:
         "CASE WHEN ($tenant::VARCHAR IS NOT NULL AND tenant IS DISTINCT FROM $tenant) "
         "OR ($model::VARCHAR IS NOT NULL AND model IS DISTINCT FROM $model) "
         f"THEN '{OTHERS}' WHEN purpose IN ('probe', 'judge') THEN 'own' "
-        f"WHEN {kind} NOT IN ({_listed(_COUNTED)}) THEN {kind} "
-        "WHEN purpose = 'batch' THEN 'batch' "
-        f"WHEN model IS NULL AND settled_by IN ({_listed(_UNREAD)}) THEN 'wrong' "
+        f"WHEN {kind} NOT IN ({_listed(_OF_A_MODEL)}) THEN {kind} "
         "WHEN list_contains($provider_models::VARCHAR[], model) THEN 'provider_model' "
+        f"WHEN {kind} = 'cached' THEN 'cached' "
+        f"WHEN purpose = 'batch' OR {kind} = 'batch' THEN 'batch' "
+        f"WHEN model IS NULL AND settled_by IN ({_listed(_UNREAD)}) THEN 'wrong' "
         f"WHEN {kind} = 'answered' AND list_contains($providers::VARCHAR[], served_pop) "
         f"THEN 'at_provider' ELSE {kind} END"
     )

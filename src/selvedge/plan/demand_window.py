@@ -9,6 +9,7 @@ the day is divided by how often it was seen whole: so no day at an end counts fo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -58,18 +59,21 @@ def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
     `SelvedgeError` where no hour is left.
     """
     since, until = (at // DEMAND_HOUR_US for at in hours_asked(asked))
-    until = min(until, asked.now_us // DEMAND_HOUR_US)
+    hour_now = asked.now_us // DEMAND_HOUR_US
+    until = min(until, hour_now)
+    # A clock a little ahead does not make the hour that runs a whole one.
+    hours = Hours(_until(hours.seen, hour_now), hours.future)
     if asked.since_us is not None and since >= until:
         words = "no whole hour of UTC lies between --since and --until, or it is yet to come"
-        raise SelvedgeError(f"{words}; give at least one, as 2026-11-07T10:00 and T11:00")
+        raise SelvedgeError(f"{words}; give at least one, as 2026-11-07T10:00 and 2026-11-07T11:00")
     if not hours.seen:
         raise SelvedgeError(f"there is no receipt{_when(asked, since, until)}{_yet(hours)}")
     blocks = _blocks(hours.seen)
     block = max(blocks, key=lambda one: (one.receipts, one.last))
     begin, end = block.first + 1, block.last
-    if asked.since_us is not None and block.first - since <= QUIET_HOURS:
+    if asked.since_us is not None and block.first - since < QUIET_HOURS:
         begin = since
-    if asked.until_us is not None and until - 1 - block.last <= QUIET_HOURS:
+    if asked.until_us is not None and until - 1 - block.last < QUIET_HOURS:
         end = until
     if not any(begin <= hour < end for hour in hours.seen):
         words = f"receipts tell of no whole hour of UTC: {'all' if len(blocks) == 1 else 'most'}"
@@ -78,6 +82,14 @@ def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
         raise SelvedgeError(f"{words} hours are whole")
     window = HourWindow(begin, end)
     return FoundWindow(window, tuple(_notes(hours, window, asked)))
+
+
+def _until(seen: Counter[int], hour_now: int) -> Counter[int]:
+    """Receipts by hour, those of hours yet to come in the present one."""
+    found = Counter[int]()
+    for hour, count in seen.items():
+        found[min(hour, hour_now)] += count
+    return found
 
 
 def _when(asked: DemandAsked, since: int, until: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import fsum
 from typing import Final, Literal, NamedTuple
 
@@ -224,11 +224,15 @@ def _per(tokens: int, completed: int) -> float | None:
     return tokens / completed if completed else None
 
 
-def _nothing(window: HourWindow, kinds: Iterable[DemandOfKind]) -> str:
+def _nothing(window: HourWindow, kinds: Collection[DemandOfKind]) -> str:
     told = ", ".join(f"{one.kind} {one.requests:,}" for one in kinds)
     words = f"nothing between {hour_in_words(window.begin)} and {hour_in_words(window.end)} is"
     words += f" demand of a zone ({told or 'no receipt of those asked for'})"
-    return f"{words}; look at --tenant, --model, --since and --until"
+    seen = {one.kind: f"--with-{one.kind}" for one in kinds if one.kind in ("cached", "batch")}
+    more = "".join(f", or count it by {option}" for option in seen.values())
+    if any(one.is_demand for one in kinds):
+        more += "; what was refused before a zone was known is of none"
+    return f"{words}; look at --tenant, --model, --since and --until{more}"
 
 
 def _kinds(
