@@ -28,7 +28,7 @@ from selvedge.fabric import (
     StoreFailed,
     Tried,
 )
-from selvedge.ledger import DEMAND_HOUR_US, DemandAsked, HourWindow
+from selvedge.ledger import HOUR_US, DemandAsked, HourWindow
 from tests.support.fleets import make_provider, make_release
 from tests.support.observed import (
     BEGIN_HOUR,
@@ -38,7 +38,7 @@ from tests.support.observed import (
     write_journals,
 )
 
-ASKED = DemandAsked(BEGIN_US + 30 * 24 * DEMAND_HOUR_US)
+ASKED = DemandAsked(BEGIN_US + 30 * 24 * HOUR_US)
 CODES = (None, "residency_model", "rate_limit_exceeded", "no_engine_available", "invalid_json")
 
 
@@ -88,7 +88,7 @@ RELEASE = ASKED._replace(
         RELEASE._replace(tenant="both"),
         RELEASE._replace(model="small"),
         RELEASE._replace(since_us=BEGIN_US + 10**9, until_us=BEGIN_US + 9 * 10**11),
-        RELEASE._replace(until_us=BEGIN_US + 200 * DEMAND_HOUR_US),
+        RELEASE._replace(until_us=BEGIN_US + 200 * HOUR_US),
     ],
 )
 def test_journals_logs_and_partitions_tell_the_same(tmp_path: Path, asked: DemandAsked) -> None:

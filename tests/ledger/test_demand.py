@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from selvedge.fabric import REFUSALS, Outcome, Receipt, Tried
 from selvedge.ledger import (
-    DEMAND_HOUR_US,
     DEMAND_KINDS,
+    HOUR_US,
     OTHERS,
     ROWS,
     DemandAsked,
@@ -29,7 +29,7 @@ from selvedge.ledger import (
 from tests.support.observed import BEGIN_HOUR, BEGIN_US, asked_at
 from tests.support.shipping import SALT
 
-NOW_US = BEGIN_US + 30 * 24 * DEMAND_HOUR_US
+NOW_US = BEGIN_US + 30 * 24 * HOUR_US
 ASKED = DemandAsked(NOW_US)
 
 
@@ -152,7 +152,7 @@ def test_the_order_does_not_matter_and_nothing_gets_lost(
     whole = folds[0].tallies(window)
     assert join_tallies(one.tallies(window) for one in folds[1:]) == whole
     assert folds[1].hours.plus(folds[2].hours) == folds[0].hours
-    inside = [one for one in rows if window.begin <= one.received_us // DEMAND_HOUR_US < window.end]
+    inside = [one for one in rows if window.begin <= one.received_us // HOUR_US < window.end]
     assert sum(one.requests for one in whole.values()) == len(inside)
     complete = [one for one in inside if one.settled_by == "complete"]
     assert sum(one.completed for one in whole.values()) == len(complete)
@@ -161,9 +161,7 @@ def test_the_order_does_not_matter_and_nothing_gets_lost(
 
 
 def test_receipts_outside_and_of_the_future_and_conflicts_are_not_counted() -> None:
-    asked = ASKED._replace(
-        since_us=BEGIN_US + DEMAND_HOUR_US // 2, until_us=BEGIN_US + 7 * DEMAND_HOUR_US // 2
-    )
+    asked = ASKED._replace(since_us=BEGIN_US + HOUR_US // 2, until_us=BEGIN_US + 7 * HOUR_US // 2)
     fold = DemandFold(asked)
     for hour, pop in ((0.7, "sin"), (1.0, "sin"), (2.9, "sin"), (3.2, "fra"), (24 * 40, "sin")):
         fold.take(row_of(asked_at(hour, pop)))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selvedge.fabric import COUNTRIES, GROUPS, SelvedgeError, Zone
-from selvedge.ledger import DEMAND_HOUR_US, DemandAsked, DemandPlace, DemandTally, Hours, HourWindow
+from selvedge.ledger import HOUR_US, DemandAsked, DemandPlace, DemandTally, Hours, HourWindow
 from selvedge.plan import (
     Counting,
     FoundWindow,
@@ -31,7 +31,7 @@ from selvedge.plan.placement import zone_flags
 from tests.support.fleets import make_release
 from tests.support.observed import BEGIN_HOUR, BEGIN_US
 
-ASKED = DemandAsked(BEGIN_US + 60 * 24 * DEMAND_HOUR_US)
+ASKED = DemandAsked(BEGIN_US + 60 * 24 * HOUR_US)
 DAY = 24
 
 
@@ -42,7 +42,7 @@ def seen_at(hours: dict[int, int], future: int = 0) -> Hours:
 
 
 def moment(hour: float) -> int:
-    return BEGIN_US + round(hour * DEMAND_HOUR_US)
+    return BEGIN_US + round(hour * HOUR_US)
 
 
 def window_of(hours: Hours, asked: DemandAsked = ASKED) -> tuple[int, int]:

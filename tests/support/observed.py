@@ -9,10 +9,9 @@ from pathlib import Path
 from selvedge.adapters import CollectorFolder, write_partitions
 from selvedge.control import Home
 from selvedge.fabric import Receipt
-from selvedge.ledger import Batch, CollectorLog, SegmentHeader, seal, write_line
+from selvedge.ledger import HOUR_US, Batch, CollectorLog, SegmentHeader, seal, write_line
 from tests.support.shipping import SALT, make_receipt
 
-HOUR_US = 3_600_000_000
 BEGIN_US = 1_793_491_200_000_000
 """2026-11-01, 00:00 UTC: a Sunday."""
 BEGIN_HOUR = BEGIN_US // HOUR_US

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from selvedge.adapters.partitions import as_table, quoted, reading
 from selvedge.ledger import (
     CLOCK_SLACK_US,
-    DEMAND_HOUR_US,
+    HOUR_US,
     DemandAsked,
     DemandPlace,
     DemandTally,
@@ -49,7 +49,7 @@ def hours_of_parts(parts: Sequence[Path], asked: DemandAsked) -> Hours:
     with reading(parts) as database:
         table = as_table(parts)
         seen = database.execute(
-            f"SELECT received_us // {DEMAND_HOUR_US}, count(*) FROM {table} "
+            f"SELECT received_us // {HOUR_US}, count(*) FROM {table} "
             "WHERE NOT conflict AND received_us >= ? AND received_us < ? GROUP BY 1",
             [since, until],
         ).fetchall()
@@ -62,7 +62,7 @@ def hours_of_parts(parts: Sequence[Path], asked: DemandAsked) -> Hours:
 
 def tallies_of_parts(parts: Sequence[Path], asked: DemandAsked, window: HourWindow) -> Tallied:
     """Requests by place, of these hours. Raises `StoreFailed`."""
-    since, until = window.begin * DEMAND_HOUR_US, window.end * DEMAND_HOUR_US
+    since, until = window.begin * HOUR_US, window.end * HOUR_US
     first, last = day_of(since), day_of(until - 1)
     days = [one for one in parts if first <= one.parent.name.removeprefix("day=") <= last]
     found: Tallied = {}
@@ -110,8 +110,8 @@ def _query(source: str, asked: DemandAsked) -> tuple[str, dict[str, Any]]:  # An
     prompt = "sum(input_uncached + cache_read + cache_write)"
     return (
         f"SELECT pop, zone, {kind_in_sql()} AS kind, {narrowed} AS narrowed, "
-        f"(received_us // {DEMAND_HOUR_US}) % 24 AS hour, count(*), "
-        f"min(received_us) // {DEMAND_HOUR_US}, max(received_us) // {DEMAND_HOUR_US}, "
+        f"(received_us // {HOUR_US}) % 24 AS hour, count(*), "
+        f"min(received_us) // {HOUR_US}, max(received_us) // {HOUR_US}, "
         f"count(*) {completed}, coalesce({prompt} {completed}, 0)::BIGINT, "
         f"coalesce(sum(output + reasoning) {completed}, 0)::BIGINT "
         f"FROM {source} GROUP BY ALL",

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from selvedge.adapters import write_atomically
 from selvedge.cli.demand_words import show
 from selvedge.cli.home_option import collected_option, home_option, json_option
+from selvedge.cli.spinner import spinner
 from selvedge.cli.terminal import printable
 from selvedge.cli.usage import Moment
 from selvedge.control import Home, ask_with, observe_demand
@@ -30,12 +27,12 @@ from selvedge.plan import (
     is_spelled_out,
     make_demand,
     map_zones,
+    named,
     read_zones,
     zone_classes,
 )
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
-_NAMED: Final = 5
 
 
 @click.command()
@@ -86,7 +83,7 @@ def demand(
     given, files = read_zones(zones), Home(home)
     release = files.release()
     wish = DemandAsked(time.time_ns() // 1000, since, until, options["tenant"], options["model"])
-    with _spinner() as tell:
+    with spinner() as tell:
         found = observe_demand(files, collected, ask_with(wish, release), tell)
     counting = Counting(options["busy_hour"], options["with_cached"], options["with_batch"])
     classes = demand_classes(found.tallies, counting)
@@ -102,16 +99,6 @@ def demand(
         _write(out, demand_csv(told))
         if not as_json:
             click.echo(f"written to {printable(str(out))}")
-
-
-@contextmanager
-def _spinner() -> Iterator[Callable[[str], None]]:
-    """How far it is, on stderr, where that is a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    console, is_shown = Console(stderr=True), sys.stderr.isatty()
-    with Progress(*columns, console=console, transient=True, disable=not is_shown) as progress:
-        task = progress.add_task("reading")
-        yield lambda words: progress.update(task, description=words)
 
 
 def _of_release(told: ObservedDemand, release: Release | None, home: Home) -> Iterator[str]:
@@ -131,10 +118,9 @@ def _missing(told: ObservedDemand, known: set[str], what: str) -> Iterator[str]:
             rates[row.ingress] = rates.get(row.ingress, 0.0) + row.requests_per_s
     if rates:
         names = sorted(rates, key=lambda pop: -rates[pop])
-        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
         yield (
             f"{sum(rates.values()):.4g} requests/s came in at PoPs that {what} does not name:"
-            f" {', '.join(names[:_NAMED])}{more}; `plan retrofit` leaves out what is not in its"
+            f" {named(names)}; `plan retrofit` leaves out what is not in its"
             " fleet file"
         )
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from selvedge.cli.numbers import Number
 from selvedge.cli.retrofit_words import show
+from selvedge.cli.spinner import spinner
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 F = TypeVar("F", bound=Callable[..., None])
@@ -147,13 +145,9 @@ def retrofit(**options: object) -> None:
     """
     from selvedge.plan.placement import Order, answer  # noqa: PLC0415  # an extra
 
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    is_shown = sys.stderr.isatty()
-    with Progress(*columns, console=console, transient=True, disable=not is_shown) as progress:
-        task = progress.add_task("reading")
-        order = msgspec.convert(options, Order)
-        report = answer(order, lambda words: progress.update(task, description=words))
+    order = msgspec.convert(options, Order)
+    with spinner() as tell:
+        report = answer(order, tell)
     if order.html is not None:
         from selvedge.plan.pages import write_retrofit  # noqa: PLC0415  # an extra
 

@@ -36,7 +36,6 @@ from selvedge.ledger.collector_log import (
 )
 from selvedge.ledger.demand import (
     CLOCK_SLACK_US,
-    DEMAND_HOUR_US,
     DemandFold,
     DemandPlace,
     DemandTally,
@@ -235,7 +234,6 @@ __all__ = [
     "BY_END",
     "CLOCK_SLACK_US",
     "DAY_US",
-    "DEMAND_HOUR_US",
     "DEMAND_KINDS",
     "GROUPS",
     "HISTORY_DAYS",

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from selvedge.ledger.demand_kinds import DemandAsked
+from selvedge.ledger.spend_forecast import HOUR_US
 from selvedge.ledger.usage_rows import UsageRow
 
-DEMAND_HOUR_US: Final = 3_600_000_000
 CLOCK_SLACK_US: Final = 300_000_000
 """A receipt of so much later than now is of a clock that is right enough."""
 
@@ -88,10 +88,10 @@ Tallied = dict[DemandPlace, DemandTally]
 
 def hours_asked(asked: DemandAsked) -> tuple[int, int]:
     """The microseconds in which whole hours lie that were asked for: from, below."""
-    since = -(-max(asked.since_us or 0, 0) // DEMAND_HOUR_US) * DEMAND_HOUR_US
+    since = -(-max(asked.since_us or 0, 0) // HOUR_US) * HOUR_US
     until = asked.now_us + CLOCK_SLACK_US
     if asked.until_us is not None:
-        until = min(until, asked.until_us // DEMAND_HOUR_US * DEMAND_HOUR_US)
+        until = min(until, asked.until_us // HOUR_US * HOUR_US)
     return since, until
 
 
@@ -114,7 +114,7 @@ class DemandFold:
             if at >= self._future_from:
                 self.hours.future[row.pop] += 1
             return
-        hour = at // DEMAND_HOUR_US
+        hour = at // HOUR_US
         self.hours.seen[hour] += 1
         asked = self._asked
         place = DemandPlace(row.pop, row.zone, asked.kind(row), asked.is_narrowed(row))

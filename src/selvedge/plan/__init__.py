@@ -9,7 +9,7 @@ from selvedge.plan.completeness import (
     unread_of,
     where_of,
 )
-from selvedge.plan.demand_window import FoundWindow, find_window
+from selvedge.plan.demand_window import FoundWindow, find_window, named
 from selvedge.plan.demand_zones import is_spelled_out, map_zones, read_zones, zone_in_words
 from selvedge.plan.observed_demand import (
     BusyHour,
@@ -136,6 +136,7 @@ __all__ = [
     "is_spelled_out",
     "make_demand",
     "map_zones",
+    "named",
     "open_report",
     "ours_of",
     "propose",

@@ -10,12 +10,12 @@ the day is divided by how often it was seen whole: so no day at an end counts fo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from selvedge.fabric import SelvedgeError
-from selvedge.ledger import DEMAND_HOUR_US, DemandAsked, Hours, HourWindow, hours_asked
+from selvedge.ledger import HOUR_US, DemandAsked, Hours, HourWindow, hours_asked
 
 DAYS_FEW: Final = 7
 QUIET_HOURS: Final = 7 * 24
@@ -51,6 +51,12 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
+def named(words: Sequence[str]) -> str:
+    """The first few, and how many more there are."""
+    more = f" and {len(words) - _NAMED:,} more" if len(words) > _NAMED else ""
+    return ", ".join(words[:_NAMED]) + more
+
+
 def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
     """The hours asked for; an open end is where receipts begin or end.
 
@@ -58,8 +64,8 @@ def find_window(hours: Hours, asked: DemandAsked) -> FoundWindow:
     1970 makes no window of half a century, nor does ``--since 2020-01-01``. Raises
     `SelvedgeError` where no hour is left.
     """
-    since, until = (at // DEMAND_HOUR_US for at in hours_asked(asked))
-    hour_now = asked.now_us // DEMAND_HOUR_US
+    since, until = (at // HOUR_US for at in hours_asked(asked))
+    hour_now = asked.now_us // HOUR_US
     until = min(until, hour_now)
     # A clock a little ahead does not make the hour that runs a whole one.
     hours = Hours(_until(hours.seen, hour_now), hours.future)
@@ -106,9 +112,7 @@ def _yet(hours: Hours) -> str:
 
 
 def _pops(counts: Mapping[str, int]) -> str:
-    names = sorted(counts)
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return f"PoP {', '.join(names[:_NAMED])}{more}"
+    return f"PoP {named(sorted(counts))}"
 
 
 def _blocks(seen: Mapping[int, int]) -> list[_Block]:
@@ -139,11 +143,11 @@ def _notes(hours: Hours, window: HourWindow, asked: DemandAsked) -> Iterator[str
 
 
 def _cut(window: HourWindow, asked: DemandAsked) -> Iterator[str]:
-    since, until = (at // DEMAND_HOUR_US for at in hours_asked(asked))
+    since, until = (at // HOUR_US for at in hours_asked(asked))
     if asked.since_us is not None and window.begin > since:
         words = "--since is more than a week before these receipts: the window begins with"
         yield f"{words} {hour_in_words(window.begin)}"
-    if asked.until_us is not None and window.end < min(until, asked.now_us // DEMAND_HOUR_US):
+    if asked.until_us is not None and window.end < min(until, asked.now_us // HOUR_US):
         words = "--until is more than a week after these receipts: the window ends with"
         yield f"{words} {hour_in_words(window.end)}"
 

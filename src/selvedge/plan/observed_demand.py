@@ -26,7 +26,7 @@ from selvedge.ledger import (
     HourWindow,
     join_tallies,
 )
-from selvedge.plan.demand_window import FoundWindow, counted, hour_in_words
+from selvedge.plan.demand_window import FoundWindow, counted, hour_in_words, named
 
 BusyHour = Literal["ingress", "fleet"]
 FEW: Final = 30
@@ -36,7 +36,6 @@ _CERTAIN: Final = 10
 _HOUR_S: Final = 3600
 _DAY: Final = 24
 _ALL: Final = DemandPlace("", NO_ZONE, "", False)
-_NAMED: Final = 5
 
 
 class DemandRow(msgspec.Struct, frozen=True):
@@ -332,10 +331,9 @@ def _late(seen: Mapping[str, DemandTally], window: HourWindow) -> Iterator[str]:
             if quiet >= _DAY and quiet * per_hour > _CERTAIN:
                 found.append(words)
     if found:
-        more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
         yield (
             f"receipts of some ingresses are of a part of the window alone, and their rates too"
-            f" small for it: {', '.join(found[:_NAMED])}{more}; narrow it by --since and --until"
+            f" small for it: {named(found)}; narrow it by --since and --until"
         )
 
 
